@@ -1,0 +1,46 @@
+# Every target sets up what it needs in .venv; PYTHON names another interpreter (3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint types format test-servers benchmark clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
+
+setup: $(STAMP)  ## a virtual environment in .venv with everything, versions pinned
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "editmill needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+demo: $(STAMP)  ## the main job on the embedded miniature: a table and a contact sheet
+	$(BIN)/editmill demo
+
+test: $(STAMP)  ## the tests
+	$(BIN)/pytest
+
+check: lint types test  ## what CI runs
+
+lint: $(STAMP)  ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## mypy, strict
+	$(BIN)/mypy
+
+format: $(STAMP)  ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test-servers: $(STAMP)  ## the store's contract on a real S3 server (Ceph, from Debian packages)
+	EDITMILL_REQUIRE_SERVERS=1 $(BIN)/pytest -m servers
+
+benchmark: $(STAMP)  ## measure again what benchmarks/results/main.json says
+	$(BIN)/python benchmarks/main.py
+
+clean:  ## caches only, never data
+	find . -name __pycache__ -prune -exec rm -r {} + ; rm -rf .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Submit the programs to a Ray cluster; nothing else imports this."""

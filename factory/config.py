@@ -1,0 +1,169 @@
+"""Read a configuration: preset, file, `--set`; every refusal names the file and line."""
+
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from factory.errors import ConfigError
+from schemas.config import Config
+from schemas.record import Record
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+def preset_names() -> list[str]:
+    """The bundled presets."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+@dataclass
+class _Layers:
+    """Merged values, and where each came from."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    origins: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+    def merge(self, mapping: CommentedMap, where: str, path: tuple[str, ...] = ()) -> None:
+        into = self.values
+        for name in path:
+            into = into.setdefault(name, {})
+        for key, value in mapping.items():
+            here = (*path, str(key))
+            line = mapping.lc.key(key)[0] + 1 if mapping.lc.data else None
+            self.origins[here] = f"{where}:{line}" if line else where
+            if isinstance(value, CommentedMap) and isinstance(into.get(str(key), {}), dict):
+                into.setdefault(str(key), {})
+                self.merge(value, where, here)
+            else:
+                into[str(key)] = _plain(value)
+
+    def origin(self, path: tuple[str, ...]) -> str:
+        """The file and line of a value, or of the nearest mapping around it."""
+        while path and path not in self.origins:
+            path = path[:-1]
+        return self.origins.get(path, "config")
+
+
+def load_config(
+    preset: str | None = None, file: Path | None = None, settings: Sequence[str] = ()
+) -> Config:
+    """Merge, in this order: the preset (or the file's `base`), the file, then `key=value` settings.
+
+    Raises `ConfigError`: `FILE:LINE: key: rule, got value`.
+    """
+    layers = _Layers()
+    if preset and file:
+        raise ConfigError("--preset and --config: give one; a file names its preset as `base:`")
+    if file is not None:
+        _add_file(layers, file, file.name)
+    else:
+        _add_preset(layers, preset or "miniature", "--preset")
+    for setting in settings:
+        _add_setting(layers, setting)
+    try:
+        # Checked as JSON, where strictness still lets a list be a range.
+        return Config.model_validate_json(json.dumps(layers.values), strict=True)
+    except ValidationError as error:
+        raise ConfigError(_first_problem(error, layers)) from None
+
+
+def _add_preset(layers: _Layers, name: str, where: str) -> None:
+    if name not in preset_names():
+        raise ConfigError(f"{where}: must be one of {', '.join(preset_names())}, got {name!r}")
+    _add_file(layers, PRESETS / f"{name}.yaml", f"preset {name}")
+
+
+def _add_file(layers: _Layers, file: Path, where: str) -> None:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read as text: {type(error).__name__}") from None
+    mapping = _parse(text, where)
+    if not isinstance(mapping, CommentedMap):
+        raise ConfigError(f"{where}: must be a YAML mapping, got {type(mapping).__name__}")
+    base = mapping.pop("base", None)
+    if base is not None:
+        _add_preset(layers, str(base), f"{where}: base")
+    layers.merge(mapping, where)
+
+
+def _add_setting(layers: _Layers, setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set: must be key=value, got {setting!r}")
+    path = tuple(key.strip().split("."))
+    value = _parse(text, f"--set {key}")
+    into = layers.values
+    for depth, name in enumerate(path[:-1], start=1):
+        into = into.setdefault(name, {})
+        layers.origins.setdefault(path[:depth], "--set")
+        if not isinstance(into, dict):
+            raise ConfigError(f"--set {key}: {name} is a value, not a group")
+    into[path[-1]] = _plain(value)
+    layers.origins[path] = "--set"
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return YAML(typ="rt").load(StringIO(text))
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        problem = str(error.problem or error.context).split("\n")[0]
+        raise ConfigError(f"{where}:{line}: not valid YAML: {problem}") from None
+    except YAMLError as error:
+        raise ConfigError(f"{where}: not valid YAML: {str(error).splitlines()[0]}") from None
+
+
+def _plain(value: Any) -> Any:
+    """Without ruamel's own types, so that JSON can carry it."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if value is None or isinstance(value, bool):
+        return value
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return str(value)
+
+
+def _first_problem(error: ValidationError, layers: _Layers) -> str:
+    """One line for the first problem, unknown keys before all others."""
+    problems = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    problem = problems[0]
+    path = tuple(str(part) for part in problem["loc"])
+    where, key = layers.origin(path), ".".join(path)
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    match problem["type"]:
+        case "extra_forbidden":
+            known = _known_keys(path[:-1])
+            near = difflib.get_close_matches(path[-1], known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            return f"{where}: unknown key {key!r}; {hint}{more}"
+        case "missing":
+            return f"{where}: {key}: missing{more}"
+        case _:
+            rule = problem["msg"].removeprefix("Value error, ")
+            got = "" if ", got " in rule else f", got {json.dumps(problem['input'])[:80]}"
+            return f"{where}: {key}: {rule}{got}{more}"
+
+
+def _known_keys(path: tuple[str, ...]) -> list[str]:
+    model: Any = Config
+    for name in path:
+        info = model.model_fields.get(name) if hasattr(model, "model_fields") else None
+        if info is None:
+            return []
+        kinds = [info.annotation, *getattr(info.annotation, "__args__", ())]
+        model = next((k for k in kinds if isinstance(k, type) and issubclass(k, Record)), None)
+    return list(model.model_fields) if model is not None else []

@@ -1,0 +1,56 @@
+"""The demo: the main job on the miniature, timed and shown."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from factory.config import load_config
+from factory.console import print_facts, print_status, say
+from factory.errors import StorageError
+from factory.job import Runner, prepare, run_job
+from factory.models import MINIATURE
+from factory.sheet import contact_sheet, sealed_pairs
+from factory.status import status
+from factory.triplets import TripletList, read_triplets
+from schemas.config import Config
+
+
+def demonstrate(out: Path, count: int, runner: Callable[[Config], Runner]) -> int:
+    """Make `count` bundled triplets, print the table and the path of the contact sheet."""
+    started = time.monotonic()
+    config = load_config("miniature")
+    bundled = read_triplets("miniature")
+    triplets = TripletList(bundled.triplets[:count])
+    say(
+        f"{len(triplets.triplets)} triplets x {config.recipe.candidates} candidates, "
+        f"{config.recipe.steps} steps, on Ray"
+    )
+    run, plan = prepare(config, triplets, str(out / "run"))
+    result = run_job(run, plan, config, runner(config))
+    if result.sealed is None:
+        raise StorageError(f"{run.uri}: {result.message}")
+    state = status(run, plan)
+    print_status(state)
+    sheet = out / "sheet.png"
+    sheet.write_bytes(contact_sheet(sealed_pairs(run, result.sealed)))
+    seconds = time.monotonic() - started
+    rows = 4 * config.recipe.steps * state.tally.candidates
+    made = result.units_made * config.recipe.unit_triplets
+    print_facts(
+        {
+            "seconds": f"{seconds:.0f}",
+            "UNet rows": rows if made else f"{rows} (made by an earlier start)",
+            "manifest": result.manifest_hash,
+            "contact sheet": sheet,
+        }
+    )
+    say(maturity())
+    return result.exit_code
+
+
+def maturity() -> str:
+    """What the training card says of the shipped weights, in one line."""
+    card = json.loads((MINIATURE / "card.json").read_text())
+    figures = ", ".join(f"{name} {value}" for name, value in card["figures"].items())
+    return f"miniature: {card['state']}; measured by its oracle: {figures}"

@@ -1,0 +1,1 @@
+"""Tensors: denoise, route attention, guide, decode, score. No Ray, no storage."""

@@ -1,0 +1,123 @@
+"""Load the models that a recipe names; safetensors only, no network where files are local."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from safetensors import SafetensorError
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from factory.engine.clip_scorer import ClipScorer
+from factory.engine.schedule import NoiseSchedule
+from factory.engine.text import TextEncoder
+from factory.errors import ModelError
+from factory.models import model_folder
+from schemas.recipe import ModelSource, Recipe
+
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True)
+class Models:
+    """Everything that the engine runs, on its device, in evaluation mode."""
+
+    unet: Any
+    autoencoder: Any
+    text: TextEncoder
+    schedule: NoiseSchedule
+    clip: ClipScorer
+    dtype: torch.dtype
+    device: torch.device
+
+
+def load_models(recipe: Recipe, device: torch.device) -> Models:
+    """The recipe's models. Raises `ModelError`, naming the folder, the rule and what was found."""
+    dtype = DTYPES[recipe.dtype]
+    folder = model_folder(recipe.text_to_image)
+    autoencoder_folder = folder / "vae"
+    if recipe.autoencoder:
+        autoencoder_folder = model_folder(recipe.autoencoder)
+    unet = _load(UNet2DConditionModel, folder / "unet", torch_dtype=dtype)
+    for lora in recipe.loras:
+        _merge_lora(unet, lora, lora.scale)
+    autoencoder = _load(AutoencoderKL, autoencoder_folder, torch_dtype=dtype)
+    encoder = _load(CLIPTextModel, folder / "text_encoder", dtype=dtype)
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    factor = 2 ** (len(autoencoder.config.block_out_channels) - 1)
+    if recipe.size_px % factor:
+        raise ModelError(
+            f"recipe.size_px: must be a multiple of {factor} (the autoencoder's factor), "
+            f"got {recipe.size_px}"
+        )
+    for part in (unet, autoencoder, encoder):
+        part.to(device).eval().requires_grad_(False)
+    return Models(
+        unet=unet,
+        autoencoder=autoencoder,
+        text=TextEncoder(tokenizer, encoder),
+        schedule=NoiseSchedule.from_config(config),
+        clip=load_clip(recipe.clip, device, dtype),
+        dtype=dtype,
+        device=device,
+    )
+
+
+def load_clip(source: ModelSource, device: torch.device, dtype: torch.dtype) -> ClipScorer:
+    """An open_clip model from a `local-dir:` folder, or by name with a safetensors file."""
+    # Half precision would move scores by more than a threshold's margin: CLIP runs in float32 or more.
+    dtype = torch.float64 if dtype == torch.float64 else torch.float32
+    folder = model_folder(source)
+    if source.name is None:
+        name, pretrained = f"local-dir:{folder}", None
+    else:
+        weights = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [folder]
+        if len(weights) != 1:
+            raise ModelError(f"{folder}: expected one .safetensors file, got {len(weights)}")
+        name, pretrained = source.name, str(weights[0])
+    try:
+        model, _, _ = open_clip.create_model_and_transforms(name, pretrained=pretrained)
+        tokenize = open_clip.get_tokenizer(name)
+    except (SafetensorError, RuntimeError, ValueError, OSError) as error:
+        raise ModelError(f"{folder}: cannot load CLIP: {_first_line(error)}") from error
+    model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+    mean, deviation = model.visual.image_mean, model.visual.image_std
+    statistics = (torch.tensor(v, dtype=dtype, device=device) for v in (mean, deviation))
+    return ClipScorer(model, tokenize, *statistics)
+
+
+def _load(kind: Any, folder: Path, **options: Any) -> Any:
+    try:
+        return kind.from_pretrained(folder, use_safetensors=True, local_files_only=True, **options)
+    except (SafetensorError, RuntimeError, ValueError, OSError, KeyError) as error:
+        raise ModelError(f"{folder}: cannot load {kind.__name__}: {_first_line(error)}") from error
+
+
+def _merge_lora(unet: Any, source: ModelSource, scale: float) -> None:
+    folder = model_folder(source)
+    weights = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [folder]
+    if len(weights) != 1:
+        raise ModelError(f"{folder}: a LoRA is one .safetensors file, got {len(weights)}")
+    try:
+        unet.load_lora_adapter(
+            str(weights[0].parent), weight_name=weights[0].name, prefix="unet", use_safetensors=True
+        )
+        unet.fuse_lora(lora_scale=scale)
+        unet.unload_lora()
+    except (SafetensorError, RuntimeError, ValueError, OSError, KeyError) as error:
+        raise ModelError(f"{weights[0]}: cannot merge LoRA: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    text = re.sub(r"\s+", " ", str(error)).strip()
+    return f"{type(error).__name__}: {text[:200]}"

@@ -1,0 +1,17 @@
+"""Ranges of images on the tensor side: [-1, 1] from the decoder, [0, 1] for scores, 0..255 to store."""
+
+import numpy as np
+from torch import Tensor
+
+from factory.pair_source import Picture
+
+
+def to_unit(decoded: Tensor) -> Tensor:
+    """From the decoder's [-1, 1] to [0, 1], clamped."""
+    return (decoded / 2 + 0.5).clamp(0, 1)
+
+
+def to_picture(image: Tensor) -> Picture:
+    """(3, height, width) in [0, 1] to bytes, rounded to nearest (the original truncates)."""
+    pixels = (image.float() * 255).round().permute(1, 2, 0).cpu().numpy()
+    return pixels.astype(np.uint8)

@@ -1,0 +1,75 @@
+"""The errors of the factory. Each carries one message: where, rule, got.
+
+    EditmillError
+        InputError              the operator's mistake; nothing was started            exit 2
+            ConfigError         a configuration file or option
+            TripletError        a line of a triplet list
+            ModelError          weights that are missing, cut, pickled or of another kind
+            RunMismatch         the folder holds another run, or another recipe
+        StorageError            the store said no, or nothing                          exit 3
+            ObjectMissing       no such object
+            StorageRefused      wrong keys, missing bucket, not writable               exit 2
+            StorageUnavailable  no clear answer; try again
+        Damaged                 a stored object is not what its record says            exit 3
+        Stopped                 a guard ended the run                                  exit 4
+
+They cross process borders by pickle, so none takes more than the message.
+"""
+
+from typing import ClassVar
+
+
+class EditmillError(Exception):
+    """The root; `exit_code` is what a program ends with when it lets one through."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class InputError(EditmillError):
+    """The operator's mistake; raised before anything is started."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """A configuration file or option breaks a rule."""
+
+
+class TripletError(InputError):
+    """A line of a triplet list breaks a rule."""
+
+
+class ModelError(InputError):
+    """Weights are missing, cut, pickled or of another kind."""
+
+
+class RunMismatch(InputError):
+    """The folder holds another run, or a run with another recipe."""
+
+
+class StorageError(EditmillError):
+    """The store did not do what it was asked."""
+
+
+class ObjectMissing(StorageError):
+    """No object under that key."""
+
+
+class StorageRefused(StorageError):
+    """Wrong keys, a missing bucket, or no right to write: trying again does not help."""
+
+    exit_code = 2
+
+
+class StorageUnavailable(StorageError):
+    """The store gave no clear answer; the object may or may not be there."""
+
+
+class Damaged(EditmillError):
+    """A stored object is not what its record says."""
+
+
+class Stopped(EditmillError):
+    """A guard ended the run: hours, deadline or acceptance floor."""
+
+    exit_code = 4

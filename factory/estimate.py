@@ -1,0 +1,51 @@
+"""A dry run: what a plan will cost, before anything is started."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from factory.triplets import TripletList
+from schemas.config import Config
+
+# Pairs are kept as two images each; bytes per pixel as measured on the codecs' usual pictures.
+_BYTES_PER_PIXEL = {"png": 0.5, "jpeg": 1.2}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Upper bounds, but for the time, which scales with the rows per second given."""
+
+    triplets: int
+    duplicates: int
+    bad_lines: int
+    units: int
+    candidates: int
+    rows: int
+    """UNet forwards of one latent: candidates x steps x 4."""
+    gpu_hours: float | None
+    """At `rows_per_s` per worker; null where it is not known."""
+    storage_bytes: int
+    """Where every triplet keeps its most pairs."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        return asdict(self)
+
+
+def estimate(config: Config, triplets: TripletList, rows_per_s: float | None = None) -> Estimate:
+    """Units, rows, hours and bytes of a whole run."""
+    recipe = config.recipe
+    count = len(triplets.triplets)
+    candidates = count * recipe.candidates
+    rows = candidates * recipe.steps * 4
+    kept = count * min(recipe.keep.most, recipe.candidates)
+    pixels = kept * 2 * recipe.size_px**2
+    return Estimate(
+        triplets=count,
+        duplicates=triplets.duplicates,
+        bad_lines=len(triplets.bad),
+        units=-(-count // recipe.unit_triplets),
+        candidates=candidates,
+        rows=rows,
+        gpu_hours=rows / rows_per_s / 3600 if rows_per_s else None,
+        storage_bytes=int(pixels * _BYTES_PER_PIXEL[recipe.codec.format]),
+    )

@@ -1,0 +1,64 @@
+"""What ends a run before its plan is done."""
+
+import time
+from dataclasses import dataclass, field
+
+from factory.generate import UnitReport
+from schemas.config import Budget, Compute
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a run stops; `exit_code` 0 where the operator's goal was reached, else 4."""
+
+    reason: str
+    exit_code: int
+
+
+@dataclass
+class Guards:
+    """Watches the reports of one start."""
+
+    budget: Budget
+    compute: Compute
+    pairs: int
+    """Pairs that the run holds."""
+    candidates: int = 0
+    """Candidates made in this start."""
+    accepted: int = 0
+    """Pairs made in this start."""
+    started: float = field(default_factory=time.time)
+    _floor_judged: bool = False
+
+    def see(self, report: UnitReport) -> None:
+        """Count a report; units made by others count for the run, not for this start."""
+        self.pairs += report.accepted
+        if report.made:
+            self.candidates += report.accepted + report.rejected + report.failed
+            self.accepted += report.accepted
+
+    def stop(self) -> Stop | None:
+        """Whether to stop now."""
+        budget = self.budget
+        if budget.target_pairs is not None and self.pairs >= budget.target_pairs:
+            return Stop(f"target of {budget.target_pairs} pairs reached: {self.pairs}", 0)
+        held = self.gpu_hours()
+        if budget.max_gpu_hours is not None and held >= budget.max_gpu_hours:
+            return Stop(f"budget.max_gpu_hours: {budget.max_gpu_hours} reached: {held:.3f}", 4)
+        if budget.deadline is not None and time.time() >= budget.deadline.timestamp():
+            return Stop(f"budget.deadline: {budget.deadline.isoformat()} has passed", 4)
+        if self.candidates >= budget.floor_after and not self._floor_judged:
+            self._floor_judged = True
+            share = self.accepted / self.candidates
+            if share < budget.acceptance_floor:
+                return Stop(
+                    f"budget.acceptance_floor: at least {budget.acceptance_floor} of candidates "
+                    f"must pass, got {share:.4f} of {self.candidates}; are these the right models?",
+                    4,
+                )
+        return None
+
+    def gpu_hours(self) -> float:
+        """Hours times GPUs held in this start, all workers counted from its beginning."""
+        share = self.compute.gpus_per_worker or 1.0
+        return (time.time() - self.started) / 3600 * self.compute.max_workers * share

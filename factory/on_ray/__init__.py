@@ -1,0 +1,1 @@
+"""The factory on Ray: the only importers of ray here."""

@@ -1,0 +1,128 @@
+"""Which candidates become pairs: the gates, then the best few of each triplet. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from factory.codec import encode
+from factory.pair_source import Made, NotMade
+from schemas.candidate import Candidate, Scores, Verdict
+from schemas.pair import Image, Pair
+from schemas.recipe import Recipe, Thresholds
+from schemas.triplet import Triplet
+
+
+def gates(thresholds: Thresholds) -> dict[str, float]:
+    """Each similarity and the least value that passes, inclusive, as the original's filter."""
+    return {
+        "clip_sim_0": thresholds.text,
+        "clip_sim_1": thresholds.text,
+        "clip_sim_dir": thresholds.direction,
+        "clip_sim_image": thresholds.image,
+    }
+
+
+def failed_gates(scores: Scores, thresholds: Thresholds) -> list[str]:
+    """The similarities below their threshold."""
+    return [name for name, least in gates(thresholds).items() if getattr(scores, name) < least]
+
+
+def is_borderline(scores: Scores, thresholds: Thresholds) -> bool:
+    """Whether another device could have judged otherwise: a score within the margin of its gate."""
+    margin = thresholds.borderline
+    return margin > 0 and any(
+        abs(getattr(scores, name) - least) <= margin for name, least in gates(thresholds).items()
+    )
+
+
+def rank(made: Made) -> tuple[float, int]:
+    """Order among the passing candidates of a triplet: direction, then seed; higher is better."""
+    return (made.scores.clip_sim_dir, made.draw.seed)
+
+
+@dataclass
+class Selection:
+    """Gathers the outcomes of a unit; holds the pictures of the present best only."""
+
+    recipe: Recipe
+    _outcomes: list[tuple[Made | NotMade, list[str]]] = field(default_factory=list)
+    _best: dict[str, list[Made]] = field(default_factory=dict)
+
+    def add(self, outcome: Made | NotMade) -> None:
+        """Judge one outcome by the gates and, if it passes, by its rivals so far."""
+        if isinstance(outcome, NotMade):
+            self._outcomes.append((outcome, []))
+            return
+        failed = failed_gates(outcome.scores, self.recipe.thresholds)
+        if not failed:
+            best = self._best.setdefault(outcome.draw.triplet.triplet_id, [])
+            best.append(outcome)
+            best.sort(key=rank, reverse=True)
+            del best[self.recipe.keep.most :]
+        self._outcomes.append((_without_pictures(outcome), failed))
+
+    def result(self, order: Iterable[Triplet]) -> tuple[list[Candidate], list[Pair]]:
+        """Every candidate's row and the pairs, both in triplet order, then by index."""
+        place = {triplet.triplet_id: i for i, triplet in enumerate(order)}
+        kept = {
+            (triplet_id, made.draw.index)
+            for triplet_id, best in self._best.items()
+            for made in best
+        }
+
+        def key(outcome: Made | NotMade) -> tuple[int, int]:
+            return (place[outcome.draw.triplet.triplet_id], outcome.draw.index)
+
+        ordered = sorted(self._outcomes, key=lambda judged: key(judged[0]))
+        rows = [self._row(outcome, failed, kept) for outcome, failed in ordered]
+        winners = sorted((made for best in self._best.values() for made in best), key=key)
+        return rows, [self._pair(made) for made in winners]
+
+    def _row(
+        self, outcome: Made | NotMade, failed: list[str], kept: set[tuple[str, int]]
+    ) -> Candidate:
+        draw = outcome.draw
+        verdict, reason, borderline = Verdict.REJECTED, ",".join(failed) or "keep", False
+        scores: dict[str, float | None] = dict.fromkeys(Scores.model_fields)
+        if isinstance(outcome, NotMade):
+            verdict, reason = Verdict.FAILED, outcome.reason
+        else:
+            scores |= outcome.scores.model_dump()
+            borderline = is_borderline(outcome.scores, self.recipe.thresholds)
+        if (draw.triplet.triplet_id, draw.index) in kept:
+            verdict, reason = Verdict.ACCEPTED, ""
+        return Candidate(
+            triplet_id=draw.triplet.triplet_id,
+            index=draw.index,
+            seed=draw.seed,
+            p2p_threshold=draw.p,
+            cfg_scale=draw.guidance,
+            verdict=verdict,
+            reason=reason or None,
+            borderline=borderline,
+            truncated=outcome.truncated,
+            **scores,
+        )
+
+    def _pair(self, made: Made) -> Pair:
+        draw, triplet, codec = made.draw, made.draw.triplet, self.recipe.codec
+        name = f"{triplet.triplet_id}-{draw.index}"
+        ending = "png" if codec.format == "png" else "jpg"
+        return Pair(
+            original_prompt=triplet.original_prompt,
+            original_image=Image(bytes=encode(made.original, codec), path=f"{name}_0.{ending}"),
+            edit_prompt=triplet.edit_prompt,
+            edited_prompt=triplet.edited_prompt,
+            edited_image=Image(bytes=encode(made.edited, codec), path=f"{name}_1.{ending}"),
+            edit_kind=triplet.edit_kind,
+            triplet_id=triplet.triplet_id,
+            index=draw.index,
+            seed=draw.seed,
+            p2p_threshold=draw.p,
+            cfg_scale=draw.guidance,
+            **made.scores.model_dump(),
+        )
+
+
+def _without_pictures(made: Made) -> Made:
+    empty = made.original[:0]
+    return Made(made.draw, empty, empty, made.scores, made.truncated)

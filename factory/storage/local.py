@@ -1,0 +1,202 @@
+"""A folder as an object store; several processes, also on several machines, may share it."""
+
+import ctypes
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from factory.errors import ObjectMissing, StorageRefused, StorageUnavailable
+from factory.storage.keys import check_key, check_prefix, is_key
+from factory.storage.protocol import ObjectInfo
+
+INCOMING = ".incoming"
+"""Holds objects while they are written. What a killed process leaves here is never listed."""
+
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+RENAME_NOREPLACE = 1
+AT_FDCWD = -100
+
+
+class LocalStore:
+    """Objects as files below a folder, which the first write makes."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        # Absolute, because a worker's working directory is another.
+        self.folder = Path(os.path.abspath(folder))
+        self.uri = str(self.folder)
+
+    def __repr__(self) -> str:
+        return f"LocalStore({self.uri!r})"
+
+    def put(self, key: str, data: bytes) -> None:
+        """Replaces what is there, so that a damaged file under the key is mended."""
+        final = self._path(key)
+        with self._translated(key), self._incoming(data) as incoming:
+            make_folder(final.parent)
+            os.replace(incoming, final)
+            sync_folder(final.parent)
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Atomic also between processes: a link to a finished file is made, or is not."""
+        final = self._path(key)
+        with self._translated(key):
+            # Not needed for the promise, but saves the writing where another was long done.
+            if final.is_file():
+                return False
+            with self._incoming(data) as incoming:
+                make_folder(final.parent)
+                created = create(incoming, final)
+                sync_folder(final.parent)
+        return created
+
+    def get(self, key: str) -> bytes:
+        """Raises `ObjectMissing` also where the key names a folder."""
+        with self._translated(key):
+            try:
+                return self._path(key).read_bytes()
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                raise ObjectMissing(f"{self.folder / key}: no such object") from None
+
+    def find(self, key: str) -> ObjectInfo | None:
+        """The object's size, or None where there is none."""
+        path = self._path(key)
+        with self._translated(key):
+            try:
+                return ObjectInfo(key, path.stat().st_size) if path.is_file() else None
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Files whose path is no key (hidden ones, blanks in the name) are passed over."""
+        check_prefix(prefix)
+        parent, slash, _ = prefix.rpartition("/")
+        return self._walk(parent + slash, prefix)
+
+    def _walk(self, parent: str, prefix: str) -> Iterator[ObjectInfo]:
+        found: list[tuple[str, int]] = []
+        with self._translated(parent):
+            try:
+                entries = list(os.scandir(self.folder / parent))
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            for entry in entries:
+                key = parent + entry.name
+                if not is_key(key):
+                    continue
+                if entry.is_dir():
+                    # With its slash a folder sorts where its keys do: "a-b", "a/b", "a0".
+                    found.append((key + "/", 0))
+                elif key.startswith(prefix):
+                    try:
+                        found.append((key, entry.stat().st_size))
+                    except FileNotFoundError:
+                        continue
+        for name, size in sorted(found):
+            if not name.endswith("/"):
+                yield ObjectInfo(name, size)
+            elif name.startswith(prefix):
+                yield from self._walk(name, prefix)
+
+    def _path(self, key: str) -> Path:
+        check_key(key)
+        return self.folder / key
+
+    @contextmanager
+    def _incoming(self, data: bytes) -> Iterator[Path]:
+        """A finished, durable file with the data, under a name that no listing shows."""
+        folder = self.folder / INCOMING
+        make_folder(folder)
+        path = folder / secrets.token_hex(16)
+        try:
+            with path.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    @contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            place = self.folder / key
+            if error.errno in NO_SPACE:
+                raise StorageUnavailable(
+                    f"{place}: no space is left; free some and run again"
+                ) from error
+            if error.errno in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE):
+                raise StorageUnavailable(f"{place}: {error.strerror}") from error
+            raise StorageRefused(
+                f"{place}: cannot be used as a store ({error.strerror}); "
+                "choose a folder that this user may read and write"
+            ) from error
+
+
+def create(incoming: Path, final: Path) -> bool:
+    """Give a finished file its name unless the name is taken; True when this call gave it."""
+    try:
+        os.link(incoming, final)
+    except FileExistsError:
+        if final.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) from None
+        # NFS may carry out a link whose reply is lost, and then refuse its repetition.
+        return os.path.samefile(incoming, final)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        return rename_to_new(incoming, final)
+    return True
+
+
+def rename_to_new(incoming: Path, final: Path) -> bool:
+    """As `create`, for file systems without hard links (exFAT, some network drives)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    try:
+        rename = libc.renameat2
+    except AttributeError:
+        code = errno.ENOSYS
+    else:
+        names = os.fsencode(incoming), os.fsencode(final)
+        if rename(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_NOREPLACE) == 0:
+            return True
+        code = ctypes.get_errno()
+    if code == errno.EEXIST:
+        return False
+    if code in (errno.EINVAL, errno.ENOSYS):
+        raise StorageRefused(
+            f"{final.parent}: this file system can create a file only by overwriting, so two "
+            "writers could both believe they were first; choose a local disk or an s3:// URI"
+        )
+    raise OSError(code, os.strerror(code), str(final))
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, durably."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot, and need not.
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,35 @@
+"""From a URI to a store."""
+
+import os
+from urllib.parse import unquote, urlsplit
+
+from factory.errors import ConfigError
+from factory.storage.local import LocalStore
+from factory.storage.protocol import ObjectStore
+from factory.storage.s3 import S3Store
+
+
+def open_store(uri: str) -> ObjectStore:
+    """The store a URI names: `s3://bucket/prefix`, `file:///folder`, or a path.
+
+    Nothing is asked of the store yet; `probe` does that. Raises `ConfigError`.
+    """
+    if uri.startswith("s3://"):
+        return S3Store(uri)
+    if uri.startswith("file:"):
+        parts = urlsplit(uri)
+        if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
+            raise ConfigError(f"store: expected file:///folder, got {uri!r}")
+        return LocalStore(unquote(parts.path))
+    scheme, colon, _ = uri.partition(":")
+    # "s3:/bucket" and "gs://bucket" would otherwise become folders with odd names.
+    if not uri.strip() or (colon and "/" not in scheme) or "\0" in uri:
+        raise ConfigError(
+            f"store: expected s3://bucket/prefix, file:///folder or a path, got {shown(uri)}"
+        )
+    return LocalStore(os.path.expanduser(uri))
+
+
+def shown(uri: str) -> str:
+    """A URI for a message: without what may be a password or a signature."""
+    return repr(uri) if "@" not in uri and "?" not in uri else f"{uri.partition(':')[0]}:..."

@@ -1,0 +1,47 @@
+"""What the ledger asks of a store: five verbs on whole objects."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """An object as a listing shows it."""
+
+    key: str
+    """Key below the store's root."""
+    bytes: int
+    """Size."""
+
+
+class ObjectStore(Protocol):
+    """Whole objects under keys like `commits/000000/0000042.parquet`.
+
+    Keys are relative, made of letters, digits and `._-`, parts separated by `/`. Every method may
+    raise `StorageRefused` (do not try again) or `StorageUnavailable` (no clear answer).
+    """
+
+    uri: str
+
+    def put(self, key: str, data: bytes) -> None:
+        """Store an object whose key is derived from its content; storing it again is harmless.
+
+        The store's reply is checked by checksum. Readers never see part of an object.
+        """
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Store an object only where none is: True when this call stored it, False when one was there.
+
+        Raises `StorageUnavailable` where the reply was lost or ambiguous: then the caller reads
+        the object back to learn whose it is.
+        """
+
+    def get(self, key: str) -> bytes:
+        """The whole object. Raises `ObjectMissing`."""
+
+    def find(self, key: str) -> ObjectInfo | None:
+        """The object's size, or None where there is none."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every object whose key starts with the prefix, in key order."""

@@ -1,0 +1,197 @@
+"""An S3 bucket as an object store; endpoint, region and keys come from the AWS environment."""
+
+import base64
+import hashlib
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    IncompleteReadError,
+)
+from botocore.parsers import ResponseParserError
+
+from factory.errors import ConfigError, StorageRefused, StorageUnavailable
+from factory.storage.keys import check_key, check_prefix, is_key
+from factory.storage.protocol import ObjectInfo
+from factory.storage.s3_errors import error_of, status_of
+
+BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+DEFAULT_REGION = "us-east-1"
+
+READ_ATTEMPTS = 3
+"""botocore repeats a request that failed, but not one whose body was cut while it was read."""
+
+SETTINGS: dict[str, Any] = {
+    # Servers of before 2025 refuse the newer checksum trailers; ContentMD5 guards what we send.
+    "request_checksum_calculation": "when_required",
+    "response_checksum_validation": "when_required",
+    "connect_timeout": 5,
+    "read_timeout": 60,
+    "retries": {"mode": "standard", "total_max_attempts": 3},
+    "max_pool_connections": 32,
+}
+
+
+class S3Store:
+    """Objects in a bucket, below a prefix. Threads may share one; it travels by pickle."""
+
+    def __init__(self, uri: str) -> None:
+        self.bucket, self.prefix = split_uri(uri)
+        self.uri = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+        self._client: Any = None
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"S3Store({self.uri!r})"
+
+    def __reduce__(self) -> tuple[type["S3Store"], tuple[str]]:
+        # The client holds keys and sockets; the receiver makes one from its own environment.
+        return S3Store, (self.uri,)
+
+    def put(self, key: str, data: bytes) -> None:
+        """The server refuses a body that was damaged on its way."""
+        name = self._name(key)
+        with self._translated("PutObject", key):
+            self.client.put_object(Bucket=self.bucket, Key=name, Body=data, ContentMD5=md5_of(data))
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """False may also mean this very call: a repeated request meets its own first try.
+
+        That happens where the first reply was lost, and so the caller compares what is stored.
+        """
+        name = self._name(key)
+        with self._translated("PutObject", key):
+            try:
+                reply = self.client.put_object(
+                    Bucket=self.bucket,
+                    Key=name,
+                    Body=data,
+                    ContentMD5=md5_of(data),
+                    IfNoneMatch="*",
+                )
+            except ClientError as error:
+                if status_of(error) == 412:
+                    return False
+                raise
+            check_reply(reply, "ETag", f"{self.uri}/{key}")
+        return True
+
+    def get(self, key: str) -> bytes:
+        """The whole object."""
+        name = self._name(key)
+        with self._translated("GetObject", key):
+            for attempt in range(1, READ_ATTEMPTS + 1):
+                reply = self.client.get_object(Bucket=self.bucket, Key=name)
+                try:
+                    body: bytes = reply["Body"].read()
+                except (HTTPClientError, IncompleteReadError):
+                    if attempt == READ_ATTEMPTS:
+                        raise
+                else:
+                    return body
+        raise StorageUnavailable(f"{self.uri}/{key}: not read")
+
+    def find(self, key: str) -> ObjectInfo | None:
+        """The object's size, or None where there is none."""
+        name = self._name(key)
+        with self._translated("HeadObject", key):
+            try:
+                reply = self.client.head_object(Bucket=self.bucket, Key=name)
+            except ClientError as error:
+                if status_of(error) != 404:
+                    raise
+                # A reply to HEAD has no body to tell a missing object from a missing bucket.
+                self.client.head_bucket(Bucket=self.bucket)
+                return None
+        return ObjectInfo(key, reply["ContentLength"])
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Objects whose name is no key (such as a console's `folder/`) are passed over."""
+        check_prefix(prefix)
+        return self._pages(prefix)
+
+    def _pages(self, prefix: str) -> Iterator[ObjectInfo]:
+        root = f"{self.prefix}/" if self.prefix else ""
+        with self._translated("ListObjectsV2", prefix):
+            pages = self.client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=root + prefix):
+                check_reply(page, "IsTruncated", self.uri)
+                for entry in page.get("Contents", []):
+                    key = entry["Key"].removeprefix(root)
+                    if is_key(key):
+                        yield ObjectInfo(key, entry["Size"])
+
+    @property
+    def client(self) -> Any:  # boto3's clients are built at run time and have no types of their own
+        """The connection, made when it is first needed."""
+        with self._lock:
+            if self._client is None:
+                self._client = connect()
+            return self._client
+
+    def _name(self, key: str) -> str:
+        check_key(key)
+        return f"{self.prefix}/{key}" if self.prefix else key
+
+    @contextmanager
+    def _translated(self, verb: str, key: str) -> Iterator[None]:
+        """Errors of this project in place of botocore's, whose texts may quote requests."""
+        try:
+            yield
+        except (BotoCoreError, ClientError, ResponseParserError, ValueError) as error:
+            raise error_of(error, verb, f"{self.uri}/{key}") from None
+
+
+def connect() -> Any:
+    """A client from the environment. Raises `StorageRefused` on settings that cannot be."""
+    endpoint = next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), "")
+    if "@" in endpoint:
+        raise StorageRefused(
+            "AWS_ENDPOINT_URL: expected no user or password in it, got one (not shown); "
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    # Only Amazon's own servers can be relied on to have a host name for each bucket.
+    style: dict[str, Any] = {"s3": {"addressing_style": "path"}} if endpoint else {}
+    session = boto3.session.Session()
+    config = Config(**SETTINGS, **style)
+    return session.client("s3", region_name=session.region_name or DEFAULT_REGION, config=config)
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Bucket and prefix of `s3://bucket/prefix`; the prefix may be empty."""
+    if "@" in uri or "?" in uri:
+        raise ConfigError(
+            "store: expected s3://bucket/prefix without keys or a signature, got some (not "
+            "shown); keys belong into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    scheme, _, rest = uri.partition("://")
+    bucket, _, prefix = rest.rstrip("/").partition("/")
+    if scheme != "s3" or not BUCKET.fullmatch(bucket):
+        raise ConfigError(f"store: expected s3://bucket/prefix, got {uri!r}")
+    if prefix and not is_key(prefix):
+        raise ConfigError(
+            "store: expected a prefix of letters, digits and ._- in parts separated by /, "
+            f"got {prefix!r} in {uri!r}"
+        )
+    return bucket, prefix
+
+
+def check_reply(reply: dict[str, Any], field: str, place: str) -> None:
+    """Refuse a 200 that no S3 server gave, such as a proxy's page: it would pass for success."""
+    if field not in reply:
+        raise StorageUnavailable(f"{place}: the answer is not S3's; check AWS_ENDPOINT_URL")
+
+
+def md5_of(data: bytes) -> str:
+    """The Content-MD5 header: a guard against accidents, hence allowed where MD5 is not."""
+    return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()

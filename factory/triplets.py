@@ -1,0 +1,140 @@
+"""Read triplet lists in every dialect in use: JSONL or Parquet, local or S3."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from factory.errors import TripletError
+from factory.storage.read import read_object
+from schemas.triplet import Triplet
+
+BUNDLED = Path(__file__).parent / "miniature" / "triplets.jsonl"
+DIALECTS: dict[str, tuple[str, ...]] = {
+    "original_prompt": ("original_prompt", "input", "caption"),
+    "edit_prompt": ("edit_prompt", "edit"),
+    "edited_prompt": ("edited_prompt", "output"),
+    "edit_kind": ("edit_kind",),
+    "url": ("url",),
+}
+"""Our field to the names it has elsewhere: InstructPix2Pix's code and published files, ours."""
+REQUIRED = ("original_prompt", "edit_prompt", "edited_prompt")
+LINE_BYTES = 1_000_000
+"""A longer line is not a triplet."""
+
+
+@dataclass
+class TripletList:
+    """What was read: distinct triplets in order, and what was left out."""
+
+    triplets: list[Triplet] = field(default_factory=list)
+    duplicates: int = 0
+    bad: list[str] = field(default_factory=list)
+    """One message per skipped line."""
+
+
+def read_triplets(uri: str, max_bad: int = 0) -> TripletList:
+    """Read a list; `miniature` names the bundled one.
+
+    Raises `TripletError` where there is no usable line, or more than `max_bad` bad ones: the message
+    is the first bad line's.
+    """
+    name = "triplets.jsonl" if uri == "miniature" else uri.rsplit("/", 1)[-1]
+    data = BUNDLED.read_bytes() if uri == "miniature" else read_object(uri)
+    result = TripletList()
+    seen: set[str] = set()
+    for where, row in _rows(name, data):
+        try:
+            triplet = _triplet(row)
+        except ValueError as error:
+            result.bad.append(f"{where}: {error}")
+            continue
+        if triplet.triplet_id in seen:
+            result.duplicates += 1
+            continue
+        seen.add(triplet.triplet_id)
+        result.triplets.append(triplet)
+    if len(result.bad) > max_bad:
+        count = f"{len(result.bad)} bad line" + "s" * (len(result.bad) > 1)
+        raise TripletError(f"{result.bad[0]} ({count}, --max-bad is {max_bad})")
+    if not result.triplets:
+        raise TripletError(f"{name}: must hold at least one triplet, got 0 usable lines")
+    return result
+
+
+def _rows(name: str, data: bytes) -> Iterator[tuple[str, Any]]:
+    """Where each row stands, and the row or the `ValueError` that it is."""
+    if data[:4] == b"PAR1":
+        yield from _parquet_rows(name, data)
+    elif data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise TripletError(f"{name}: must be UTF-8, got UTF-16")
+    elif data[:2] == b"\x1f\x8b":
+        raise TripletError(f"{name}: must be JSON lines or Parquet, got gzip")
+    elif data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"[":
+        raise TripletError(f"{name}:1: must be one JSON object per line, got a JSON array")
+    else:
+        lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield f"{name}:{number}", _json_row(line)
+
+
+def _json_row(line: bytes) -> Any:
+    if len(line) > LINE_BYTES:
+        return ValueError(f"line must be at most {LINE_BYTES} bytes, got {len(line)}")
+    try:
+        return json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        return ValueError(f"must be UTF-8, got byte 0x{line[error.start]:02x} at {error.start}")
+    except json.JSONDecodeError as error:
+        return ValueError(f"must be JSON: {error.msg} at column {error.colno}")
+
+
+def _parquet_rows(name: str, data: bytes) -> Iterator[tuple[str, Any]]:
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        known = [alias for aliases in DIALECTS.values() for alias in aliases]
+        columns = [column for column in file.schema_arrow.names if column in known]
+        number = 0
+        for batch in file.iter_batches(columns=columns):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{name}: row {number}", row
+    except (pa.ArrowException, OSError) as error:
+        raise TripletError(f"{name}: not a whole Parquet file: {type(error).__name__}") from error
+
+
+def _triplet(row: Any) -> Triplet:
+    """Raises `ValueError` with rule and got."""
+    if isinstance(row, ValueError):
+        raise row
+    if not isinstance(row, dict):
+        raise ValueError(f"line must be a JSON object, got {type(row).__name__}")
+    fields: dict[str, Any] = {}
+    for name, aliases in DIALECTS.items():
+        alias = next((a for a in aliases if a in row), None)
+        value = row[alias] if alias else None
+        if value is None and name not in REQUIRED:
+            continue
+        if alias is None:
+            known = ", ".join(aliases)
+            raise ValueError(f"field {aliases[-1]!r}: missing (one of {known})")
+        if not isinstance(value, str) or not value.strip():
+            got = "null" if value is None else repr(value)[:60]
+            raise ValueError(f'field "{alias}": expected non-empty text, got {got}')
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise ValueError(f'field "{alias}": must be text, got half a surrogate pair')
+        fields[name] = value
+    if fields["original_prompt"] == fields["edited_prompt"]:
+        raise ValueError(
+            f"edited prompt must differ from the original, got {fields['edited_prompt']!r}"[:200]
+        )
+    try:
+        return Triplet(**fields)
+    except ValidationError as error:
+        raise ValueError(error.errors()[0]["msg"]) from None

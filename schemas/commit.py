@@ -1,0 +1,147 @@
+"""The commit of a unit, and the sealed list of commits that readers trust."""
+
+from pydantic import Field
+
+from schemas.record import Record
+
+
+class Environment(Record):
+    """What may change the last bits of a result; recorded, never part of the recipe."""
+
+    device: str
+    """Processor or GPU model."""
+    wheels: dict[str, str]
+    """Version of each package that computes."""
+    batch_pairs: int
+    """Pairs in one denoising batch; four rows each."""
+    decode_pairs: int
+    """Pairs in one decode and score batch."""
+    threads: int
+    """CPU threads per worker."""
+    attention: str
+    """Attention implementation."""
+
+
+class DataFile(Record):
+    """One immutable object of accepted pairs."""
+
+    key: str
+    """Key below the run."""
+    sha256: str
+    """64 hex digits over its bytes."""
+    bytes: int = Field(ge=0)
+    """Size."""
+    rows: int = Field(ge=1)
+    """Pairs in it."""
+
+
+class CommitRecord(Record):
+    """The record in a commit's metadata; what varies between equal runs lives here alone."""
+
+    version: int = 1
+    """Of this record."""
+    unit: int = Field(ge=0)
+    """Position in the plan."""
+    attempt: str
+    """Random id of the try that wrote it, 32 hex digits; tells my commit from another's."""
+    recipe_hash: str
+    """Of the run."""
+    pairs: DataFile | None
+    """Where the accepted pairs are; null where nothing passed."""
+    candidates_sha256: str
+    """Over the canonical JSON of the candidate rows."""
+    environment: Environment
+    """Where it was made."""
+    started: float
+    """Seconds since 1970, UTC."""
+    ended: float
+    """Seconds since 1970, UTC."""
+
+
+class UnitLine(Record):
+    """One unit in a manifest: content only."""
+
+    unit: int
+    """Position in the plan."""
+    candidates_sha256: str
+    """Of its candidate rows."""
+    accepted: int
+    """Rows accepted."""
+    rejected: int
+    """Rows rejected."""
+    failed: int
+    """Rows failed."""
+    pairs_key: str | None
+    """Where its pairs are; null where nothing passed."""
+    pairs_sha256: str | None
+    """Of that object."""
+    pairs_bytes: int | None
+    """Size of that object."""
+
+
+class Part(Record):
+    """One file of unit lines."""
+
+    key: str
+    """Key below the run."""
+    sha256: str
+    """Of its bytes."""
+    units: int
+    """Lines in it."""
+
+
+class Manifest(Record):
+    """A sealed dataset. Equal runs have equal manifests, byte for byte."""
+
+    version: int = 1
+    """Of this record."""
+    recipe_hash: str
+    """Of the run."""
+    plan_digest: str
+    """Of the triplets in unit order."""
+    partial: bool
+    """True where units of the plan are still open."""
+    units: int
+    """Units listed."""
+    triplets: int
+    """Triplets in the listed units."""
+    accepted: int
+    """Pairs."""
+    rejected: int
+    """Candidates that were rejected."""
+    failed: int
+    """Candidates that failed."""
+    parts: tuple[Part, ...]
+    """The unit lines, in unit order."""
+
+
+class PlanRecord(Record):
+    """The head of a plan: what will be made, in which order."""
+
+    version: int = 1
+    """Of this record."""
+    first_unit: int
+    """Position of its first unit; 0 for the first plan."""
+    units: int
+    """Units in it."""
+    triplets: int
+    """Distinct triplets in it."""
+    duplicates: int
+    """Lines that repeated an earlier triplet."""
+    unit_triplets: int
+    """Triplets per unit; the last unit may hold fewer."""
+    digest: str
+    """sha256 over the triplets in unit order."""
+    parts: tuple[Part, ...]
+    """Files of triplets, one a segment."""
+
+
+class RunRecord(Record):
+    """RUN.json: written once, says what the folder is."""
+
+    version: int = 1
+    """Of this record."""
+    recipe: dict[str, object]
+    """The recipe with pinned files."""
+    recipe_hash: str
+    """Of the recipe's identity."""

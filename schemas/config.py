@@ -1,0 +1,72 @@
+"""What a configuration file may say: the recipe, where it runs, and when to stop."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from schemas.recipe import Recipe
+from schemas.record import Record
+
+
+class Compute(Record):
+    """Where and how wide; never changes what is made, at most its last bits."""
+
+    where: Literal["ray", "here"] = "ray"
+    """`ray` starts or joins a Ray cluster; `here` runs one worker in this process."""
+    device: str = "auto"
+    """`auto` is the GPU where there is one; else a torch device such as `cpu` or `cuda`."""
+    gpus_per_worker: float = Field(1.0, ge=0, le=8)
+    """Share of a GPU that a worker holds; 0 for CPU workers."""
+    cpus_per_worker: float = Field(1.0, ge=0, le=256)
+    """CPUs that a worker holds in Ray's bookkeeping."""
+    min_workers: int = Field(1, ge=1, le=10_000)
+    """Workers kept while there is work."""
+    max_workers: int = Field(1, ge=1, le=10_000)
+    """Most workers; more than `min_workers` lets the pool grow with the cluster."""
+    threads: int = Field(1, ge=1, le=256)
+    """CPU threads per worker; part of the environment, because sums depend on it."""
+    batch_pairs: int = Field(8, ge=1, le=4096)
+    """Pairs in one denoising batch, four rows each; part of the environment."""
+    decode_pairs: int = Field(2, ge=1, le=4096)
+    """Pairs decoded and scored at once; part of the environment."""
+    calls_per_worker: int = Field(2, ge=1, le=16)
+    """Units that feed one worker's engine at once; 2 keep its batch full at a unit's end."""
+    unit_order: Literal["forward", "backward"] = "forward"
+    """Order in which open units are scheduled; the dataset does not depend on it."""
+
+    @model_validator(mode="after")
+    def _pool(self) -> "Compute":
+        if self.min_workers > self.max_workers:
+            raise ValueError(
+                f"min_workers must be at most max_workers, got {self.min_workers} and {self.max_workers}"
+            )
+        return self
+
+
+class Budget(Record):
+    """When to stop before the plan is done; null never stops."""
+
+    limit: int | None = Field(None, ge=1)
+    """Triplets of the plan to make, from its start, rounded up to whole units."""
+    target_pairs: int | None = Field(None, ge=1)
+    """Stop once the run holds this many pairs."""
+    max_gpu_hours: float | None = Field(None, gt=0)
+    """Stop after this many hours of held GPUs in this start (of workers, where no GPU is held)."""
+    deadline: datetime | None = None
+    """Stop at this time; without a zone it is local."""
+    acceptance_floor: float = Field(0.0, ge=0, le=1)
+    """Stop when a smaller share of candidates passes, judged after `floor_after`; 0 never stops."""
+    floor_after: int = Field(1000, ge=1)
+    """Candidates of this start after which the floor is judged, once."""
+
+
+class Config(Record):
+    """A whole configuration."""
+
+    recipe: Recipe
+    """What is made."""
+    compute: Compute = Compute()
+    """Where and how wide."""
+    budget: Budget = Budget()
+    """When to stop."""

@@ -1,0 +1,123 @@
+"""The recipe: everything that decides what is made. Two runs with one recipe make one dataset."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from schemas.canonical import content_hash
+from schemas.record import Record
+
+STAGE_VERSIONS = {"plan": 1, "seeds": 1, "sampler": 1, "scorer": 1, "codec": 1}
+"""Raised by one only when a stage's bytes change."""
+
+
+class ModelSource(Record):
+    """Where weights come from, and, once pinned, which bytes they are."""
+
+    source: str = Field(min_length=1)
+    """`miniature`, a local folder, a local `.safetensors` file, or a hub id `owner/name`."""
+    revision: str | None = None
+    """Commit of a hub id, 40 hex digits; required for hub ids, null for local files."""
+    name: str | None = None
+    """For CLIP: the open_clip model name (`ViT-L-14`) where `source` is not a folder; else null."""
+    files: dict[str, str] = {}
+    """Relative file name to sha256 (64 hex digits); filled when a run is created."""
+
+
+class Lora(ModelSource):
+    """A LoRA merged into the UNet at load."""
+
+    scale: float = Field(1.0, ge=-4, le=4)
+    """Weight of the merge; 0 leaves the model as it is."""
+
+
+class KeepRule(Record):
+    """Which of the passing candidates of one triplet are kept."""
+
+    most: int = Field(4, ge=1, le=1000)
+    """At most this many pairs per triplet, best `clip_sim_dir` first, then the higher seed."""
+
+
+class Thresholds(Record):
+    """The CLIP gates; each is inclusive, 0 or less lets nearly everything through."""
+
+    image: float = Field(ge=-1, le=1)
+    """Least cosine between the two images."""
+    text: float = Field(ge=-1, le=1)
+    """Least cosine between each image and its own prompt."""
+    direction: float = Field(ge=-1, le=1)
+    """Least cosine between the change of image and the change of prompt."""
+    borderline: float = Field(0.0, ge=0, le=1)
+    """Scores this close to a threshold are marked borderline; 0 marks none."""
+
+
+class Codec(Record):
+    """How pixels become bytes; deterministic, without timestamps or EXIF."""
+
+    format: Literal["png", "jpeg"] = "png"
+    """`png` is lossless; `jpeg` is 4:4:4."""
+    quality: int = Field(100, ge=1, le=100)
+    """JPEG quality, 1..100; ignored for PNG."""
+
+
+class Recipe(Record):
+    """All that decides the bytes of a dataset, and nothing else."""
+
+    run_seed: int = Field(0, ge=0, lt=2**63)
+    """Root of every random draw."""
+    text_to_image: ModelSource
+    """UNet, text encoder, tokenizer, autoencoder and noise schedule."""
+    autoencoder: ModelSource | None = None
+    """Another autoencoder in place of the built-in one; null keeps it."""
+    loras: tuple[Lora, ...] = ()
+    """Merged in this order."""
+    clip: ModelSource
+    """The model behind the four similarities."""
+    dtype: Literal["float64", "float32", "bfloat16", "float16"] = "float32"
+    """Number format of the networks; the sampler's state is at least float32."""
+    solver: Literal["euler_ancestral", "ddim"] = "euler_ancestral"
+    """The sampler; `euler_ancestral` is the paper's."""
+    steps: int = Field(100, ge=1, le=1000)
+    """Sampler steps."""
+    p: tuple[float, float] = (0.1, 0.9)
+    """Range of the Prompt-to-Prompt threshold: share of steps with shared self-attention, 0..1."""
+    guidance: tuple[float, float] = (7.5, 15.0)
+    """Range of the classifier-free guidance scale; 1 is no guidance."""
+    attention: Literal["self", "none"] = "self"
+    """`self` shares all self-attention maps as InstructPix2Pix does; `none` shares only noise."""
+    candidates: int = Field(100, ge=1, le=10_000)
+    """Candidates per triplet."""
+    keep: KeepRule = KeepRule()
+    """Which passing candidates become pairs."""
+    thresholds: Thresholds
+    """The CLIP gates."""
+    size_px: int = Field(512, ge=8, le=4096)
+    """Side of the square images, a multiple of the autoencoder's factor."""
+    codec: Codec = Codec()
+    """How images are stored."""
+    unit_triplets: int = Field(4, ge=1, le=4096)
+    """Triplets that one worker makes and commits at once."""
+    stage_versions: dict[str, int] = Field(default_factory=lambda: dict(STAGE_VERSIONS))
+    """One integer per stage of this program; set by the program."""
+
+    @model_validator(mode="after")
+    def _ranges(self) -> "Recipe":
+        if not 0 <= self.p[0] <= self.p[1] <= 1:
+            raise ValueError(f"p must be a range within 0..1, got {list(self.p)}")
+        if not 0 <= self.guidance[0] <= self.guidance[1] <= 100:
+            raise ValueError(f"guidance must be a range within 0..100, got {list(self.guidance)}")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """The recipe without the places that pinned weights were read from."""
+        fields = self.model_dump(mode="json")
+        models = [fields["text_to_image"], fields["autoencoder"], fields["clip"], *fields["loras"]]
+        for model in models:
+            if model and model["files"]:
+                del model["source"], model["revision"]
+        return fields
+
+    @property
+    def recipe_hash(self) -> str:
+        """sha256 of the identity, 64 hex digits."""
+        return content_hash(self.identity())

@@ -1,0 +1,1 @@
+"""Train the miniature from nothing: autoencoder, text-to-image model, CLIP."""
