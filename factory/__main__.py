@@ -11,6 +11,7 @@ from factory.config import load_config
 from factory.console import command, print_facts, print_json, print_status, say
 from factory.errors import Damaged, RunMismatch
 from factory.job import JobResult, Runner, prepare, run_job
+from factory.options import AsJson, ConfigFile, MaxBad, Preset, RunUri, Settings, Triplets
 from factory.plan import Plan, find_plan
 from factory.run import Run, open_run
 from factory.storage.open import open_store
@@ -25,20 +26,6 @@ app = typer.Typer(
 )
 config_app = typer.Typer(no_args_is_help=True, help="Show configurations.")
 app.add_typer(config_app, name="config")
-
-Preset = Annotated[Optional[str], typer.Option(help="miniature, paper or fast.")]
-ConfigFile = Annotated[
-    Optional[Path], typer.Option("--config", help="A YAML file; `base:` names a preset.")
-]
-Settings = Annotated[
-    Optional[list[str]], typer.Option("--set", help="key=value, e.g. recipe.steps=25; repeatable.")
-]
-Triplets = Annotated[
-    str, typer.Option(help="JSONL or Parquet, local or s3://; `miniature` is the bundled list.")
-]
-MaxBad = Annotated[int, typer.Option(min=0, help="Bad lines to skip and list before refusing.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
-RunUri = Annotated[str, typer.Argument(metavar="RUN", help="The run's folder or s3:// prefix.")]
 
 
 def _read(uri: str, max_bad: int) -> TripletList:

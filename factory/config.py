@@ -62,8 +62,12 @@ def load_config(
     """
     layers = _Layers()
     if preset and file:
-        raise ConfigError("--preset and --config: give one; a file names its preset as `base:`")
+        raise ConfigError(
+            f"--preset and --config: give one (a file names its preset as `base:`), "
+            f"got {preset} and {file}"
+        )
     if file is not None:
+        layers.origins[()] = file.name
         _add_file(layers, file, file.name)
     else:
         _add_preset(layers, preset or "miniature", "--preset")
@@ -85,11 +89,14 @@ def _add_preset(layers: _Layers, name: str, where: str) -> None:
 def _add_file(layers: _Layers, file: Path, where: str) -> None:
     try:
         text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read as text: {type(error).__name__}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: must be UTF-8, got a bad byte at {error.start}") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
     mapping = _parse(text, where)
     if not isinstance(mapping, CommentedMap):
-        raise ConfigError(f"{where}: must be a YAML mapping, got {type(mapping).__name__}")
+        got = json.dumps(_plain(mapping))[:80]
+        raise ConfigError(f"{where}: must be a YAML mapping, got {got}")
     base = mapping.pop("base", None)
     if base is not None:
         _add_preset(layers, str(base), f"{where}: base")
@@ -107,7 +114,7 @@ def _add_setting(layers: _Layers, setting: str) -> None:
         into = into.setdefault(name, {})
         layers.origins.setdefault(path[:depth], "--set")
         if not isinstance(into, dict):
-            raise ConfigError(f"--set {key}: {name} is a value, not a group")
+            raise ConfigError(f"--set {key}: {name} must be a group, got {json.dumps(into)[:80]}")
     into[path[-1]] = _plain(value)
     layers.origins[path] = "--set"
 
@@ -119,7 +126,8 @@ def _parse(text: str, where: str) -> Any:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problem = str(error.problem or error.context).split("\n")[0]
         raise ConfigError(f"{where}:{line}: not valid YAML: {problem}") from None
-    except YAMLError as error:
+    except (YAMLError, ValueError, RecursionError) as error:
+        # The last two: a number of thousands of digits, nesting without end.
         raise ConfigError(f"{where}: not valid YAML: {str(error).splitlines()[0]}") from None
 
 
@@ -151,9 +159,11 @@ def _first_problem(error: ValidationError, layers: _Layers) -> str:
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
             return f"{where}: unknown key {key!r}; {hint}{more}"
         case "missing":
-            return f"{where}: {key}: missing{more}"
+            return f"{where}: {key}: must be given, got nothing{more}"
         case _:
             rule = problem["msg"].removeprefix("Value error, ")
+            # A rule over several fields is a rule of their group, but names the first of them.
+            where = layers.origin((*path, rule.split()[0]))
             got = "" if ", got " in rule else f", got {json.dumps(problem['input'])[:80]}"
             return f"{where}: {key}: {rule}{got}{more}"
 
@@ -161,6 +171,8 @@ def _first_problem(error: ValidationError, layers: _Layers) -> str:
 def _known_keys(path: tuple[str, ...]) -> list[str]:
     model: Any = Config
     for name in path:
+        if name.isdecimal():
+            continue
         info = model.model_fields.get(name) if hasattr(model, "model_fields") else None
         if info is None:
             return []

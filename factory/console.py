@@ -9,7 +9,7 @@ from typing import Any, NoReturn, ParamSpec
 from rich.console import Console
 from rich.table import Table
 
-from factory.errors import EditmillError
+from factory.errors import Damaged, EditmillError
 from factory.status import Status
 
 P = ParamSpec("P")
@@ -23,7 +23,9 @@ def command(function: Callable[P, int]) -> Callable[P, NoReturn]:
         try:
             code = function(*args, **kwargs)
         except EditmillError as error:
-            print(f"editmill: {error}", file=sys.stderr)
+            # Only a list of damages has several lines.
+            text = str(error) if isinstance(error, Damaged) else _printable(str(error))
+            print(f"editmill: {text}", file=sys.stderr)
             code = error.exit_code
         sys.exit(code)
 
@@ -32,7 +34,12 @@ def command(function: Callable[P, int]) -> Callable[P, NoReturn]:
 
 def say(text: str) -> None:
     """A line for the person, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    print(_printable(text), file=sys.stderr, flush=True)
+
+
+def _printable(text: str) -> str:
+    """On one line, and without what a terminal would obey: file names may hold both."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def print_json(value: dict[str, Any]) -> None:

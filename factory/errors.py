@@ -73,3 +73,9 @@ class Stopped(EditmillError):
     """A guard ended the run: hours, deadline or acceptance floor."""
 
     exit_code = 4
+
+
+def first_line(error: BaseException, length: int = 200) -> str:
+    """The kind of an error and the start of what it says, on one line."""
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words[:length]}" if words else type(error).__name__

@@ -11,7 +11,7 @@ from factory.errors import StorageRefused
 from factory.generate import UnitReport
 from factory.guards import Guards, Stop
 from factory.ledger import committed_units, read_commit
-from factory.manifest import Manifest, manifest_hash, seal
+from factory.manifest import manifest_hash, seal
 from factory.models import pin
 from factory.plan import Plan, write_plan
 from factory.progress import Progress
@@ -20,6 +20,7 @@ from factory.storage.open import open_store
 from factory.storage.probe import probe
 from factory.triplets import TripletList
 from schemas.candidate import Verdict
+from schemas.commit import Manifest
 from schemas.config import Config
 
 

@@ -11,11 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import pyarrow as pa
-from pydantic import ValidationError
-
 from factory import keys
-from factory.errors import Damaged, ObjectMissing, StorageUnavailable
+from factory.errors import Damaged, ObjectMissing, StorageUnavailable, first_line
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import from_parquet, rows_to_json, to_parquet
 from schemas.candidate import Candidate
@@ -119,8 +116,8 @@ def read_commit(store: ObjectStore, unit: int) -> Commit:
     try:
         candidates, metadata = from_parquet(Candidate, data)
         record = CommitRecord.model_validate_json(metadata[_RECORD])
-    except (pa.ArrowException, ValidationError, KeyError, OSError) as error:
-        raise Damaged(f"{store.uri}/{key}: not a commit: {type(error).__name__}") from error
+    except (ValueError, KeyError, OSError) as error:
+        raise Damaged(f"{store.uri}/{key}: not a whole commit: {first_line(error)}") from error
     if record.unit != unit or record.candidates_sha256 != content_hash(rows_to_json(candidates)):
         raise Damaged(f"{store.uri}/{key}: candidate rows are not the ones that were committed")
     return Commit(record, candidates)

@@ -1,9 +1,12 @@
 """Find the files behind a model source and pin them by hash; no weights are loaded here."""
 
 import hashlib
+import json
+import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from factory.errors import ModelError
 from schemas.recipe import ModelSource, Recipe
@@ -16,6 +19,13 @@ _MINIATURE_FOLDERS = {
     "miniature/clip": MINIATURE / "clip",
 }
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+_TEXT_TO_IMAGE = (
+    "unet/config.json",
+    "text_encoder/config.json",
+    "tokenizer/tokenizer_config.json",
+    "scheduler/scheduler_config.json",
+)
+"""Besides the autoencoder, which may come from elsewhere."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -26,8 +36,9 @@ def model_folder(source: ModelSource) -> Path:
     """
     if source.source in _MINIATURE_FOLDERS:
         return _MINIATURE_FOLDERS[source.source]
-    path = Path(source.source).expanduser()
-    if path.exists():
+    # Not Path's own, which raise for an unknown user and for names that are too long.
+    path = Path(os.path.expanduser(source.source))
+    if os.path.exists(path):
         return path
     if not _HUB_ID.fullmatch(source.source):
         raise ModelError(f"{source.source}: no such file or folder, and not a hub id owner/name")
@@ -41,7 +52,6 @@ def model_folder(source: ModelSource) -> Path:
 
 def _fetch(source: ModelSource) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         return Path(
@@ -52,7 +62,7 @@ def _fetch(source: ModelSource) -> Path:
                 ignore_patterns=["*.fp16.*", "*.non_ema.*", "safety_checker/*"],
             )
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # the hub's, its HTTP client's (which has changed), the disk's
         raise ModelError(
             f"{source.source}@{source.revision}: not in the local cache and the hub did not give "
             f"it ({type(error).__name__})"
@@ -63,35 +73,85 @@ def pin(recipe: Recipe) -> Recipe:
     """The recipe with every weight and config file named by its sha256.
 
     Raises `ModelError` before any weight is loaded: missing, cut or pickled files, git-lfs pointers,
-    and files that are not the ones already pinned.
+    a size that does not suit the autoencoder, and files that are not the ones already pinned.
     """
-    models = {
-        "text_to_image": _pinned(recipe.text_to_image, folder_of="unet"),
-        "clip": _pinned(recipe.clip, folder_of=None),
-        "loras": tuple(_pinned(lora, folder_of=None) for lora in recipe.loras),
+    needed = list(_TEXT_TO_IMAGE)
+    if recipe.autoencoder is None:
+        needed.append("vae/config.json")
+    models: dict[str, Any] = {
+        "text_to_image": _pinned(recipe.text_to_image, needed),
+        "clip": _pinned(recipe.clip, () if recipe.clip.name else ("open_clip_config.json",)),
+        "loras": tuple(_pinned(lora, ()) for lora in recipe.loras),
     }
     if recipe.autoencoder:
-        models["autoencoder"] = _pinned(recipe.autoencoder, folder_of=None)
+        models["autoencoder"] = _pinned(recipe.autoencoder, ("config.json",))
+        _check_size(recipe.size_px, model_folder(recipe.autoencoder) / "config.json")
+    else:
+        _check_size(recipe.size_px, model_folder(recipe.text_to_image) / "vae" / "config.json")
     return recipe.model_copy(update=models)
 
 
-def _pinned(source: S, folder_of: str | None) -> S:
+def _check_size(size_px: int, config: Path) -> None:
+    try:
+        factor = 2 ** (len(json.loads(config.read_bytes())["block_out_channels"]) - 1)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"{config}: must be an autoencoder's JSON with block_out_channels, got "
+            f"{type(error).__name__}"
+        ) from None
+    if size_px % factor:
+        raise ModelError(
+            f"recipe.size_px: must be a multiple of {factor} (the autoencoder's factor), "
+            f"got {size_px}"
+        )
+
+
+def _pinned(source: S, needed: Sequence[str]) -> S:
+    """`needed` are the files of a model's parts; beside each config.json lie its weights."""
     folder = model_folder(source)
-    files = _weight_files(folder)
-    if not any(file.suffix == ".safetensors" for file in files):
-        pickled = [f for f in _files_below(folder) if f.suffix in _PICKLES]
-        got = f"only pickled weights ({pickled[0].name})" if pickled else "none"
-        raise ModelError(f"{folder}: weights must be .safetensors files, got {got}")
-    if folder_of and folder.is_dir() and not (folder / folder_of / "config.json").is_file():
-        raise ModelError(f"{folder}: expected a diffusers folder with {folder_of}/config.json")
-    root = folder if folder.is_dir() else folder.parent
-    hashes = {file.relative_to(root).as_posix(): _checked_hash(file) for file in files}
+    try:
+        for name in needed:
+            if not (folder / name).is_file():
+                raise ModelError(
+                    f"{folder}: must be a model's folder with {name}, got {_found(folder)}"
+                )
+            if name.endswith("/config.json"):
+                _check_weights(folder / name.removesuffix("/config.json"))
+        _check_weights(folder)
+        files = _weight_files(folder)
+        root = folder if folder.is_dir() else folder.parent
+        hashes = {file.relative_to(root).as_posix(): _checked_hash(file) for file in files}
+    except OSError as error:
+        raise ModelError(f"{error.filename or folder}: cannot be read: {error.strerror}") from None
     if source.files and source.files != hashes:
         changed = sorted(
             k for k in {*source.files, *hashes} if source.files.get(k) != hashes.get(k)
         )
-        raise ModelError(f"{folder}: files are not the ones of this run: {', '.join(changed)}")
+        raise ModelError(
+            f"{folder}: must hold the files that this recipe pins, got others: {', '.join(changed)}"
+        )
     return source.model_copy(update={"files": hashes})
+
+
+def _found(folder: Path) -> str:
+    """What is there instead, for a message."""
+    if folder.is_file():
+        return "a file"
+    return ", ".join(sorted(path.name for path in folder.iterdir())[:6]) or "an empty folder"
+
+
+def _check_weights(folder: Path) -> None:
+    """Refuse a folder without safetensors, and one whose index names a file that is not there."""
+    files = _files_below(folder)
+    if not any(file.suffix == ".safetensors" for file in files):
+        pickled = [file.name for file in files if file.suffix in _PICKLES]
+        got = f"only pickled weights ({pickled[0]})" if pickled else "none"
+        raise ModelError(f"{folder}: weights must be .safetensors files, got {got}")
+    for index in files:
+        if index.name.endswith(".safetensors.index.json"):
+            for shard in re.findall(rb'"([^"/]+\.safetensors)"', index.read_bytes()):
+                if not (index.parent / shard.decode()).is_file():
+                    raise ModelError(f"{index}: must name files that are there, got {shard!r}")
 
 
 def _files_below(folder: Path) -> list[Path]:
@@ -108,21 +168,29 @@ def _weight_files(folder: Path) -> list[Path]:
 def _checked_hash(file: Path) -> str:
     """sha256 of a file; a safetensors file must be as long as its header says."""
     if file.suffix == ".safetensors":
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            head = stream.read(8)
-            if head.startswith(b"version "):
-                raise ModelError(f"{file}: expected weights, got a git-lfs pointer of {size} bytes")
-            length = int.from_bytes(head, "little")
-            if len(head) < 8 or length > size - 8:
-                raise ModelError(f"{file}: not a whole safetensors file: {size} bytes, header cut")
-            spans = [
-                int(end)
-                for end in re.findall(rb'"data_offsets":\s*\[\d+,\s*(\d+)\]', stream.read(length))
-            ]
-        if size != 8 + length + max(spans, default=0):
-            raise ModelError(
-                f"{file}: must be {8 + length + max(spans, default=0)} bytes by its header, got {size}"
-            )
+        _check_length(file)
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check_length(file: Path) -> None:
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        head = stream.read(8)
+        if head.startswith(b"version "):
+            raise ModelError(f"{file}: expected weights, got a git-lfs pointer of {size} bytes")
+        length = int.from_bytes(head, "little")
+        if len(head) < 8 or length > size - 8:
+            raise ModelError(
+                f"{file}: must be a whole safetensors file, got {size} bytes that end in its header"
+            )
+        header = stream.read(length)
+    try:
+        entries = [value for name, value in json.loads(header).items() if name != "__metadata__"]
+        whole = 8 + length + max((int(entry["data_offsets"][1]) for entry in entries), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        raise ModelError(
+            f"{file}: must be a safetensors file, got another beginning: {(head + header)[:16]!r}"
+        ) from None
+    if size != whole:
+        raise ModelError(f"{file}: must be {whole} bytes by its header, got {size}")

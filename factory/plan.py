@@ -36,11 +36,33 @@ class Plan:
     def all_triplets(self) -> Iterator[Triplet]:
         """Every triplet in unit order."""
         for part in self.record.parts:
-            yield from _part(self.store, part)
+            yield from read_part(self.store, part)
+
+
+def _part(store: ObjectStore, part: Part) -> list[Triplet]:
+    return _remembered_part(_ByUri(store), part)
+
+
+class _ByUri:
+    """Lets a store be part of a cache's key, whatever it thinks of equality."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+
+    def __hash__(self) -> int:
+        return hash(self.store.uri)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ByUri) and other.store.uri == self.store.uri
 
 
 @lru_cache(maxsize=8)
-def _part(store: ObjectStore, part: Part) -> list[Triplet]:
+def _remembered_part(of: _ByUri, part: Part) -> list[Triplet]:
+    return read_part(of.store, part)
+
+
+def read_part(store: ObjectStore, part: Part) -> list[Triplet]:
+    """The triplets of one file of the plan. Raises `ObjectMissing` or `Damaged`."""
     data = store.get(part.key)
     if hashlib.sha256(data).hexdigest() != part.sha256:
         raise Damaged(f"{store.uri}/{part.key}: not the bytes that the plan names")

@@ -7,9 +7,10 @@ from itertools import islice
 
 from PIL import Image, ImageDraw, ImageFont
 
-from factory.manifest import Manifest, unit_lines
+from factory.manifest import unit_lines
 from factory.run import Run
 from schemas.arrow import from_parquet
+from schemas.commit import Manifest
 from schemas.pair import Pair
 
 CELL_PX = 192

@@ -88,11 +88,28 @@ def _json_row(line: bytes) -> Any:
     if len(line) > LINE_BYTES:
         return ValueError(f"line must be at most {LINE_BYTES} bytes, got {len(line)}")
     try:
-        return json.loads(line.decode())
+        return json.loads(line.decode(), object_pairs_hook=_object, parse_constant=_constant)
     except UnicodeDecodeError as error:
         return ValueError(f"must be UTF-8, got byte 0x{line[error.start]:02x} at {error.start}")
     except json.JSONDecodeError as error:
-        return ValueError(f"must be JSON: {error.msg} at column {error.colno}")
+        return ValueError(f"must be JSON, got {error.msg!r} at column {error.colno}")
+    except RecursionError:
+        return ValueError("must be JSON, got arrays or objects nested without end")
+    except ValueError as error:
+        return ValueError(f"must be JSON, got {str(error)[:80]!r}")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in fields:
+            raise ValueError(f"{name} given twice")
+        fields[name] = value
+    return fields
+
+
+def _constant(name: str) -> None:
+    raise ValueError(f"{name}, which is no JSON number")
 
 
 def _parquet_rows(name: str, data: bytes) -> Iterator[tuple[str, Any]]:
@@ -105,8 +122,15 @@ def _parquet_rows(name: str, data: bytes) -> Iterator[tuple[str, Any]]:
             for row in batch.to_pylist():
                 number += 1
                 yield f"{name}: row {number}", row
+    except UnicodeDecodeError as error:
+        raise TripletError(
+            f"{name}: must be UTF-8, got {error.object[error.start :][:8]!r}"
+        ) from None
     except (pa.ArrowException, OSError) as error:
-        raise TripletError(f"{name}: not a whole Parquet file: {type(error).__name__}") from error
+        raise TripletError(
+            f"{name}: must be a whole Parquet file, got {len(data)} bytes that cannot be read "
+            f"({type(error).__name__})"
+        ) from error
 
 
 def _triplet(row: Any) -> Triplet:
@@ -114,7 +138,7 @@ def _triplet(row: Any) -> Triplet:
     if isinstance(row, ValueError):
         raise row
     if not isinstance(row, dict):
-        raise ValueError(f"line must be a JSON object, got {type(row).__name__}")
+        raise ValueError(f"line must be a JSON object, got {json.dumps(row)[:40]}")
     fields: dict[str, Any] = {}
     for name, aliases in DIALECTS.items():
         alias = next((a for a in aliases if a in row), None)
@@ -122,8 +146,8 @@ def _triplet(row: Any) -> Triplet:
         if value is None and name not in REQUIRED:
             continue
         if alias is None:
-            known = ", ".join(aliases)
-            raise ValueError(f"field {aliases[-1]!r}: missing (one of {known})")
+            known, got = ", ".join(aliases), repr(", ".join(row))[:80]
+            raise ValueError(f'field "{aliases[-1]}": expected one of {known}, got {got}')
         if not isinstance(value, str) or not value.strip():
             got = "null" if value is None else repr(value)[:60]
             raise ValueError(f'field "{alias}": expected non-empty text, got {got}')

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import pyarrow as pa
 from pydantic import ValidationError
 
 from factory import keys
-from factory.errors import Damaged, ObjectMissing
+from factory.errors import Damaged, ObjectMissing, first_line
 from factory.ledger import committed_units, read_commit
 from factory.manifest import READERS, newest_manifest, unit_lines
 from factory.plan import Plan, digest, find_plan
@@ -93,8 +92,8 @@ def _check_unit(run: Run, plan: Plan, unit: int) -> tuple[int, list[str]]:
         return 0, [*damages, f"{run.uri}/{key}: not the bytes that unit {unit} committed"]
     try:
         pairs, _ = from_parquet(Pair, data)
-    except (pa.ArrowException, ValidationError, OSError) as error:
-        return 0, [*damages, f"{run.uri}/{key}: not a pairs file: {type(error).__name__}"]
+    except (ValueError, OSError) as error:
+        return 0, [*damages, f"{run.uri}/{key}: not a pairs file: {first_line(error)}"]
     if [(pair.triplet_id, pair.index) for pair in pairs] != accepted:
         damages.append(f"{run.uri}/{key}: pairs are not the accepted candidates of unit {unit}")
     return len(pairs), damages

@@ -1,7 +1,9 @@
 """Arrow schemas derived from the records: the one place where a field becomes a column."""
 
+import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -21,6 +23,9 @@ _PLAIN: dict[type, pa.DataType] = {
     float: pa.float64(),
     bytes: pa.binary(),
 }
+_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")
+_BLANK = b"sha256:" + b"0" * 64
 _FEATURES: dict[type, dict[str, Any]] = {
     str: {"dtype": "string", "_type": "Value"},
     int: {"dtype": "int64", "_type": "Value"},
@@ -30,33 +35,33 @@ _FEATURES: dict[type, dict[str, Any]] = {
 }
 
 
-def _base_type(annotation: Any) -> tuple[type, bool]:
-    """The plain type of a field, and whether it may be null."""
+def _base_type(annotation: Any) -> type:
+    """The plain type behind a field; null beside it is allowed, anything else is not."""
     if get_origin(annotation) in (Union, UnionType):
         members = [m for m in get_args(annotation) if m is not NoneType]
         if len(members) == 1:
-            return _base_type(members[0])[0], True
-        raise TypeError(f"a stored field has one type or null, got {annotation}")
-    if isinstance(annotation, type):
+            return _base_type(members[0])
+    elif annotation is Image:
+        return Image
+    elif isinstance(annotation, type):
         for plain in _PLAIN:
             if issubclass(annotation, plain):
-                return plain, False
-        if annotation is Image:
-            return Image, False
+                return plain
     raise TypeError(f"no Arrow type for {annotation}")
 
 
 def arrow_schema(record: type[Record]) -> pa.Schema:
-    """The record's columns in field order, with `datasets` features in the metadata."""
+    """The record's columns in field order, with `datasets` features in the metadata.
+
+    Every column may be null for Arrow, because `datasets` knows its own features only then; the
+    records are what holds a value to be there.
+    """
     fields: list[pa.Field] = []
     features: dict[str, Any] = {}
     for name, info in record.model_fields.items():
-        plain, nullable = _base_type(info.annotation)
-        if plain is Image:
-            kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-        else:
-            kind = _PLAIN[plain]
-        fields.append(pa.field(name, kind, nullable=nullable))
+        plain = _base_type(info.annotation)
+        kind = _IMAGE if plain is Image else _PLAIN[plain]
+        fields.append(pa.field(name, kind))
         features[name] = _FEATURES[plain]
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     return pa.schema(fields, metadata=metadata)
@@ -65,31 +70,51 @@ def arrow_schema(record: type[Record]) -> pa.Schema:
 def to_parquet(
     record: type[Record], rows: Sequence[Record], metadata: dict[str, str] | None = None
 ) -> bytes:
-    """Rows as one Parquet file; equal rows and metadata give equal bytes under one pyarrow."""
+    """Rows as one Parquet file that carries its own sha256.
+
+    Equal rows and metadata give equal bytes under one version of pyarrow.
+    """
     schema = arrow_schema(record)
     columns = [[_plain(getattr(row, name)) for row in rows] for name in schema.names]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-    merged = {
-        **(schema.metadata or {}),
-        **{k.encode(): v.encode() for k, v in (metadata or {}).items()},
-    }
-    table = pa.Table.from_arrays(arrays, schema=schema.with_metadata(merged))
     sink = io.BytesIO()
-    # Image bytes are compressed already; row groups stay small so that readers can stream.
-    pq.write_table(table, sink, compression="zstd", row_group_size=1024, store_schema=True)
-    return sink.getvalue()
+    # Row groups stay small so that readers can stream.
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=1024)
+        writer.add_key_value_metadata({**(metadata or {}), "editmill.digest": _BLANK.decode()})
+    data = sink.getvalue()
+    return _with_digest(data, _digest_of(data))
 
 
 def _plain(value: Any) -> Any:
     return value.model_dump() if isinstance(value, Record) else value
 
 
+def _digest_of(data: bytes) -> bytes:
+    """sha256 of a file with its own digest blanked. Raises `ValueError` where it carries none."""
+    return b"sha256:" + hashlib.sha256(_with_digest(data, _BLANK)).hexdigest().encode()
+
+
+def _with_digest(data: bytes, digest: bytes) -> bytes:
+    found = list(_DIGEST.finditer(data))
+    if not found:
+        raise ValueError("file carries no digest of its own")
+    # The footer is last; pixels before it may hold anything.
+    start, end = found[-1].span()
+    return data[:start] + digest + data[end:]
+
+
 def from_parquet(record: type[R], data: bytes) -> tuple[list[R], dict[str, str]]:
-    """The rows and the file's own metadata. Raises `pa.ArrowInvalid` or pydantic's error on damage."""
-    table = pq.read_table(pa.BufferReader(data))
+    """The rows and the file's own metadata.
+
+    Raises `ValueError` where a byte is not what was written, or a row is not such a record.
+    """
+    if _with_digest(data, _digest_of(data)) != data:
+        raise ValueError("bytes do not match the file's own digest")
+    file = pq.ParquetFile(pa.BufferReader(data))
     names = list(record.model_fields)
-    rows = [record.model_validate(row) for row in table.select(names).to_pylist()]
-    metadata = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()}
+    rows = [record.model_validate(row) for row in file.read(names).to_pylist()]
+    metadata = {k.decode(): v.decode() for k, v in (file.metadata.metadata or {}).items()}
     return rows, metadata
 
 

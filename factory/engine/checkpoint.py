@@ -1,7 +1,6 @@
 """Load the models that a recipe names; safetensors only, no network where files are local."""
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from factory.engine.clip_scorer import ClipScorer
 from factory.engine.schedule import NoiseSchedule
 from factory.engine.text import TextEncoder
-from factory.errors import ModelError
+from factory.errors import ModelError, first_line
 from factory.models import model_folder
 from schemas.recipe import ModelSource, Recipe
 
@@ -89,7 +88,7 @@ def load_clip(source: ModelSource, device: torch.device, dtype: torch.dtype) -> 
         model, _, _ = open_clip.create_model_and_transforms(name, pretrained=pretrained)
         tokenize = open_clip.get_tokenizer(name)
     except (SafetensorError, RuntimeError, ValueError, OSError) as error:
-        raise ModelError(f"{folder}: cannot load CLIP: {_first_line(error)}") from error
+        raise ModelError(f"{folder}: cannot load CLIP: {first_line(error)}") from error
     model.to(device=device, dtype=dtype).eval().requires_grad_(False)
     mean, deviation = model.visual.image_mean, model.visual.image_std
     statistics = (torch.tensor(v, dtype=dtype, device=device) for v in (mean, deviation))
@@ -100,7 +99,7 @@ def _load(kind: Any, folder: Path, **options: Any) -> Any:
     try:
         return kind.from_pretrained(folder, use_safetensors=True, local_files_only=True, **options)
     except (SafetensorError, RuntimeError, ValueError, OSError, KeyError) as error:
-        raise ModelError(f"{folder}: cannot load {kind.__name__}: {_first_line(error)}") from error
+        raise ModelError(f"{folder}: cannot load {kind.__name__}: {first_line(error)}") from error
 
 
 def _merge_lora(unet: Any, source: ModelSource, scale: float) -> None:
@@ -115,9 +114,4 @@ def _merge_lora(unet: Any, source: ModelSource, scale: float) -> None:
         unet.fuse_lora(lora_scale=scale)
         unet.unload_lora()
     except (SafetensorError, RuntimeError, ValueError, OSError, KeyError) as error:
-        raise ModelError(f"{weights[0]}: cannot merge LoRA: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    text = re.sub(r"\s+", " ", str(error)).strip()
-    return f"{type(error).__name__}: {text[:200]}"
+        raise ModelError(f"{weights[0]}: cannot merge LoRA: {first_line(error)}") from error

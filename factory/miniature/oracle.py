@@ -20,16 +20,16 @@ ATTRIBUTES = ("shape", "size", "colour", "background", "style")
 PLACEMENT_PX = 4.0
 """How far a centre may move between two pictures and still count as kept."""
 
-# Distances between colours are Euclidean in RGB, 0..255. The world's nearest two readings (orange
-# and yellow, under a veil) lie 40 apart, so half of that is the most that one can be sure of.
+# Distances between colours are Euclidean in RGB, 0..255. The nearest two readings (orange and
+# yellow, under a veil) lie 40 apart, which also is the least contrast that the world draws.
+# One colour may be off by some 14 a channel, both together by some 12.
 _LEAST_CONTRAST = 26.0
 _COLOUR_OFF = 24.0
 _COLOURS_OFF = 30.0
-# An edge may stray this far on average, and the outline be this near to halfway to another.
+# An edge may stray this far on average; certainty is 0 halfway to another outline.
 _EDGE_PX = 1.0
 _CERTAINTY = 0.3
-# Away from edges a picture is flat: the limits to blotches, on average and as a share of area.
-_UNREST = 12.0
+# Away from edges a picture is flat: how far off a blotch is, and how much area may be so.
 _STAIN = 24.0
 _STAINED = 0.02
 
@@ -39,7 +39,7 @@ class Reading:
     """What a picture shows; `x` and `y` are the centre as shares of the side.
 
     `deviation_px` and `certainty` are the `Silhouette`'s, `colour_off` is the distance of the two
-    colours from the palette's, and `unrest` is what is left over in flat areas.
+    colours from the palette's, and `stained` is the share of the flat areas that blotches cover.
     """
 
     shape: str
@@ -52,7 +52,7 @@ class Reading:
     deviation_px: float
     certainty: float
     colour_off: float
-    unrest: float
+    stained: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,9 +165,8 @@ def _verdict(pixels: NDArray[np.float64], silhouette: Silhouette) -> Reading | N
     # Blur within the flat area only, so that edges do not leak into it.
     weight = blur(flat[..., None].astype(np.float64), 1)
     blotches = blur(rest * flat[..., None], 1)[flat] / weight[flat]
-    strength = np.linalg.norm(blotches, axis=1)
-    unrest = float(np.sqrt(np.square(strength).mean()))
-    if unrest > _UNREST or float((strength > _STAIN).mean()) > _STAINED:
+    stained = float((np.linalg.norm(blotches, axis=1) > _STAIN).mean())
+    if stained > _STAINED:
         return None
 
     style, background, colour = names[best]
@@ -182,7 +181,7 @@ def _verdict(pixels: NDArray[np.float64], silhouette: Silhouette) -> Reading | N
         deviation_px=silhouette.deviation_px,
         certainty=silhouette.certainty,
         colour_off=float(total[best]),
-        unrest=unrest,
+        stained=stained,
     )
 
 

@@ -26,7 +26,8 @@ from factory.storage.s3_errors import error_of, status_of
 
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-DEFAULT_REGION = "us-east-1"
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+PRINTABLE = re.compile(r"[!-~]*")
 
 READ_ATTEMPTS = 3
 """botocore repeats a request that failed, but not one whose body was cut while it was read."""
@@ -62,7 +63,10 @@ class S3Store:
         """The server refuses a body that was damaged on its way."""
         name = self._name(key)
         with self._translated("PutObject", key):
-            self.client.put_object(Bucket=self.bucket, Key=name, Body=data, ContentMD5=md5_of(data))
+            reply = self.client.put_object(
+                Bucket=self.bucket, Key=name, Body=data, ContentMD5=md5_of(data)
+            )
+            check_reply(reply, "ETag", f"{self.uri}/{key}")
 
     def put_new(self, key: str, data: bytes) -> bool:
         """False may also mean this very call: a repeated request meets its own first try.
@@ -160,11 +164,15 @@ def connect() -> Any:
             "AWS_ENDPOINT_URL: expected no user or password in it, got one (not shown); "
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
-    # Only Amazon's own servers can be relied on to have a host name for each bucket.
-    style: dict[str, Any] = {"s3": {"addressing_style": "path"}} if endpoint else {}
+    for name in KEYS:
+        if not PRINTABLE.fullmatch(os.environ.get(name, "")):
+            # As from a file that ends with a line feed; errors about headers would quote it.
+            raise StorageRefused(f"{name}: expected no blanks or line ends in it, got some")
+    # boto3 itself reads AWS_DEFAULT_REGION only, and goes on to us-east-1. At an endpoint that
+    # is not Amazon's it puts the bucket into the path, as few of those have a host for each.
+    region = os.environ.get("AWS_REGION") or None
     session = boto3.session.Session()
-    config = Config(**SETTINGS, **style)
-    return session.client("s3", region_name=session.region_name or DEFAULT_REGION, config=config)
+    return session.client("s3", region_name=region, config=Config(**SETTINGS))
 
 
 def split_uri(uri: str) -> tuple[str, str]:

@@ -29,7 +29,7 @@ def build_autoencoder() -> AutoencoderKL:
 def train_autoencoder(
     work: Path, *, steps: int, seed: int, batch: int = 16, report: Callable[[str], None] = print
 ) -> AutoencoderKL:
-    """Absolute error of pixels and of their differences, plus 1e-4 KL; returns the averaged model with its latent scale set."""
+    """Absolute error of pixels and of their differences, plus 1e-4 KL; averaged, with its scale set."""
     torch.manual_seed(seed)  # noqa: TID251  initial weights only
     vae = build_autoencoder()
     training = Training(

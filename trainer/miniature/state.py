@@ -60,7 +60,7 @@ class Training:
         if not torch.isfinite(loss):
             raise ValueError(f"{self.path.stem}: step {self.step}: loss must be finite, got {loss}")
         self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()

@@ -1,0 +1,71 @@
+"""The tiny random family and a random CLIP as folders, and recipes over them."""
+
+from pathlib import Path
+
+import torch
+from transformers import CLIPTokenizer
+
+from factory.engine.batching import Batch, Slot
+from factory.engine.checkpoint import load_models
+from factory.pair_source import Draw
+from schemas.recipe import ModelSource, Recipe, Thresholds
+from schemas.triplet import Triplet
+from tests.factory.engine.tiny import IMAGE_SIDE, save_tiny
+from trainer.miniature.clip import build_clip, save_clip
+
+CAPTIONS = (
+    ("a small red circle on a blue background", "a small green circle on a blue background"),
+    ("a large white star on a black background", "a large white star on a red background"),
+    ("a small blue cross on a white background", "a large blue cross on a white background"),
+    ("a large red square on a green background", "a large red star on a green background"),
+)
+
+
+def save_family(folder: Path, prediction_type: str = "epsilon") -> Path:
+    """A text-to-image folder and a CLIP folder below `folder`."""
+    save_tiny(folder / "text_to_image", prediction_type=prediction_type)
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "text_to_image" / "tokenizer")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        clip = build_clip(len(tokenizer))
+    save_clip(clip, len(tokenizer), folder / "clip")
+    return folder
+
+
+def recipe(folder: Path, **fields: object) -> Recipe:
+    """A recipe over a saved family; lets everything through."""
+    defaults: dict[str, object] = {
+        "text_to_image": ModelSource(source=str(folder / "text_to_image")),
+        "clip": ModelSource(source=str(folder / "clip")),
+        "dtype": "float64",
+        "steps": 5,
+        "candidates": 2,
+        "thresholds": Thresholds(image=-1, text=-1, direction=-1),
+        "size_px": IMAGE_SIDE,
+    }
+    return Recipe.model_validate(defaults | fields)
+
+
+def draw(captions: tuple[str, str], seed: int, p: float = 0.5, guidance: float = 4.0) -> Draw:
+    """A candidate with everything chosen by the test."""
+    triplet = Triplet(original_prompt=captions[0], edit_prompt="e", edited_prompt=captions[1])
+    return Draw(triplet=triplet, index=0, seed=seed, p=p, guidance=guidance)
+
+
+def sample(
+    of: Recipe, draws: list[Draw], pairs: int, *, apart: int = 0, first_place: int = 0
+) -> dict[int, torch.Tensor]:
+    """Latents of each draw by its seed, from one batch; draw k is admitted `apart` steps after k-1."""
+    batch = Batch(load_models(of, torch.device("cpu")), of, pairs)
+    waiting = list(draws)
+    done: dict[int, torch.Tensor] = {}
+    step = 0
+    while len(done) < len(draws):
+        while waiting and batch.free() and step >= apart * (len(draws) - len(waiting)):
+            place = (first_place + len(draws) - len(waiting)) % pairs
+            place = place if place in batch.free() else batch.free()[0]
+            batch.admit(place, Slot(waiting.pop(0), lambda outcome: None))
+        for slot, latents in batch.advance():
+            done[slot.draw.seed] = latents
+        step += 1
+    return done

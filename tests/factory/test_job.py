@@ -1,0 +1,231 @@
+"""Whole jobs over the stub: seal, resume, guards, verify, status."""
+
+import json
+
+import pytest
+
+from factory import keys
+from factory.errors import Damaged
+from factory.generate import generate_unit
+from factory.here import run_here
+from factory.job import Drained, UnitProblem, run_job
+from factory.ledger import read_commit
+from factory.manifest import Incomplete, manifest_hash, newest_manifest, seal, unit_lines
+from factory.plan import write_plan
+from factory.run import create_run
+from factory.sheet import contact_sheet, sealed_pairs
+from factory.status import status
+from factory.storage.local import LocalStore
+from factory.verify import verify
+from schemas.config import Config
+from tests.stub_source import StubSource, recipe, triplets
+
+
+def start(folder, count=9, **fields):
+    store = LocalStore(str(folder))
+    run = create_run(store, recipe(**fields))
+    return run, write_plan(store, triplets(count), run.recipe.unit_triplets)
+
+
+def config(**groups):
+    return Config.model_validate({"recipe": recipe(), **groups})
+
+
+def finish(run, plan, source=None, **groups):
+    return run_job(run, plan, config(**groups), run_here(lambda _: source or StubSource()))
+
+
+def test_whole_job_seals_and_verifies(tmp_path):
+    run, plan = start(tmp_path)
+    result = finish(run, plan)
+    assert result.exit_code == 0
+    assert not result.sealed.partial
+    found = verify(run)
+    assert found.damages == []
+    assert (found.units, found.open_units, found.pairs) == (5, 0, result.sealed.accepted)
+    assert result.sealed.accepted + result.sealed.rejected + result.sealed.failed == 9 * 12
+
+
+def test_equal_runs_have_equal_manifests_whatever_the_order(tmp_path):
+    results = []
+    for order in ("forward", "backward"):
+        run, plan = start(tmp_path / order)
+        results.append(finish(run, plan, compute={"unit_order": order}).manifest_hash)
+    assert results[0] == results[1]
+    other, plan = start(tmp_path / "other", run_seed=1)
+    assert finish(other, plan).manifest_hash != results[0]
+
+
+def test_killed_job_resumes_without_making_anything_twice(tmp_path):
+    whole, plan = start(tmp_path / "whole")
+    undisturbed = finish(whole, plan)
+    run, plan = start(tmp_path / "killed")
+    countdown = iter(range(60))
+
+    class Killed(BaseException):
+        pass
+
+    def die():
+        if next(countdown, None) is None:
+            raise Killed
+
+    source = StubSource(on_draw=die)
+    with pytest.raises(Killed):
+        finish(run, plan, source)
+    committed = {(r.triplet_id, r.index) for r in rows(run)}
+    again = StubSource()
+    result = finish(run, plan, again)
+    assert result.manifest_hash == undisturbed.manifest_hash
+    assert not committed & set(again.made)
+    assert len(committed) + len(again.made) == 9 * 12
+
+
+def rows(run):
+    from factory.ledger import committed_units
+
+    return [r for u in committed_units(run.store) for r in read_commit(run.store, u).candidates]
+
+
+def test_interrupt_ends_with_3_and_a_rerun_completes(tmp_path):
+    run, plan = start(tmp_path)
+
+    def interrupted(run, plan, units, config):
+        yield generate_unit(run, plan, units[0], StubSource())
+        raise Drained
+
+    result = run_job(run, plan, config(), interrupted)
+    assert result.exit_code == 3
+    assert "resume" in result.message
+    assert result.sealed is None
+    assert finish(run, plan).exit_code == 0
+
+
+def test_unit_that_cannot_be_committed_ends_with_3_and_names_it(tmp_path):
+    run, plan = start(tmp_path)
+
+    def failing(run, plan, units, config):
+        for unit in units:
+            if unit == 2:
+                yield UnitProblem(unit, "StorageUnavailable: no answer")
+            else:
+                yield generate_unit(run, plan, unit, StubSource())
+
+    result = run_job(run, plan, config(), failing)
+    assert result.exit_code == 3
+    assert "no answer" in result.message
+    assert newest_manifest(run) is None
+
+
+def test_limit_rounds_up_to_units_and_seals_a_snapshot(tmp_path):
+    run, plan = start(tmp_path)
+    result = finish(run, plan, budget={"limit": 3})
+    assert (result.exit_code, result.units_made, result.sealed.partial) == (0, 2, True)
+    again = finish(run, plan, budget={"limit": 3})
+    assert again.units_made == 0
+    assert again.manifest_hash == result.manifest_hash
+    assert len(list(run.store.list("manifest/0"))) == 1
+
+
+def test_target_pairs_stops_and_counts_what_the_run_holds(tmp_path):
+    run, plan = start(tmp_path)
+    result = finish(run, plan, budget={"target_pairs": 3})
+    assert result.exit_code == 0
+    assert "target of 3" in result.message
+    assert 3 <= result.sealed.accepted < 12
+    assert finish(run, plan, budget={"target_pairs": 3}).units_made == 0
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        ({"max_gpu_hours": 1e-12}, "max_gpu_hours"),
+        ({"deadline": "2020-01-01T00:00:00"}, "deadline"),
+        ({"acceptance_floor": 0.99, "floor_after": 24}, "acceptance_floor: at least 0.99"),
+    ],
+)
+def test_guard_ends_with_4_and_says_why(tmp_path, budget, words):
+    run, plan = start(tmp_path)
+    result = finish(run, plan, budget=budget)
+    assert result.exit_code == 4
+    assert words in result.message
+    assert result.units_made < 5
+    assert finish(run, plan).exit_code == 0
+
+
+def test_acceptance_above_the_floor_goes_on(tmp_path):
+    run, plan = start(tmp_path)
+    budget = {"acceptance_floor": 0.01, "floor_after": 24}
+    assert finish(run, plan, budget=budget).exit_code == 0
+
+
+def test_seal_refuses_open_units_unless_partial(tmp_path):
+    run, plan = start(tmp_path)
+    generate_unit(run, plan, 1, StubSource())
+    with pytest.raises(Incomplete, match="4 of 5 units"):
+        seal(run, plan)
+    _, manifest = seal(run, plan, partial=True)
+    assert (manifest.partial, manifest.units, manifest.triplets) == (True, 1, 2)
+    finish(run, plan)
+    sequence, whole = newest_manifest(run)
+    assert (sequence, whole.partial) == (1, False)
+
+
+def test_seal_refuses_a_missing_pairs_object(tmp_path):
+    run, plan = start(tmp_path)
+    finish(run, plan)
+    line = next(line for line in unit_lines(run, newest_manifest(run)[1]) if line.pairs_key)
+    (tmp_path / line.pairs_key).unlink()
+    with pytest.raises(Damaged, match=f"unit {line.unit}'s commit names"):
+        seal(run, plan)
+
+
+@pytest.mark.parametrize("prefix", ["commits/", "pairs/", "manifest/parts/", "plan/"])
+@pytest.mark.parametrize("how", ["flip", "remove"])
+def test_verify_finds_planted_damage(tmp_path, prefix, how):
+    run, plan = start(tmp_path)
+    finish(run, plan)
+    keys_there = [o.key for o in run.store.list(prefix) if o.key.endswith(".parquet")]
+    path = tmp_path / keys_there[-1]
+    if how == "remove":
+        path.unlink()
+    else:
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 0x10
+        path.write_bytes(data)
+    damages = verify(run).damages
+    assert any(path.name in line or "unit 4" in line for line in damages), damages
+
+
+def test_verify_finds_a_commit_that_was_swapped_for_another_good_one(tmp_path):
+    run, plan = start(tmp_path)
+    finish(run, plan)
+    other, other_plan = start(tmp_path / "elsewhere", run_seed=5)
+    finish(other, other_plan)
+    (tmp_path / keys.commit(0)).write_bytes(other.store.get(keys.commit(0)))
+    damages = "\n".join(verify(run).damages)
+    assert "another recipe" in damages
+    assert "not the sealed one" in damages
+
+
+def test_status_counts_by_kind_and_reason(tmp_path):
+    run, plan = start(tmp_path)
+    result = finish(run, plan)
+    state = status(run, plan)
+    assert state.tally.accepted == result.sealed.accepted
+    assert sum(t.candidates for t in state.by_kind.values()) == 9 * 12
+    assert set(state.by_kind) == {"colour", "shape", "not given"}
+    assert state.rejections["keep"] > 0
+    assert state.sealed["manifest_hash"] == manifest_hash(result.sealed)
+    assert state.rows_per_accepted == 9 * 12 * 100 * 4 / result.sealed.accepted
+    json.dumps(state.as_json())
+
+
+def test_sheet_shows_one_pair_per_triplet(tmp_path):
+    import io
+
+    from PIL import Image
+
+    run, plan = start(tmp_path)
+    manifest = finish(run, plan).sealed
+    sheet = Image.open(io.BytesIO(contact_sheet(sealed_pairs(run, manifest), 4, columns=2)))
+    assert sheet.width > sheet.height > 300

@@ -1,0 +1,86 @@
+"""Who may import whom: the table of the README, held here."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("schemas", "factory", "trainer", "cluster")
+RAY_FOLDERS = ("factory/on_ray", "trainer/on_ray", "cluster")
+TORCH_FOLDERS = ("factory/engine", "factory/edits", "trainer", "factory/on_ray")
+# Who may not be imported, by folder; the longest matching folder counts.
+FORBIDDEN = {
+    "schemas": ("factory", "trainer", "cluster"),
+    "factory": ("trainer", "cluster", "factory.engine", "factory.on_ray"),
+    "factory/engine": ("trainer", "cluster", "factory.on_ray"),
+    "factory/miniature": ("trainer", "cluster", "factory.engine", "factory.on_ray"),
+    "factory/on_ray": ("trainer", "cluster"),
+    "trainer": ("cluster", "factory.on_ray", "trainer.on_ray"),
+    "trainer/on_ray": ("cluster",),
+    "cluster": ("trainer", "factory.engine", "factory.on_ray"),
+}
+# Programs start what they are asked for, so they alone import upwards, and only inside functions.
+PROGRAMS = ("factory/__main__.py", "trainer/__main__.py")
+SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
+    """Full names of the modules that a file imports."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return found
+
+
+def within(name: str, packages: tuple[str, ...]) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_imports_point_down(path):
+    relative = path.relative_to(ROOT).as_posix()
+    folder = max((f for f in FORBIDDEN if relative.startswith(f + "/")), key=len)
+    found = imports(path, top_level_only=relative in PROGRAMS)
+    wrong = sorted(name for name in found if within(name, FORBIDDEN[folder]))
+    assert not wrong, f"{relative} must not import {wrong}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_ray_and_torch_stay_in_their_folders(path):
+    relative = path.relative_to(ROOT).as_posix()
+    found = imports(path, top_level_only=relative in PROGRAMS)
+    if not relative.startswith(tuple(f + "/" for f in RAY_FOLDERS)):
+        assert not [name for name in found if within(name, ("ray",))], relative
+    if not relative.startswith(tuple(f + "/" for f in TORCH_FOLDERS)):
+        heavy = ("torch", "diffusers", "transformers", "open_clip")
+        assert not [name for name in found if within(name, heavy)], relative
+
+
+def test_the_command_starts_without_torch_and_ray():
+    code = (
+        "import sys, editmill, factory.job, factory.verify; "
+        "print([n for n in ('torch', 'ray', 'diffusers', 'datasets') if n in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert out.stdout.strip() == "[]", out.stderr
+
+
+def test_nothing_stored_is_ever_unpickled():
+    words = ("pickle.load", "pickle.loads", "cloudpickle", "torch.load(", "allow_pickle=True")
+    for path in SOURCES:
+        text = path.read_text()
+        assert not [word for word in words if word in text], path
+
+
+def test_files_stay_small():
+    long = {p.name: n for p in SOURCES if (n := len(p.read_text().splitlines())) > 260}
+    assert not long, f"look for the noun that hides in {long}"
