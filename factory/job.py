@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -85,24 +85,24 @@ def run_job(run: Run, plan: Plan, config: Config, runner: Runner) -> JobResult:
     problems: list[UnitProblem] = []
     made = 0
     stop = guards.stop()
+    start = pending and stop is None
+    reports = runner(run, plan, pending, config) if start else iter(())
     try:
+        # The signals are taken last, because Ray takes them when the runner starts it.
         with Progress("units", len(goal), len(goal) - len(pending)) as progress, _draining():
-            if pending and stop is None:
-                reports = runner(run, plan, pending, config)
-                for report in reports:
-                    if isinstance(report, UnitProblem):
-                        problems.append(report)
-                        progress.say(f"unit {report.unit}: {report.message}")
-                        continue
-                    made += report.made
-                    guards.see(report)
-                    progress.advance(pairs=guards.pairs, candidates=guards.candidates)
-                    stop = guards.stop()
-                    if stop is not None:
-                        break
-                close = getattr(reports, "close", None)
-                if close:
-                    close()
+            for report in reports:
+                if isinstance(report, UnitProblem):
+                    problems.append(report)
+                    progress.say(f"unit {report.unit}: {report.message}")
+                    continue
+                made += report.made
+                guards.see(report)
+                progress.advance(pairs=guards.pairs, candidates=guards.candidates)
+                stop = guards.stop()
+                if stop is not None:
+                    break
+            if isinstance(reports, Generator):
+                reports.close()
     except Drained:
         return _end(
             run, plan, Stop("interrupted; run the same command to resume", 3), made, problems

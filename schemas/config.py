@@ -19,7 +19,7 @@ class Compute(Record):
     gpus_per_worker: float = Field(1.0, ge=0, le=8)
     """Share of a GPU that a worker holds; 0 for CPU workers."""
     cpus_per_worker: float = Field(1.0, ge=0, le=256)
-    """CPUs that a worker holds in Ray's bookkeeping."""
+    """CPUs that a worker without a GPU holds in Ray's bookkeeping; a GPU worker holds none."""
     min_workers: int = Field(1, ge=1, le=10_000)
     """Workers kept while there is work."""
     max_workers: int = Field(1, ge=1, le=10_000)

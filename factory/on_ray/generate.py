@@ -20,7 +20,7 @@ from factory.on_ray.session import connect
 from factory.on_ray.worker import UnitWorker
 from factory.plan import Plan
 from factory.run import Run
-from schemas.config import Config
+from schemas.config import Compute, Config
 
 MOST_BLOCKS = 4096
 """Blocks of unit numbers at most; a block is what Ray hands to a worker at once."""
@@ -33,8 +33,18 @@ class ClusterFailed(EditmillError):
 def run_on_ray(
     run: Run, plan: Plan, units: Sequence[int], config: Config
 ) -> Iterator[UnitReport | UnitProblem]:
-    """A runner over a pool of workers; closing it ends the pool."""
+    """A runner over a pool of workers; closing it ends the pool.
+
+    Joins Ray at once, before anything is asked for: Ray takes over SIGTERM when it starts, and the
+    job takes it back after this call.
+    """
     connect(config.compute)
+    return _reports(run, plan, units, config)
+
+
+def _reports(
+    run: Run, plan: Plan, units: Sequence[int], config: Config
+) -> Iterator[UnitReport | UnitProblem]:
     compute = config.compute
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -48,8 +58,7 @@ def run_on_ray(
         .map_batches(
             UnitWorker,
             batch_size=1,
-            num_cpus=compute.cpus_per_worker,
-            num_gpus=compute.gpus_per_worker or None,
+            **_resources(compute),
             compute=ActorPoolStrategy(
                 min_size=compute.min_workers,
                 max_size=compute.max_workers,
@@ -69,6 +78,13 @@ def run_on_ray(
         if isinstance(cause, EditmillError):
             raise cause from error
         raise ClusterFailed(f"ray: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+
+
+def _resources(compute: Compute) -> dict[str, float]:
+    """What a worker holds: a share of a GPU, or CPUs; Ray Data advises against naming both."""
+    if compute.gpus_per_worker:
+        return {"num_gpus": compute.gpus_per_worker}
+    return {"num_cpus": compute.cpus_per_worker}
 
 
 def _report(row: dict[str, Any]) -> UnitReport | UnitProblem:

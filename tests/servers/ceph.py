@@ -189,12 +189,21 @@ class Cluster:
         # Debian's Python, since Ceph's bindings are built for it; its own copy where it is absent.
         python = Path("/usr/bin/python3")
         interpreter = python if python.exists() else programs / "usr/bin/python3"
-        ceph = [str(interpreter), str(programs / "usr/bin/ceph")]
-        self.command([*ceph, "--connect-timeout", "60", "osd", "new", identity, "0"], 90)
+        ceph = [str(interpreter), str(programs / "usr/bin/ceph"), "--connect-timeout", "60", "osd"]
+        self.command([*ceph, "new", identity, "0"], 90)
+        self.command([*ceph, "crush", "add", "osd.0", "1.0", "root=default", "host=here"], 90)
         self.command(["ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", identity], 120)
 
     def command(self, words: list[str], seconds: float) -> str:
-        return finish(words, seconds, self.environment)
+        try:
+            return finish(words, seconds, self.environment)
+        except CephFailed as error:
+            raise CephFailed(f"{error}\n{self.output()}") from error
+
+    def output(self) -> str:
+        """The last words of every process."""
+        logs = sorted((self.root / "log").glob("*.out"))
+        return "\n".join(f"{log.name}: {log.read_text(errors='replace')[-1000:]}" for log in logs)
 
     def start(self, name: str, command: list[str]) -> None:
         if self.alive(name):
@@ -220,15 +229,17 @@ class Cluster:
             os.waitpid(pid, os.WNOHANG)
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
             return False
-        return str(self.root / "ceph.conf").encode() in words
+        # A process that has only just begun has no words yet; nor has one that has ended.
+        return str(self.root / "ceph.conf").encode() in words or (words == [b""] and state != "Z")
 
     def answers(self) -> bool:
-        for name in ("mon", "osd", "gateway"):
+        """Whether the gateway serves."""
+        for name in self.state["pids"]:
             if not self.alive(name):
-                log = (self.root / "log" / f"{name}.out").read_text(errors="replace")
-                raise CephFailed(f"{self.root}: {name} ended while starting: {log[-2000:]}")
+                raise CephFailed(f"{self.root}: {name} ended while starting\n{self.output()}")
         try:
             urllib.request.urlopen(self.access["EDITMILL_CEPH_ENDPOINT"], timeout=5).close()
         except urllib.error.HTTPError:

@@ -1,0 +1,119 @@
+"""Send a verb to a Ray cluster as a job, show its log, end with its exit code."""
+
+import secrets
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from cluster.access import AccessRefused, ClusterUnavailable, find_token, is_open
+from cluster.interruption import Interruption
+from cluster.job import Job, JobLost, follow
+from cluster.local import local_cluster
+from factory.console import say
+from factory.errors import ConfigError
+from schemas.cluster import LOCAL, SECRET_VALUE, Cluster
+
+DRAIN_S = 60
+"""How long a stopped job may take to finish what it began; Ray gives it 3 s by default."""
+AGENT_S = 60.0
+"""How long a young cluster may have nobody yet to take jobs."""
+INCOMPLETE = 3
+"""The exit code of what a rerun would resume."""
+
+
+def submit(cluster: Cluster, verb: Sequence[str], open_cluster: bool = False) -> int:
+    """The job's exit code; 3 when it was stopped, killed, or lost with its cluster.
+
+    SIGINT and SIGTERM stop the job, which then drains; a second one does not wait for that.
+    Raises `ConfigError` and `AccessRefused` before anything starts, `JobLost` after.
+    """
+    _check(verb)
+    with Interruption() as interruption:
+        try:
+            with ExitStack() as stack:
+                address, python, token = cluster.address, "python", None
+                if address == LOCAL:
+                    say("starting a Ray cluster on this machine")
+                    started = stack.enter_context(local_cluster())
+                    address, python, token = started.address, sys.executable, started.token
+                    say(f"it runs at {address} until the job ends (process {started.pid})")
+                elif _asks_for_token(address, open_cluster):
+                    token = find_token()
+                    if token is None:
+                        raise AccessRefused(
+                            f"{address}: the cluster asks for a token, got none; set "
+                            "RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN, or write ~/.ray/auth_token"
+                        )
+                job = Job(address, cluster.submission_id or _new_id(verb), token)
+                interruption.stop = job.stop
+                _send(job, cluster, shlex.join([python, "-m", "editmill", *verb]))
+                say(f"{address}: job {job.id} submitted; Ctrl-C stops it")
+                return _exit_code(job, follow(job), interruption.asked)
+        except KeyboardInterrupt:
+            say("interrupted; a job that was submitted is told to stop and may still be draining")
+            return INCOMPLETE
+
+
+def _check(verb: Sequence[str]) -> None:
+    if verb[0].startswith("-") or verb[0] == "submit":
+        raise ConfigError(f"--: must be followed by a verb of a program, got {verb[0]!r}")
+    for word in verb:
+        if SECRET_VALUE.search(word):
+            raise ConfigError(
+                f"{verb[0]}: its options must hold no secret, got one by its look; Ray shows a "
+                "job's command to everyone with access. Set it on the nodes"
+            )
+
+
+def _asks_for_token(address: str, open_cluster: bool) -> bool:
+    if not is_open(address):
+        return True
+    if open_cluster:
+        say(f"{address}: open to everyone who can reach it (--open-cluster)")
+        return False
+    raise AccessRefused(
+        f"{address}: the cluster must ask for a token, got an answer without one: whoever reaches "
+        "its jobs API runs code there with its credentials, and such clusters are searched for and "
+        "robbed (ShadowRay, CVE-2023-48022). Start it with RAY_AUTH_MODE=token; or give "
+        "--open-cluster where the network lets nobody else in"
+    )
+
+
+def _new_id(verb: Sequence[str]) -> str:
+    """Names that sort by time; ours rather than Ray's, so that it is known before the answer."""
+    return f"editmill-{verb[0]}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+
+
+def _send(job: Job, cluster: Cluster, command: str) -> None:
+    environment: dict[str, Any] = {
+        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(DRAIN_S)} | cluster.env_vars
+    }
+    if cluster.working_dir is not None:
+        environment["working_dir"] = cluster.working_dir
+    until = time.monotonic() + AGENT_S
+    while True:
+        try:
+            # `exec`, so that the exit code is the program's and not the shell's.
+            job.send(f"exec {command}", environment, cluster.entrypoint_num_cpus)
+            return
+        except ClusterUnavailable as error:
+            if "No available agent" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(1)
+
+
+def _exit_code(job: Job, state: dict[str, Any], stopped: bool) -> int:
+    status, code = state["status"], state.get("driver_exit_code")
+    if stopped or status == "STOPPED":
+        say(f"job {job.id}: stopped; run the same command to resume")
+        return INCOMPLETE
+    if status == "SUCCEEDED":
+        return 0
+    if code is None:
+        raise JobLost(f"job {job.id}: ended without an exit code: {str(state['message'])[:2000]}")
+    if code < 0:
+        raise JobLost(f"job {job.id}: its driver was killed by signal {-code}; run it again")
+    return int(code)

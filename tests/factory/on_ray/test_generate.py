@@ -1,0 +1,143 @@
+"""`generate` on a real Ray with the tiny random family: same dataset however it is run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+import pytest
+from ray.data import DataContext
+
+from factory.engine.engine import Engine
+from factory.here import run_here
+from factory.job import prepare, run_job
+from factory.ledger import committed_units
+from factory.on_ray.generate import run_on_ray
+from factory.storage.local import LocalStore
+from factory.triplets import TripletList
+from factory.verify import verify
+from schemas.config import Config
+from tests.factory.engine.family import recipe as family_recipe
+from tests.stub_source import triplets
+
+pytestmark = pytest.mark.usefixtures("ray_here")
+COUNT = 10
+
+
+def config(family, **compute):
+    recipe = family_recipe(family, dtype="float32", steps=3, candidates=3, unit_triplets=1)
+    defaults = {"device": "cpu", "gpus_per_worker": 0.0, "batch_pairs": 4}
+    return Config(recipe=recipe, compute=defaults | compute)
+
+
+@dataclass
+class Watched:
+    """A runner that keeps the reports it passes on."""
+
+    reports: list
+
+    def __call__(self, run, plan, units, config):
+        for report in run_on_ray(run, plan, units, config):
+            self.reports.append(report)
+            yield report
+
+
+def make(folder, of, runner=run_on_ray, count=COUNT):
+    run, plan = prepare(of, TripletList(triplets(count)), str(folder))
+    return run, run_job(run, plan, of, runner)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(family, tmp_path_factory):
+    run, result = make(tmp_path_factory.mktemp("one"), config(family))
+    assert verify(run).damages == []
+    return result
+
+
+def test_one_worker_makes_the_whole_dataset(undisturbed):
+    assert (undisturbed.exit_code, undisturbed.units_made) == (0, COUNT)
+    assert undisturbed.sealed.accepted > 0
+
+
+def test_three_workers_and_the_other_order_give_the_same_manifest(
+    family, tmp_path, undisturbed, monkeypatch
+):
+    compute = {"min_workers": 3, "max_workers": 3, "unit_order": "backward"}
+    reports = []
+    monkeypatch.setattr(DataContext.get_current(), "wait_for_min_actors_s", 300)
+    _, result = make(tmp_path, config(family, **compute), Watched(reports))
+    assert result.manifest_hash == undisturbed.manifest_hash
+    assert len({report.worker for report in reports}) == 3
+
+
+def test_a_plain_loop_gives_the_same_manifest(family, tmp_path, undisturbed):
+    def engine(run):
+        return Engine(run.recipe, device="cpu", batch_pairs=4, threads=1)
+
+    _, result = make(tmp_path, config(family), run_here(engine))
+    assert result.manifest_hash == undisturbed.manifest_hash
+
+
+def test_each_worker_holds_its_own_gpu(family, tmp_path, monkeypatch):
+    compute = {"min_workers": 2, "max_workers": 2, "gpus_per_worker": 1.0}
+    reports = []
+    # So that the first worker does not finish everything while the second still loads.
+    monkeypatch.setattr(DataContext.get_current(), "wait_for_min_actors_s", 300)
+    _, result = make(tmp_path, config(family, **compute), Watched(reports))
+    assert result.exit_code == 0
+    held = {(report.worker, report.gpus) for report in reports}
+    assert sorted(gpus for _, gpus in held) == ["0", "1"]
+
+
+def test_unit_that_raises_stays_open_and_the_others_go_on(family, tmp_path):
+    of = config(family)
+    run, plan = prepare(of, TripletList(triplets(4)), str(tmp_path))
+    # A folder in the place of its commit: this unit can never be committed.
+    (tmp_path / "commits/000000/00000002.parquet").mkdir(parents=True)
+    result = run_job(run, plan, of, run_on_ray)
+    assert result.exit_code == 3
+    assert [problem.unit for problem in result.problems] == [2]
+    assert result.units_made == 3
+
+
+DRIVER = """
+import sys
+from factory.on_ray.generate import run_on_ray
+from factory.job import prepare, run_job
+from factory.triplets import TripletList
+from schemas.config import Config
+from tests.stub_source import triplets
+config = Config.model_validate_json(sys.argv[1])
+run, plan = prepare(config, TripletList(triplets({count})), sys.argv[2])
+sys.exit(run_job(run, plan, config, run_on_ray).exit_code)
+"""
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 3)])
+def test_driver_killed_half_way_and_run_again_gives_the_same_manifest(
+    family, tmp_path, undisturbed, how, code
+):
+    of = config(family)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER.format(count=COUNT), of.model_dump_json(), str(tmp_path)],
+        env=environment | {"PYTHONPATH": os.getcwd()},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    store = LocalStore(str(tmp_path))
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and driver.poll() is None:
+        if len(list(committed_units(store))) >= 3:
+            break
+        time.sleep(0.02)
+    driver.send_signal(how)
+    assert driver.wait(60) == code
+    done = len(list(committed_units(store)))
+    assert 0 < done < COUNT
+    run, result = make(tmp_path, of)
+    assert result.units_made <= COUNT - done
+    assert result.manifest_hash == undisturbed.manifest_hash
+    assert verify(run).damages == []
