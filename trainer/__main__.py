@@ -16,11 +16,6 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _group() -> None:
-    """Keeps the verb even while there is only one."""
-
-
 @app.command("train-miniature")
 @command
 def train_miniature(
@@ -60,4 +55,7 @@ def train_miniature(
 
 
 if __name__ == "__main__":
-    app()
+    # Mounted, because a program with a single command would swallow its verb.
+    program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    program.add_typer(app)
+    program()

@@ -52,6 +52,8 @@ def _reports(
     # A unit may take hours and a GPU may be long in coming; the run's own budget says when to stop.
     context.execution_no_progress_timeout_s = -1
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # It announces that its own bars are off, which the job's progress line replaces.
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     rows: list[dict[str, Any]] = [{"unit": unit} for unit in units]
     reports = (
         ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS))

@@ -1,0 +1,167 @@
+"""The main job on the miniature: time, memory, bytes through Ray, exactness.
+
+    python benchmarks/main.py        (from the repository's root)
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+import ray  # noqa: E402
+import torch  # noqa: E402
+
+from benchmarks.record import machine, write_results  # noqa: E402
+from factory import seeds  # noqa: E402
+from factory.config import load_config  # noqa: E402
+from factory.engine.engine import Engine  # noqa: E402
+from factory.job import prepare, run_job  # noqa: E402
+from factory.models import pin  # noqa: E402
+from factory.on_ray.generate import run_on_ray  # noqa: E402
+from factory.pair_source import draws  # noqa: E402
+from factory.triplets import TripletList, read_triplets  # noqa: E402
+from tests.factory.engine.family import CAPTIONS, draw, recipe, sample, save_family  # noqa: E402
+from tests.factory.engine.reference import reference_latents  # noqa: E402
+from tests.factory.engine.tiny import LATENT_SIDE, tiny_parts  # noqa: E402
+
+SHAPE = (4, LATENT_SIDE, LATENT_SIDE)
+
+
+def demo(folder: Path) -> dict[str, float]:
+    """The whole command as a user runs it, after set-up."""
+    started = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-m", "editmill", "demo", "--out", str(folder)], cwd=ROOT, check=True
+    )
+    seconds = time.monotonic() - started
+    status = subprocess.run(
+        [sys.executable, "-m", "editmill", "status", str(folder / "run"), "--json"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    state = json.loads(status.stdout)
+    tally = state["tally"]
+    return {
+        "demo_seconds": round(seconds, 1),
+        "demo_candidates": sum(tally.values()),
+        "demo_accepted": tally["accepted"],
+        "rows_per_accepted": state["rows_per_accepted"],
+        "acceptance_by_kind": {
+            kind: round(counts["accepted"] / sum(counts.values()), 3)
+            for kind, counts in state["by_kind"].items()
+        },
+    }
+
+
+def through_ray(folder: Path) -> dict[str, float]:
+    """Bytes that a job puts through Ray's object store, small objects included."""
+    config = load_config("miniature", settings=["recipe.steps=4"])
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.data.DataContext.get_current().enable_stats_summary_collection = True
+    bundled = read_triplets("miniature").triplets[:16]
+    # Every pair is accepted or not by half-trained weights; the bytes are those of the rows.
+    gates = config.recipe.thresholds.model_copy(update={"text": -1.0, "direction": -1.0})
+    config = config.model_copy(
+        update={"recipe": config.recipe.model_copy(update={"thresholds": gates})}
+    )
+    run, plan = prepare(config, TripletList(bundled), str(folder))
+    reports = []
+
+    def watched(*arguments):
+        for report in run_on_ray(*arguments):
+            reports.append(report)
+            yield report
+
+    run_job(run, plan, config, watched)
+    # Blocks of unit numbers in and of reports out, and what the workers are constructed from.
+    blocks = sum(
+        summary.extra_metrics["bytes_inputs_received"]
+        + summary.extra_metrics["bytes_task_outputs_generated"]
+        for summary in ray.data.list_stats_summaries()
+    )
+    constructor = len(ray.cloudpickle.dumps((run, plan, config))) * config.compute.max_workers
+    accepted = sum(report.accepted for report in reports)
+    ray.shutdown()
+    return {
+        "object_store_bytes_per_pair": round((blocks + constructor) / accepted, 1),
+        "object_store_block_bytes": blocks,
+        "object_store_constructor_bytes": constructor,
+        "worker_peak_rss_mib": round(max(report.peak_rss_mib for report in reports), 1),
+    }
+
+
+def rows_per_s(repeats: int = 3) -> dict[str, float]:
+    """UNet rows per second of the miniature's engine on two threads, batch full."""
+    config = load_config("miniature", settings=["recipe.steps=10"])
+    of = pin(config.recipe)
+    engine = Engine(of, batch_pairs=config.compute.batch_pairs, threads=config.compute.threads)
+    wanted = [d for t in read_triplets("miniature").triplets[:4] for d in draws(of, t)]
+    list(engine.pairs(wanted[:8]))
+    speeds = []
+    for _ in range(repeats):
+        rows, started = engine.resident.rows_run, time.monotonic()
+        list(engine.pairs(wanted))
+        speeds.append((engine.resident.rows_run - rows) / (time.monotonic() - started))
+    return {"rows_per_s": round(statistics.median(speeds), 1)}
+
+
+def fp64_error(folder: Path) -> dict[str, float]:
+    """Largest difference of latents, as a share of their size, against the slow reference."""
+    worst = 0.0
+    for prediction in ("epsilon", "v_prediction"):
+        family = save_family(folder / prediction, prediction)
+        parts = tiny_parts(prediction_type=prediction)
+        for solver in ("euler_ancestral", "ddim"):
+            of = recipe(family, solver=solver, steps=10)
+            chosen = [
+                draw(CAPTIONS[i % 4], i + 1, p=0.2 * i, guidance=1.0 + 3 * i) for i in range(5)
+            ]
+            made = sample(of, chosen, pairs=3, apart=1)
+            for candidate in chosen:
+                worst = max(worst, _difference(parts, of, candidate, made[candidate.seed]))
+    return {"fp64_max_error": worst}
+
+
+def _difference(parts, of, candidate, latents) -> float:
+    def noise(purpose: str) -> torch.Tensor:
+        return torch.from_numpy(seeds.noise(candidate.seed, purpose, SHAPE)).double()
+
+    wanted = torch.stack(
+        reference_latents(
+            parts,
+            candidate.triplet.original_prompt,
+            candidate.triplet.edited_prompt,
+            p=candidate.p,
+            guidance=candidate.guidance,
+            steps=of.steps,
+            initial_noise=noise("start"),
+            step_noise=lambda step: noise(str(step)),
+            solver=of.solver,
+        )
+    )
+    return float((latents - wanted).abs().max() / wanted.abs().max())
+
+
+def main() -> None:
+    where = machine()
+    torch.set_num_threads(2)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        figures = demo(folder / "demo")
+        figures |= through_ray(folder / "ray")
+        figures |= rows_per_s()
+        figures |= fp64_error(folder)
+    print(write_results("main", "python benchmarks/main.py", figures, where))
+
+
+if __name__ == "__main__":
+    main()

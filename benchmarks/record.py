@@ -1,0 +1,47 @@
+"""Write what a benchmark measured, with when, where and on what."""
+
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("torch", "ray", "diffusers", "transformers", "open_clip_torch", "pyarrow", "numpy")
+
+
+def machine() -> dict[str, Any]:
+    """The processor, its cores and the memory."""
+    names = {
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    }
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "processor": ", ".join(sorted(names)) or platform.processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(pages / 2**30, 1),
+        "load_average_before": [round(x, 2) for x in os.getloadavg()],
+        "gpu": None,
+    }
+
+
+def write_results(name: str, command: str, figures: dict[str, Any], where: dict[str, Any]) -> Path:
+    """`benchmarks/results/<name>.json`; `where` is `machine()` as it was before measuring."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    versions = {package: version(package) for package in PACKAGES}
+    record = {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "machine": where,
+        "versions": {"python": platform.python_version(), **versions},
+        "figures": figures,
+    }
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    print(json.dumps(figures, indent=1), file=sys.stderr)
+    return path
