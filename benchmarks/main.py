@@ -1,6 +1,6 @@
 """The main job on the miniature: time, memory, bytes through Ray, exactness.
 
-    python benchmarks/main.py        (from the repository's root)
+python benchmarks/main.py        (from the repository's root)
 """
 
 import json

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Ray starts a family of processes; this knows it, and a reused number from one of the family.
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from cluster.access import ClusterUnavailable, get_json
 

@@ -9,7 +9,7 @@ import typer
 
 from factory.config import load_config
 from factory.console import command, print_facts, print_json, print_status, say
-from factory.errors import Damaged, RunMismatch
+from factory.errors import ConfigError, Damaged, RunMismatch
 from factory.job import JobResult, Runner, prepare, run_job
 from factory.options import AsJson, ConfigFile, MaxBad, Preset, RunUri, Settings, Triplets
 from factory.plan import Plan, find_plan
@@ -155,7 +155,7 @@ def verify(run: RunUri, as_json: AsJson = False) -> int:
     """Read everything back and check every hash and count; lists what is damaged."""
     from factory.verify import verify as check
 
-    found = check(_open(run)[0])
+    found = check(open_run(open_store(run)))
     facts = {
         "units": found.units,
         "open_units": found.open_units,
@@ -167,9 +167,9 @@ def verify(run: RunUri, as_json: AsJson = False) -> int:
         print_json(facts | {"damages": found.damages})
     else:
         print_facts(facts)
-    if found.damages:
-        raise Damaged("\n".join(found.damages))
-    return 0
+    for damage in found.damages:
+        say(damage)
+    return Damaged.exit_code if found.damages else 0
 
 
 @app.command()
@@ -206,11 +206,14 @@ def sheet(
     from factory.manifest import newest_manifest
     from factory.sheet import contact_sheet, sealed_pairs
 
-    opened, _ = _open(run)
+    opened = open_run(open_store(run))
     newest = newest_manifest(opened)
     if newest is None:
         raise RunMismatch(f"{run}: not sealed yet; `editmill seal --partial` makes a snapshot")
-    out.write_bytes(contact_sheet(sealed_pairs(opened, newest[1]), count))
+    try:
+        out.write_bytes(contact_sheet(sealed_pairs(opened, newest[1]), count))
+    except OSError as error:
+        raise ConfigError(f"--out {out}: cannot be written: {error.strerror}") from None
     print(out)
     return 0
 

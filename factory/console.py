@@ -9,7 +9,7 @@ from typing import Any, NoReturn, ParamSpec
 from rich.console import Console
 from rich.table import Table
 
-from factory.errors import Damaged, EditmillError
+from factory.errors import EditmillError
 from factory.status import Status
 
 P = ParamSpec("P")
@@ -23,9 +23,7 @@ def command(function: Callable[P, int]) -> Callable[P, NoReturn]:
         try:
             code = function(*args, **kwargs)
         except EditmillError as error:
-            # Only a list of damages has several lines.
-            text = str(error) if isinstance(error, Damaged) else _printable(str(error))
-            print(f"editmill: {text}", file=sys.stderr)
+            say(f"editmill: {error}")
             code = error.exit_code
         sys.exit(code)
 

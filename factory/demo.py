@@ -9,7 +9,7 @@ from factory.config import load_config
 from factory.console import print_facts, print_status, say
 from factory.errors import StorageError
 from factory.job import Runner, prepare, run_job
-from factory.models import MINIATURE
+from factory.model_files import MINIATURE
 from factory.sheet import contact_sheet, sealed_pairs
 from factory.status import status
 from factory.triplets import TripletList, read_triplets

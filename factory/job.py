@@ -15,7 +15,7 @@ from factory.manifest import manifest_hash, seal
 from factory.models import pin
 from factory.plan import Plan, write_plan
 from factory.progress import Progress
-from factory.run import Run, create_run
+from factory.run import Run, create_run, is_begun
 from factory.storage.open import open_store
 from factory.storage.probe import probe
 from factory.triplets import TripletList
@@ -63,6 +63,7 @@ def prepare(config: Config, triplets: TripletList, out: str) -> tuple[Run, Plan]
     """
     recipe = pin(config.recipe)
     store = open_store(out)
+    is_begun(store)
     found = probe(store)
     if found.commits != "conditional":
         raise StorageRefused(

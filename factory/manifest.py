@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
+from pydantic import ValidationError
+
 from factory import keys
 from factory.errors import Damaged, EditmillError, ObjectMissing
 from factory.ledger import Commit, committed_units, read_commit
@@ -112,11 +114,18 @@ def _next_sequence(run: Run) -> int:
 
 
 def newest_manifest(run: Run) -> tuple[int, Manifest] | None:
-    """The manifest with the highest sequence number, or None where nothing was sealed."""
+    """The manifest with the highest sequence number, or None where nothing was sealed.
+
+    Raises `Damaged`.
+    """
     sequence = _next_sequence(run) - 1
     if sequence < 0:
         return None
-    return sequence, Manifest.model_validate_json(run.store.get(keys.manifest(sequence)))
+    key = keys.manifest(sequence)
+    try:
+        return sequence, Manifest.model_validate_json(run.store.get(key))
+    except ValidationError as error:
+        raise Damaged(f"{run.uri}/{key}: not a manifest: {error.errors()[0]['msg']}") from None
 
 
 def manifest_hash(manifest: Manifest) -> str:

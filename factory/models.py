@@ -1,23 +1,18 @@
-"""Find the files behind a model source and pin them by hash; no weights are loaded here."""
+"""Pin a recipe's models by the hash of every file that is read; no weights are loaded here."""
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from factory.errors import ModelError
+from factory.model_files import Role, files_below, model_folder, read_files
 from schemas.recipe import ModelSource, Recipe
 
 S = TypeVar("S", bound=ModelSource)
 
-MINIATURE = Path(__file__).parent / "miniature" / "weights"
-_MINIATURE_FOLDERS = {
-    "miniature": MINIATURE / "text_to_image",
-    "miniature/clip": MINIATURE / "clip",
-}
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _TEXT_TO_IMAGE = (
     "unet/config.json",
@@ -26,47 +21,6 @@ _TEXT_TO_IMAGE = (
     "scheduler/scheduler_config.json",
 )
 """Besides the autoencoder, which may come from elsewhere."""
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-
-
-def model_folder(source: ModelSource) -> Path:
-    """The local folder or file of a source; a hub id is fetched once, at its pinned revision.
-
-    Raises `ModelError` where nothing is there, and for a hub id without a 40-digit revision.
-    """
-    if source.source in _MINIATURE_FOLDERS:
-        return _MINIATURE_FOLDERS[source.source]
-    # Not Path's own, which raise for an unknown user and for names that are too long.
-    path = Path(os.path.expanduser(source.source))
-    if os.path.exists(path):
-        return path
-    if not _HUB_ID.fullmatch(source.source):
-        raise ModelError(f"{source.source}: no such file or folder, and not a hub id owner/name")
-    if not re.fullmatch(r"[0-9a-f]{40}", source.revision or ""):
-        raise ModelError(
-            f"{source.source}: no such folder here; a hub id needs `revision`, a commit of 40 hex "
-            f"digits, got {source.revision!r}"
-        )
-    return _fetch(source)
-
-
-def _fetch(source: ModelSource) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(
-                source.source,
-                revision=source.revision,
-                allow_patterns=["*.json", "*.txt", "*.safetensors", "*.model"],
-                ignore_patterns=["*.fp16.*", "*.non_ema.*", "safety_checker/*"],
-            )
-        )
-    except Exception as error:  # the hub's, its HTTP client's (which has changed), the disk's
-        raise ModelError(
-            f"{source.source}@{source.revision}: not in the local cache and the hub did not give "
-            f"it ({type(error).__name__})"
-        ) from error
 
 
 def pin(recipe: Recipe) -> Recipe:
@@ -79,15 +33,20 @@ def pin(recipe: Recipe) -> Recipe:
     if recipe.autoencoder is None:
         needed.append("vae/config.json")
     models: dict[str, Any] = {
-        "text_to_image": _pinned(recipe.text_to_image, needed),
-        "clip": _pinned(recipe.clip, () if recipe.clip.name else ("open_clip_config.json",)),
-        "loras": tuple(_pinned(lora, ()) for lora in recipe.loras),
+        "text_to_image": _pinned(recipe.text_to_image, "text_to_image", needed),
+        "clip": _pinned(
+            recipe.clip, "clip", () if recipe.clip.name else ("open_clip_config.json",)
+        ),
+        "loras": tuple(_pinned(lora, "lora", ()) for lora in recipe.loras),
     }
     if recipe.autoencoder:
-        models["autoencoder"] = _pinned(recipe.autoencoder, ("config.json",))
-        _check_size(recipe.size_px, model_folder(recipe.autoencoder) / "config.json")
+        models["autoencoder"] = _pinned(recipe.autoencoder, "autoencoder", ("config.json",))
+        _check_size(recipe.size_px, model_folder(recipe.autoencoder, "autoencoder") / "config.json")
     else:
-        _check_size(recipe.size_px, model_folder(recipe.text_to_image) / "vae" / "config.json")
+        _check_size(
+            recipe.size_px,
+            model_folder(recipe.text_to_image, "text_to_image") / "vae" / "config.json",
+        )
     return recipe.model_copy(update=models)
 
 
@@ -106,9 +65,9 @@ def _check_size(size_px: int, config: Path) -> None:
         )
 
 
-def _pinned(source: S, needed: Sequence[str]) -> S:
+def _pinned(source: S, role: Role, needed: Sequence[str]) -> S:
     """`needed` are the files of a model's parts; beside each config.json lie its weights."""
-    folder = model_folder(source)
+    folder = model_folder(source, role)
     try:
         for name in needed:
             if not (folder / name).is_file():
@@ -118,7 +77,7 @@ def _pinned(source: S, needed: Sequence[str]) -> S:
             if name.endswith("/config.json"):
                 _check_weights(folder / name.removesuffix("/config.json"))
         _check_weights(folder)
-        files = _weight_files(folder)
+        files = read_files(folder, role)
         root = folder if folder.is_dir() else folder.parent
         hashes = {file.relative_to(root).as_posix(): _checked_hash(file) for file in files}
     except OSError as error:
@@ -142,7 +101,7 @@ def _found(folder: Path) -> str:
 
 def _check_weights(folder: Path) -> None:
     """Refuse a folder without safetensors, and one whose index names a file that is not there."""
-    files = _files_below(folder)
+    files = files_below(folder)
     if not any(file.suffix == ".safetensors" for file in files):
         pickled = [file.name for file in files if file.suffix in _PICKLES]
         got = f"only pickled weights ({pickled[0]})" if pickled else "none"
@@ -152,17 +111,6 @@ def _check_weights(folder: Path) -> None:
             for shard in re.findall(rb'"([^"/]+\.safetensors)"', index.read_bytes()):
                 if not (index.parent / shard.decode()).is_file():
                     raise ModelError(f"{index}: must name files that are there, got {shard!r}")
-
-
-def _files_below(folder: Path) -> list[Path]:
-    if folder.is_file():
-        return [folder]
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    wanted = (".safetensors", ".json", ".txt")
-    return [file for file in _files_below(folder) if file.suffix in wanted]
 
 
 def _checked_hash(file: Path) -> str:

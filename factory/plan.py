@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from pydantic import ValidationError
+
 from factory import keys
 from factory.errors import Damaged, ObjectMissing, RunMismatch
 from factory.storage.protocol import ObjectStore
@@ -133,5 +135,9 @@ def find_plan(store: ObjectStore) -> Plan | None:
 
 
 def read_plan(store: ObjectStore) -> Plan:
-    """The plan. Raises `ObjectMissing`."""
-    return Plan(store, PlanRecord.model_validate_json(store.get(keys.plan_head(0))))
+    """The plan. Raises `ObjectMissing` or `Damaged`."""
+    key = keys.plan_head(0)
+    try:
+        return Plan(store, PlanRecord.model_validate_json(store.get(key)))
+    except ValidationError as error:
+        raise Damaged(f"{store.uri}/{key}: not a plan: {error.errors()[0]['msg']}") from None

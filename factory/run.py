@@ -33,14 +33,7 @@ def create_run(store: ObjectStore, recipe: Recipe) -> Run:
     the fields that differ.
     """
     record = RunRecord(recipe=recipe.model_dump(mode="json"), recipe_hash=recipe.recipe_hash)
-    if store.find(keys.RUN) is None:
-        stranger = next(
-            (o.key for o in store.list() if not o.key.startswith(("probe/", "plan/"))), None
-        )
-        if stranger is not None:
-            raise RunMismatch(
-                f"{store.uri}: must be empty or a run of editmill, got {stranger!r} and no RUN.json"
-            )
+    if not is_begun(store):
         store.put_new(keys.RUN, canonical_json(record.model_dump(mode="json")))
     run = open_run(store)
     differing = differing_fields(run.recipe.identity(), recipe.identity())
@@ -49,6 +42,21 @@ def create_run(store: ObjectStore, recipe: Recipe) -> Run:
             f"{store.uri}: holds a run with another recipe; differing: {'; '.join(differing)}"
         )
     return run
+
+
+def is_begun(store: ObjectStore) -> bool:
+    """Whether the root holds a run; False for an empty one.
+
+    Raises `RunMismatch` where it holds something else than the bytes by which a store is tried.
+    """
+    if store.find(keys.RUN) is not None:
+        return True
+    stranger = next((o.key for o in store.list() if not o.key.startswith("probe/")), None)
+    if stranger is not None:
+        raise RunMismatch(
+            f"{store.uri}: must be empty or a run of editmill, got {stranger!r} and no RUN.json"
+        )
+    return False
 
 
 def open_run(store: ObjectStore) -> Run:

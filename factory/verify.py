@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from pydantic import ValidationError
-
 from factory import keys
 from factory.errors import Damaged, ObjectMissing, first_line
 from factory.ledger import committed_units, read_commit
@@ -32,7 +30,11 @@ class Verification:
 def verify(run: Run) -> Verification:
     """Read everything back; never raises for damage, which is listed instead."""
     result = Verification()
-    plan = find_plan(run.store)
+    try:
+        plan = find_plan(run.store)
+    except Damaged as error:
+        result.damages.append(str(error))
+        return result
     if plan is None:
         result.damages.append(f"{run.uri}: no plan")
         return result
@@ -110,8 +112,8 @@ def _check_manifest(run: Run, result: Verification) -> Iterator[str]:
         if manifest.recipe_hash != run.recipe.recipe_hash:
             yield f"{where}: sealed with another recipe"
         lines = list(unit_lines(run, manifest))
-    except (Damaged, ObjectMissing, ValidationError) as error:
-        yield f"{run.uri}: manifest: {error}"
+    except (Damaged, ObjectMissing) as error:
+        yield str(error)
         return
     if sum(line.accepted for line in lines) != manifest.accepted:
         yield f"{where}: pairs do not add up"

@@ -25,7 +25,9 @@ def train_miniature(
     ] = Path("miniature-work"),
     stage: Annotated[
         Optional[list[str]],
-        typer.Option(help="autoencoder, diffusion or clip; repeatable; default all, in order."),
+        typer.Option(
+            help="autoencoder, diffusion, clip or card; repeatable; default all, in order."
+        ),
     ] = None,
     steps: Annotated[
         Optional[list[str]],
@@ -37,7 +39,7 @@ def train_miniature(
     """Train the miniature from nothing, or go on where the state in --work stands."""
     import torch
 
-    from trainer.miniature.train import STAGES, train_miniature
+    from trainer.miniature.train import STAGES, STEPS, train_miniature
 
     stages = tuple(stage or STAGES)
     for name in stages:
@@ -46,7 +48,7 @@ def train_miniature(
     goals: dict[str, int] = {}
     for text in steps or []:
         name, _, number = text.partition("=")
-        if name not in STAGES or not number.isdecimal() or int(number) < 1:
+        if name not in STEPS or not number.isdecimal() or int(number) < 1:
             raise ConfigError(f"--steps: must be stage=steps, got {text!r}")
         goals[name] = int(number)
     torch.set_num_threads(threads)

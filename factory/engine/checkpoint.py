@@ -15,7 +15,7 @@ from factory.engine.clip_scorer import ClipScorer
 from factory.engine.schedule import NoiseSchedule
 from factory.engine.text import TextEncoder
 from factory.errors import ModelError, first_line
-from factory.models import model_folder
+from factory.model_files import model_folder
 from schemas.recipe import ModelSource, Recipe
 
 DTYPES = {
@@ -42,10 +42,10 @@ class Models:
 def load_models(recipe: Recipe, device: torch.device) -> Models:
     """The recipe's models. Raises `ModelError`, naming the folder, the rule and what was found."""
     dtype = DTYPES[recipe.dtype]
-    folder = model_folder(recipe.text_to_image)
+    folder = model_folder(recipe.text_to_image, "text_to_image")
     autoencoder_folder = folder / "vae"
     if recipe.autoencoder:
-        autoencoder_folder = model_folder(recipe.autoencoder)
+        autoencoder_folder = model_folder(recipe.autoencoder, "autoencoder")
     unet = _load(UNet2DConditionModel, folder / "unet", torch_dtype=dtype)
     for lora in recipe.loras:
         _merge_lora(unet, lora, lora.scale)
@@ -76,7 +76,7 @@ def load_clip(source: ModelSource, device: torch.device, dtype: torch.dtype) -> 
     """An open_clip model from a `local-dir:` folder, or by name with a safetensors file."""
     # Half precision would move scores by more than a threshold's margin: CLIP runs in float32 or more.
     dtype = torch.float64 if dtype == torch.float64 else torch.float32
-    folder = model_folder(source)
+    folder = model_folder(source, "clip")
     if source.name is None:
         name, pretrained = f"local-dir:{folder}", None
     else:
@@ -103,7 +103,7 @@ def _load(kind: Any, folder: Path, **options: Any) -> Any:
 
 
 def _merge_lora(unet: Any, source: ModelSource, scale: float) -> None:
-    folder = model_folder(source)
+    folder = model_folder(source, "lora")
     weights = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [folder]
     if len(weights) != 1:
         raise ModelError(f"{folder}: a LoRA is one .safetensors file, got {len(weights)}")

@@ -10,6 +10,7 @@ import torch
 from factory.engine.batching import Batch, Outcome, Resident, Slot
 from factory.engine.checkpoint import load_models
 from factory.engine.decoding import Decoder
+from factory.models import pin
 from factory.pair_source import Draw, Made, NotMade
 from schemas.commit import Environment
 from schemas.recipe import Recipe
@@ -20,6 +21,7 @@ _WHEELS = ("torch", "diffusers", "transformers", "open_clip_torch", "numpy", "pi
 class Engine:
     """Stable Diffusion with Prompt-to-Prompt and CLIP, resident on one device.
 
+    Raises `ModelError` where the recipe's files are missing, damaged, or not the ones it pins.
     `pairs` may be called from several threads at once; all calls share one batch, so that the end
     of one call's list never leaves the device idle.
     """
@@ -35,7 +37,8 @@ class Engine:
     ) -> None:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.recipe = recipe
+        # Every worker reads the very files that the run was begun with, or refuses to start.
+        self.recipe = recipe = pin(recipe)
         self.device = torch.device(device)
         self.batch_pairs = batch_pairs
         self.decode_pairs = decode_pairs

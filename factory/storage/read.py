@@ -1,6 +1,7 @@
 """Read one input object that a person names by URI: a local file or an S3 object."""
 
-from pathlib import Path
+import os
+from urllib.parse import unquote, urlsplit
 
 from factory.errors import InputError, ObjectMissing
 from factory.storage.open import open_store
@@ -10,14 +11,20 @@ def read_object(uri: str) -> bytes:
     """The whole object. Raises `InputError` where it is missing or cannot be read."""
     if uri.startswith("s3://"):
         parent, _, name = uri.rpartition("/")
+        if not name or parent in ("s3:/", "s3://"):
+            raise InputError(f"{uri}: expected s3://bucket/key, got no key")
         try:
             return open_store(parent).get(name)
         except ObjectMissing:
             raise InputError(f"{uri}: no such object") from None
-    path = Path(uri.removeprefix("file://")).expanduser()
+    path = unquote(urlsplit(uri).path) if uri.startswith("file:") else os.path.expanduser(uri)
+    if not path:
+        raise InputError(f"expected a file or s3://bucket/key, got {uri!r}")
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except FileNotFoundError:
         raise InputError(f"{uri}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{uri}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{uri}: cannot be read: {reason}") from None

@@ -1,5 +1,6 @@
 """Train the miniature from nothing and write it in the ordinary formats."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,11 +8,13 @@ import torch
 from transformers import CLIPTokenizer
 
 from trainer.miniature.autoencoder import build_autoencoder, train_autoencoder
-from trainer.miniature.clip import build_clip, save_clip, train_clip
+from trainer.miniature.card import write_card
+from trainer.miniature.clip import save_clip, train_clip
 from trainer.miniature.diffusion import TextToImage, noise_scheduler, train_diffusion
 from trainer.miniature.vocabulary import save_tokenizer
 
-STAGES = ("autoencoder", "diffusion", "clip")
+STAGES = ("autoencoder", "diffusion", "clip", "card")
+"""The last one measures the others by the oracle."""
 STEPS = {"autoencoder": 6_000, "diffusion": 20_000, "clip": 8_000}
 
 
@@ -47,6 +50,8 @@ def train_miniature(
     if "clip" in stages:
         clip = train_clip(work, tokenizer, steps=goal["clip"], seed=seed, report=report)
         save_clip(clip, len(tokenizer), out / "clip")
+    if "card" in stages:
+        report(json.dumps(write_card(work, out, threads=torch.get_num_threads())["figures"]))
 
 
 def _save_pipeline(model: TextToImage, folder: Path) -> None:
@@ -55,6 +60,3 @@ def _save_pipeline(model: TextToImage, folder: Path) -> None:
     model.text_encoder.save_pretrained(folder / "text_encoder")
     noise_scheduler().save_pretrained(folder / "scheduler")
     save_tokenizer(folder / "tokenizer")
-
-
-__all__ = ["STAGES", "STEPS", "build_clip", "torch", "train_miniature"]

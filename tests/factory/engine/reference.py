@@ -139,8 +139,7 @@ def reference_latents(
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
         x = x.to(parts.unet.dtype)
-        output = parts.unet(x, t.expand(4), encoder_hidden_states=text).sample
-        return output  # type: ignore[no-any-return]
+        return parts.unet(x, t.expand(4), encoder_hidden_states=text).sample
 
     def before_step(i: int) -> None:
         attention.controlled = is_controlled(p, i, steps)

@@ -39,7 +39,9 @@ def test_a_pair_drawn_from_its_captions_is_true(kind: str) -> None:
     for seed in range(8):
         before, after = pair(kind, seed)
         judgement = judged(before, after, after)
-        assert judgement.edit_done and judgement.rest_kept and judgement.true
+        assert judgement.edit_done
+        assert judgement.rest_kept
+        assert judgement.true
 
 
 @pytest.mark.parametrize("kind", world.EDIT_KINDS)
@@ -47,7 +49,8 @@ def test_identical_pictures_are_no_edit_where_captions_differ(kind: str) -> None
     for seed in range(8):
         before, after = pair(kind, seed)
         judgement = judged(before, after, before)
-        assert not judgement.edit_done and not judgement.true
+        assert not judgement.edit_done
+        assert not judgement.true
         assert judgement.rest_kept == (kind != "background")
 
 
@@ -64,7 +67,8 @@ def test_the_rest_is_kept_only_where_the_shape_stays_in_place(moved_px: float, k
 def test_the_rest_is_not_kept_where_an_attribute_changes_that_captions_share(kind: str) -> None:
     before, after = pair("style", 4)
     judgement = judged(before, after, world.edit(after, kind, random.Random(0)))
-    assert not judgement.edit_done and not judgement.rest_kept
+    assert not judgement.edit_done
+    assert not judgement.rest_kept
 
 
 def test_a_pair_with_an_unreadable_picture_is_neither_done_nor_kept() -> None:
@@ -74,4 +78,5 @@ def test_a_pair_with_an_unreadable_picture_is_neither_done_nor_kept() -> None:
     assert not matches(blank, texts[0])
     for first, second in ((blank, world.render(after)), (world.render(before), blank)):
         judgement = judge(first, second, *texts)
-        assert not judgement.edit_done and not judgement.rest_kept
+        assert not judgement.edit_done
+        assert not judgement.rest_kept

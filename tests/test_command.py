@@ -1,0 +1,68 @@
+"""The command as a whole: every verb has help, machines get JSON, results stay on stdout."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from editmill import app
+
+ROOT = Path(__file__).parent.parent
+VERBS = (
+    *("plan", "generate", "status", "verify", "seal", "sheet", "demo"),
+    *("config", "train-miniature", "submit"),
+)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb):
+    result = CliRunner().invoke(app, [verb, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_plan_prints_one_json_object_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["plan", "--triplets", "miniature", "--preset", "paper", "--rows-per-s", "500"]
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    estimate = json.loads(result.stdout)
+    assert (estimate["triplets"], estimate["units"]) == (200, 50)
+    assert estimate["rows"] == 200 * 100 * 100 * 4
+    assert estimate["gpu_hours"] == pytest.approx(estimate["rows"] / 500 / 3600)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bundled_list_covers_every_edit_kind():
+    from factory.miniature import world
+    from factory.triplets import read_triplets
+
+    triplets = read_triplets("miniature").triplets
+    assert {t.edit_kind for t in triplets} == set(world.EDIT_KINDS)
+    for triplet in triplets:
+        world.parse_caption(triplet.original_prompt)
+        world.parse_caption(triplet.edited_prompt)
+
+
+def test_presets_are_the_released_codes_defaults():
+    result = CliRunner().invoke(app, ["config", "show", "--preset", "paper"])
+    recipe = json.loads(result.stdout)["recipe"]
+    assert (recipe["steps"], recipe["candidates"], recipe["keep"]["most"]) == (100, 100, 4)
+    assert recipe["p"] == [0.1, 0.9]
+    assert recipe["guidance"] == [7.5, 15.0]
+    assert {k: recipe["thresholds"][k] for k in ("image", "text", "direction")} == {
+        "image": 0.7,
+        "text": 0.2,
+        "direction": 0.2,
+    }
+
+
+def test_programs_run_as_modules_too():
+    for program in ("factory", "trainer", "cluster", "editmill"):
+        done = subprocess.run(
+            [sys.executable, "-m", program, "--help"], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
