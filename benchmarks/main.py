@@ -24,9 +24,9 @@ from factory import seeds  # noqa: E402
 from factory.config import load_config  # noqa: E402
 from factory.engine.engine import Engine  # noqa: E402
 from factory.job import prepare, run_job  # noqa: E402
-from factory.models import pin  # noqa: E402
 from factory.on_ray.generate import run_on_ray  # noqa: E402
 from factory.pair_source import draws  # noqa: E402
+from factory.pinning import pin  # noqa: E402
 from factory.triplets import TripletList, read_triplets  # noqa: E402
 from tests.factory.engine.family import CAPTIONS, draw, recipe, sample, save_family  # noqa: E402
 from tests.factory.engine.reference import reference_latents  # noqa: E402
@@ -43,36 +43,31 @@ def demo(folder: Path) -> dict[str, float]:
     )
     seconds = time.monotonic() - started
     status = subprocess.run(
-        [sys.executable, "-m", "editmill", "status", str(folder / "run"), "--json"],
+        [sys.executable, "-m", "editmill", "status", str(next(folder.glob("run-*"))), "--json"],
         cwd=ROOT,
         check=True,
         capture_output=True,
     )
     state = json.loads(status.stdout)
-    tally = state["tally"]
+    counts = state["counts"]
     return {
         "demo_seconds": round(seconds, 1),
-        "demo_candidates": sum(tally.values()),
-        "demo_accepted": tally["accepted"],
+        "demo_candidates": sum(counts.values()),
+        "demo_accepted": counts["accepted"],
         "rows_per_accepted": state["rows_per_accepted"],
         "acceptance_by_kind": {
-            kind: round(counts["accepted"] / sum(counts.values()), 3)
-            for kind, counts in state["by_kind"].items()
+            kind: round(of["accepted"] / sum(of.values()), 3)
+            for kind, of in state["by_kind"].items()
         },
     }
 
 
 def through_ray(folder: Path) -> dict[str, float]:
     """Bytes that a job puts through Ray's object store, small objects included."""
-    config = load_config("miniature", settings=["recipe.steps=4"])
+    config = load_config("miniature")
     ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     ray.data.DataContext.get_current().enable_stats_summary_collection = True
-    bundled = read_triplets("miniature").triplets[:16]
-    # Every pair is accepted or not by half-trained weights; the bytes are those of the rows.
-    gates = config.recipe.thresholds.model_copy(update={"text": -1.0, "direction": -1.0})
-    config = config.model_copy(
-        update={"recipe": config.recipe.model_copy(update={"thresholds": gates})}
-    )
+    bundled = read_triplets("miniature").triplets[:12]
     run, plan = prepare(config, TripletList(bundled), str(folder))
     reports = []
 

@@ -10,11 +10,11 @@ import typer
 from factory.config import load_config
 from factory.console import command, print_facts, print_json, print_status, say
 from factory.errors import ConfigError, Damaged, RunMismatch
-from factory.job import JobResult, Runner, prepare, run_job
+from factory.job import JobResult, prepare, run_job
 from factory.options import AsJson, ConfigFile, MaxBad, Preset, RunUri, Settings, Triplets
 from factory.plan import Plan, find_plan
+from factory.reports import Runner
 from factory.run import Run, open_run
-from factory.storage.open import open_store
 from factory.triplets import TripletList, read_triplets
 from schemas.config import Config
 
@@ -38,7 +38,7 @@ def _read(uri: str, max_bad: int) -> TripletList:
 
 
 def _open(uri: str) -> tuple[Run, Plan]:
-    run = open_run(open_store(uri))
+    run = open_run(uri)
     plan = find_plan(run.store)
     if plan is None:
         raise RunMismatch(f"{uri}: no plan here; was `generate` started?")
@@ -56,16 +56,7 @@ def _runner(config: Config) -> Runner:
     from factory.engine.engine import Engine
     from factory.here import run_here
 
-    compute = config.compute
-    return run_here(
-        lambda run: Engine(
-            run.recipe,
-            device=compute.device,
-            batch_pairs=compute.batch_pairs,
-            decode_pairs=compute.decode_pairs,
-            threads=compute.threads,
-        )
-    )
+    return run_here(lambda run: Engine.for_compute(run.recipe, config.compute))
 
 
 @app.command()
@@ -155,7 +146,7 @@ def verify(run: RunUri, as_json: AsJson = False) -> int:
     """Read everything back and check every hash and count; lists what is damaged."""
     from factory.verify import verify as check
 
-    found = check(open_run(open_store(run)))
+    found = check(open_run(run))
     facts = {
         "units": found.units,
         "open_units": found.open_units,
@@ -206,7 +197,7 @@ def sheet(
     from factory.manifest import newest_manifest
     from factory.sheet import contact_sheet, sealed_pairs
 
-    opened = open_run(open_store(run))
+    opened = open_run(run)
     newest = newest_manifest(opened)
     if newest is None:
         raise RunMismatch(f"{run}: not sealed yet; `editmill seal --partial` makes a snapshot")

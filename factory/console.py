@@ -2,17 +2,20 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, NoReturn, ParamSpec
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from factory.errors import EditmillError
 from factory.status import Status
 
 P = ParamSpec("P")
+
+TABLE_ROWS = 20
 
 
 def command(function: Callable[P, int]) -> Callable[P, NoReturn]:
@@ -22,6 +25,9 @@ def command(function: Callable[P, int]) -> Callable[P, NoReturn]:
     def run(*args: P.args, **kwargs: P.kwargs) -> NoReturn:
         try:
             code = function(*args, **kwargs)
+        except KeyboardInterrupt:
+            say("editmill: interrupted; run the same command to resume")
+            code = EditmillError.exit_code
         except EditmillError as error:
             say(f"editmill: {error}")
             code = error.exit_code
@@ -46,11 +52,10 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def print_facts(facts: dict[str, Any]) -> None:
-    """Names and values in two columns, on stdout."""
-    table = Table(show_header=False, box=None, pad_edge=False)
+    """Names and values in two columns, on stdout; nothing is cut or wrapped."""
+    width = max(len(name) for name in facts)
     for name, value in facts.items():
-        table.add_row(name, "-" if value is None else str(value))
-    Console().print(table)
+        print(f"{name:<{width}}  {'-' if value is None else value}")
 
 
 def print_status(status: Status) -> None:
@@ -61,10 +66,10 @@ def print_status(status: Status) -> None:
         {
             "run": status.uri,
             "units": f"{status.committed_units} of {status.units} committed",
-            "candidates": status.tally.candidates,
-            "accepted": f"{status.tally.accepted} ({status.tally.acceptance:.1%})",
-            "rejected": status.tally.rejected,
-            "failed": status.tally.failed,
+            "candidates": status.counts.candidates,
+            "accepted": f"{status.counts.accepted} ({status.counts.acceptance:.1%})",
+            "rejected": status.counts.rejected,
+            "failed": status.counts.failed,
             "borderline": status.borderline,
             "prompts cut": status.truncated,
             "rows per accepted pair": None if rows is None else f"{rows:.0f}",
@@ -72,12 +77,21 @@ def print_status(status: Status) -> None:
             and f"{'partial' if sealed['partial'] else 'whole'}, {sealed['manifest_hash'][:16]}",
         }
     )
-    table = Table("edit kind", "candidates", "accepted", "acceptance", title="by edit kind")
-    for kind, tally in status.by_kind.items():
-        table.add_row(kind, str(tally.candidates), str(tally.accepted), f"{tally.acceptance:.1%}")
-    gates = Table("rejected by", "candidates", title="a candidate may fail several gates")
-    for gate, count in status.rejections.items():
-        gates.add_row(gate, str(count))
+    by_kind = [
+        (kind, counts.candidates, counts.accepted, f"{counts.acceptance:.1%}")
+        for kind, counts in sorted(status.by_kind.items(), key=lambda item: -item[1].candidates)
+    ]
+    _print_table(("edit kind", "candidates", "accepted", "acceptance"), by_kind)
+    rejections = [(gate, count) for gate, count in status.rejections.items()]
+    if rejections:
+        _print_table(("rejected by (several gates may)", "candidates"), rejections)
+
+
+def _print_table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """The first rows; words from data are shown as they are, never read as markup."""
+    table = Table(*titles)
+    for row in rows[:TABLE_ROWS]:
+        table.add_row(*(Text(_printable(str(value))) for value in row))
+    if len(rows) > TABLE_ROWS:
+        table.add_row(Text(f"and {len(rows) - TABLE_ROWS} more"))
     Console().print(table)
-    if status.rejections:
-        Console().print(gates)

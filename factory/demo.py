@@ -8,11 +8,15 @@ from pathlib import Path
 from factory.config import load_config
 from factory.console import print_facts, print_status, say
 from factory.errors import StorageError
-from factory.job import Runner, prepare, run_job
+from factory.job import prepare, run_job
 from factory.model_files import MINIATURE
+from factory.pinning import pin
+from factory.plan import digest
+from factory.reports import Runner
 from factory.sheet import contact_sheet, sealed_pairs
 from factory.status import status
 from factory.triplets import TripletList, read_triplets
+from schemas.canonical import content_hash
 from schemas.config import Config
 
 
@@ -26,16 +30,18 @@ def demonstrate(out: Path, count: int, runner: Callable[[Config], Runner]) -> in
         f"{len(triplets.triplets)} triplets x {config.recipe.candidates} candidates, "
         f"{config.recipe.steps} steps, on Ray"
     )
-    run, plan = prepare(config, triplets, str(out / "run"))
+    # A folder per recipe and list, so that new weights never meet an old run.
+    name = content_hash([pin(config.recipe).recipe_hash, digest(triplets.triplets)])[:8]
+    run, plan = prepare(config, triplets, str(out / f"run-{name}"))
     result = run_job(run, plan, config, runner(config))
     if result.sealed is None:
         raise StorageError(f"{run.uri}: {result.message}")
     state = status(run, plan)
     print_status(state)
-    sheet = out / "sheet.png"
+    sheet = out / f"sheet-{name}.png"
     sheet.write_bytes(contact_sheet(sealed_pairs(run, result.sealed)))
     seconds = time.monotonic() - started
-    rows = 4 * config.recipe.steps * state.tally.candidates
+    rows = 4 * config.recipe.steps * state.counts.candidates
     made = result.units_made * config.recipe.unit_triplets
     print_facts(
         {

@@ -11,7 +11,6 @@
             StorageRefused      wrong keys, missing bucket, not writable               exit 2
             StorageUnavailable  no clear answer; try again
         Damaged                 a stored object is not what its record says            exit 3
-        Stopped                 a guard ended the run                                  exit 4
 
 They cross process borders by pickle, so none takes more than the message.
 """
@@ -67,12 +66,6 @@ class StorageUnavailable(StorageError):
 
 class Damaged(EditmillError):
     """A stored object is not what its record says."""
-
-
-class Stopped(EditmillError):
-    """A guard ended the run: hours, deadline or acceptance floor."""
-
-    exit_code = 4
 
 
 def first_line(error: BaseException, length: int = 200) -> str:

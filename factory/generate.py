@@ -2,35 +2,15 @@
 
 import time
 import uuid
-from collections import Counter
-from dataclasses import dataclass
 
 from factory.errors import ObjectMissing
-from factory.ledger import read_commit, write_commit
+from factory.ledger import patiently, read_record, write_commit
 from factory.pair_source import PairSource, draws
 from factory.plan import Plan
+from factory.reports import UnitReport
 from factory.run import Run
 from factory.selection import Selection
-from schemas.candidate import Verdict
-
-
-@dataclass(frozen=True)
-class UnitReport:
-    """The small row that a worker sends back."""
-
-    unit: int
-    accepted: int
-    rejected: int
-    failed: int
-    seconds: float
-    made: bool
-    """False where the unit was committed before, or another attempt won."""
-    worker: str = "here"
-    """Which worker."""
-    gpus: str = ""
-    """GPU ids that it holds, joined by commas."""
-    peak_rss_mib: float = 0.0
-    """Its process's peak memory so far."""
+from schemas.tally import Tally
 
 
 def generate_unit(run: Run, plan: Plan, unit: int, source: PairSource) -> UnitReport:
@@ -43,39 +23,41 @@ def generate_unit(run: Run, plan: Plan, unit: int, source: PairSource) -> UnitRe
         return _committed(run, unit, started)
     except ObjectMissing:
         pass
-    triplets = plan.triplets(unit)
+    triplets = patiently(lambda: plan.triplets(unit))
     selection = Selection(run.recipe)
     for outcome in source.pairs([draw for t in triplets for draw in draws(run.recipe, t)]):
         selection.add(outcome)
     candidates, pairs = selection.result(triplets)
-    attempt = uuid.uuid4().hex
-    if not write_commit(
+    tally = Tally.of(candidates, {t.triplet_id: t.edit_kind for t in triplets})
+    won = write_commit(
         run.store,
         unit,
         candidates,
         pairs,
-        attempt=attempt,
+        attempt=uuid.uuid4().hex,
         recipe_hash=run.recipe.recipe_hash,
+        tally=tally,
         environment=source.environment(),
         started=started,
-    ):
+    )
+    if not won:
         return _committed(run, unit, started)
-    verdicts = Counter(row.verdict for row in candidates)
-    return _report(unit, verdicts, started, made=True)
+    return _report(unit, tally, started, made=True)
 
 
 def _committed(run: Run, unit: int, started: float) -> UnitReport:
     """What the commit in the store says, whoever wrote it. Raises `ObjectMissing`."""
-    verdicts = Counter(row.verdict for row in read_commit(run.store, unit).candidates)
-    return _report(unit, verdicts, started, made=False)
+    record = patiently(lambda: read_record(run.store, unit))
+    return _report(unit, record.tally, started, made=False)
 
 
-def _report(unit: int, verdicts: Counter[Verdict], started: float, *, made: bool) -> UnitReport:
+def _report(unit: int, tally: Tally, started: float, *, made: bool) -> UnitReport:
+    total = tally.total
     return UnitReport(
         unit=unit,
-        accepted=verdicts[Verdict.ACCEPTED],
-        rejected=verdicts[Verdict.REJECTED],
-        failed=verdicts[Verdict.FAILED],
+        accepted=total.accepted,
+        rejected=total.rejected,
+        failed=total.failed,
         seconds=time.time() - started,
         made=made,
     )

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-from factory.generate import UnitReport
+from factory.reports import UnitReport
 from schemas.config import Budget, Compute
 
 
@@ -28,7 +28,8 @@ class Guards:
     accepted: int = 0
     """Pairs made in this start."""
     started: float = field(default_factory=time.time)
-    _floor_judged: bool = False
+    _too_few: str = ""
+    _judged: bool = False
 
     def see(self, report: UnitReport) -> None:
         """Count a report; units made by others count for the run, not for this start."""
@@ -36,9 +37,22 @@ class Guards:
         if report.made:
             self.candidates += report.accepted + report.rejected + report.failed
             self.accepted += report.accepted
+            self._judge_floor()
+
+    def _judge_floor(self) -> None:
+        """Once, when enough candidates were made to tell."""
+        if self._judged or self.candidates < self.budget.floor_after:
+            return
+        self._judged = True
+        share = self.accepted / self.candidates
+        if share < self.budget.acceptance_floor:
+            self._too_few = (
+                f"budget.acceptance_floor: at least {self.budget.acceptance_floor} of candidates "
+                f"must pass, got {share:.4f} of {self.candidates}; are these the right models?"
+            )
 
     def stop(self) -> Stop | None:
-        """Whether to stop now."""
+        """Whether to stop now; asked often, also while no report comes."""
         budget = self.budget
         if budget.target_pairs is not None and self.pairs >= budget.target_pairs:
             return Stop(f"target of {budget.target_pairs} pairs reached: {self.pairs}", 0)
@@ -47,18 +61,11 @@ class Guards:
             return Stop(f"budget.max_gpu_hours: {budget.max_gpu_hours} reached: {held:.3f}", 4)
         if budget.deadline is not None and time.time() >= budget.deadline.timestamp():
             return Stop(f"budget.deadline: {budget.deadline.isoformat()} has passed", 4)
-        if self.candidates >= budget.floor_after and not self._floor_judged:
-            self._floor_judged = True
-            share = self.accepted / self.candidates
-            if share < budget.acceptance_floor:
-                return Stop(
-                    f"budget.acceptance_floor: at least {budget.acceptance_floor} of candidates "
-                    f"must pass, got {share:.4f} of {self.candidates}; are these the right models?",
-                    4,
-                )
+        if self._too_few:
+            return Stop(self._too_few, 4)
         return None
 
     def gpu_hours(self) -> float:
-        """Hours times GPUs held in this start, all workers counted from its beginning."""
+        """Hours times GPUs: an upper bound, all `max_workers` counted from this start's beginning."""
         share = self.compute.gpus_per_worker or 1.0
         return (time.time() - self.started) / 3600 * self.compute.max_workers * share

@@ -2,28 +2,37 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from factory.errors import StorageUnavailable
-from factory.generate import UnitReport, generate_unit
-from factory.job import UnitProblem
+from factory.errors import Damaged, StorageUnavailable, first_line
+from factory.generate import generate_unit
 from factory.pair_source import PairSource
 from factory.plan import Plan
+from factory.reports import Runner, UnitProblem, UnitReport
 from factory.run import Run
 from schemas.config import Config
 
 
-def run_here(
-    make_source: Callable[[Run], PairSource],
-) -> Callable[[Run, Plan, Sequence[int], Config], Iterator[UnitReport | UnitProblem]]:
+def run_here(make_source: Callable[[Run], PairSource]) -> Runner:
     """A runner that makes its pair source once and then every unit in turn."""
 
     def runner(
-        run: Run, plan: Plan, units: Sequence[int], config: Config
+        run: Run,
+        plan: Plan,
+        units: Sequence[int],
+        config: Config,
+        should_stop: Callable[[], bool],
     ) -> Iterator[UnitReport | UnitProblem]:
         source = make_source(run)
         for unit in units:
-            try:
-                yield generate_unit(run, plan, unit, source)
-            except StorageUnavailable as error:
-                yield UnitProblem(unit, str(error))
+            if should_stop():
+                return
+            yield attempt_unit(run, plan, unit, source)
 
     return runner
+
+
+def attempt_unit(run: Run, plan: Plan, unit: int, source: PairSource) -> UnitReport | UnitProblem:
+    """Make a unit; what is this unit's trouble alone is a problem, anything else is raised."""
+    try:
+        return generate_unit(run, plan, unit, source)
+    except (StorageUnavailable, Damaged) as error:
+        return UnitProblem(unit, first_line(error))

@@ -2,42 +2,26 @@
 
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from factory.errors import StorageRefused
-from factory.generate import UnitReport
 from factory.guards import Guards, Stop
-from factory.ledger import committed_units, read_commit
-from factory.manifest import manifest_hash, seal
-from factory.models import pin
+from factory.ledger import committed_units, read_record
+from factory.manifest import READERS, manifest_hash, seal
+from factory.pinning import pin
 from factory.plan import Plan, write_plan
 from factory.progress import Progress
+from factory.reports import Runner, UnitProblem
 from factory.run import Run, create_run, is_begun
 from factory.storage.open import open_store
 from factory.storage.probe import probe
 from factory.triplets import TripletList
-from schemas.candidate import Verdict
 from schemas.commit import Manifest
 from schemas.config import Config
-
-
-@dataclass(frozen=True)
-class UnitProblem:
-    """A unit that could not be committed; the next start tries it again."""
-
-    unit: int
-    message: str
-
-
-Runner = Callable[[Run, Plan, Sequence[int], Config], Iterator[UnitReport | UnitProblem]]
-"""Makes units somewhere and reports each; closing it stops the work."""
-
-
-class Drained(BaseException):
-    """SIGTERM or SIGINT: stop at once; what is committed stays, the rest is resumed."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +45,6 @@ def prepare(config: Config, triplets: TripletList, out: str) -> tuple[Run, Plan]
 
     Raises `InputError` and `StorageRefused` for what the operator must mend.
     """
-    recipe = pin(config.recipe)
     store = open_store(out)
     is_begun(store)
     found = probe(store)
@@ -70,6 +53,7 @@ def prepare(config: Config, triplets: TripletList, out: str) -> tuple[Run, Plan]
             f"{store.uri}: the store must honour If-None-Match on PUT (one winner of several "
             f"writers): {found.reason}"
         )
+    recipe = pin(config.recipe)
     run = create_run(store, recipe)
     plan = write_plan(store, triplets.triplets, recipe.unit_triplets, triplets.duplicates)
     return run, plan
@@ -83,32 +67,33 @@ def run_job(run: Run, plan: Plan, config: Config, runner: Runner) -> JobResult:
     if config.compute.unit_order == "backward":
         pending.reverse()
     guards = Guards(config.budget, config.compute, pairs=_pairs_held(run, done, config))
+    drain = Drain()
     problems: list[UnitProblem] = []
     made = 0
-    stop = guards.stop()
-    start = pending and stop is None
-    reports = runner(run, plan, pending, config) if start else iter(())
-    try:
-        # The signals are taken last, because Ray takes them when the runner starts it.
-        with Progress("units", len(goal), len(goal) - len(pending)) as progress, _draining():
-            for report in reports:
-                if isinstance(report, UnitProblem):
-                    problems.append(report)
-                    progress.say(f"unit {report.unit}: {report.message}")
-                    continue
-                made += report.made
-                guards.see(report)
-                progress.advance(pairs=guards.pairs, candidates=guards.candidates)
-                stop = guards.stop()
-                if stop is not None:
-                    break
-            if isinstance(reports, Generator):
-                reports.close()
-    except Drained:
-        return _end(
-            run, plan, Stop("interrupted; run the same command to resume", 3), made, problems
-        )
-    return _end(run, plan, stop, made, problems)
+
+    def should_stop() -> bool:
+        return drain.asked or guards.stop() is not None
+
+    start = pending and not should_stop()
+    reports = runner(run, plan, pending, config, should_stop) if start else iter(())
+    # The signals are taken after the runner has begun, because Ray takes them when it starts.
+    with drain, Progress("units", len(goal), len(goal) - len(pending)) as progress:
+        if start:
+            progress.say(f"{len(pending)} units to make; workers load the models first")
+        for report in reports:
+            if isinstance(report, UnitProblem):
+                problems.append(report)
+                progress.say(f"unit {report.unit}: {report.message}")
+                continue
+            made += report.made
+            guards.see(report)
+            progress.advance(pairs=guards.pairs, candidates=guards.candidates)
+            if should_stop():
+                break
+        if isinstance(reports, Generator):
+            reports.close()
+        interrupted = Stop("interrupted; run the same command to resume", 3)
+        return _end(run, plan, interrupted if drain.asked else guards.stop(), made, problems)
 
 
 def _goal(plan: Plan, config: Config) -> range:
@@ -123,47 +108,49 @@ def _pairs_held(run: Run, done: set[int], config: Config) -> int:
     """Counted only where a goal depends on it: it reads every commit."""
     if config.budget.target_pairs is None:
         return 0
-    return sum(
-        row.verdict == Verdict.ACCEPTED
-        for unit in done
-        for row in read_commit(run.store, unit).candidates
-    )
+    with ThreadPoolExecutor(READERS) as pool:
+        return sum(pool.map(lambda unit: read_record(run.store, unit).tally.total.accepted, done))
 
 
 def _end(
     run: Run, plan: Plan, stop: Stop | None, made: int, problems: list[UnitProblem]
 ) -> JobResult:
+    """Seal what may be sealed and say how it ended; a guard's word goes before a problem's."""
     committed = sum(unit in plan.units for unit in committed_units(run.store))
-    whole = committed == len(plan.units)
-    sealed: Manifest | None = None
-    if whole or ((stop is None or stop.exit_code != 3) and not problems):
-        _, sealed = seal(run, plan, partial=not whole)
-    if whole:
-        return JobResult(0, f"sealed: {sealed and sealed.accepted} pairs", made, problems, sealed)
-    if problems:
+    if committed == len(plan.units):
+        _, sealed = seal(run, plan)
+        return JobResult(0, f"sealed: {sealed.accepted} pairs", made, problems, sealed)
+    if stop is None and problems:
         message = f"{len(problems)} units could not be committed; first: {problems[0].message}"
-        return JobResult(3, message, made, problems, sealed)
-    if stop is not None:
-        return JobResult(stop.exit_code, stop.reason, made, problems, sealed)
-    return JobResult(
-        0, f"limit reached: {committed} of {len(plan.units)} units", made, problems, sealed
-    )
+        stop = Stop(message, 3)
+    if stop is None:
+        stop = Stop(f"limit reached: {committed} of {len(plan.units)} units", 0)
+    snapshot = seal(run, plan, partial=True)[1] if stop.exit_code != 3 else None
+    return JobResult(stop.exit_code, stop.reason, made, problems, snapshot)
 
 
-@contextmanager
-def _draining() -> Iterator[None]:
-    """Inside, SIGTERM and SIGINT raise `Drained` in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+class Drain:
+    """Inside, SIGTERM and SIGINT only set `asked`; a second one is the operator's last word.
 
-    def drain(*_: Any) -> None:
-        raise Drained
+    Nothing is raised from a handler: it could strike in the middle of any library's work.
+    """
 
-    before = {name: signal.signal(name, drain) for name in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            with suppress(TypeError):
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Drain":
+        if threading.current_thread() is threading.main_thread():
+            for name in (signal.SIGTERM, signal.SIGINT):
+                self._before[name] = signal.signal(name, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name, handler in self._before.items():
+            with suppress(TypeError):  # a handler that was not set from Python
                 signal.signal(name, handler)
+
+    def _ask(self, number: int, _: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True

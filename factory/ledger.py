@@ -14,11 +14,12 @@ from typing import TypeVar
 from factory import keys
 from factory.errors import Damaged, ObjectMissing, StorageUnavailable, first_line
 from factory.storage.protocol import ObjectStore
-from schemas.arrow import from_parquet, rows_to_json, to_parquet
+from schemas.arrow import file_metadata, from_parquet, rows_to_json, to_parquet
 from schemas.candidate import Candidate
 from schemas.canonical import content_hash
 from schemas.commit import CommitRecord, DataFile, Environment
 from schemas.pair import Pair
+from schemas.tally import Tally
 
 TRIES = 6
 """How often an unclear answer is asked again before the unit is left for the next run."""
@@ -44,6 +45,7 @@ def write_commit(
     *,
     attempt: str,
     recipe_hash: str,
+    tally: Tally,
     environment: Environment,
     started: float,
 ) -> bool:
@@ -57,6 +59,7 @@ def write_commit(
         recipe_hash=recipe_hash,
         pairs=_write_pairs(store, unit, pairs) if pairs else None,
         candidates_sha256=content_hash(rows_to_json(candidates)),
+        tally=tally,
         environment=environment,
         started=started,
         ended=time.time(),
@@ -73,24 +76,25 @@ def write_commit(
             unclear = error
         # A refusal can be our own write, repeated by the client after a lost reply.
         try:
-            return read_commit(store, unit).record.attempt == attempt
+            return read_record(store, unit).attempt == attempt
         except ObjectMissing:
             raise unclear or StorageUnavailable(
                 f"{store.uri}/{key}: refused, yet not there"
             ) from None
 
-    return _with_patience(attempt_commit)
+    return patiently(attempt_commit)
 
 
 def _write_pairs(store: ObjectStore, unit: int, pairs: Sequence[Pair]) -> DataFile:
     data = to_parquet(Pair, pairs)
     sha256 = hashlib.sha256(data).hexdigest()
     key = keys.pairs(unit, sha256)
-    _with_patience(lambda: store.put(key, data))
+    patiently(lambda: store.put(key, data))
     return DataFile(key=key, sha256=sha256, bytes=len(data), rows=len(pairs))
 
 
-def _with_patience(act: Callable[[], T]) -> T:
+def patiently(act: Callable[[], T]) -> T:
+    """Do it again, with growing pauses, while the store gives no clear answer."""
     for tried in range(TRIES):
         try:
             return act()
@@ -109,15 +113,36 @@ def committed_units(store: ObjectStore) -> Iterator[int]:
             yield unit
 
 
+def read_record(store: ObjectStore, unit: int) -> CommitRecord:
+    """The record of a unit's commit without its rows, every byte checked.
+
+    Raises `ObjectMissing`, or `Damaged` where it is not a whole commit of this unit.
+    """
+    return _record(store, unit, store.get(keys.commit(unit)))
+
+
 def read_commit(store: ObjectStore, unit: int) -> Commit:
-    """The commit of a unit. Raises `ObjectMissing`, or `Damaged` where it is not a whole commit."""
-    key = keys.commit(unit)
-    data = store.get(key)
+    """The commit of a unit with its rows. Raises `ObjectMissing` or `Damaged`."""
+    data = store.get(keys.commit(unit))
+    record = _record(store, unit, data)
     try:
-        candidates, metadata = from_parquet(Candidate, data)
-        record = CommitRecord.model_validate_json(metadata[_RECORD])
-    except (ValueError, KeyError, OSError) as error:
-        raise Damaged(f"{store.uri}/{key}: not a whole commit: {first_line(error)}") from error
-    if record.unit != unit or record.candidates_sha256 != content_hash(rows_to_json(candidates)):
-        raise Damaged(f"{store.uri}/{key}: candidate rows are not the ones that were committed")
+        candidates, _ = from_parquet(Candidate, data)
+    except (ValueError, OSError) as error:
+        raise _damaged(store, unit, first_line(error)) from error
+    if record.candidates_sha256 != content_hash(rows_to_json(candidates)):
+        raise _damaged(store, unit, "candidate rows are not the ones of its record")
     return Commit(record, candidates)
+
+
+def _record(store: ObjectStore, unit: int, data: bytes) -> CommitRecord:
+    try:
+        record = CommitRecord.model_validate_json(file_metadata(data)[_RECORD])
+    except (ValueError, KeyError, OSError) as error:
+        raise _damaged(store, unit, first_line(error)) from error
+    if record.unit != unit:
+        raise _damaged(store, unit, f"it is unit {record.unit}'s")
+    return record
+
+
+def _damaged(store: ObjectStore, unit: int, what: str) -> Damaged:
+    return Damaged(f"{store.uri}/{keys.commit(unit)}: not a whole commit: {what}")

@@ -9,11 +9,10 @@ from pydantic import ValidationError
 
 from factory import keys
 from factory.errors import Damaged, EditmillError, ObjectMissing
-from factory.ledger import Commit, committed_units, read_commit
+from factory.ledger import committed_units, read_record
 from factory.plan import Plan
 from factory.run import Run
 from schemas.arrow import from_parquet, to_parquet
-from schemas.candidate import Verdict
 from schemas.canonical import canonical_json, content_hash
 from schemas.commit import Manifest, Part, UnitLine
 
@@ -46,7 +45,7 @@ def seal(run: Run, plan: Plan, *, partial: bool = False) -> tuple[int, Manifest]
         plan_digest=plan.record.digest,
         partial=missing > 0,
         units=len(lines),
-        triplets=sum(len(plan.triplets(unit)) for unit in units),
+        triplets=_triplets_in(plan, units),
         accepted=sum(line.accepted for line in lines),
         rejected=sum(line.rejected for line in lines),
         failed=sum(line.failed for line in lines),
@@ -55,9 +54,16 @@ def seal(run: Run, plan: Plan, *, partial: bool = False) -> tuple[int, Manifest]
     return _publish(run, manifest), manifest
 
 
+def _triplets_in(plan: Plan, units: list[int]) -> int:
+    """Every unit holds as many as the plan says, but for its last one."""
+    size, last = plan.record.unit_triplets, plan.units[-1]
+    missing = plan.record.units * size - plan.record.triplets
+    return len(units) * size - (missing if last in units[-1:] else 0)
+
+
 def _line(run: Run, unit: int) -> UnitLine:
-    commit = read_commit(run.store, unit)
-    pairs = commit.record.pairs
+    record = read_record(run.store, unit)
+    pairs = record.pairs
     if pairs is not None:
         found = run.store.find(pairs.key)
         if found is None or found.bytes != pairs.bytes:
@@ -65,20 +71,17 @@ def _line(run: Run, unit: int) -> UnitLine:
             raise Damaged(
                 f"{run.uri}/{pairs.key}: unit {unit}'s commit names {pairs.bytes} bytes, got {got}"
             )
+    total = record.tally.total
     return UnitLine(
         unit=unit,
-        candidates_sha256=commit.record.candidates_sha256,
-        accepted=_count(commit, Verdict.ACCEPTED),
-        rejected=_count(commit, Verdict.REJECTED),
-        failed=_count(commit, Verdict.FAILED),
+        candidates_sha256=record.candidates_sha256,
+        accepted=total.accepted,
+        rejected=total.rejected,
+        failed=total.failed,
         pairs_key=pairs.key if pairs else None,
         pairs_sha256=pairs.sha256 if pairs else None,
         pairs_bytes=pairs.bytes if pairs else None,
     )
-
-
-def _count(commit: Commit, verdict: Verdict) -> int:
-    return sum(row.verdict == verdict for row in commit.candidates)
 
 
 def _write_parts(run: Run, lines: list[UnitLine]) -> Iterator[Part]:
@@ -143,3 +146,10 @@ def unit_lines(run: Run, manifest: Manifest) -> Iterator[UnitLine]:
         if hashlib.sha256(data).hexdigest() != part.sha256:
             raise Damaged(f"{run.uri}/{part.key}: not the bytes that the manifest names")
         yield from from_parquet(UnitLine, data)[0]
+
+
+def sealed_pairs_uris(run: Run) -> list[str]:
+    """The pairs files of the newest manifest, in unit order: what a reader of the data opens."""
+    newest = newest_manifest(run)
+    lines = unit_lines(run, newest[1]) if newest else []
+    return [f"{run.uri}/{line.pairs_key}" for line in lines if line.pairs_key]

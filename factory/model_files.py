@@ -79,7 +79,15 @@ def read_files(folder: Path, role: Role) -> list[Path]:
     """The files that a role reads, in name order; a single file is itself."""
     if folder.is_file():
         return [folder]
-    return [file for file in files_below(folder) if _is_read(file.relative_to(folder), role)]
+    files = [file for file in files_below(folder) if _is_read(file.relative_to(folder), role)]
+    if role == "clip" and any(_is_open_clips(file) for file in files):
+        # Beside open_clip's own weights a cache may hold other formats of the same ones.
+        files = [f for f in files if f.suffix != ".safetensors" or _is_open_clips(f)]
+    return files
+
+
+def _is_open_clips(file: Path) -> bool:
+    return file.name.startswith("open_clip") and file.suffix == ".safetensors"
 
 
 def _is_read(relative: Path, role: Role) -> bool:

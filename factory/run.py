@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from factory import keys
 from factory.errors import Damaged, ObjectMissing, RunMismatch
+from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from schemas.canonical import canonical_json
 from schemas.commit import RunRecord
@@ -41,7 +42,8 @@ def create_run(store: ObjectStore, recipe: Recipe) -> Run:
         raise RunMismatch(
             f"{store.uri}: holds a run with another recipe; differing: {'; '.join(differing)}"
         )
-    return run
+    # Ours, whose models lie where this start found them.
+    return Run(store, recipe)
 
 
 def is_begun(store: ObjectStore) -> bool:
@@ -59,8 +61,12 @@ def is_begun(store: ObjectStore) -> bool:
     return False
 
 
-def open_run(store: ObjectStore) -> Run:
-    """Open a run that exists. Raises `RunMismatch` where there is none, `Damaged` where RUN.json is."""
+def open_run(root: ObjectStore | str) -> Run:
+    """Open a run that exists, by its store or URI.
+
+    Raises `RunMismatch` where there is none, `Damaged` where RUN.json is.
+    """
+    store = open_store(root) if isinstance(root, str) else root
     try:
         data = store.get(keys.RUN)
     except ObjectMissing:

@@ -14,6 +14,7 @@ from factory.run import Run
 from schemas.arrow import from_parquet
 from schemas.candidate import Verdict
 from schemas.pair import Pair
+from schemas.tally import Tally
 
 
 @dataclass
@@ -78,6 +79,9 @@ def _check_unit(run: Run, plan: Plan, unit: int) -> tuple[int, list[str]]:
     ]
     if [(row.triplet_id, row.index) for row in commit.candidates] != wanted:
         damages.append(f"{where}: candidates are not the planned ones")
+    kinds = {triplet.triplet_id: triplet.edit_kind for triplet in plan.triplets(unit)}
+    if not damages and commit.record.tally != Tally.of(commit.candidates, kinds):
+        damages.append(f"{where}: counts are not those of its candidates")
     accepted = [
         (row.triplet_id, row.index) for row in commit.candidates if row.verdict == Verdict.ACCEPTED
     ]

@@ -104,18 +104,30 @@ def _with_digest(data: bytes, digest: bytes) -> bytes:
     return data[:start] + digest + data[end:]
 
 
+def file_metadata(data: bytes) -> dict[str, str]:
+    """The file's own metadata without its rows. Raises `ValueError` where a byte was changed."""
+    return _metadata(_checked(data))
+
+
 def from_parquet(record: type[R], data: bytes) -> tuple[list[R], dict[str, str]]:
     """The rows and the file's own metadata.
 
     Raises `ValueError` where a byte is not what was written, or a row is not such a record.
     """
-    if _with_digest(data, _digest_of(data)) != data:
-        raise ValueError("bytes do not match the file's own digest")
-    file = pq.ParquetFile(pa.BufferReader(data))
+    file = _checked(data)
     names = list(record.model_fields)
     rows = [record.model_validate(row) for row in file.read(names).to_pylist()]
-    metadata = {k.decode(): v.decode() for k, v in (file.metadata.metadata or {}).items()}
-    return rows, metadata
+    return rows, _metadata(file)
+
+
+def _checked(data: bytes) -> pq.ParquetFile:
+    if _with_digest(data, _digest_of(data)) != data:
+        raise ValueError("bytes do not match the file's own digest")
+    return pq.ParquetFile(pa.BufferReader(data))
+
+
+def _metadata(file: pq.ParquetFile) -> dict[str, str]:
+    return {k.decode(): v.decode() for k, v in (file.metadata.metadata or {}).items()}
 
 
 def rows_to_json(rows: Iterable[Record]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from schemas.record import Record
+from schemas.tally import Tally
 
 
 class Environment(Record):
@@ -50,6 +51,8 @@ class CommitRecord(Record):
     """Where the accepted pairs are; null where nothing passed."""
     candidates_sha256: str
     """Over the canonical JSON of the candidate rows."""
+    tally: Tally
+    """Counts of the candidate rows."""
     environment: Environment
     """Where it was made."""
     started: float

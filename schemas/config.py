@@ -52,7 +52,8 @@ class Budget(Record):
     target_pairs: int | None = Field(None, ge=1)
     """Stop once the run holds this many pairs."""
     max_gpu_hours: float | None = Field(None, gt=0)
-    """Stop after this many hours of held GPUs in this start (of workers, where no GPU is held)."""
+    """Stop once this start may have used this many GPU-hours (worker-hours on CPUs): `max_workers`
+    times its duration, whether or not all of them were there."""
     deadline: datetime | None = None
     """Stop at this time; without a zone it is local."""
     acceptance_floor: float = Field(0.0, ge=0, le=1)

@@ -15,11 +15,13 @@ class ModelSource(Record):
     """Where weights come from, and, once pinned, which bytes they are."""
 
     source: str = Field(min_length=1)
-    """`miniature`, a local folder, a local `.safetensors` file, or a hub id `owner/name`."""
+    """`miniature`, a local folder, or a hub id `owner/name`; for a LoRA or a CLIP by `name` also one
+    `.safetensors` file."""
     revision: str | None = None
     """Commit of a hub id, 40 hex digits; required for hub ids, null for local files."""
     name: str | None = None
-    """For CLIP: the open_clip model name (`ViT-L-14`) where `source` is not a folder; else null."""
+    """For CLIP: the open_clip architecture where `source` has no open_clip_config.json, else null.
+    OpenAI's own weights need `ViT-L-14-quickgelu`."""
     files: dict[str, str] = {}
     """Relative file name to sha256 (64 hex digits); filled when a run is created."""
 
@@ -106,6 +108,11 @@ class Recipe(Record):
             raise ValueError(f"p must be a range within 0..1, got {list(self.p)}")
         if not 0 <= self.guidance[0] <= self.guidance[1] <= 100:
             raise ValueError(f"guidance must be a range within 0..100, got {list(self.guidance)}")
+        if self.stage_versions != STAGE_VERSIONS:
+            raise ValueError(
+                f"stage_versions must be this program's {STAGE_VERSIONS}, got {self.stage_versions}; "
+                "a run is finished with the release that began it"
+            )
         return self
 
     def identity(self) -> dict[str, Any]:

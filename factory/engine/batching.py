@@ -30,11 +30,20 @@ Outcome = Made | NotMade | Exception
 
 
 @dataclass
+class Call:
+    """Who asked for some candidates."""
+
+    tell: Callable[[Outcome], None]
+    abandoned: bool = False
+    """Set where nobody waits any more."""
+
+
+@dataclass
 class Slot:
-    """A candidate in the batch, and whom to tell."""
+    """A candidate in the batch, and who asked for it."""
 
     draw: Draw
-    tell: Callable[[Outcome], None]
+    call: Call
     step: int = 0
 
 
@@ -63,6 +72,15 @@ class Batch:
     def free(self) -> list[int]:
         """Places without a candidate."""
         return [i for i, slot in enumerate(self.slots) if slot is None]
+
+    def unreadable(self, draw: Draw) -> str:
+        """Why a candidate's words cannot be tokenised; empty where they can. Needs no device."""
+        try:
+            for prompt in (draw.triplet.original_prompt, draw.triplet.edited_prompt):
+                self.models.text.truncates(prompt)
+        except (ValueError, UnicodeError):
+            return "prompt cannot be tokenised"
+        return ""
 
     @torch.inference_mode()
     def admit(self, place: int, slot: Slot) -> None:
@@ -93,16 +111,20 @@ class Batch:
             if slot.step == len(self.steps):
                 # Solvers keep x / sqrt(alpha); the last noise level is 0 for all but DDIM.
                 done.append((slot, self.x[place] / (1 + self.sigmas[-1] ** 2).sqrt()))
-                self.x[place] = 0
-                self.slots[place] = None
+        for slot, _ in done:
+            place = self.slots.index(slot)
+            self.x[place] = 0
+            self.slots[place] = None
         return done
 
-    def clear(self) -> list[Slot]:
-        """Empty every place; returns who was there."""
-        lost = [slot for slot in self.slots if slot is not None]
+    def occupants(self) -> list[Slot]:
+        """Who is in the batch."""
+        return [slot for slot in self.slots if slot is not None]
+
+    def clear(self) -> None:
+        """Empty every place."""
         self.slots = [None] * len(self.slots)
         self.x = torch.zeros_like(self.x)
-        return lost
 
     def _guided(self, sigma: Tensor, timestep: Tensor) -> Tensor:
         pairs = len(self.slots)
@@ -142,50 +164,83 @@ class Resident(threading.Thread):
         self.threads = threads
         self.rows_run = 0
         """UNet rows that carried a candidate."""
-        self.rows_padded = 0
-        """UNet rows that carried none."""
+        self.dead: Exception | None = None
+        """What ended the engine; its device may be gone."""
         self._inbox: queue.SimpleQueue[Slot] = queue.SimpleQueue()
+        self._ending = threading.Lock()
         self.start()
 
     def submit(self, slot: Slot) -> None:
-        """Queue a candidate; its `tell` is called from the engine's thread."""
-        self._inbox.put(slot)
+        """Queue a candidate; its call is told from the engine's thread. Raises when it is dead."""
+        with self._ending:
+            if self.dead is not None:
+                raise self.dead
+            self._inbox.put(slot)
 
     def run(self) -> None:
-        """Fill, advance, decode, tell; for ever."""
-        # OpenMP counts its threads per calling thread, so this one says it for itself.
-        torch.set_num_threads(self.threads)
-        while True:
-            self._fill()
-            places = len(self.batch.slots)
-            used = places - len(self.batch.free())
-            if not used:
-                continue
-            self.rows_run += 4 * used
-            self.rows_padded += 4 * (places - used)
-            done: list[tuple[Slot, Tensor]] = []
-            try:
-                done = self.batch.advance()
-                outcomes = self.decoder.finish([(slot.draw, latents) for slot, latents in done])
-                for (slot, _), outcome in zip(done, outcomes, strict=True):
-                    slot.tell(outcome)
-            except Exception as error:
-                # A step that fails spoils the whole batch: every caller in it hears of it.
-                for lost in [*(slot for slot, _ in done), *self.batch.clear()]:
-                    lost.tell(error)
+        """Fill, advance, decode, tell; until the device itself fails."""
+        present: list[Slot] = []
+        try:
+            # OpenMP counts its threads per calling thread, so this one says it for itself.
+            torch.set_num_threads(self.threads)
+            while True:
+                try:
+                    self._fill()
+                    present = self.batch.occupants()
+                    self._advance(present)
+                except Exception as error:
+                    # A step that fails spoils the whole batch: every caller in it hears of it,
+                    # first of all, since clearing may fail as well.
+                    _tell_all([*present, *self.batch.occupants()], error)
+                    present = []
+                    self.batch.clear()
+                present = []
+        except Exception as error:
+            with self._ending:
+                self.dead = error
+            _tell_all([*present, *self.batch.occupants(), *self._waiting()], error)
+
+    def _advance(self, present: list[Slot]) -> None:
+        if not present:
+            return
+        self.rows_run += 4 * len(present)
+        done = self.batch.advance()
+        outcomes = self.decoder.finish([(slot.draw, latents) for slot, latents in done])
+        for (slot, _), outcome in zip(done, outcomes, strict=True):
+            slot.call.tell(outcome)
 
     def _fill(self) -> None:
         """Take what waits; wait only where there is nothing to do."""
         free = self.batch.free()
         idle = len(free) == len(self.batch.slots)
-        for place in free:
+        while free:
             try:
                 slot = self._inbox.get(block=idle)
             except queue.Empty:
                 return
+            if slot.call.abandoned:
+                continue
+            unreadable = self.batch.unreadable(slot.draw)
+            if unreadable:
+                slot.call.tell(NotMade(slot.draw, unreadable, truncated=False))
+                continue
             idle = False
+            place = free.pop(0)
+            # In its place before anything can fail, so that it is told.
+            self.batch.slots[place] = slot
+            self.batch.admit(place, slot)
+
+    def _waiting(self) -> list[Slot]:
+        """Empties the inbox."""
+        waiting = []
+        while True:
             try:
-                self.batch.admit(place, slot)
-            except Exception as error:
-                # Its own words or numbers: the others go on.
-                slot.tell(NotMade(slot.draw, f"{type(error).__name__}: {error}", truncated=False))
+                waiting.append(self._inbox.get(block=False))
+            except queue.Empty:
+                return waiting
+
+
+def _tell_all(slots: list[Slot], error: Exception) -> None:
+    # A call may hear it more than once; the first time ends it.
+    for slot in slots:
+        slot.call.tell(error)

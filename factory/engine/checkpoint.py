@@ -51,21 +51,15 @@ def load_models(recipe: Recipe, device: torch.device) -> Models:
         _merge_lora(unet, lora, lora.scale)
     autoencoder = _load(AutoencoderKL, autoencoder_folder, torch_dtype=dtype)
     encoder = _load(CLIPTextModel, folder / "text_encoder", dtype=dtype)
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
-    factor = 2 ** (len(autoencoder.config.block_out_channels) - 1)
-    if recipe.size_px % factor:
-        raise ModelError(
-            f"recipe.size_px: must be a multiple of {factor} (the autoencoder's factor), "
-            f"got {recipe.size_px}"
-        )
+    tokenizer = _load_tokenizer(folder / "tokenizer")
+    schedule = _load_schedule(folder / "scheduler" / "scheduler_config.json")
     for part in (unet, autoencoder, encoder):
         part.to(device).eval().requires_grad_(False)
     return Models(
         unet=unet,
         autoencoder=autoencoder,
         text=TextEncoder(tokenizer, encoder),
-        schedule=NoiseSchedule.from_config(config),
+        schedule=schedule,
         clip=load_clip(recipe.clip, device, dtype),
         dtype=dtype,
         device=device,
@@ -100,6 +94,20 @@ def _load(kind: Any, folder: Path, **options: Any) -> Any:
         return kind.from_pretrained(folder, use_safetensors=True, local_files_only=True, **options)
     except (SafetensorError, RuntimeError, ValueError, OSError, KeyError) as error:
         raise ModelError(f"{folder}: cannot load {kind.__name__}: {first_line(error)}") from error
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    try:
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the library's own kinds vary with the file that is amiss
+        raise ModelError(f"{folder}: cannot load the tokenizer: {first_line(error)}") from error
+
+
+def _load_schedule(file: Path) -> NoiseSchedule:
+    try:
+        return NoiseSchedule.from_config(json.loads(file.read_text()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{file}: not a noise schedule: {first_line(error)}") from error
 
 
 def _merge_lora(unet: Any, source: ModelSource, scale: float) -> None:

@@ -1,5 +1,6 @@
 """From finished latents to pictures and scores, in batches of one fixed shape."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -39,26 +40,33 @@ class Decoder:
     def _chunk(self, latents: Sequence[tuple[Draw, Tensor]]) -> list[Made | NotMade]:
         padded = [*latents, *[latents[-1]] * (self.pairs - len(latents))]
         stacked = torch.stack([x for _, x in padded])
-        images = self._decode(stacked.flatten(0, 1))
+        decoded = self._decode(stacked.flatten(0, 1))
+        finite = decoded.isfinite().flatten(1).all(1).view(self.pairs, 2).all(1).tolist()
+        images = to_unit(decoded)
         features = self.models.clip.image_features(images).unflatten(0, (self.pairs, 2))
         images = images.unflatten(0, (self.pairs, 2))
         outcomes: list[Made | NotMade] = []
-        for (draw, x), pair, (image_0, image_1) in zip(latents, images, features, strict=False):
+        for i, (draw, _) in enumerate(latents):
+            pair, (image_0, image_1) = images[i], features[i]
             text_0, cut_0 = self._text(draw.triplet.original_prompt)
             text_1, cut_1 = self._text(draw.triplet.edited_prompt)
             truncated = cut_0 or cut_1
-            if not (x.isfinite().all() and pair.isfinite().all()):
+            if not finite[i]:
                 outcomes.append(NotMade(draw, "picture must be finite, got nan or inf", truncated))
                 continue
             row = similarities(image_0[None], image_1[None], text_0[None], text_1[None])[0].tolist()
+            if not all(math.isfinite(value) for value in row):
+                outcomes.append(NotMade(draw, "score must be finite, got nan", truncated))
+                continue
             scores = Scores(**dict(zip(Scores.model_fields, row, strict=True)))
             outcomes.append(Made(draw, to_picture(pair[0]), to_picture(pair[1]), scores, truncated))
         return outcomes
 
     def _decode(self, x: Tensor) -> Tensor:
+        """Latents to images in about [-1, 1]."""
         decoder: Any = self.models.autoencoder
         decoded = decoder.decode((x / self.scaling + self.shift).to(self.models.dtype)).sample
-        return to_unit(decoded.to(x.dtype))
+        return decoded.to(x.dtype)
 
     def _text(self, prompt: str) -> tuple[Tensor, bool]:
         if prompt in self._texts:

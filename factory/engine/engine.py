@@ -7,12 +7,14 @@ from pathlib import Path
 
 import torch
 
-from factory.engine.batching import Batch, Outcome, Resident, Slot
+from factory.engine.batching import Batch, Call, Outcome, Resident, Slot
 from factory.engine.checkpoint import load_models
 from factory.engine.decoding import Decoder
-from factory.models import pin
+from factory.errors import ModelError
 from factory.pair_source import Draw, Made, NotMade
+from factory.pinning import pin
 from schemas.commit import Environment
+from schemas.config import Compute
 from schemas.recipe import Recipe
 
 _WHEELS = ("torch", "diffusers", "transformers", "open_clip_torch", "numpy", "pillow", "pyarrow")
@@ -39,7 +41,12 @@ class Engine:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         # Every worker reads the very files that the run was begun with, or refuses to start.
         self.recipe = recipe = pin(recipe)
-        self.device = torch.device(device)
+        try:
+            self.device = torch.device(device)
+        except RuntimeError:
+            raise ModelError(
+                f"compute.device: must be auto or a torch device, got {device!r}"
+            ) from None
         self.batch_pairs = batch_pairs
         self.decode_pairs = decode_pairs
         self.threads = threads
@@ -48,16 +55,35 @@ class Engine:
         batch = Batch(models, recipe, batch_pairs)
         self.resident = Resident(batch, Decoder(models, decode_pairs), threads)
 
+    @classmethod
+    def for_compute(cls, recipe: Recipe, compute: Compute) -> "Engine":
+        """The engine that a configuration asks for."""
+        return cls(
+            recipe,
+            device=compute.device,
+            batch_pairs=compute.batch_pairs,
+            decode_pairs=compute.decode_pairs,
+            threads=compute.threads,
+        )
+
     def pairs(self, draws: Sequence[Draw]) -> Iterator[Made | NotMade]:
-        """One outcome per draw, as they are ready. Raises whatever made the engine itself fail."""
+        """One outcome per draw, as they are ready.
+
+        Raises whatever made the engine itself fail; draws that nobody waits for any more are
+        dropped before they are begun.
+        """
         ready: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        for draw in draws:
-            self.resident.submit(Slot(draw, ready.put))
-        for _ in draws:
-            outcome = ready.get()
-            if isinstance(outcome, Exception):
-                raise outcome
-            yield outcome
+        call = Call(ready.put)
+        try:
+            for draw in draws:
+                self.resident.submit(Slot(draw, call))
+            for _ in draws:
+                outcome = ready.get()
+                if isinstance(outcome, Exception):
+                    raise outcome
+                yield outcome
+        finally:
+            call.abandoned = True
 
     def environment(self) -> Environment:
         """This device, these wheels, these shapes."""

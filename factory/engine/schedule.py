@@ -21,6 +21,9 @@ class NoiseSchedule:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "NoiseSchedule":
         """From a diffusers scheduler config. Raises `ModelError` for schedules that are not SD's."""
+        for name in ("trained_betas", "rescale_betas_zero_snr"):
+            if config.get(name):
+                raise ModelError(f"scheduler: {name} is not supported, got {config[name]!r}")
         count = int(config.get("num_train_timesteps", 1000))
         start, end = float(config["beta_start"]), float(config["beta_end"])
         match config.get("beta_schedule"):

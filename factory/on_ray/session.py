@@ -1,22 +1,48 @@
 """Join the Ray cluster that is there, or start one on this machine."""
 
 import os
+import sys
 
 import ray
 
+from factory.errors import ConfigError, EditmillError, first_line
 from schemas.config import Compute
 
 
-def connect(compute: Compute) -> None:
-    """Join where RAY_ADDRESS names a cluster (inside a job it does); otherwise start a local one.
+class RayUnreachable(EditmillError):
+    """Ray could neither be joined nor started."""
 
-    A local cluster counts as many CPUs and GPUs as the workers ask for where the machine shows
-    fewer: `cpus_per_worker` is bookkeeping, and threads are set apart from it.
+
+def connect(compute: Compute) -> Compute:
+    """Join where RAY_ADDRESS names a cluster (inside a job it does); else start one of our own.
+
+    Returns the compute to use: on a machine of our own without a GPU, `device: auto` becomes one
+    worker on CPUs, and says so. A local Ray counts at least as many CPUs as the workers hold, since
+    `cpus_per_worker` is bookkeeping. Raises `ConfigError` where a GPU was asked for by name.
     """
-    if ray.is_initialized():
-        return
-    options: dict[str, object] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if not os.environ.get("RAY_ADDRESS"):
-        wanted = int(compute.cpus_per_worker * compute.max_workers) + 1
-        options |= {"num_cpus": max(wanted, os.cpu_count() or 1), "include_dashboard": False}
-    ray.init(**options)
+    if not ray.is_initialized():
+        joins = bool(os.environ.get("RAY_ADDRESS"))
+        options: dict[str, object] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if not joins:
+            wanted = int(compute.cpus_per_worker * compute.max_workers) + 1
+            # `local`: another Ray that happens to run here is none of ours.
+            options |= {"address": "local", "include_dashboard": False}
+            options |= {"num_cpus": max(wanted, os.cpu_count() or 1)}
+        try:
+            ray.init(**options)
+        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            raise RayUnreachable(
+                f"ray: cannot be joined or started: {first_line(error)}"
+            ) from error
+        if joins:
+            # Its GPUs may still be on their way.
+            return compute
+    if compute.gpus_per_worker and not ray.cluster_resources().get("GPU"):
+        if compute.device != "auto":
+            raise ConfigError(
+                f"compute.device: {compute.device} needs a GPU, and this machine shows none"
+            )
+        print("no GPU here: one worker on CPUs", file=sys.stderr, flush=True)
+        on_cpu = {"gpus_per_worker": 0.0, "min_workers": 1, "max_workers": 1}
+        return compute.model_copy(update=on_cpu)
+    return compute

@@ -1,64 +1,83 @@
 """The worker: loads the models once, then makes and commits units."""
 
+import os
 import resource
 import sys
 import traceback
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import ray
 
 from factory.engine.engine import Engine
-from factory.generate import generate_unit
+from factory.errors import EditmillError, first_line
+from factory.here import attempt_unit
 from factory.plan import Plan
+from factory.reports import UnitProblem, UnitReport
 from factory.run import Run
 from schemas.config import Config
 
 Batch = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
+_EMPTY = UnitReport(unit=-1, accepted=0, rejected=0, failed=0, seconds=0.0, made=False)
+
 
 class UnitWorker:
-    """One engine; Ray calls it from several threads, and all of them feed the one batch."""
+    """One engine; Ray calls it from several threads, and all of them feed the one batch.
+
+    Whatever no other unit would escape is sent back as a *fatal* row, which ends the job: an error
+    of a constructor would reach the driver as nothing but the death of an actor.
+    """
 
     def __init__(self, run: Run, plan: Plan, config: Config) -> None:
         self.run = run
         self.plan = plan
-        compute = config.compute
-        self.engine = Engine(
-            run.recipe,
-            device=compute.device,
-            batch_pairs=compute.batch_pairs,
-            decode_pairs=compute.decode_pairs,
-            threads=compute.threads,
-        )
+        self.made = 0
         context = ray.get_runtime_context()
         self.worker = context.get_actor_id() or "none"
         self.gpus = ",".join(context.get_accelerator_ids().get("GPU", []))
+        self.engine: Engine | None = None
+        self.broken: Exception | None = None
+        try:
+            self.engine = Engine.for_compute(run.recipe, config.compute)
+        except Exception as error:
+            traceback.print_exc(file=sys.stderr)
+            self.broken = error
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         """One small row per unit."""
         for unit in batch["unit"]:
-            row = self._make(int(unit)) | {
-                "worker": self.worker,
-                "gpus": self.gpus,
-                "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            }
-            yield {name: np.array([value]) for name, value in row.items()}
+            yield {name: np.array([value]) for name, value in self._row(int(unit)).items()}
 
-    def _make(self, unit: int) -> dict[str, Any]:
-        row: dict[str, Any] = {"unit": unit, "accepted": 0, "rejected": 0, "failed": 0}
-        row |= {"seconds": 0.0, "made": False, "problem": ""}
+    def _row(self, unit: int) -> dict[str, Any]:
+        report: UnitReport | UnitProblem | Exception
         try:
-            report = generate_unit(self.run, self.plan, unit, self.engine)
+            report = self._attempt(unit)
         except Exception as error:
-            # The unit stays open and the next start takes it; other units go on.
             traceback.print_exc(file=sys.stderr)
-            return row | {"problem": f"{type(error).__name__}: {error}"}
-        return row | {
-            "accepted": report.accepted,
-            "rejected": report.rejected,
-            "failed": report.failed,
-            "seconds": report.seconds,
-            "made": report.made,
-        }
+            if self.made and not isinstance(error, EditmillError):
+                # It worked before: a device that went bad. Ray starts another process, which
+                # ends the job if it cannot make even one unit.
+                os._exit(1)
+            report = error
+        fields = _EMPTY
+        problem, fatal = "", 0
+        if isinstance(report, UnitReport):
+            self.made += 1
+            fields = replace(report)
+        elif isinstance(report, UnitProblem):
+            problem = report.message
+        elif isinstance(report, EditmillError):
+            problem, fatal = str(report), report.exit_code
+        else:
+            problem, fatal = f"worker {self.worker}: {first_line(report)}", EditmillError.exit_code
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        found = replace(fields, unit=unit, worker=self.worker, gpus=self.gpus, peak_rss_mib=peak)
+        return asdict(found) | {"problem": problem, "fatal": fatal}
+
+    def _attempt(self, unit: int) -> UnitReport | UnitProblem:
+        if self.engine is None:
+            raise self.broken or AssertionError("an engine or a reason")
+        return attempt_unit(self.run, self.plan, unit, self.engine)

@@ -1,23 +1,36 @@
 """Whole jobs over the stub: seal, resume, guards, verify, status."""
 
 import json
+import os
+import signal
+import time
 
 import pytest
 
 from factory import keys
+from factory.console import print_status
 from factory.errors import Damaged
 from factory.generate import generate_unit
 from factory.here import run_here
-from factory.job import Drained, UnitProblem, run_job
+from factory.job import run_job
 from factory.ledger import read_commit
-from factory.manifest import Incomplete, manifest_hash, newest_manifest, seal, unit_lines
+from factory.manifest import (
+    Incomplete,
+    manifest_hash,
+    newest_manifest,
+    seal,
+    sealed_pairs_uris,
+    unit_lines,
+)
 from factory.plan import write_plan
+from factory.reports import UnitProblem
 from factory.run import create_run
 from factory.sheet import contact_sheet, sealed_pairs
 from factory.status import status
 from factory.storage.local import LocalStore
 from factory.verify import verify
 from schemas.config import Config
+from schemas.tally import Tally
 from tests.stub_source import StubSource, recipe, triplets
 
 
@@ -86,24 +99,52 @@ def rows(run):
     return [r for u in committed_units(run.store) for r in read_commit(run.store, u).candidates]
 
 
-def test_interrupt_ends_with_3_and_a_rerun_completes(tmp_path):
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_with_3_after_the_unit_in_hand_and_a_rerun_completes(tmp_path, name):
     run, plan = start(tmp_path)
-
-    def interrupted(run, plan, units, config):
-        yield generate_unit(run, plan, units[0], StubSource())
-        raise Drained
-
-    result = run_job(run, plan, config(), interrupted)
-    assert result.exit_code == 3
+    source = StubSource(on_draw=lambda: os.kill(os.getpid(), name) if not source.made else None)
+    before = signal.getsignal(name)
+    result = finish(run, plan, source)
+    assert (result.exit_code, result.units_made) == (3, 1)
     assert "resume" in result.message
     assert result.sealed is None
+    assert signal.getsignal(name) is before
     assert finish(run, plan).exit_code == 0
+
+
+def test_guard_stops_a_runner_that_reports_nothing(tmp_path):
+    run, plan = start(tmp_path)
+    asked = []
+
+    def waiting(run, plan, units, config, should_stop):
+        while not should_stop():
+            asked.append(time.monotonic())
+        yield from ()
+
+    # A ten-thousandth of a second of one worker.
+    result = run_job(run, plan, config(budget={"max_gpu_hours": 3e-5}), waiting)
+    assert (result.exit_code, result.units_made) == (4, 0)
+    assert asked
+
+
+def test_guards_word_goes_before_a_problems(tmp_path):
+    run, plan = start(tmp_path)
+
+    def failing(run, plan, units, config, should_stop):
+        yield UnitProblem(0, "StorageUnavailable: no answer")
+        for unit in units[1:]:
+            yield generate_unit(run, plan, unit, StubSource())
+
+    budget = {"acceptance_floor": 0.99, "floor_after": 24}
+    result = run_job(run, plan, config(budget=budget), failing)
+    assert result.exit_code == 4
+    assert result.sealed.partial
 
 
 def test_unit_that_cannot_be_committed_ends_with_3_and_names_it(tmp_path):
     run, plan = start(tmp_path)
 
-    def failing(run, plan, units, config):
+    def failing(run, plan, units, config, should_stop):
         for unit in units:
             if unit == 2:
                 yield UnitProblem(unit, "StorageUnavailable: no answer")
@@ -211,10 +252,12 @@ def test_status_counts_by_kind_and_reason(tmp_path):
     run, plan = start(tmp_path)
     result = finish(run, plan)
     state = status(run, plan)
-    assert state.tally.accepted == result.sealed.accepted
+    kinds = {t.triplet_id: t.edit_kind for t in plan.all_triplets()}
+    assert state.counts.accepted == result.sealed.accepted
     assert sum(t.candidates for t in state.by_kind.values()) == 9 * 12
     assert set(state.by_kind) == {"colour", "shape", "not given"}
     assert state.rejections["keep"] > 0
+    assert state.counts == Tally.of(rows(run), kinds).total
     assert state.sealed["manifest_hash"] == manifest_hash(result.sealed)
     assert state.rows_per_accepted == 9 * 12 * 100 * 4 / result.sealed.accepted
     json.dumps(state.as_json())
@@ -229,3 +272,25 @@ def test_sheet_shows_one_pair_per_triplet(tmp_path):
     manifest = finish(run, plan).sealed
     sheet = Image.open(io.BytesIO(contact_sheet(sealed_pairs(run, manifest), 4, columns=2)))
     assert sheet.width > sheet.height > 300
+
+
+def test_readers_open_the_sealed_files_and_no_others(tmp_path):
+    run, plan = start(tmp_path)
+    finish(run, plan)
+    (tmp_path / "pairs" / "00000000-0123456789abcdef.parquet").write_bytes(b"left by a lost race")
+    files = sealed_pairs_uris(run)
+    assert len(files) == len(list((tmp_path / "pairs").iterdir())) - 1
+    assert not any("0123456789abcdef" in file for file in files)
+
+
+def test_kind_that_looks_like_markup_is_shown_as_it_is(tmp_path, capsys):
+    store = LocalStore(str(tmp_path / "[a]run"))
+    run = create_run(store, recipe())
+    odd = [t.model_copy(update={"edit_kind": "[/red]\x1b[2J"}) for t in triplets(2)]
+    plan = write_plan(store, odd, 2)
+    finish(run, plan)
+    print_status(status(run, plan))
+    shown = capsys.readouterr().out
+    assert "[/red]\\x1b[2J" in shown
+    assert "[a]run" in shown
+    assert "\x1b[2J" not in shown

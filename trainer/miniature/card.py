@@ -11,8 +11,8 @@ from factory.config import load_config
 from factory.engine.engine import Engine
 from factory.miniature import world
 from factory.miniature.oracle import ATTRIBUTES, ORACLE_VERSION, read
-from factory.models import pin
 from factory.pair_source import Draw, Made, Picture
+from factory.pinning import pin
 from factory.seeds import candidate_seed
 from schemas.recipe import ModelSource, Recipe
 from schemas.triplet import Triplet

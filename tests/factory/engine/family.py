@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from transformers import CLIPTokenizer
 
-from factory.engine.batching import Batch, Slot
+from factory.engine.batching import Batch, Call, Slot
 from factory.engine.checkpoint import load_models
 from factory.pair_source import Draw
 from schemas.recipe import ModelSource, Recipe, Thresholds
@@ -64,7 +64,7 @@ def sample(
         while waiting and batch.free() and step >= apart * (len(draws) - len(waiting)):
             place = (first_place + len(draws) - len(waiting)) % pairs
             place = place if place in batch.free() else batch.free()[0]
-            batch.admit(place, Slot(waiting.pop(0), lambda outcome: None))
+            batch.admit(place, Slot(waiting.pop(0), Call(lambda outcome: None)))
         for slot, latents in batch.advance():
             done[slot.draw.seed] = latents
         step += 1

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from factory.engine.checkpoint import load_models
 from factory.errors import ModelError
-from factory.models import pin
+from factory.pinning import pin
 from schemas.recipe import Lora, ModelSource
 from tests.factory.engine.family import CAPTIONS, draw, recipe, sample, save_family
 
@@ -86,7 +86,7 @@ def test_pinned_recipe_refuses_files_that_changed(tmp_path):
 
 def test_size_that_the_autoencoder_cannot_make_is_refused(family):
     with pytest.raises(ModelError, match=r"recipe\.size_px: must be a multiple of 2.*got 9"):
-        load_models(recipe(family, size_px=9), CPU)
+        pin(recipe(family, size_px=9))
 
 
 def test_moved_weights_make_the_same_pictures_and_the_same_recipe(family, tmp_path):

@@ -7,6 +7,7 @@ from factory import seeds
 from factory.engine.checkpoint import load_models
 from factory.engine.clip_scorer import similarities
 from factory.engine.decoding import Decoder
+from factory.engine.images import to_unit
 from tests.factory.engine.family import CAPTIONS, draw, recipe, sample, save_family
 from tests.factory.engine.reference import reference_latents, reference_pair
 from tests.factory.engine.reference_scores import reference_scores
@@ -80,7 +81,7 @@ def test_pictures_and_similarities_equal_the_reference(families):
     models = load_models(of, torch.device("cpu"))
     candidate = draw(CAPTIONS[1], 9, p=0.5)
     decoder = Decoder(models, pairs=1)
-    images = decoder._decode(sample(of, [candidate], 2)[9])
+    images = to_unit(decoder._decode(sample(of, [candidate], 2)[9]))
     wanted = expected(tiny_parts(), candidate, of, reference_pair)
     torch.testing.assert_close(images, torch.stack(wanted), rtol=0, atol=1e-9)
 

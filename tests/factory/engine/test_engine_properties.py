@@ -129,3 +129,55 @@ def test_pictures_are_rounded_not_truncated():
     assert to_picture(image)[..., 0].flatten().tolist() == [0, 0, 1, 255]
     assert to_unit(torch.tensor([-1.5, -1.0, 1.0, 3.0])).tolist() == [0, 0, 1, 1]
     assert to_picture(image).dtype == np.uint8
+
+
+def test_engine_whose_device_is_gone_answers_everybody_and_takes_no_more(family, monkeypatch):
+    engine = Engine(recipe(family, dtype="float32"), device="cpu", batch_pairs=2, threads=1)
+
+    def gone(*_):
+        raise RuntimeError("device lost")
+
+    monkeypatch.setattr(engine.resident.batch, "denoise", gone)
+    monkeypatch.setattr(engine.resident.batch, "clear", gone)
+    with pytest.raises(RuntimeError, match="device lost"):
+        list(engine.pairs([draw(CAPTIONS[0], seed) for seed in range(5)]))
+    engine.resident.join(10)
+    with pytest.raises(RuntimeError, match="device lost"):
+        list(engine.pairs([draw(CAPTIONS[0], 9)]))
+
+
+def test_failure_at_admission_is_the_engines_not_the_candidates(family, monkeypatch):
+    engine = Engine(recipe(family, dtype="float32"), device="cpu", batch_pairs=2, threads=1)
+    admit = engine.resident.batch.admit
+
+    def full(*_):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(engine.resident.batch, "admit", full)
+    with pytest.raises(MemoryError, match="no room"):
+        list(engine.pairs([draw(CAPTIONS[0], 1)]))
+    monkeypatch.setattr(engine.resident.batch, "admit", admit)
+    assert isinstance(next(iter(engine.pairs([draw(CAPTIONS[0], 1)]))), Made)
+
+
+def test_draws_that_nobody_waits_for_are_not_made(family):
+    engine = Engine(recipe(family, dtype="float32"), device="cpu", batch_pairs=1, threads=1)
+    calls = engine.pairs([draw(CAPTIONS[0], seed) for seed in range(50)])
+    next(calls)
+    calls.close()
+    list(engine.pairs([draw(CAPTIONS[1], 99)]))
+    assert engine.resident.rows_run < 4 * 5 * 10
+
+
+def test_pixels_that_are_infinite_are_not_taken_for_white(family, monkeypatch):
+    engine = Engine(recipe(family, dtype="float32"), device="cpu", batch_pairs=2, threads=1)
+    decode = engine.resident.decoder._decode
+
+    def overflow(x):
+        images = decode(x)
+        images[0, 0, 0, 0] = float("inf")
+        return images
+
+    monkeypatch.setattr(engine.resident.decoder, "_decode", overflow)
+    (outcome,) = engine.pairs([draw(CAPTIONS[0], 1)])
+    assert isinstance(outcome, NotMade)

@@ -1,6 +1,7 @@
 """`generate` on a real Ray with the tiny random family: same dataset however it is run."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from ray.data import DataContext
 
 from factory.engine.engine import Engine
+from factory.errors import InputError
 from factory.here import run_here
 from factory.job import prepare, run_job
 from factory.ledger import committed_units
@@ -18,7 +20,7 @@ from factory.on_ray.generate import run_on_ray
 from factory.storage.local import LocalStore
 from factory.triplets import TripletList
 from factory.verify import verify
-from schemas.config import Config
+from schemas.config import Budget, Config
 from tests.factory.engine.family import recipe as family_recipe
 from tests.stub_source import triplets
 
@@ -38,8 +40,8 @@ class Watched:
 
     reports: list
 
-    def __call__(self, run, plan, units, config):
-        for report in run_on_ray(run, plan, units, config):
+    def __call__(self, run, plan, units, config, should_stop):
+        for report in run_on_ray(run, plan, units, config, should_stop):
             self.reports.append(report)
             yield report
 
@@ -102,12 +104,39 @@ def test_unit_that_raises_stays_open_and_the_others_go_on(family, tmp_path):
     assert result.units_made == 3
 
 
+def test_target_stops_inside_a_block_of_many_units(family, tmp_path, monkeypatch):
+    monkeypatch.setattr("factory.on_ray.generate.MOST_BLOCKS", 1)
+    of = config(family).model_copy(update={"budget": Budget(target_pairs=1)})
+    _, result = make(tmp_path, of)
+    assert (result.exit_code, result.sealed.partial) == (0, True)
+    assert result.units_made < COUNT
+
+
+def test_guard_stops_while_no_worker_can_be_placed(family, tmp_path):
+    hours = Budget(max_gpu_hours=3 / 3600)
+    of = config(family, gpus_per_worker=4.0).model_copy(update={"budget": hours})
+    _, result = make(tmp_path, of)
+    assert (result.exit_code, result.units_made) == (4, 0)
+
+
+def test_weights_that_are_gone_end_with_the_workers_own_words(family, tmp_path):
+    weights = tmp_path / "weights"
+    shutil.copytree(family, weights)
+    of = config(weights)
+    run, plan = prepare(of, TripletList(triplets(2)), str(tmp_path / "run"))
+    shutil.rmtree(weights / "text_to_image" / "vae")
+    with pytest.raises(
+        InputError, match=r"text_to_image: must be a model's folder with vae/config"
+    ):
+        run_job(run, plan, of, run_on_ray)
+
+
 DRIVER = """
 import sys
 from factory.on_ray.generate import run_on_ray
 from factory.job import prepare, run_job
 from factory.triplets import TripletList
-from schemas.config import Config
+from schemas.config import Budget, Config
 from tests.stub_source import triplets
 config = Config.model_validate_json(sys.argv[1])
 run, plan = prepare(config, TripletList(triplets({count})), sys.argv[2])

@@ -62,10 +62,10 @@ def test_run_is_the_same_on_every_store(place, configuration, hashes, tmp_path):
     options = ("--config", configuration, "--json")
     made = command("generate", "--triplets", triplets, "--out", out, *options)
     assert made["committed_units"] == 2
-    assert 0 < made["tally"]["accepted"] < 12
+    assert 0 < made["counts"]["accepted"] < 12
     assert not made["sealed"]["partial"]
     checked = command("verify", out, "--json")
-    assert (checked["damages"], checked["pairs"]) == ([], made["tally"]["accepted"])
+    assert (checked["damages"], checked["pairs"]) == ([], made["counts"]["accepted"])
     again = command("generate", "--triplets", triplets, "--out", out, *options)
     assert again["sealed"] == made["sealed"]
     hashes.add(made["sealed"]["manifest_hash"])

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,9 +76,10 @@ def _pinned(source: S, role: Role, needed: Sequence[str]) -> S:
                     f"{folder}: must be a model's folder with {name}, got {_found(folder)}"
                 )
             if name.endswith("/config.json"):
-                _check_weights(folder / name.removesuffix("/config.json"))
-        _check_weights(folder)
+                part = folder / name.removesuffix("/config.json")
+                _check_weights(part, [f for f in read_files(folder, role) if f.parent == part])
         files = read_files(folder, role)
+        _check_weights(folder, files)
         root = folder if folder.is_dir() else folder.parent
         hashes = {file.relative_to(root).as_posix(): _checked_hash(file) for file in files}
     except OSError as error:
@@ -89,7 +91,11 @@ def _pinned(source: S, role: Role, needed: Sequence[str]) -> S:
         raise ModelError(
             f"{folder}: must hold the files that this recipe pins, got others: {', '.join(changed)}"
         )
-    return source.model_copy(update={"files": hashes})
+    found: dict[str, Any] = {"files": hashes}
+    if os.path.exists(os.path.expanduser(source.source)):
+        # Workers may run in another folder.
+        found["source"] = os.path.abspath(os.path.expanduser(source.source))
+    return source.model_copy(update=found)
 
 
 def _found(folder: Path) -> str:
@@ -99,11 +105,10 @@ def _found(folder: Path) -> str:
     return ", ".join(sorted(path.name for path in folder.iterdir())[:6]) or "an empty folder"
 
 
-def _check_weights(folder: Path) -> None:
+def _check_weights(folder: Path, files: Sequence[Path]) -> None:
     """Refuse a folder without safetensors, and one whose index names a file that is not there."""
-    files = files_below(folder)
     if not any(file.suffix == ".safetensors" for file in files):
-        pickled = [file.name for file in files if file.suffix in _PICKLES]
+        pickled = [file.name for file in files_below(folder) if file.suffix in _PICKLES]
         got = f"only pickled weights ({pickled[0]})" if pickled else "none"
         raise ModelError(f"{folder}: weights must be .safetensors files, got {got}")
     for index in files:

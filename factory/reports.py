@@ -1,0 +1,45 @@
+"""What workers say of their units, and what a place to run them must do."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from factory.plan import Plan
+from factory.run import Run
+from schemas.config import Config
+
+
+@dataclass(frozen=True)
+class UnitReport:
+    """A committed unit."""
+
+    unit: int
+    accepted: int
+    rejected: int
+    failed: int
+    seconds: float
+    made: bool
+    """False where the unit was committed before, or another attempt won."""
+    worker: str = "here"
+    """Which worker."""
+    gpus: str = ""
+    """GPU ids that it holds, joined by commas."""
+    peak_rss_mib: float = 0.0
+    """Its process's peak memory so far."""
+
+
+@dataclass(frozen=True)
+class UnitProblem:
+    """A unit that could not be committed; the next start tries it again."""
+
+    unit: int
+    message: str
+
+
+Runner = Callable[
+    [Run, Plan, Sequence[int], Config, Callable[[], bool]], Iterator[UnitReport | UnitProblem]
+]
+"""Makes units somewhere and reports each as it ends.
+
+It asks the last argument often, at least every few seconds, and ends early once that says True. An
+error that no other unit would escape (refused store, wrong weights) is raised.
+"""
