@@ -17,7 +17,7 @@ from factory.errors import ConfigError
 from schemas.cluster import LOCAL, SECRET_VALUE, Cluster
 
 DRAIN_S = 60
-"""How long a stopped job may take to finish what it began; Ray gives it 3 s by default."""
+"""How long a stopped job may take to end in order; Ray gives it 3 s by default."""
 AGENT_S = 60.0
 """How long a young cluster may have nobody yet to take jobs."""
 INCOMPLETE = 3
@@ -107,11 +107,11 @@ def _send(job: Job, cluster: Cluster, command: str) -> None:
 
 def _exit_code(job: Job, state: dict[str, Any], stopped: bool) -> int:
     status, code = state["status"], state.get("driver_exit_code")
-    if stopped or status == "STOPPED":
-        say(f"job {job.id}: stopped; run the same command to resume")
-        return INCOMPLETE
     if status == "SUCCEEDED":
         return 0
+    if status == "STOPPED" or (stopped and (code is None or code < 0)):
+        say(f"job {job.id}: stopped; run the same command to resume")
+        return INCOMPLETE
     if code is None:
         raise JobLost(f"job {job.id}: ended without an exit code: {str(state['message'])[:2000]}")
     if code < 0:
