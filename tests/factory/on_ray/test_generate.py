@@ -93,15 +93,13 @@ def test_each_worker_holds_its_own_gpu(family, tmp_path, monkeypatch):
     assert sorted(gpus for _, gpus in held) == ["0", "1"]
 
 
-def test_unit_that_raises_stays_open_and_the_others_go_on(family, tmp_path):
+def test_store_that_refuses_ends_the_job_with_its_own_words(family, tmp_path):
     of = config(family)
     run, plan = prepare(of, TripletList(triplets(4)), str(tmp_path))
     # A folder in the place of its commit: this unit can never be committed.
     (tmp_path / "commits/000000/00000002.parquet").mkdir(parents=True)
-    result = run_job(run, plan, of, run_on_ray)
-    assert result.exit_code == 3
-    assert [problem.unit for problem in result.problems] == [2]
-    assert result.units_made == 3
+    with pytest.raises(InputError, match=r"00000002\.parquet: cannot be used as a store"):
+        run_job(run, plan, of, run_on_ray)
 
 
 def test_target_stops_inside_a_block_of_many_units(family, tmp_path, monkeypatch):
