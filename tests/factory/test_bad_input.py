@@ -817,6 +817,6 @@ def test_a_prompt_longer_than_the_text_encoders_limit_is_cut_and_recorded(
         app(shlex.split(f"generate --json --triplets t.jsonl --out run {options}"))
     assert ended.value.code == 0
     state = json.loads(capsys.readouterr().out)
-    tally = state["tally"]
+    tally = state["counts"]
     assert (tally["accepted"] + tally["rejected"], tally["failed"]) == (2, 0)
     assert state["truncated"] == 1
