@@ -128,7 +128,7 @@ class Grey:
 
     def pairs(self, draws: Sequence[Draw]) -> Iterator[Made | NotMade]:
         grey = np.full((8, 8, 3), 128, np.uint8)
-        scores = Scores(clip_sim_0=0.9, clip_sim_1=0.9, clip_sim_dir=0.9, clip_sim_image=0.9)
+        scores = Scores(clip_sim_0=1, clip_sim_1=1, clip_sim_dir=1, clip_sim_image=1)
         for draw in draws:
             yield Made(draw, grey, grey, scores, truncated=False)
 
