@@ -60,7 +60,7 @@ def _cell(pair: Pair) -> Image.Image:
     )
     lines = [
         *textwrap.wrap(pair.original_prompt, 62)[:1],
-        *textwrap.wrap("\N{RIGHTWARDS ARROW} " + pair.edit_prompt, 62)[:2],
+        *textwrap.wrap("> " + pair.edit_prompt, 62)[:2],
         *textwrap.wrap(pair.edited_prompt, 62)[:1],
         scores,
     ]

@@ -201,7 +201,10 @@ def test_a_job_that_ray_stopped_or_lost_is_incomplete() -> None:
     job = Job("http://127.0.0.1:1", "j", None)
     assert _exit_code(job, {"status": "STOPPED", "driver_exit_code": None}, False) == 3
     assert _exit_code(job, {"status": "FAILED", "driver_exit_code": 4}, False) == 4
-    assert _exit_code(job, {"status": "SUCCEEDED", "driver_exit_code": 0}, stopped=True) == 3
+    # Asked to stop, yet it had ended by itself: its own word counts.
+    assert _exit_code(job, {"status": "SUCCEEDED", "driver_exit_code": 0}, stopped=True) == 0
+    assert _exit_code(job, {"status": "FAILED", "driver_exit_code": 4}, stopped=True) == 4
+    assert _exit_code(job, {"status": "FAILED", "driver_exit_code": -15}, stopped=True) == 3
     with pytest.raises(JobLost, match="killed by signal 9"):
         _exit_code(job, {"status": "FAILED", "driver_exit_code": -9}, False)
     with pytest.raises(JobLost, match="the node died") as lost:
