@@ -9,6 +9,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 from math import cos, pi, sin
 
@@ -92,14 +93,9 @@ def all_scenes() -> list[Scene]:
     ]
 
 
-_PLAIN: frozenset[Scene] = frozenset()
-
-
+@cache
 def _plain_scenes() -> frozenset[Scene]:
-    global _PLAIN
-    if not _PLAIN:
-        _PLAIN = frozenset(all_scenes())
-    return _PLAIN
+    return frozenset(all_scenes())
 
 
 def held_out_captions(count: int = 200) -> list[str]:
