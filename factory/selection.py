@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from factory.codec import encode
-from factory.pair_source import Made, NotMade
+from factory.pair_source import Draw, Made, NotMade
 from schemas.candidate import Candidate, Scores, Verdict
 from schemas.pair import Image, Pair
 from schemas.recipe import Recipe, Thresholds
@@ -34,9 +35,19 @@ def is_borderline(scores: Scores, thresholds: Thresholds) -> bool:
     )
 
 
-def rank(made: Made) -> tuple[float, int]:
+class Scored(Protocol):
+    """A candidate with scores, with or without its pictures."""
+
+    @property
+    def draw(self) -> Draw: ...
+
+    @property
+    def scores(self) -> Scores: ...
+
+
+def rank(scored: Scored) -> tuple[float, int]:
     """Order among the passing candidates of a triplet: direction, then seed; higher is better."""
-    return (made.scores.clip_sim_dir, made.draw.seed)
+    return (scored.scores.clip_sim_dir, scored.draw.seed)
 
 
 @dataclass

@@ -2,14 +2,14 @@
 
 import io
 import textwrap
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from factory.manifest import unit_lines
 from factory.run import Run
+from factory.sealed import unit_lines
 from schemas.arrow import from_parquet
+from schemas.candidate import Scores
 from schemas.commit import Manifest
 from schemas.pair import Pair
 
@@ -17,6 +17,7 @@ CELL_PX = 192
 TEXT_PX = 96
 MARGIN_PX = 12
 FONT_PX = 13
+LINE_CHARACTERS = 62
 
 
 def sealed_pairs(run: Run, manifest: Manifest) -> Iterator[Pair]:
@@ -33,39 +34,59 @@ def contact_sheet(pairs: Iterator[Pair], count: int = 24, columns: int = 4) -> b
         first.setdefault(pair.triplet_id, pair)
         if len(first) == count:
             break
-    chosen = list(islice(first.values(), count))
-    width, height = 2 * CELL_PX + MARGIN_PX, CELL_PX + TEXT_PX
-    rows = max(1, -(-len(chosen) // columns))
-    sheet = Image.new("RGB", (columns * width + MARGIN_PX, rows * height + MARGIN_PX), "white")
-    for i, pair in enumerate(chosen):
-        cell = _cell(pair)
-        sheet.paste(cell, (MARGIN_PX + i % columns * width, MARGIN_PX + i // columns * height))
-    sink = io.BytesIO()
-    sheet.save(sink, "PNG")
-    return sink.getvalue()
+    return grid([_pair_cell(pair) for pair in first.values()], columns)
 
 
-def _cell(pair: Pair) -> Image.Image:
-    cell = Image.new("RGB", (2 * CELL_PX, CELL_PX + TEXT_PX), "white")
-    for place, stored in enumerate((pair.original_image, pair.edited_image)):
-        picture = Image.open(io.BytesIO(stored.bytes)).convert("RGB")
+def _pair_cell(pair: Pair) -> Image.Image:
+    stored = (pair.original_image, pair.edited_image)
+    words = (pair.original_prompt, pair.edit_prompt, pair.edited_prompt)
+    return cell(
+        [Image.open(io.BytesIO(image.bytes)).convert("RGB") for image in stored],
+        [*prompt_lines(*words), score_line(pair.p2p_threshold, pair.cfg_scale, pair)],
+    )
+
+
+def prompt_lines(original: str, edit: str, edited: str) -> list[str]:
+    """What was asked for, in as many lines as a cell has room for."""
+    return [
+        *textwrap.wrap(original, LINE_CHARACTERS)[:1],
+        *textwrap.wrap("> " + edit, LINE_CHARACTERS)[:2],
+        *textwrap.wrap(edited, LINE_CHARACTERS)[:1],
+    ]
+
+
+def score_line(p: float, guidance: float, scores: Pair | Scores) -> str:
+    """The four similarities and what was drawn."""
+    return (
+        f"text {scores.clip_sim_0:.3f} {scores.clip_sim_1:.3f}  direction {scores.clip_sim_dir:.2f}"
+        f"  image {scores.clip_sim_image:.2f}  p {p:.2f}  s {guidance:.1f}"
+    )
+
+
+def cell(pictures: Sequence[Image.Image], lines: Sequence[str]) -> Image.Image:
+    """Pictures side by side with lines of text below, the last one in grey."""
+    drawn = Image.new("RGB", (len(pictures) * CELL_PX, CELL_PX + TEXT_PX), "white")
+    for place, picture in enumerate(pictures):
         # Small pictures are shown pixel by pixel, so that nothing looks better than it is.
         enlarges = picture.width < CELL_PX
         method = Image.Resampling.NEAREST if enlarges else Image.Resampling.LANCZOS
-        cell.paste(picture.resize((CELL_PX - 2, CELL_PX - 2), method), (place * CELL_PX, 0))
-    pen = ImageDraw.Draw(cell)
-    scores = (
-        f"text {pair.clip_sim_0:.3f} {pair.clip_sim_1:.3f}  direction {pair.clip_sim_dir:.2f}  "
-        f"image {pair.clip_sim_image:.2f}  p {pair.p2p_threshold:.2f}  s {pair.cfg_scale:.1f}"
-    )
-    lines = [
-        *textwrap.wrap(pair.original_prompt, 62)[:1],
-        *textwrap.wrap("> " + pair.edit_prompt, 62)[:2],
-        *textwrap.wrap(pair.edited_prompt, 62)[:1],
-        scores,
-    ]
+        drawn.paste(picture.resize((CELL_PX - 2, CELL_PX - 2), method), (place * CELL_PX, 0))
+    pen = ImageDraw.Draw(drawn)
     font = ImageFont.load_default(FONT_PX)
     for row, line in enumerate(lines):
-        shade = "black" if line is not scores else "#666666"
+        shade = "black" if row < len(lines) - 1 else "#666666"
         pen.text((0, CELL_PX + 4 + row * (FONT_PX + 4)), line, fill=shade, font=font)
-    return cell
+    return drawn
+
+
+def grid(cells: Sequence[Image.Image], columns: int) -> bytes:
+    """Cells of one size in rows, as a PNG file."""
+    width = max((one.width for one in cells), default=CELL_PX) + MARGIN_PX
+    height = max((one.height for one in cells), default=CELL_PX)
+    rows = max(1, -(-len(cells) // columns))
+    sheet = Image.new("RGB", (columns * width + MARGIN_PX, rows * height + MARGIN_PX), "white")
+    for i, one in enumerate(cells):
+        sheet.paste(one, (MARGIN_PX + i % columns * width, MARGIN_PX + i // columns * height))
+    sink = io.BytesIO()
+    sheet.save(sink, "PNG")
+    return sink.getvalue()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -81,6 +82,9 @@ def train_diffusion(
     """Mean squared error of v, a tenth of the captions empty; returns the averaged model."""
     torch.manual_seed(seed)  # noqa: TID251  initial weights only
     model = TextToImage(tokenizer)
+    # With heads of 16 channels torch's fused attention takes most of a step's time on CPUs, going
+    # back; whole maps make the step twice as fast (docs/log.md).
+    model.unet.set_attn_processor(AttnProcessor())
     training = Training(model, work / "diffusion.safetensors", steps=steps, learning_rate=1e-3)
     scenes = training_scenes(SCENES, seed)
     latents = encode_all(vae, render_all(scenes)) * vae.config.scaling_factor

@@ -1,6 +1,7 @@
 """One resumable training: parameters, AdamW, moving average and step in one safetensors file."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,8 @@ class Training:
         self.ema_decay = ema_decay
         self.cool_down = cool_down
         self.step = 0
+        self.seconds = 0.0
+        """Spent in all starts so far."""
         self.parameters = dict(model.named_parameters())
         self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.optimiser = torch.optim.AdamW(
@@ -48,6 +51,7 @@ class Training:
         )
         if path.exists():
             self._restore()
+        self._since = time.monotonic()
 
     def rate(self) -> float:
         """The learning rate of the present step."""
@@ -96,12 +100,15 @@ class Training:
             tensors[f"square.{name}"] = moments["exp_avg_sq"]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_suffix(".partial")
-        save_file(tensors, beside, {"step": str(self.step)})
+        now = time.monotonic()
+        self.seconds, self._since = self.seconds + now - self._since, now
+        save_file(tensors, beside, {"step": str(self.step), "seconds": f"{self.seconds:.0f}"})
         os.replace(beside, self.path)
 
     def _restore(self) -> None:
         with safe_open(self.path, "pt") as file:
             self.step = int(file.metadata()["step"])
+            self.seconds = float(file.metadata()["seconds"])
             with torch.no_grad():
                 for name, parameter in self.parameters.items():
                     parameter.copy_(file.get_tensor(f"model.{name}"))
