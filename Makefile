@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types format test-servers benchmark clean
+.PHONY: help setup demo test check lint types format test-servers test-slow benchmark clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -38,6 +38,9 @@ format: $(STAMP)  ## put the code into shape
 
 test-servers: $(STAMP)  ## the store's contract on a real S3 server (Ceph, from Debian packages)
 	EDITMILL_REQUIRE_SERVERS=1 $(BIN)/pytest -m servers
+
+test-slow: $(STAMP)  ## the full-size architectures, minutes and 10 GiB
+	$(BIN)/pytest -m slow
 
 benchmark: $(STAMP)  ## measure again what benchmarks/results/main.json says
 	$(BIN)/python benchmarks/main.py

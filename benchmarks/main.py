@@ -20,18 +20,16 @@ import ray  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.record import machine, write_results  # noqa: E402
-from factory import seeds  # noqa: E402
 from factory.config import load_config  # noqa: E402
 from factory.engine.checkpoint import load_models  # noqa: E402
 from factory.engine.engine import Engine  # noqa: E402
 from factory.job import prepare, run_job  # noqa: E402
 from factory.on_ray.generate import run_on_ray  # noqa: E402
-from factory.pair_source import Draw, draws  # noqa: E402
+from factory.pair_source import draws  # noqa: E402
 from factory.pinning import pin  # noqa: E402
 from factory.triplets import TripletList, read_triplets  # noqa: E402
-from schemas.recipe import Recipe  # noqa: E402
-from tests.factory.engine.family import CAPTIONS, draw, sample  # noqa: E402
-from tests.factory.engine.reference import Parts, reference_latents  # noqa: E402
+from tests.factory.engine.family import CAPTIONS, by_reference, draw, sample  # noqa: E402
+from tests.factory.engine.reference import Parts  # noqa: E402
 from tests.factory.engine.reference_samplers import alphas_cumprod  # noqa: E402
 from tests.factory.engine.tiny import SCHEDULER  # noqa: E402
 
@@ -129,30 +127,10 @@ def fp64_error() -> dict[str, float]:
             prediction_type=models.schedule.prediction,
         )
         for candidate in chosen:
-            latents = made[candidate.seed]
-            worst = max(worst, _difference(parts, of, candidate, latents))
+            wanted = torch.stack(list(by_reference(parts, candidate, of)))
+            difference = (made[candidate.seed] - wanted).abs().max() / wanted.abs().max()
+            worst = max(worst, float(difference))
     return {"fp64_max_error": worst}
-
-
-def _difference(parts: Parts, of: Recipe, candidate: Draw, latents: torch.Tensor) -> float:
-    def noise(purpose: str) -> torch.Tensor:
-        drawn = seeds.noise(candidate.seed, purpose, tuple(latents.shape[1:]))
-        return torch.from_numpy(drawn).double()
-
-    wanted = torch.stack(
-        reference_latents(
-            parts,
-            candidate.triplet.original_prompt,
-            candidate.triplet.edited_prompt,
-            p=candidate.p,
-            guidance=candidate.guidance,
-            steps=of.steps,
-            initial_noise=noise("start"),
-            step_noise=lambda step: noise(str(step)),
-            solver=of.solver,
-        )
-    )
-    return float((latents - wanted).abs().max() / wanted.abs().max())
 
 
 def main() -> None:

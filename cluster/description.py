@@ -2,16 +2,14 @@
 
 import difflib
 import json
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from factory.errors import ConfigError
+from factory.yaml_text import read_mapping
 from schemas.cluster import LOCAL, Cluster
 
 REMOTE = ("s3://", "gs://", "https://")
@@ -26,28 +24,13 @@ def read_cluster(file: str) -> Cluster:
     if file == LOCAL:
         return Cluster(address=LOCAL)
     path = Path(file)
-    mapping = _mapping(path)
+    mapping = read_mapping(path, str(path))
     try:
         # Through JSON, where strictness still lets 1 be a float.
         cluster = Cluster.model_validate_json(json.dumps(mapping, default=str), strict=True)
     except ValidationError as error:
         raise ConfigError(_first_problem(error, mapping, path)) from None
     return cluster.model_copy(update={"working_dir": _working_dir(cluster, mapping, path)})
-
-
-def _mapping(path: Path) -> CommentedMap:
-    try:
-        mapping = YAML(typ="rt").load(StringIO(path.read_text(encoding="utf-8-sig")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as text: {type(error).__name__}") from None
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigError(f"{path}:{line}: not valid YAML: {error.problem}") from None
-    except YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(mapping, CommentedMap):
-        raise ConfigError(f"{path}: must be a YAML mapping, got {type(mapping).__name__}")
-    return mapping
 
 
 def _where(mapping: CommentedMap, key: str, path: Path) -> str:

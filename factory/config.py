@@ -4,16 +4,14 @@ import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from factory.errors import ConfigError
+from factory.yaml_text import parse_yaml, plain, read_mapping
 from schemas.config import Config
 from schemas.record import Record
 
@@ -44,7 +42,7 @@ class _Layers:
                 into.setdefault(str(key), {})
                 self.merge(value, where, here)
             else:
-                into[str(key)] = _plain(value)
+                into[str(key)] = plain(value)
 
     def origin(self, path: tuple[str, ...]) -> str:
         """The file and line of a value, or of the nearest mapping around it."""
@@ -87,16 +85,7 @@ def _add_preset(layers: _Layers, name: str, where: str) -> None:
 
 
 def _add_file(layers: _Layers, file: Path, where: str) -> None:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{file}: must be UTF-8, got a bad byte at {error.start}") from None
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
-    mapping = _parse(text, where)
-    if not isinstance(mapping, CommentedMap):
-        got = json.dumps(_plain(mapping))[:80]
-        raise ConfigError(f"{where}: must be a YAML mapping, got {got}")
+    mapping = read_mapping(file, where)
     base = mapping.pop("base", None)
     if base is not None:
         _add_preset(layers, str(base), f"{where}: base")
@@ -108,41 +97,15 @@ def _add_setting(layers: _Layers, setting: str) -> None:
     if not equals or not key.strip():
         raise ConfigError(f"--set: must be key=value, got {setting!r}")
     path = tuple(key.strip().split("."))
-    value = _parse(text, f"--set {key}")
+    value = parse_yaml(text, f"--set {key}")
     into = layers.values
     for depth, name in enumerate(path[:-1], start=1):
         into = into.setdefault(name, {})
         layers.origins.setdefault(path[:depth], "--set")
         if not isinstance(into, dict):
             raise ConfigError(f"--set {key}: {name} must be a group, got {json.dumps(into)[:80]}")
-    into[path[-1]] = _plain(value)
+    into[path[-1]] = plain(value)
     layers.origins[path] = "--set"
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return YAML(typ="rt").load(StringIO(text))
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        problem = str(error.problem or error.context).split("\n")[0]
-        raise ConfigError(f"{where}:{line}: not valid YAML: {problem}") from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        # The last two: a number of thousands of digits, nesting without end.
-        raise ConfigError(f"{where}: not valid YAML: {str(error).splitlines()[0]}") from None
-
-
-def _plain(value: Any) -> Any:
-    """Without ruamel's own types, so that JSON can carry it."""
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    if value is None or isinstance(value, bool):
-        return value
-    for kind in (int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return str(value)
 
 
 def _first_problem(error: ValidationError, layers: _Layers) -> str:

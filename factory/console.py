@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from functools import wraps
 from typing import Any, NoReturn, ParamSpec
 
@@ -10,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from factory.errors import EditmillError
+from factory.doctor.finding import Finding, Level
+from factory.errors import EditmillError, InputError
+from factory.job import JobResult
 from factory.status import Status
 
 P = ParamSpec("P")
@@ -70,6 +73,8 @@ def print_status(status: Status) -> None:
             "accepted": f"{status.counts.accepted} ({status.counts.acceptance:.1%})",
             "rejected": status.counts.rejected,
             "failed": status.counts.failed,
+            "failed units": status.failed_units
+            and f"{status.failed_units}; generate --retry-failed",
             "borderline": status.borderline,
             "prompts cut": status.truncated,
             "rows per accepted pair": None if rows is None else f"{rows:.0f}",
@@ -85,6 +90,40 @@ def print_status(status: Status) -> None:
     rejections = [(gate, count) for gate, count in status.rejections.items()]
     if rejections:
         _print_table(("rejected by (several gates may)", "candidates"), rejections)
+
+
+def print_result(status: Status, result: JobResult, as_json: bool) -> None:
+    """How a start of the main job ended, on stdout."""
+    if as_json:
+        ended = {"exit_code": result.exit_code, "message": result.message}
+        problems = [f"unit {p.unit}: {p.message}" for p in result.problems]
+        print_json(status.as_json() | ended | {"problems": problems})
+    else:
+        print_status(status)
+        say(result.message)
+
+
+def print_findings(findings: Iterable[Finding], as_json: bool) -> int:
+    """Each as it comes, or all as one object; returns the exit code: 2 where a check failed."""
+    seen: list[Finding] = []
+    for finding in findings:
+        seen.append(finding)
+        if not as_json:
+            print(_finding_line(finding.level, finding.check, finding.found), flush=True)
+            if finding.remedy:
+                print(_finding_line("", "", f"-> {finding.remedy}"), flush=True)
+    counts = {level: sum(one.level == level for one in seen) for level in Level}
+    code = InputError.exit_code if counts[Level.FAILED] else 0
+    if as_json:
+        print_json({"exit_code": code, "counts": counts, "checks": [asdict(one) for one in seen]})
+    else:
+        verdict = "not ready" if code else "ready"
+        print(f"{verdict}: {', '.join(f'{n} {level}' for level, n in counts.items() if n)}")
+    return code
+
+
+def _finding_line(level: str, check: str, words: str) -> str:
+    return f"{level:<11}  {check:<14}  {_printable(words)}"
 
 
 def _print_table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -12,7 +12,7 @@ _BYTES_PER_PIXEL = {"png": 0.7, "jpeg": 1.2}
 
 @dataclass(frozen=True)
 class Estimate:
-    """Counts are exact; hours scale with the rows per second given, storage is a rough upper bound."""
+    """Counts are exact; hours scale with the rows per second given, storage is an upper bound."""
 
     triplets: int
     duplicates: int
@@ -31,14 +31,20 @@ class Estimate:
         return asdict(self)
 
 
-def estimate(config: Config, triplets: TripletList, rows_per_s: float | None = None) -> Estimate:
-    """Units, rows, hours and bytes of a whole run."""
+def estimate(
+    config: Config,
+    triplets: TripletList,
+    rows_per_s: float | None = None,
+    pair_bytes: float | None = None,
+) -> Estimate:
+    """Units, rows, hours and bytes of a whole run; `pair_bytes` is a pair's measured size."""
     recipe = config.recipe
     count = len(triplets.triplets)
     candidates = count * recipe.candidates
     rows = candidates * recipe.steps * 4
     kept = count * min(recipe.keep.most, recipe.candidates)
-    pixels = kept * 2 * recipe.size_px**2
+    if pair_bytes is None:
+        pair_bytes = 2 * recipe.size_px**2 * _BYTES_PER_PIXEL[recipe.codec.format]
     return Estimate(
         triplets=count,
         duplicates=triplets.duplicates,
@@ -47,5 +53,5 @@ def estimate(config: Config, triplets: TripletList, rows_per_s: float | None = N
         candidates=candidates,
         rows=rows,
         gpu_hours=rows / rows_per_s / 3600 if rows_per_s else None,
-        storage_bytes=int(pixels * _BYTES_PER_PIXEL[recipe.codec.format]),
+        storage_bytes=int(kept * pair_bytes),
     )

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from factory.errors import ModelError
+from factory.family import autoencoder_fields, check_autoencoder, checkpoint_family
 from factory.model_files import Role, files_below, model_folder, read_files
+from factory.safetensors_header import read_shapes
 from schemas.recipe import ModelSource, Recipe
 
 S = TypeVar("S", bound=ModelSource)
@@ -30,30 +32,52 @@ def pin(recipe: Recipe) -> Recipe:
     Raises `ModelError` before any weight is loaded: missing, cut or pickled files, git-lfs pointers,
     a size that does not suit the autoencoder, and files that are not the ones already pinned.
     """
-    needed = list(_TEXT_TO_IMAGE)
-    if recipe.autoencoder is None:
-        needed.append("vae/config.json")
+    text_to_image, autoencoder_config = _pinned_checkpoint(recipe)
     models: dict[str, Any] = {
-        "text_to_image": _pinned(recipe.text_to_image, "text_to_image", needed),
+        "text_to_image": text_to_image,
         "clip": _pinned(
             recipe.clip, "clip", () if recipe.clip.name else ("open_clip_config.json",)
         ),
         "loras": tuple(_pinned(lora, "lora", ()) for lora in recipe.loras),
     }
     if recipe.autoencoder:
-        models["autoencoder"] = _pinned(recipe.autoencoder, "autoencoder", ("config.json",))
-        _check_size(recipe.size_px, model_folder(recipe.autoencoder, "autoencoder") / "config.json")
-    else:
-        _check_size(
-            recipe.size_px,
-            model_folder(recipe.text_to_image, "text_to_image") / "vae" / "config.json",
-        )
+        models["autoencoder"], autoencoder_config = _pinned_autoencoder(recipe.autoencoder)
+    _check_size(recipe.size_px, autoencoder_config)
     return recipe.model_copy(update=models)
 
 
-def _check_size(size_px: int, config: Path) -> None:
+def _pinned_checkpoint(recipe: Recipe) -> tuple[ModelSource, Path | dict[str, Any]]:
+    """The text-to-image source, and the config of the autoencoder in it."""
+    source, path = recipe.text_to_image, model_folder(recipe.text_to_image, "text_to_image")
+    if path.is_file():
+        pinned = _pinned(source, "text_to_image", ())
+        family = checkpoint_family(path, source.name, with_autoencoder=recipe.autoencoder is None)
+        # Named even where the shapes alone decided: what a run is made with stands in its recipe.
+        return pinned.model_copy(update={"name": family}), autoencoder_fields()
+    needed = list(_TEXT_TO_IMAGE)
+    if recipe.autoencoder is None:
+        needed.append("vae/config.json")
+    pinned = _pinned(source, "text_to_image", needed)
+    if source.name is not None:
+        raise ModelError(
+            f"{path}: recipe.text_to_image.name must be null for a folder, got {source.name!r}"
+        )
+    return pinned, path / "vae" / "config.json"
+
+
+def _pinned_autoencoder(source: ModelSource) -> tuple[ModelSource, Path | dict[str, Any]]:
+    path = model_folder(source, "autoencoder")
+    if path.is_file():
+        pinned = _pinned(source, "autoencoder", ())
+        check_autoencoder(path)
+        return pinned, autoencoder_fields()
+    return _pinned(source, "autoencoder", ("config.json",)), path / "config.json"
+
+
+def _check_size(size_px: int, config: Path | dict[str, Any]) -> None:
     try:
-        factor = 2 ** (len(json.loads(config.read_bytes())["block_out_channels"]) - 1)
+        fields = json.loads(config.read_bytes()) if isinstance(config, Path) else config
+        factor = 2 ** (len(fields["block_out_channels"]) - 1)
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"{config}: must be an autoencoder's JSON with block_out_channels, got "
@@ -69,6 +93,8 @@ def _check_size(size_px: int, config: Path) -> None:
 def _pinned(source: S, role: Role, needed: Sequence[str]) -> S:
     """`needed` are the files of a model's parts; beside each config.json lie its weights."""
     folder = model_folder(source, role)
+    if source.name is not None and role in ("autoencoder", "lora"):
+        raise ModelError(f"{folder}: name must be null for role {role}, got {source.name!r}")
     try:
         for name in needed:
             if not (folder / name).is_file():
@@ -121,29 +147,6 @@ def _check_weights(folder: Path, files: Sequence[Path]) -> None:
 def _checked_hash(file: Path) -> str:
     """sha256 of a file; a safetensors file must be as long as its header says."""
     if file.suffix == ".safetensors":
-        _check_length(file)
+        read_shapes(file)
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _check_length(file: Path) -> None:
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        head = stream.read(8)
-        if head.startswith(b"version "):
-            raise ModelError(f"{file}: expected weights, got a git-lfs pointer of {size} bytes")
-        length = int.from_bytes(head, "little")
-        if len(head) < 8 or length > size - 8:
-            raise ModelError(
-                f"{file}: must be a whole safetensors file, got {size} bytes that end in its header"
-            )
-        header = stream.read(length)
-    try:
-        entries = [value for name, value in json.loads(header).items() if name != "__metadata__"]
-        whole = 8 + length + max((int(entry["data_offsets"][1]) for entry in entries), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
-        raise ModelError(
-            f"{file}: must be a safetensors file, got another beginning: {(head + header)[:16]!r}"
-        ) from None
-    if size != whole:
-        raise ModelError(f"{file}: must be {whole} bytes by its header, got {size}")

@@ -60,10 +60,8 @@ class Progress:
             self._last_line = now
             rate = (self.done - self.resumed) / max(now - self.started, 1e-9)
             left = (self.total - self.done) / rate if rate else 0.0
-            self.say(
-                f"{self.done}/{self.total} {self.noun}, {words}, "
-                f"{rate * 60:.1f} a minute, {left:.0f} s left"
-            )
+            parts = [f"{self.done}/{self.total} {self.noun}", words, f"{rate * 60:.1f} a minute"]
+            self.say(", ".join([*filter(None, parts), f"{left:.0f} s left"]))
 
     def say(self, text: str) -> None:
         """A line of its own."""

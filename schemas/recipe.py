@@ -15,19 +15,20 @@ class ModelSource(Record):
     """Where weights come from, and, once pinned, which bytes they are."""
 
     source: str = Field(min_length=1)
-    """`miniature`, a local folder, or a hub id `owner/name`; for a LoRA or a CLIP by `name` also one
-    `.safetensors` file."""
+    """`miniature`, a local folder, a hub id `owner/name`, or one `.safetensors` file: a LoRA, a CLIP
+    by `name`, a whole checkpoint or an autoencoder of Stable Diffusion 1.x or 2.x (CompVis' names)."""
     revision: str | None = None
     """Commit of a hub id, 40 hex digits; required for hub ids, null for local files."""
     name: str | None = None
-    """For CLIP: the open_clip architecture where `source` has no open_clip_config.json, else null.
-    OpenAI's own weights need `ViT-L-14-quickgelu`."""
+    """For CLIP: the open_clip architecture where `source` has no open_clip_config.json; OpenAI's own
+    weights need `ViT-L-14-quickgelu`. For a checkpoint in one file: its family, `sd-1`, `sd-2-base`
+    (predicts noise, 512 px) or `sd-2-v` (predicts v, 768 px); only SD 1.x may leave it out. Else null."""
     files: dict[str, str] = {}
     """Relative file name to sha256 (64 hex digits); filled when a run is created."""
 
 
 class Lora(ModelSource):
-    """A LoRA merged into the UNet at load."""
+    """A LoRA merged into the UNet and the text encoder at load; diffusers' names or kohya's."""
 
     scale: float = Field(1.0, ge=-4, le=4)
     """Weight of the merge; 0 leaves the model as it is."""

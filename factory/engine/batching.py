@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from factory import seeds
 from factory.engine.checkpoint import Models
 from factory.engine.decoding import Decoder
 from factory.engine.denoiser import Denoiser
 from factory.engine.guidance import guide
+from factory.engine.noise import NoiseLaw, hashed_noise
 from factory.engine.prompt_to_prompt import route, shares_attention
 from factory.engine.routing import Router
 from factory.engine.sampler import STEP_OF
@@ -50,9 +50,12 @@ class Slot:
 class Batch:
     """The slots and their state; `advance` moves each by one step. Not thread-safe."""
 
-    def __init__(self, models: Models, recipe: Recipe, pairs: int) -> None:
+    def __init__(
+        self, models: Models, recipe: Recipe, pairs: int, noise: NoiseLaw = hashed_noise
+    ) -> None:
         self.models = models
         self.recipe = recipe
+        self.noise = noise
         self.steps = STEPS_OF[recipe.solver](models.schedule, recipe.steps)
         self.solve = STEP_OF[recipe.solver]
         self.denoise = Denoiser(models.unet, models.schedule)
@@ -93,7 +96,7 @@ class Batch:
         self.slots[place] = slot
 
     def _noise(self, draw: Draw, purpose: str) -> Tensor:
-        return torch.from_numpy(seeds.noise(draw.seed, purpose, self.shape)).to(self.dtype)
+        return self.noise(draw, purpose, self.shape).to(self.dtype)
 
     @torch.inference_mode()
     def advance(self) -> list[tuple[Slot, Tensor]]:

@@ -11,10 +11,13 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from factory.engine import single_file
 from factory.engine.clip_scorer import ClipScorer
+from factory.engine.lora import merge_lora
 from factory.engine.schedule import NoiseSchedule
 from factory.engine.text import TextEncoder
 from factory.errors import ModelError, first_line
+from factory.family import checkpoint_family, family_fields
 from factory.model_files import model_folder
 from schemas.recipe import ModelSource, Recipe
 
@@ -40,19 +43,25 @@ class Models:
 
 
 def load_models(recipe: Recipe, device: torch.device) -> Models:
-    """The recipe's models. Raises `ModelError`, naming the folder, the rule and what was found."""
+    """The recipe's models. Raises `ModelError`, naming the file, the rule and what was found."""
     dtype = DTYPES[recipe.dtype]
-    folder = model_folder(recipe.text_to_image, "text_to_image")
-    autoencoder_folder = folder / "vae"
-    if recipe.autoencoder:
-        autoencoder_folder = model_folder(recipe.autoencoder, "autoencoder")
-    unet = _load(UNet2DConditionModel, folder / "unet", torch_dtype=dtype)
+    path = model_folder(recipe.text_to_image, "text_to_image")
+    if path.is_file():
+        family = checkpoint_family(
+            path, recipe.text_to_image.name, with_autoencoder=recipe.autoencoder is None
+        )
+        unet = single_file.load_unet(path, family, dtype)
+        encoder = single_file.load_text_encoder(path, family, dtype)
+        tokenizer = single_file.load_tokenizer(family)
+        schedule = NoiseSchedule.from_config(family_fields(family)["scheduler"])
+    else:
+        unet = _load(UNet2DConditionModel, path / "unet", torch_dtype=dtype)
+        encoder = _load(CLIPTextModel, path / "text_encoder", dtype=dtype)
+        tokenizer = _load_tokenizer(path / "tokenizer")
+        schedule = _load_schedule(path / "scheduler" / "scheduler_config.json")
+    autoencoder = _load_autoencoder(recipe, path, dtype)
     for lora in recipe.loras:
-        _merge_lora(unet, lora, lora.scale)
-    autoencoder = _load(AutoencoderKL, autoencoder_folder, torch_dtype=dtype)
-    encoder = _load(CLIPTextModel, folder / "text_encoder", dtype=dtype)
-    tokenizer = _load_tokenizer(folder / "tokenizer")
-    schedule = _load_schedule(folder / "scheduler" / "scheduler_config.json")
+        merge_lora(unet, encoder, lora)
     for part in (unet, autoencoder, encoder):
         part.to(device).eval().requires_grad_(False)
     return Models(
@@ -64,6 +73,15 @@ def load_models(recipe: Recipe, device: torch.device) -> Models:
         dtype=dtype,
         device=device,
     )
+
+
+def _load_autoencoder(recipe: Recipe, checkpoint: Path, dtype: torch.dtype) -> Any:
+    path = checkpoint / "vae" if checkpoint.is_dir() else checkpoint
+    if recipe.autoencoder:
+        path = model_folder(recipe.autoencoder, "autoencoder")
+    if path.is_file():
+        return single_file.load_autoencoder(path, dtype)
+    return _load(AutoencoderKL, path, torch_dtype=dtype)
 
 
 def load_clip(source: ModelSource, device: torch.device, dtype: torch.dtype) -> ClipScorer:
@@ -91,9 +109,22 @@ def load_clip(source: ModelSource, device: torch.device, dtype: torch.dtype) -> 
 
 def _load(kind: Any, folder: Path, **options: Any) -> Any:
     try:
-        return kind.from_pretrained(folder, use_safetensors=True, local_files_only=True, **options)
+        model, report = kind.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, output_loading_info=True, **options
+        )
     except (SafetensorError, RuntimeError, ValueError, OSError, KeyError) as error:
         raise ModelError(f"{folder}: cannot load {kind.__name__}: {first_line(error)}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        # The libraries fill such a hole with random weights.
+        raise ModelError(
+            f"{folder}: must hold all of {kind.__name__}, got no {missing[0]} ({len(missing)} missing)"
+        )
+    for weight in model.parameters():
+        # Out of the mapped file, whose weights begin anywhere: on a CPU the last bits of a product
+        # change with alignment.
+        weight.data = weight.data.clone()
+    return model
 
 
 def _load_tokenizer(folder: Path) -> Any:
@@ -108,18 +139,3 @@ def _load_schedule(file: Path) -> NoiseSchedule:
         return NoiseSchedule.from_config(json.loads(file.read_text()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{file}: not a noise schedule: {first_line(error)}") from error
-
-
-def _merge_lora(unet: Any, source: ModelSource, scale: float) -> None:
-    folder = model_folder(source, "lora")
-    weights = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [folder]
-    if len(weights) != 1:
-        raise ModelError(f"{folder}: a LoRA is one .safetensors file, got {len(weights)}")
-    try:
-        unet.load_lora_adapter(
-            str(weights[0].parent), weight_name=weights[0].name, prefix="unet", use_safetensors=True
-        )
-        unet.fuse_lora(lora_scale=scale)
-        unet.unload_lora()
-    except (SafetensorError, RuntimeError, ValueError, OSError, KeyError) as error:
-        raise ModelError(f"{weights[0]}: cannot merge LoRA: {first_line(error)}") from error

@@ -3,14 +3,13 @@
 import queue
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 
 from factory.engine.batching import Batch, Call, Outcome, Resident, Slot
 from factory.engine.checkpoint import load_models
 from factory.engine.decoding import Decoder
-from factory.errors import ModelError
+from factory.engine.device import device_name, torch_device
 from factory.pair_source import Draw, Made, NotMade
 from factory.pinning import pin
 from schemas.commit import Environment
@@ -37,23 +36,16 @@ class Engine:
         decode_pairs: int = 2,
         threads: int = 1,
     ) -> None:
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         # Every worker reads the very files that the run was begun with, or refuses to start.
         self.recipe = recipe = pin(recipe)
-        try:
-            self.device = torch.device(device)
-        except RuntimeError:
-            raise ModelError(
-                f"compute.device: must be auto or a torch device, got {device!r}"
-            ) from None
+        self.device = torch_device(device)
         self.batch_pairs = batch_pairs
         self.decode_pairs = decode_pairs
         self.threads = threads
         torch.set_num_threads(threads)
-        models = load_models(recipe, self.device)
-        batch = Batch(models, recipe, batch_pairs)
-        self.resident = Resident(batch, Decoder(models, decode_pairs), threads)
+        self.models = load_models(recipe, self.device)
+        batch = Batch(self.models, recipe, batch_pairs)
+        self.resident = Resident(batch, Decoder(self.models, decode_pairs), threads)
 
     @classmethod
     def for_compute(cls, recipe: Recipe, compute: Compute) -> "Engine":
@@ -85,24 +77,18 @@ class Engine:
         finally:
             call.abandoned = True
 
+    @property
+    def rows_run(self) -> int:
+        """UNet rows that carried a candidate so far, four a pair and step."""
+        return self.resident.rows_run
+
     def environment(self) -> Environment:
         """This device, these wheels, these shapes."""
         return Environment(
-            device=_device_name(self.device),
+            device=device_name(self.device),
             wheels={name: version(name) for name in _WHEELS},
             batch_pairs=self.batch_pairs,
             decode_pairs=self.decode_pairs,
             threads=self.threads,
             attention="sdpa",
         )
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return "cpu"

@@ -1,15 +1,18 @@
 """The tiny random family and a random CLIP as folders, and recipes over them."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 from transformers import CLIPTokenizer
 
+from factory import seeds
 from factory.engine.batching import Batch, Call, Slot
 from factory.engine.checkpoint import load_models
 from factory.pair_source import Draw
 from schemas.recipe import ModelSource, Recipe, Thresholds
 from schemas.triplet import Triplet
+from tests.factory.engine.reference import Parts, reference_latents
 from tests.factory.engine.tiny import IMAGE_SIDE, save_tiny
 from trainer.miniature.clip import build_clip, save_clip
 
@@ -69,3 +72,29 @@ def sample(
             done[slot.draw.seed] = latents
         step += 1
     return done
+
+
+def by_reference(
+    parts: Parts,
+    candidate: Draw,
+    of: Recipe,
+    make: Callable[..., Sequence[torch.Tensor]] = reference_latents,
+) -> Sequence[torch.Tensor]:
+    """What the slow reference makes of a draw, on the noise that the engine draws for it."""
+    side = of.size_px // 2 ** (len(parts.vae.config.block_out_channels) - 1)
+
+    def noise(purpose: str) -> torch.Tensor:
+        drawn = seeds.noise(candidate.seed, purpose, (4, side, side))
+        return torch.from_numpy(drawn).to(parts.unet.dtype)
+
+    return make(
+        parts,
+        candidate.triplet.original_prompt,
+        candidate.triplet.edited_prompt,
+        p=candidate.p,
+        guidance=candidate.guidance,
+        steps=of.steps,
+        initial_noise=noise("start"),
+        step_noise=lambda step: noise(str(step)),
+        solver=of.solver,
+    )

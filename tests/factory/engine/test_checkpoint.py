@@ -5,7 +5,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from factory.engine.checkpoint import load_models
 from factory.errors import ModelError
@@ -94,3 +94,18 @@ def test_moved_weights_make_the_same_pictures_and_the_same_recipe(family, tmp_pa
     assert pin(recipe(other)).recipe_hash == pin(recipe(family)).recipe_hash
     pair = [sample(recipe(f), [draw(CAPTIONS[0], 3)], 1)[3] for f in (family, other)]
     assert torch.equal(*pair)
+
+
+def test_folder_with_a_missing_weight_is_refused_not_filled_with_random_ones(tmp_path):
+    root = save_family(tmp_path)
+    for part, file, key in (
+        ("unet", "diffusion_pytorch_model.safetensors", "conv_out.bias"),
+        ("text_encoder", "model.safetensors", "final_layer_norm.bias"),
+    ):
+        path = root / "text_to_image" / part / file
+        weights = load_file(path)
+        name = next(k for k in weights if k.endswith(key))
+        save_file({k: w for k, w in weights.items() if k != name}, path, {"format": "pt"})
+        with pytest.raises(ModelError, match=rf"/{part}: .*{key}"):
+            load_models(recipe(root), CPU)
+        save_file(weights, path, {"format": "pt"})

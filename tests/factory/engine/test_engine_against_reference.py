@@ -3,13 +3,12 @@
 import pytest
 import torch
 
-from factory import seeds
 from factory.engine.checkpoint import load_models
 from factory.engine.clip_scorer import similarities
 from factory.engine.decoding import Decoder
 from factory.engine.images import to_unit
-from tests.factory.engine.family import CAPTIONS, draw, recipe, sample, save_family
-from tests.factory.engine.reference import reference_latents, reference_pair
+from tests.factory.engine.family import CAPTIONS, by_reference, draw, recipe, sample, save_family
+from tests.factory.engine.reference import reference_pair
 from tests.factory.engine.reference_scores import reference_scores
 from tests.factory.engine.tiny import LATENT_SIDE, tiny_parts
 
@@ -24,24 +23,6 @@ def families(tmp_path_factory):
         prediction: save_family(tmp_path_factory.mktemp(prediction), prediction)
         for prediction in ("epsilon", "v_prediction")
     }
-
-
-def expected(parts, candidate, of, make=reference_latents):
-    def noise(purpose):
-        drawn = torch.from_numpy(seeds.noise(candidate.seed, purpose, SHAPE))
-        return drawn.to(parts.unet.dtype)
-
-    return make(
-        parts,
-        candidate.triplet.original_prompt,
-        candidate.triplet.edited_prompt,
-        p=candidate.p,
-        guidance=candidate.guidance,
-        steps=of.steps,
-        initial_noise=noise("start"),
-        step_noise=lambda step: noise(str(step)),
-        solver=of.solver,
-    )
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -61,7 +42,7 @@ def test_latents_equal_the_reference(families, dtype, solver, prediction):
     ]
     made = sample(of, draws, pairs=3, apart=1)
     for candidate in draws:
-        wanted = torch.stack(expected(parts, candidate, of))
+        wanted = torch.stack(by_reference(parts, candidate, of))
         scale = wanted.abs().max()
         torch.testing.assert_close(
             made[candidate.seed] / scale, wanted / scale, rtol=0, atol=TOLERANCE[dtype]
@@ -72,7 +53,7 @@ def test_latents_equal_the_reference(families, dtype, solver, prediction):
 def test_shortest_walks_equal_the_reference(families, steps):
     of = recipe(families["epsilon"], steps=steps)
     candidate = draw(CAPTIONS[0], 1, p=0.5)
-    wanted = torch.stack(expected(tiny_parts(), candidate, of))
+    wanted = torch.stack(by_reference(tiny_parts(), candidate, of))
     torch.testing.assert_close(sample(of, [candidate], 1)[1], wanted, rtol=0, atol=1e-9)
 
 
@@ -82,7 +63,7 @@ def test_pictures_and_similarities_equal_the_reference(families):
     candidate = draw(CAPTIONS[1], 9, p=0.5)
     decoder = Decoder(models, pairs=1)
     images = to_unit(decoder._decode(sample(of, [candidate], 2)[9]))
-    wanted = expected(tiny_parts(), candidate, of, reference_pair)
+    wanted = by_reference(tiny_parts(), candidate, of, reference_pair)
     torch.testing.assert_close(images, torch.stack(wanted), rtol=0, atol=1e-9)
 
     prompts = (candidate.triplet.original_prompt, candidate.triplet.edited_prompt)
