@@ -54,7 +54,7 @@ def text_to_image() -> bytes:
     cells = []
     for caption, pixels in sample(engine, captions).items():
         picture = Image.fromarray(pixels)
-        lines = textwrap.wrap(caption, 32)
+        lines = textwrap.wrap(caption, 27)
         cells.append((captions.index(caption), cell([picture], [*lines, said(picture, caption)])))
     return grid([drawn for _, drawn in sorted(cells, key=lambda one: one[0])], columns=8)
 

@@ -3,13 +3,15 @@
 import time
 import uuid
 
+from factory.attempts import find_commit
 from factory.errors import ObjectMissing
-from factory.ledger import patiently, read_record, write_commit
+from factory.ledger import write_commit
 from factory.pair_source import PairSource, draws
 from factory.plan import Plan
 from factory.reports import UnitReport
 from factory.run import Run
 from factory.selection import Selection
+from factory.storage.patience import patiently
 from schemas.tally import Tally
 
 
@@ -20,7 +22,7 @@ def generate_unit(run: Run, plan: Plan, unit: int, source: PairSource) -> UnitRe
     """
     started = time.time()
     try:
-        return _committed(run, unit, started)
+        return _committed(run, plan, unit, started)
     except ObjectMissing:
         pass
     triplets = patiently(lambda: plan.triplets(unit))
@@ -39,16 +41,18 @@ def generate_unit(run: Run, plan: Plan, unit: int, source: PairSource) -> UnitRe
         tally=tally,
         environment=source.environment(),
         started=started,
+        generation=plan.generation(unit),
+        sealed=run.commits == "sealed",
     )
     if not won:
-        return _committed(run, unit, started)
+        return _committed(run, plan, unit, started)
     return _report(unit, tally, started, made=True)
 
 
-def _committed(run: Run, unit: int, started: float) -> UnitReport:
+def _committed(run: Run, plan: Plan, unit: int, started: float) -> UnitReport:
     """What the commit in the store says, whoever wrote it. Raises `ObjectMissing`."""
-    record = patiently(lambda: read_record(run.store, unit))
-    return _report(unit, record.tally, started, made=False)
+    found = patiently(lambda: find_commit(run, plan, unit))
+    return _report(unit, found.record.tally, started, made=False)
 
 
 def _report(unit: int, tally: Tally, started: float, *, made: bool) -> UnitReport:

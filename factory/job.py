@@ -3,22 +3,25 @@
 import signal
 import threading
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from factory.book import Book
 from factory.errors import StorageRefused
+from factory.failed import open_failed
 from factory.guards import Guards, Stop
-from factory.ledger import committed_units, read_record
-from factory.manifest import READERS, manifest_hash, seal
+from factory.manifest import seal
 from factory.pinning import pin
 from factory.plan import Plan, write_plan
 from factory.progress import Progress
 from factory.reports import Runner, UnitProblem
-from factory.run import Run, create_run, is_begun
+from factory.roller import Roller
+from factory.run import Commits, Run, create_run, is_begun
+from factory.sealed import manifest_hash
 from factory.storage.open import open_store
-from factory.storage.probe import probe
+from factory.storage.probe import StoreProbe, probe
+from factory.storage.protocol import ObjectStore
 from factory.triplets import TripletList
 from schemas.commit import Manifest
 from schemas.config import Config
@@ -33,6 +36,8 @@ class JobResult:
     units_made: int
     problems: list[UnitProblem]
     sealed: Manifest | None
+    book: Book
+    """What was read of the ledger, for whoever sums it up next."""
 
     @property
     def manifest_hash(self) -> str | None:
@@ -40,33 +45,51 @@ class JobResult:
         return manifest_hash(self.sealed) if self.sealed else None
 
 
-def prepare(config: Config, triplets: TripletList, out: str) -> tuple[Run, Plan]:
+def prepare(
+    config: Config,
+    triplets: TripletList,
+    out: str,
+    *,
+    extend: bool = False,
+    retry_failed: bool = False,
+) -> tuple[Run, Plan]:
     """Open or begin the run at `out`, all checks first; no weights are loaded.
 
+    `extend` lets the list be longer than the planned one, `retry_failed` opens failed units again.
     Raises `InputError` and `StorageRefused` for what the operator must mend.
     """
     store = open_store(out)
     is_begun(store)
+    commits: Commits = "conditional" if probe(store).commits == "conditional" else "sealed"
+    recipe = pin(config.recipe)
+    run = create_run(store, recipe, commits)
+    plan = write_plan(
+        store, triplets.triplets, recipe.unit_triplets, triplets.duplicates, extend=extend
+    )
+    return run, open_failed(run, plan) if retry_failed else plan
+
+
+def try_store(store: ObjectStore) -> StoreProbe:
+    """Probe a store. Raises `StorageRefused` or `StorageUnavailable` where no run can live there."""
     found = probe(store)
     if found.commits != "conditional":
         raise StorageRefused(
             f"{store.uri}: the store must honour If-None-Match on PUT (one winner of several "
             f"writers): {found.reason}"
         )
-    recipe = pin(config.recipe)
-    run = create_run(store, recipe)
-    plan = write_plan(store, triplets.triplets, recipe.unit_triplets, triplets.duplicates)
-    return run, plan
+    return found
 
 
 def run_job(run: Run, plan: Plan, config: Config, runner: Runner) -> JobResult:
     """Make every open unit within the budget, then seal; safe to kill and call again at any time."""
-    done = set(committed_units(run.store))
-    goal = _goal(plan, config)
-    pending = [unit for unit in goal if unit not in done]
+    book = Book(run, plan)
+    done = book.committed()
+    limit = config.budget.limit
+    goal = plan.units if limit is None else plan.first_units(limit)
+    pending = [unit for unit in goal if not done[unit]]
     if config.compute.unit_order == "backward":
         pending.reverse()
-    guards = Guards(config.budget, config.compute, pairs=_pairs_held(run, done, config))
+    guards = Guards(config.budget, config.compute, pairs=_pairs_held(book, config))
     drain = Drain()
     problems: list[UnitProblem] = []
     made = 0
@@ -77,7 +100,13 @@ def run_job(run: Run, plan: Plan, config: Config, runner: Runner) -> JobResult:
     start = pending and not should_stop()
     reports = runner(run, plan, pending, config, should_stop) if start else iter(())
     # The signals are taken after the runner has begun, because Ray takes them when it starts.
-    with drain, Progress("units", len(goal), len(goal) - len(pending)) as progress:
+    with (
+        drain,
+        Progress("units", len(goal), len(goal) - len(pending)) as progress,
+        Roller(book, done) as roller,
+    ):
+        if run.commits == "sealed":
+            progress.say("conditional writes are weak here: attempts are committed side by side")
         if start:
             progress.say(f"{len(pending)} units to make; workers load the models first")
         for report in reports:
@@ -86,47 +115,39 @@ def run_job(run: Run, plan: Plan, config: Config, runner: Runner) -> JobResult:
                 progress.say(f"unit {report.unit}: {report.message}")
                 continue
             made += report.made
+            roller.see(report.unit)
             guards.see(report)
             progress.advance(pairs=guards.pairs, candidates=guards.candidates)
             if should_stop():
                 break
         if isinstance(reports, Generator):
             reports.close()
+        roller.close()
         interrupted = Stop("interrupted; run the same command to resume", 3)
-        return _end(run, plan, interrupted if drain.asked else guards.stop(), made, problems)
+        return _end(book, interrupted if drain.asked else guards.stop(), made, problems)
 
 
-def _goal(plan: Plan, config: Config) -> range:
-    limit = config.budget.limit
-    if limit is None:
-        return plan.units
-    units = -(-limit // plan.record.unit_triplets)
-    return plan.units[:units]
-
-
-def _pairs_held(run: Run, done: set[int], config: Config) -> int:
-    """Counted only where a goal depends on it: it reads every commit."""
+def _pairs_held(book: Book, config: Config) -> int:
+    """Counted only where a goal depends on it: it reads every open segment's commits."""
     if config.budget.target_pairs is None:
         return 0
-    with ThreadPoolExecutor(READERS) as pool:
-        return sum(pool.map(lambda unit: read_record(run.store, unit).tally.total.accepted, done))
+    return sum(line.accepted for line in book.lines())
 
 
-def _end(
-    run: Run, plan: Plan, stop: Stop | None, made: int, problems: list[UnitProblem]
-) -> JobResult:
+def _end(book: Book, stop: Stop | None, made: int, problems: list[UnitProblem]) -> JobResult:
     """Seal what may be sealed and say how it ended; a guard's word goes before a problem's."""
-    committed = sum(unit in plan.units for unit in committed_units(run.store))
+    run, plan = book.run, book.plan
+    committed = book.committed().count(1)
     if committed == len(plan.units):
-        _, sealed = seal(run, plan)
-        return JobResult(0, f"sealed: {sealed.accepted} pairs", made, problems, sealed)
+        _, sealed = seal(run, plan, book=book)
+        return JobResult(0, f"sealed: {sealed.accepted} pairs", made, problems, sealed, book)
     if stop is None and problems:
         message = f"{len(problems)} units could not be committed; first: {problems[0].message}"
         stop = Stop(message, 3)
     if stop is None:
         stop = Stop(f"limit reached: {committed} of {len(plan.units)} units", 0)
-    snapshot = seal(run, plan, partial=True)[1] if stop.exit_code != 3 else None
-    return JobResult(stop.exit_code, stop.reason, made, problems, snapshot)
+    snapshot = seal(run, plan, partial=True, book=book)[1] if stop.exit_code != 3 else None
+    return JobResult(stop.exit_code, stop.reason, made, problems, snapshot, book)
 
 
 class Drain:

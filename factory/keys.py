@@ -1,47 +1,153 @@
 """Where things lie below a run's root."""
 
+import re
+from dataclasses import dataclass
+
 SEGMENT_UNITS = 4096
-"""Consecutive units that share a folder of commits and a file of the plan."""
+"""Consecutive units that share a folder of commits, a roll-up and a file of the plan."""
 
 RUN = "RUN.json"
+PAIRS = "pairs/"
+SEGMENTS = "segments/"
+STRIKES = "strikes/"
+RETRIES = "retries/"
+MANIFESTS = "manifest/"
+MANIFEST_PARTS = "manifest/parts/"
+PLANS = "plan/"
+COMMITS = "commits/"
+
+_COMMIT = re.compile(
+    r"commits/[0-9]{6}/(?P<unit>[0-9]{8})(?:-(?P<generation>[1-9][0-9]*))?"
+    r"(?:/(?P<attempt>[0-9a-f]{32}))?\.parquet"
+)
+_PAIRS = re.compile(r"pairs/([0-9]{8})-[0-9a-f]{16}\.parquet")
+_PLAN_PART = re.compile(r"plan/[0-9]{6}/[0-9]{6}-[0-9a-f]{16}\.parquet")
+_MANIFEST_PART = re.compile(r"manifest/parts/[0-9]{6}-[0-9a-f]{16}\.parquet")
+
+
+@dataclass(frozen=True)
+class CommitName:
+    """What the key of a commit says."""
+
+    unit: int
+    generation: int
+    """How often the unit had been opened again."""
+    attempt: str | None
+    """On stores with weak conditional writes; None where a unit has one commit."""
+
+
+def segment_of(unit: int) -> int:
+    """The number of a unit's segment."""
+    return unit // SEGMENT_UNITS
 
 
 def segment(unit: int) -> str:
-    """The segment of a unit."""
-    return f"{unit // SEGMENT_UNITS:06d}"
+    """The name of a unit's segment."""
+    return segment_name(segment_of(unit))
 
 
-def commit(unit: int) -> str:
-    """The commit of a unit."""
-    return f"commits/{segment(unit)}/{unit:08d}.parquet"
+def segment_name(number: int) -> str:
+    """The name of a segment."""
+    return f"{number:06d}"
 
 
-def unit_of_commit(key: str) -> int | None:
-    """The unit of a commit's key; None for any other key."""
-    name = key.rsplit("/", 1)[-1].removesuffix(".parquet")
-    return int(name) if name.isdecimal() and commit(int(name)) == key else None
+def segment_units(number: int) -> range:
+    """The units of a segment."""
+    return range(number * SEGMENT_UNITS, (number + 1) * SEGMENT_UNITS)
+
+
+def commits_of(number: int) -> str:
+    """The prefix of a segment's commits."""
+    return f"{COMMITS}{segment_name(number)}/"
+
+
+def commit(unit: int, generation: int = 0) -> str:
+    """The commit of a unit, or of a later generation of it."""
+    return f"{_commit_stem(unit, generation)}.parquet"
+
+
+def attempts(unit: int, generation: int = 0) -> str:
+    """The prefix of a unit's attempts on a store with weak conditional writes."""
+    return f"{_commit_stem(unit, generation)}/"
+
+
+def attempt(unit: int, generation: int, name: str) -> str:
+    """One attempt's commit on such a store."""
+    return f"{attempts(unit, generation)}{name}.parquet"
+
+
+def _commit_stem(unit: int, generation: int) -> str:
+    again = f"-{generation}" if generation else ""
+    return f"{commits_of(segment_of(unit))}{unit:08d}{again}"
+
+
+def commit_name(key: str) -> CommitName | None:
+    """What a key says where it is a commit's; None for any other."""
+    found = _COMMIT.fullmatch(key)
+    if found is None:
+        return None
+    unit, generation = int(found["unit"]), int(found["generation"] or 0)
+    name = found["attempt"]
+    meant = attempt(unit, generation, name) if name else commit(unit, generation)
+    return CommitName(unit, generation, name) if meant == key else None
 
 
 def pairs(unit: int, sha256: str) -> str:
     """The accepted pairs of a unit, by content."""
-    return f"pairs/{unit:08d}-{sha256[:16]}.parquet"
+    return f"{PAIRS}{unit:08d}-{sha256[:16]}.parquet"
+
+
+def unit_of_pairs(key: str) -> int | None:
+    """The unit of a pairs object's key; None for any other key."""
+    found = _PAIRS.fullmatch(key)
+    return int(found[1]) if found else None
+
+
+def roll_up(number: int) -> str:
+    """A finished segment in one object."""
+    return f"{SEGMENTS}{segment_name(number)}.parquet"
 
 
 def plan_head(sequence: int) -> str:
-    """The head of a plan."""
-    return f"plan/{sequence:06d}/plan.json"
+    """The head of a sequence of the plan."""
+    return f"{PLANS}{sequence:06d}/plan.json"
 
 
 def plan_part(sequence: int, segment_name: str, sha256: str) -> str:
-    """The triplets of one segment of a plan, by content."""
-    return f"plan/{sequence:06d}/{segment_name}-{sha256[:16]}.parquet"
+    """The triplets of one segment that a sequence adds, by content."""
+    return f"{PLANS}{sequence:06d}/{segment_name}-{sha256[:16]}.parquet"
+
+
+def is_plan_part(key: str) -> bool:
+    """Whether a key is a plan part's."""
+    return _PLAN_PART.fullmatch(key) is not None
+
+
+def strikes(unit: int) -> str:
+    """The prefix of a unit's strikes."""
+    return f"{STRIKES}{unit:08d}/"
+
+
+def strike(unit: int, number: int) -> str:
+    """One strike of a unit."""
+    return f"{strikes(unit)}{number}.json"
+
+
+def retry(sequence: int) -> str:
+    """Units that were opened again."""
+    return f"{RETRIES}{sequence:06d}.json"
 
 
 def manifest(sequence: int) -> str:
     """A sealed manifest."""
-    return f"manifest/{sequence:06d}.json"
+    return f"{MANIFESTS}{sequence:06d}.json"
 
 
 def manifest_part(segment_name: str, sha256: str) -> str:
     """The unit lines of one segment, by content."""
-    return f"manifest/parts/{segment_name}-{sha256[:16]}.parquet"
+    return f"{MANIFEST_PARTS}{segment_name}-{sha256[:16]}.parquet"
+
+
+def is_manifest_part(key: str) -> bool:
+    """Whether a key is a manifest part's."""
+    return _MANIFEST_PART.fullmatch(key) is not None

@@ -1,18 +1,19 @@
-"""The ledger: one conditional PUT makes a unit's outcomes true, all of them or none.
+"""The ledger: one write makes a unit's outcomes true, all of them or none.
 
 Pairs first, under a name derived from their bytes; then the commit, which names them. Never
-overwrite, never rename, and after any unclear answer read back whose commit is there.
+overwrite, never rename, and after any unclear answer read back whose commit is there. On a store
+where several writers may win one conditional PUT every attempt commits under its own name, and
+`factory/attempts.py` says which one counts.
 """
 
 import hashlib
-import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from factory import keys
 from factory.errors import Damaged, ObjectMissing, StorageUnavailable, first_line
+from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import file_metadata, from_parquet, rows_to_json, to_parquet
 from schemas.candidate import Candidate
@@ -21,12 +22,7 @@ from schemas.commit import CommitRecord, DataFile, Environment
 from schemas.pair import Pair
 from schemas.tally import Tally
 
-TRIES = 6
-"""How often an unclear answer is asked again before the unit is left for the next run."""
-
 _RECORD = "editmill"
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,10 +44,14 @@ def write_commit(
     tally: Tally,
     environment: Environment,
     started: float,
+    generation: int = 0,
+    sealed: bool = False,
 ) -> bool:
     """Store a unit's pairs and commit it. True when this attempt's commit is the one that counts.
 
-    Raises `StorageUnavailable` when the store gave no clear answer for all tries.
+    With `sealed` (a store with weak conditional writes) it is True for every attempt that was stored
+    whole: which one counts is decided later. Raises `StorageUnavailable` when the store gave no
+    clear answer for all tries.
     """
     record = CommitRecord(
         unit=unit,
@@ -65,7 +65,11 @@ def write_commit(
         ended=time.time(),
     )
     data = to_parquet(Candidate, candidates, {_RECORD: record.model_dump_json()})
-    key = keys.commit(unit)
+    if sealed:
+        own = keys.attempt(unit, generation, attempt)
+        patiently(lambda: store.put(own, data))
+        return True
+    key = keys.commit(unit, generation)
 
     def attempt_commit() -> bool:
         try:
@@ -76,7 +80,7 @@ def write_commit(
             unclear = error
         # A refusal can be our own write, repeated by the client after a lost reply.
         try:
-            return read_record(store, unit).attempt == attempt
+            return read_record(store, unit, key).attempt == attempt
         except ObjectMissing:
             raise unclear or StorageUnavailable(
                 f"{store.uri}/{key}: refused, yet not there"
@@ -93,56 +97,63 @@ def _write_pairs(store: ObjectStore, unit: int, pairs: Sequence[Pair]) -> DataFi
     return DataFile(key=key, sha256=sha256, bytes=len(data), rows=len(pairs))
 
 
-def patiently(act: Callable[[], T]) -> T:
-    """Do it again, with growing pauses, while the store gives no clear answer."""
-    for tried in range(TRIES):
-        try:
-            return act()
-        except StorageUnavailable:
-            if tried == TRIES - 1:
-                raise
-            time.sleep(random.uniform(0.5, 1.0) * min(8.0, 0.2 * 2**tried))
-    raise AssertionError("unreachable")
+def commit_names(store: ObjectStore, segment: int | None = None) -> Iterator[keys.CommitName]:
+    """What the keys of all commits say, or of one segment's, in unit order.
+
+    Other objects below `commits/` are ignored.
+    """
+    for info in store.list(keys.COMMITS if segment is None else keys.commits_of(segment)):
+        name = keys.commit_name(info.key)
+        if name is not None:
+            yield name
 
 
 def committed_units(store: ObjectStore) -> Iterator[int]:
-    """Units with a commit, in order; other objects below `commits/` are ignored."""
-    for info in store.list("commits/"):
-        unit = keys.unit_of_commit(info.key)
-        if unit is not None:
-            yield unit
+    """Units with a commit of any generation or attempt, in order, each once."""
+    last = -1
+    for name in commit_names(store):
+        if name.unit != last:
+            last = name.unit
+            yield last
 
 
-def read_record(store: ObjectStore, unit: int) -> CommitRecord:
+def read_record(store: ObjectStore, unit: int, key: str | None = None) -> CommitRecord:
     """The record of a unit's commit without its rows, every byte checked.
 
     Raises `ObjectMissing`, or `Damaged` where it is not a whole commit of this unit.
     """
-    return _record(store, unit, store.get(keys.commit(unit)))
+    key = key or keys.commit(unit)
+    return record_of(store, unit, key, store.get(key))
 
 
-def read_commit(store: ObjectStore, unit: int) -> Commit:
+def read_commit(store: ObjectStore, unit: int, key: str | None = None) -> Commit:
     """The commit of a unit with its rows. Raises `ObjectMissing` or `Damaged`."""
-    data = store.get(keys.commit(unit))
-    record = _record(store, unit, data)
+    key = key or keys.commit(unit)
+    return commit_of(store, unit, key, store.get(key))
+
+
+def commit_of(store: ObjectStore, unit: int, key: str, data: bytes) -> Commit:
+    """A commit from its bytes. Raises `Damaged`."""
+    record = record_of(store, unit, key, data)
     try:
         candidates, _ = from_parquet(Candidate, data)
     except (ValueError, OSError) as error:
-        raise _damaged(store, unit, first_line(error)) from error
+        raise _damaged(store, key, first_line(error)) from error
     if record.candidates_sha256 != content_hash(rows_to_json(candidates)):
-        raise _damaged(store, unit, "candidate rows are not the ones of its record")
+        raise _damaged(store, key, "candidate rows are not the ones of its record")
     return Commit(record, candidates)
 
 
-def _record(store: ObjectStore, unit: int, data: bytes) -> CommitRecord:
+def record_of(store: ObjectStore, unit: int, key: str, data: bytes) -> CommitRecord:
+    """A commit's record from its bytes. Raises `Damaged`."""
     try:
         record = CommitRecord.model_validate_json(file_metadata(data)[_RECORD])
     except (ValueError, KeyError, OSError) as error:
-        raise _damaged(store, unit, first_line(error)) from error
+        raise _damaged(store, key, first_line(error)) from error
     if record.unit != unit:
-        raise _damaged(store, unit, f"it is unit {record.unit}'s")
+        raise _damaged(store, key, f"it is unit {record.unit}'s")
     return record
 
 
-def _damaged(store: ObjectStore, unit: int, what: str) -> Damaged:
-    return Damaged(f"{store.uri}/{keys.commit(unit)}: not a whole commit: {what}")
+def _damaged(store: ObjectStore, key: str, what: str) -> Damaged:
+    return Damaged(f"{store.uri}/{key}: not a whole commit: {what}")

@@ -1,155 +1,140 @@
 """Seal a run: the list of its commits, by content, that readers use and nothing else."""
 
 import hashlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
-
-from pydantic import ValidationError
+from collections.abc import Iterable
 
 from factory import keys
-from factory.errors import Damaged, EditmillError, ObjectMissing
-from factory.ledger import committed_units, read_record
-from factory.plan import Plan
-from factory.run import Run
-from schemas.arrow import from_parquet, to_parquet
-from schemas.canonical import canonical_json, content_hash
-from schemas.commit import Manifest, Part, UnitLine
+from factory.book import Book
+from factory.errors import Damaged, EditmillError, RunMismatch
+from factory.plan import Plan, read_plan
+from factory.run import Run, open_run
+from factory.sealed import (
+    manifest_bytes,
+    manifest_hash,
+    manifest_sequences,
+    newest_manifest,
+    sealed_pairs_uris,
+    unit_lines,
+)
+from factory.storage.patience import patiently, write_once
+from schemas.arrow import to_parquet
+from schemas.commit import LedgerLine, Manifest, Part, UnitLine
 
-READERS = 8
-"""Commits that are read at once."""
+__all__ = [
+    "Incomplete",
+    "manifest_hash",
+    "newest_manifest",
+    "seal",
+    "sealed_pairs_uris",
+    "unit_lines",
+]
 
 
 class Incomplete(EditmillError):
     """Units of the plan are still open, so there is no whole dataset to seal."""
 
 
-def seal(run: Run, plan: Plan, *, partial: bool = False) -> tuple[int, Manifest]:
+def seal(
+    run: Run, plan: Plan, *, partial: bool = False, book: Book | None = None
+) -> tuple[int, Manifest]:
     """Write the manifest of what is committed; sealing the same content again writes nothing.
 
     Returns its sequence number too. Raises `Incomplete` while units are open, unless `partial`,
-    which writes a snapshot marked so; `Damaged` where a pairs object that a commit names is missing.
+    which writes a snapshot marked so; `Damaged` where a pairs object that a commit names is missing;
+    `RunMismatch` where the run or its plan is no longer the one that was opened.
     """
-    units = [unit for unit in committed_units(run.store) if unit in plan.units]
-    missing = len(plan.units) - len(units)
+    book = book or Book(run, plan)
+    _check_unchanged(run, plan)
+    missing = book.committed().count(0)
     if missing and not partial:
         raise Incomplete(
             f"{run.uri}: {missing} of {len(plan.units)} units are not committed; rerun generate, "
             "or seal --partial for a snapshot"
         )
-    with ThreadPoolExecutor(READERS) as pool:
-        lines = list(pool.map(lambda unit: _line(run, unit), units))
-    parts = tuple(_write_parts(run, lines))
+    for segment in book.segments:
+        book.roll_up(segment)
+    shelf = _Shelf(run)
+    parts: list[Part] = []
+    totals = dict.fromkeys(("units", "triplets", "accepted", "rejected", "failed"), 0)
+    for segment in book.segments:
+        lines = book.lines_of(segment)
+        if not lines:
+            continue
+        shelf.check(lines)
+        for line in lines:
+            totals["units"] += 1
+            totals["triplets"] += plan.size(line.unit)
+            for verdict in ("accepted", "rejected", "failed"):
+                totals[verdict] += getattr(line, verdict)
+        parts.append(_write_part(run, segment, lines))
     manifest = Manifest(
         recipe_hash=run.recipe.recipe_hash,
         plan_digest=plan.record.digest,
-        partial=missing > 0,
-        units=len(lines),
-        triplets=_triplets_in(plan, units),
-        accepted=sum(line.accepted for line in lines),
-        rejected=sum(line.rejected for line in lines),
-        failed=sum(line.failed for line in lines),
-        parts=parts,
+        partial=totals["units"] < len(plan.units),
+        parts=tuple(parts),
+        **totals,
     )
     return _publish(run, manifest), manifest
 
 
-def _triplets_in(plan: Plan, units: list[int]) -> int:
-    """Every unit holds as many as the plan says, but for its last one."""
-    size, last = plan.record.unit_triplets, plan.units[-1]
-    missing = plan.record.units * size - plan.record.triplets
-    return len(units) * size - (missing if last in units[-1:] else 0)
+def _check_unchanged(run: Run, plan: Plan) -> None:
+    """On a store with weak conditional writes two first drivers may both have believed they began."""
+    now = patiently(lambda: read_plan(run.store)).records[: len(plan.records)]
+    recipe = patiently(lambda: open_run(run.store)).recipe.recipe_hash
+    if (recipe, now) != (run.recipe.recipe_hash, plan.records):
+        raise RunMismatch(
+            f"{run.uri}: another driver began this run at the same moment, with another recipe or "
+            "list, and its word stands; choose another --out, or run with what stands there"
+        )
 
 
-def _line(run: Run, unit: int) -> UnitLine:
-    record = read_record(run.store, unit)
-    pairs = record.pairs
-    if pairs is not None:
-        found = run.store.find(pairs.key)
-        if found is None or found.bytes != pairs.bytes:
-            got = "none" if found is None else f"{found.bytes} bytes"
-            raise Damaged(
-                f"{run.uri}/{pairs.key}: unit {unit}'s commit names {pairs.bytes} bytes, got {got}"
-            )
-    total = record.tally.total
-    return UnitLine(
-        unit=unit,
-        candidates_sha256=record.candidates_sha256,
-        accepted=total.accepted,
-        rejected=total.rejected,
-        failed=total.failed,
-        pairs_key=pairs.key if pairs else None,
-        pairs_sha256=pairs.sha256 if pairs else None,
-        pairs_bytes=pairs.bytes if pairs else None,
-    )
+class _Shelf:
+    """Looks up pairs objects by one listing, in unit order, instead of one request for each."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._listing = iter(run.store.list(keys.PAIRS))
+        self._next = next(self._listing, None)
+
+    def check(self, lines: Iterable[UnitLine]) -> None:
+        """Raises `Damaged` where a pairs object is missing or of another size."""
+        for line in lines:
+            if line.pairs_key is None:
+                continue
+            while self._next is not None and self._next.key < line.pairs_key:
+                self._next = next(self._listing, None)
+            there = self._next
+            if there is None or (there.key, there.bytes) != (line.pairs_key, line.pairs_bytes):
+                same = there is not None and there.key == line.pairs_key
+                got = f"{there.bytes} bytes" if there and same else "none"
+                raise Damaged(
+                    f"{self.run.uri}/{line.pairs_key}: unit {line.unit}'s commit names "
+                    f"{line.pairs_bytes} bytes, got {got}"
+                )
 
 
-def _write_parts(run: Run, lines: list[UnitLine]) -> Iterator[Part]:
-    for segment, group in groupby(lines, key=lambda line: keys.segment(line.unit)):
-        rows = list(group)
-        data = to_parquet(UnitLine, rows)
-        sha256 = hashlib.sha256(data).hexdigest()
-        key = keys.manifest_part(segment, sha256)
-        run.store.put(key, data)
-        yield Part(key=key, sha256=sha256, units=len(rows))
+def manifest_part(segment: int, lines: Iterable[LedgerLine | UnitLine]) -> tuple[Part, bytes]:
+    """The part of a manifest that lists these units of a segment, and its bytes."""
+    rows = [line.content if isinstance(line, LedgerLine) else line for line in lines]
+    data = to_parquet(UnitLine, rows)
+    sha256 = hashlib.sha256(data).hexdigest()
+    key = keys.manifest_part(keys.segment_name(segment), sha256)
+    return Part(key=key, sha256=sha256, units=len(rows)), data
+
+
+def _write_part(run: Run, segment: int, lines: Iterable[LedgerLine]) -> Part:
+    part, data = manifest_part(segment, lines)
+    patiently(lambda: run.store.put(part.key, data))
+    return part
 
 
 def _publish(run: Run, manifest: Manifest) -> int:
-    data = canonical_json(manifest.model_dump(mode="json"))
-    sequence = _next_sequence(run)
-    if sequence and run.store.get(keys.manifest(sequence - 1)) == data:
+    data = manifest_bytes(manifest)
+    sequences = manifest_sequences(run)
+    sequence = sequences[-1] + 1 if sequences else 0
+    if sequences and run.store.get(keys.manifest(sequence - 1)) == data:
         return sequence - 1
-    while not run.store.put_new(keys.manifest(sequence), data):
-        # Another sealer was there first, or our own write came back as a refusal.
-        if run.store.get(keys.manifest(sequence)) == data:
-            break
+    # Another sealer may be there first.
+    while write_once(run.store, keys.manifest(sequence), data) != data:
         sequence += 1
     return sequence
-
-
-def _next_sequence(run: Run) -> int:
-    numbers = [
-        int(name)
-        for info in run.store.list("manifest/")
-        if (name := info.key.removeprefix("manifest/").removesuffix(".json")).isdecimal()
-    ]
-    return max(numbers, default=-1) + 1
-
-
-def newest_manifest(run: Run) -> tuple[int, Manifest] | None:
-    """The manifest with the highest sequence number, or None where nothing was sealed.
-
-    Raises `Damaged`.
-    """
-    sequence = _next_sequence(run) - 1
-    if sequence < 0:
-        return None
-    key = keys.manifest(sequence)
-    try:
-        return sequence, Manifest.model_validate_json(run.store.get(key))
-    except ValidationError as error:
-        raise Damaged(f"{run.uri}/{key}: not a manifest: {error.errors()[0]['msg']}") from None
-
-
-def manifest_hash(manifest: Manifest) -> str:
-    """sha256 of the manifest: equal for equal datasets."""
-    return content_hash(manifest.model_dump(mode="json"))
-
-
-def unit_lines(run: Run, manifest: Manifest) -> Iterator[UnitLine]:
-    """The manifest's lines in unit order. Raises `Damaged` where a part is not what it should be."""
-    for part in manifest.parts:
-        try:
-            data = run.store.get(part.key)
-        except ObjectMissing:
-            raise Damaged(f"{run.uri}/{part.key}: named by the manifest, not there") from None
-        if hashlib.sha256(data).hexdigest() != part.sha256:
-            raise Damaged(f"{run.uri}/{part.key}: not the bytes that the manifest names")
-        yield from from_parquet(UnitLine, data)[0]
-
-
-def sealed_pairs_uris(run: Run) -> list[str]:
-    """The pairs files of the newest manifest, in unit order: what a reader of the data opens."""
-    newest = newest_manifest(run)
-    lines = unit_lines(run, newest[1]) if newest else []
-    return [f"{run.uri}/{line.pairs_key}" for line in lines if line.pairs_key]

@@ -1,129 +1,196 @@
-"""The plan of a run: its triplets in unit order, written once before anything is made."""
+"""The plan of a run: its triplets in unit order, written once before anything is made.
+
+A longer list appends a sequence with the new triplets alone, so the units before it stay as they are.
+"""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-
-from pydantic import ValidationError
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from factory import keys
-from factory.errors import Damaged, ObjectMissing, RunMismatch
+from factory.errors import Damaged, ObjectMissing, RunMismatch, first_line
+from factory.plan_parts import read_part, remembered_part, write_parts
+from factory.retries import generations
+from factory.storage.patience import write_once
 from factory.storage.protocol import ObjectStore
-from schemas.arrow import from_parquet, rows_to_json, to_parquet
-from schemas.canonical import canonical_json, content_hash
-from schemas.commit import Part, PlanRecord
+from schemas.arrow import rows_to_json
+from schemas.canonical import canonical_json
+from schemas.run import PlanRecord
+from schemas.stamped import from_stamped_json, to_stamped_json
 from schemas.triplet import Triplet
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The head of the plan and the store that holds its triplets."""
+    """The heads of the plan's sequences and the store that holds its triplets."""
 
     store: ObjectStore
-    record: PlanRecord
+    records: tuple[PlanRecord, ...]
+    generations: Mapping[int, int] = field(default_factory=dict, hash=False)
+    """How often a unit was opened again, where it was."""
+
+    @property
+    def record(self) -> PlanRecord:
+        """The newest head, which describes the whole plan."""
+        return self.records[-1]
 
     @property
     def units(self) -> range:
         """All unit numbers."""
-        return range(self.record.first_unit, self.record.first_unit + self.record.units)
+        return range(self.record.units)
+
+    def generation(self, unit: int) -> int:
+        """How often a unit was opened again."""
+        return self.generations.get(unit, 0)
+
+    def size(self, unit: int) -> int:
+        """How many triplets a unit holds."""
+        sequence = self._sequence(unit)
+        before = self.records[sequence - 1].triplets if sequence else 0
+        head = self.records[sequence]
+        rest = head.triplets - before - (unit - head.first_unit) * head.unit_triplets
+        return min(rest, head.unit_triplets)
+
+    def first_units(self, triplets: int) -> range:
+        """The fewest units from the start that hold so many triplets."""
+        held = 0
+        for unit in self.units:
+            if held >= triplets:
+                return range(unit)
+            held += self.size(unit)
+        return self.units
 
     def triplets(self, unit: int) -> list[Triplet]:
         """The triplets of one unit, in order."""
-        segment = unit // keys.SEGMENT_UNITS - self.record.first_unit // keys.SEGMENT_UNITS
-        rows = _part(self.store, self.record.parts[segment])
-        start = (unit % keys.SEGMENT_UNITS) * self.record.unit_triplets
-        return rows[start : start + self.record.unit_triplets]
+        head = self.records[self._sequence(unit)]
+        segment = keys.segment_of(unit)
+        rows = remembered_part(self.store, head.parts[segment - keys.segment_of(head.first_unit)])
+        first = max(head.first_unit, keys.segment_units(segment).start)
+        start = (unit - first) * head.unit_triplets
+        return rows[start : start + head.unit_triplets]
 
     def all_triplets(self) -> Iterator[Triplet]:
         """Every triplet in unit order."""
-        for part in self.record.parts:
-            yield from read_part(self.store, part)
+        for head in self.records:
+            for part in head.parts:
+                yield from read_part(self.store, part)
+
+    def _sequence(self, unit: int) -> int:
+        return next(i for i, head in enumerate(self.records) if unit < head.units)
 
 
-def _part(store: ObjectStore, part: Part) -> list[Triplet]:
-    return _remembered_part(_ByUri(store), part)
+class ListDigest:
+    """sha256 over the canonical JSON of a list of triplets, taken one by one."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256(b"[")
+        self.count = 0
+
+    def add(self, triplets: Iterable[Triplet]) -> None:
+        """Go on with these."""
+        for triplet in triplets:
+            self._hash.update(b"," if self.count else b"")
+            self._hash.update(canonical_json(rows_to_json([triplet])[0]))
+            self.count += 1
+
+    @property
+    def value(self) -> str:
+        """Of the list so far, 64 hex digits."""
+        closed = self._hash.copy()
+        closed.update(b"]")
+        return closed.hexdigest()
 
 
-class _ByUri:
-    """Lets a store be part of a cache's key, whatever it thinks of equality."""
-
-    def __init__(self, store: ObjectStore) -> None:
-        self.store = store
-
-    def __hash__(self) -> int:
-        return hash(self.store.uri)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _ByUri) and other.store.uri == self.store.uri
-
-
-@lru_cache(maxsize=8)
-def _remembered_part(of: _ByUri, part: Part) -> list[Triplet]:
-    return read_part(of.store, part)
-
-
-def read_part(store: ObjectStore, part: Part) -> list[Triplet]:
-    """The triplets of one file of the plan. Raises `ObjectMissing` or `Damaged`."""
-    data = store.get(part.key)
-    if hashlib.sha256(data).hexdigest() != part.sha256:
-        raise Damaged(f"{store.uri}/{part.key}: not the bytes that the plan names")
-    return from_parquet(Triplet, data)[0]
-
-
-def digest(triplets: Sequence[Triplet]) -> str:
+def digest(triplets: Iterable[Triplet]) -> str:
     """sha256 over the triplets in order, 64 hex digits."""
-    return content_hash(rows_to_json(triplets))
+    taken = ListDigest()
+    taken.add(triplets)
+    return taken.value
 
 
 def write_plan(
-    store: ObjectStore, triplets: Sequence[Triplet], unit_triplets: int, duplicates: int = 0
-) -> Plan:
-    """Write the plan, or find that it is there already; the head goes last.
-
-    Raises `RunMismatch` where the run was planned with another list.
-    """
-    wanted = digest(triplets)
-    present = find_plan(store)
-    if present is None:
-        store.put_new(
-            keys.plan_head(0), _write_parts(store, triplets, unit_triplets, duplicates, wanted)
-        )
-        present = read_plan(store)
-    if present.record.digest != wanted:
-        raise RunMismatch(
-            f"{store.uri}: was planned with another list of triplets: "
-            f"{present.record.triplets} triplets there, {len(triplets)} in the list given"
-        )
-    return present
-
-
-def _write_parts(
     store: ObjectStore,
     triplets: Sequence[Triplet],
     unit_triplets: int,
-    duplicates: int,
-    wanted: str,
-) -> bytes:
-    parts: list[Part] = []
-    size = keys.SEGMENT_UNITS * unit_triplets
-    for i in range(0, len(triplets), size):
-        rows = triplets[i : i + size]
-        data = to_parquet(Triplet, rows)
-        sha256 = hashlib.sha256(data).hexdigest()
-        key = keys.plan_part(0, f"{i // size:06d}", sha256)
-        store.put(key, data)
-        parts.append(Part(key=key, sha256=sha256, units=-(-len(rows) // unit_triplets)))
-    record = PlanRecord(
-        first_unit=0,
-        units=sum(part.units for part in parts),
-        triplets=len(triplets),
+    duplicates: int = 0,
+    *,
+    extend: bool = False,
+) -> Plan:
+    """Write the plan, find that it is there already, or with `extend` append what is new.
+
+    Raises `RunMismatch` where the list lacks a planned triplet, where it is longer and `extend` is
+    not asked for, and where another driver extended the plan at the same moment.
+    """
+    present = find_plan(store)
+    if present is None:
+        wanted = write_parts(store, 0, 0, triplets, unit_triplets)
+        head = PlanRecord(
+            first_unit=0,
+            units=sum(part.units for part in wanted),
+            triplets=len(triplets),
+            duplicates=duplicates,
+            unit_triplets=unit_triplets,
+            digest=digest(triplets),
+            parts=tuple(wanted),
+        )
+        write_once(store, keys.plan_head(0), to_stamped_json(head))
+        present = read_plan(store)
+    if present.record.digest == digest(triplets):
+        return present
+    new = _new_triplets(present, triplets)
+    if not new:
+        return present
+    if not extend:
+        raise RunMismatch(
+            f"{store.uri}: was planned with {present.record.triplets} triplets, the list given adds "
+            f"{len(new)}; --extend appends them"
+        )
+    return _extend(present, new, duplicates)
+
+
+def _extend(plan: Plan, new: Sequence[Triplet], duplicates: int) -> Plan:
+    before, sequence = plan.record, len(plan.records)
+    parts = write_parts(plan.store, sequence, before.units, new, before.unit_triplets)
+    taken = ListDigest()
+    taken.add(plan.all_triplets())
+    taken.add(new)
+    head = PlanRecord(
+        first_unit=before.units,
+        units=before.units + sum(part.units for part in parts),
+        triplets=before.triplets + len(new),
         duplicates=duplicates,
-        unit_triplets=unit_triplets,
-        digest=wanted,
+        unit_triplets=before.unit_triplets,
+        digest=taken.value,
         parts=tuple(parts),
     )
-    return canonical_json(record.model_dump(mode="json"))
+    data = to_stamped_json(head)
+    if write_once(plan.store, keys.plan_head(sequence), data) != data:
+        raise RunMismatch(
+            f"{plan.store.uri}: another driver extended the plan at the same moment, by another "
+            "list; run again to see what is new beside it"
+        )
+    return read_plan(plan.store)
+
+
+def _new_triplets(plan: Plan, triplets: Sequence[Triplet]) -> list[Triplet]:
+    """What a list adds to the plan, in its order. Raises `RunMismatch` where it is no superset."""
+    given = {triplet.triplet_id: triplet for triplet in triplets}
+    for planned in plan.all_triplets():
+        found = given.pop(planned.triplet_id, None)
+        if found != planned:
+            name = f"{planned.triplet_id} ({first_words(planned)})"
+            what = f"it lacks {name}" if found is None else f"it gives {name} another kind or url"
+            raise RunMismatch(
+                f"{plan.store.uri}: was planned with another list of triplets: "
+                f"{plan.record.triplets} triplets there, {len(triplets)} in the list given; {what}"
+            )
+    return list(given.values())
+
+
+def first_words(triplet: Triplet) -> str:
+    """A triplet for a message."""
+    text = f"{triplet.original_prompt} > {triplet.edit_prompt}"
+    return repr(text if len(text) <= 60 else text[:57] + "...")
 
 
 def find_plan(store: ObjectStore) -> Plan | None:
@@ -135,9 +202,19 @@ def find_plan(store: ObjectStore) -> Plan | None:
 
 
 def read_plan(store: ObjectStore) -> Plan:
-    """The plan. Raises `ObjectMissing` or `Damaged`."""
-    key = keys.plan_head(0)
+    """The plan with all its sequences. Raises `ObjectMissing` or `Damaged`."""
+    records = [_read_head(store, 0)]
+    while True:
+        try:
+            records.append(_read_head(store, len(records)))
+        except ObjectMissing:
+            return Plan(store, tuple(records), generations(store))
+
+
+def _read_head(store: ObjectStore, sequence: int) -> PlanRecord:
+    key = keys.plan_head(sequence)
+    data = store.get(key)
     try:
-        return Plan(store, PlanRecord.model_validate_json(store.get(key)))
-    except ValidationError as error:
-        raise Damaged(f"{store.uri}/{key}: not a plan: {error.errors()[0]['msg']}") from None
+        return from_stamped_json(PlanRecord, data)
+    except ValueError as error:
+        raise Damaged(f"{store.uri}/{key}: not a plan: {first_line(error)}") from None

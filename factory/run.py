@@ -1,25 +1,30 @@
 """A run: one root that holds one recipe's dataset."""
 
 import json
-from typing import Any
-
-from pydantic import ValidationError
+from typing import Any, Literal
 
 from factory import keys
-from factory.errors import Damaged, ObjectMissing, RunMismatch
+from factory.errors import Damaged, ObjectMissing, RunMismatch, StorageRefused, first_line
 from factory.storage.open import open_store
+from factory.storage.patience import write_once
 from factory.storage.protocol import ObjectStore
-from schemas.canonical import canonical_json
-from schemas.commit import RunRecord
 from schemas.recipe import Recipe
+from schemas.run import RunRecord
+from schemas.stamped import from_stamped_json, to_stamped_json
+
+Commits = Literal["conditional", "sealed"]
+"""How it is decided which attempt's commit counts; see `RunRecord.commits`."""
 
 
 class Run:
     """An opened run: its store and its recipe. Cheap to make, safe to pickle."""
 
-    def __init__(self, store: ObjectStore, recipe: Recipe) -> None:
+    def __init__(
+        self, store: ObjectStore, recipe: Recipe, commits: Commits = "conditional"
+    ) -> None:
         self.store = store
         self.recipe = recipe
+        self.commits: Commits = commits
 
     @property
     def uri(self) -> str:
@@ -27,23 +32,32 @@ class Run:
         return self.store.uri
 
 
-def create_run(store: ObjectStore, recipe: Recipe) -> Run:
+def create_run(store: ObjectStore, recipe: Recipe, commits: Commits = "conditional") -> Run:
     """Open the run, or begin it; its recipe must have pinned files.
 
-    Raises `RunMismatch` where the root holds something else, or a run with another recipe, naming
-    the fields that differ.
+    `commits` is what the store was found able to do. How a run decides its commits is written once,
+    when it is begun. Raises `RunMismatch` where the root holds something else, or a run with another
+    recipe, naming the fields that differ; `StorageRefused` where a run that was begun with
+    conditional commits lies in a store that is weak now.
     """
-    record = RunRecord(recipe=recipe.model_dump(mode="json"), recipe_hash=recipe.recipe_hash)
+    record = RunRecord(
+        recipe=recipe.model_dump(mode="json"), recipe_hash=recipe.recipe_hash, commits=commits
+    )
     if not is_begun(store):
-        store.put_new(keys.RUN, canonical_json(record.model_dump(mode="json")))
+        write_once(store, keys.RUN, to_stamped_json(record))
     run = open_run(store)
     differing = differing_fields(run.recipe.identity(), recipe.identity())
     if differing:
         raise RunMismatch(
             f"{store.uri}: holds a run with another recipe; differing: {'; '.join(differing)}"
         )
-    # Ours, whose models lie where this start found them.
-    return Run(store, recipe)
+    if (run.commits, commits) == ("conditional", "sealed"):
+        raise StorageRefused(
+            f"{store.uri}: the run was begun where one of several writers wins, and this store lets "
+            "several win; go on in the old one, or begin a run here"
+        )
+    # Our recipe, whose models lie where this start found them.
+    return Run(store, recipe, run.commits)
 
 
 def is_begun(store: ObjectStore) -> bool:
@@ -72,17 +86,15 @@ def open_run(root: ObjectStore | str) -> Run:
     except ObjectMissing:
         raise RunMismatch(f"{store.uri}: no run here: RUN.json is missing") from None
     try:
-        record = RunRecord.model_validate_json(data)
+        record = from_stamped_json(RunRecord, data)
         recipe = Recipe.model_validate_json(json.dumps(record.recipe))
-    except ValidationError as error:
-        raise Damaged(
-            f"{store.uri}/{keys.RUN}: not a run record: {error.errors()[0]['msg']}"
-        ) from None
+    except ValueError as error:
+        raise Damaged(f"{store.uri}/{keys.RUN}: not a run record: {first_line(error)}") from None
     if recipe.recipe_hash != record.recipe_hash:
         raise Damaged(
             f"{store.uri}/{keys.RUN}: recipe does not match its hash {record.recipe_hash}"
         )
-    return Run(store, recipe)
+    return Run(store, recipe, record.commits)
 
 
 def differing_fields(ours: Any, theirs: Any, where: str = "") -> list[str]:

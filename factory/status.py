@@ -1,13 +1,13 @@
 """How far a run is: counts from its commits."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from factory.ledger import committed_units, read_record
-from factory.manifest import READERS, manifest_hash, newest_manifest
+from factory.book import Book
+from factory.failed import is_failed
 from factory.plan import Plan
 from factory.run import Run
+from factory.sealed import manifest_hash, newest_manifest
 from schemas.tally import Counts, Tally
 
 
@@ -18,6 +18,8 @@ class Status:
     uri: str
     units: int
     committed_units: int
+    failed_units: int
+    """Committed units without one candidate that was made; `generate --retry-failed` opens them."""
     triplets: int
     counts: Counts
     by_kind: dict[str, Counts]
@@ -37,13 +39,17 @@ class Status:
         return plain
 
 
-def status(run: Run, plan: Plan) -> Status:
-    """Read every commit's record once."""
-    units = [unit for unit in committed_units(run.store) if unit in plan.units]
+def status(run: Run, plan: Plan, book: Book | None = None) -> Status:
+    """Sum up the roll-ups of finished segments and the commits of open ones."""
     tally = Tally()
-    with ThreadPoolExecutor(READERS) as pool:
-        for unit_tally in pool.map(lambda unit: read_record(run.store, unit).tally, units):
-            tally = tally.plus(unit_tally)
+    committed = failed_units = 0
+    book = book or Book(run, plan)
+    for segment in book.segments:
+        lines = book.lines_of(segment)
+        committed += len(lines)
+        failed_units += sum(is_failed(line) for line in lines)
+        part = Tally.sum(Tally.model_validate_json(line.tally) for line in lines)
+        tally = Tally.sum((tally, part))
     total = tally.total
     rows = 4 * run.recipe.steps * total.candidates
     newest = newest_manifest(run)
@@ -58,7 +64,8 @@ def status(run: Run, plan: Plan) -> Status:
     return Status(
         uri=run.uri,
         units=len(plan.units),
-        committed_units=len(units),
+        committed_units=committed,
+        failed_units=failed_units,
         triplets=plan.record.triplets,
         counts=total,
         by_kind=tally.by_kind,

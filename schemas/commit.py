@@ -82,15 +82,33 @@ class UnitLine(Record):
     """Size of that object."""
 
 
+class LedgerLine(UnitLine):
+    """One unit in a segment's roll-up: its commit without the candidates' rows."""
+
+    generation: int
+    """How often the unit had been opened again when it was made; see `RetryRecord`."""
+    attempt: str
+    """The attempt whose commit counts."""
+    commit_sha256: str
+    """Of the commit's bytes."""
+    tally: str
+    """Its `Tally`, as JSON."""
+
+    @property
+    def content(self) -> UnitLine:
+        """What of it goes into a manifest."""
+        return UnitLine(**{name: getattr(self, name) for name in UnitLine.model_fields})
+
+
 class Part(Record):
-    """One file of unit lines."""
+    """One file of a list that is stored in several."""
 
     key: str
     """Key below the run."""
     sha256: str
     """Of its bytes."""
     units: int
-    """Lines in it."""
+    """Units in it."""
 
 
 class Manifest(Record):
@@ -116,35 +134,3 @@ class Manifest(Record):
     """Candidates that failed."""
     parts: tuple[Part, ...]
     """The unit lines, in unit order."""
-
-
-class PlanRecord(Record):
-    """The head of a plan: what will be made, in which order."""
-
-    version: int = 1
-    """Of this record."""
-    first_unit: int
-    """Position of its first unit; 0 for the first plan."""
-    units: int
-    """Units in it."""
-    triplets: int
-    """Distinct triplets in it."""
-    duplicates: int
-    """Lines that repeated an earlier triplet."""
-    unit_triplets: int
-    """Triplets per unit; the last unit may hold fewer."""
-    digest: str
-    """sha256 over the triplets in unit order."""
-    parts: tuple[Part, ...]
-    """Files of triplets, one a segment."""
-
-
-class RunRecord(Record):
-    """RUN.json: written once, says what the folder is."""
-
-    version: int = 1
-    """Of this record."""
-    recipe: dict[str, object]
-    """The recipe with pinned files."""
-    recipe_hash: str
-    """Of the recipe's identity."""

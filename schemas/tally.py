@@ -72,22 +72,21 @@ class Tally(Record):
             truncated=truncated,
         )
 
-    def plus(self, other: "Tally") -> "Tally":
-        """Both together."""
-        kinds = sorted({*self.by_kind, *other.by_kind})
-        none = Counts()
-        return Tally(
-            by_kind={
-                kind: Counts(
-                    **{
-                        verdict.value: getattr(self.by_kind.get(kind, none), verdict.value)
-                        + getattr(other.by_kind.get(kind, none), verdict.value)
-                        for verdict in Verdict
-                    }
-                )
-                for kind in kinds
-            },
-            rejections=dict(sorted((Counter(self.rejections) + Counter(other.rejections)).items())),
-            borderline=self.borderline + other.borderline,
-            truncated=self.truncated + other.truncated,
+    @classmethod
+    def sum(cls, tallies: Iterable["Tally"]) -> "Tally":
+        """All of them together."""
+        verdicts: dict[str, Counter[str]] = {}
+        rejections: Counter[str] = Counter()
+        borderline = truncated = 0
+        for tally in tallies:
+            for kind, counts in tally.by_kind.items():
+                verdicts.setdefault(kind, Counter()).update(counts.model_dump())
+            rejections.update(tally.rejections)
+            borderline += tally.borderline
+            truncated += tally.truncated
+        return cls(
+            by_kind={kind: Counts(**counter) for kind, counter in sorted(verdicts.items())},
+            rejections=dict(sorted(rejections.items())),
+            borderline=borderline,
+            truncated=truncated,
         )

@@ -12,7 +12,7 @@ from editmill import app
 
 ROOT = Path(__file__).parent.parent
 VERBS = (
-    *("plan", "generate", "status", "verify", "seal", "sheet", "demo"),
+    *("plan", "doctor", "generate", "status", "verify", "seal", "sheet", "demo"),
     *("config", "train-miniature", "submit"),
 )
 

@@ -7,16 +7,18 @@ dataset: `generate_unit` is safe to run twice.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
 from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
-from factory.errors import EditmillError, InputError, first_line
+from factory.errors import first_line
+from factory.on_ray.alone import run_alone
+from factory.on_ray.rows import ClusterFailed, report_of
 from factory.on_ray.session import connect
-from factory.on_ray.worker import UnitWorker
+from factory.on_ray.watch import Watch
+from factory.on_ray.worker import MakeSource, UnitWorker, engine_source, resources
 from factory.plan import Plan
 from factory.reports import UnitProblem, UnitReport
 from factory.run import Run
@@ -27,16 +29,17 @@ MOST_BLOCKS = 16_384
 keeps the pool busy to the end."""
 
 
-class ClusterFailed(EditmillError):
-    """Ray could not run the work; what is committed stays."""
-
-
 class _Asked(Exception):
     """The job wants to stop; ends Ray Data's own loop."""
 
 
 def run_on_ray(
-    run: Run, plan: Plan, units: Sequence[int], config: Config, should_stop: Callable[[], bool]
+    run: Run,
+    plan: Plan,
+    units: Sequence[int],
+    config: Config,
+    should_stop: Callable[[], bool],
+    make_source: MakeSource = engine_source,
 ) -> Iterator[UnitReport | UnitProblem]:
     """A runner over a pool of workers; closing it ends the pool.
 
@@ -44,14 +47,64 @@ def run_on_ray(
     job takes it back after this call. Raises `ClusterFailed`, or the error of a worker that no
     other would escape.
     """
-    compute = connect(config.compute)
-    return _reports(run, plan, units, config.model_copy(update={"compute": compute}), should_stop)
+    here = config.model_copy(update={"compute": connect(config.compute)})
+    return _reports(run, plan, units, here, should_stop, make_source)
 
 
 def _reports(
-    run: Run, plan: Plan, units: Sequence[int], config: Config, should_stop: Callable[[], bool]
+    run: Run,
+    plan: Plan,
+    units: Sequence[int],
+    config: Config,
+    should_stop: Callable[[], bool],
+    make_source: MakeSource,
 ) -> Iterator[UnitReport | UnitProblem]:
-    compute = config.compute
+    """Units beside each other; then, if any were set aside, those again or each alone."""
+    watch, compute = Watch(run, plan), config.compute
+    made_with: dict[str, Any] = {
+        "run": run,
+        "plan": plan,
+        "config": config,
+        "make_source": make_source,
+    }
+    made_with["witness"] = watch.witness
+    try:
+        open_units = list(units)
+        while open_units and not should_stop():
+            alone = [unit for unit in open_units if watch.runs_alone(unit)]
+            beside = [unit for unit in open_units if not watch.runs_alone(unit)]
+            open_units = []
+            for row in _pool(beside, made_with, compute, watch, should_stop):
+                if row["aside"]:
+                    open_units.append(int(row["unit"]))
+                else:
+                    yield report_of(row)
+            for unit in alone:
+                if should_stop():
+                    return
+                report = run_alone(unit, made_with, resources(compute), watch, should_stop)
+                if report is not None:
+                    yield report
+            if open_units and not should_stop():
+                watch.settle()
+    except _Asked:
+        return
+    except RayError as error:
+        raise ClusterFailed(f"ray: {first_line(error)}") from error
+    finally:
+        watch.close()
+
+
+def _pool(
+    units: Sequence[int],
+    made_with: dict[str, Any],
+    compute: Compute,
+    watch: Watch,
+    should_stop: Callable[[], bool],
+) -> Iterator[dict[str, Any]]:
+    """The rows of one execution of Ray Data. Raises `_Asked` once the job wants to stop."""
+    if not units:
+        return
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
@@ -61,40 +114,34 @@ def _reports(
     context.target_max_block_size = 1
     context.custom_execution_callback_classes = [
         *context.custom_execution_callback_classes,
-        _stopper(should_stop),
+        _stopper(should_stop, watch),
     ]
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     # It announces that its own bars are off, which the job's progress line replaces.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     rows: list[dict[str, Any]] = [{"unit": unit} for unit in units]
-    try:
-        with DataContext.current(context):
-            reports = (
-                ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS))
-                .map_batches(
-                    UnitWorker,
-                    batch_size=1,
-                    **_resources(compute),
-                    compute=ActorPoolStrategy(
-                        min_size=compute.min_workers,
-                        max_size=compute.max_workers,
-                        max_tasks_in_flight_per_actor=2 * compute.calls_per_worker,
-                        max_concurrent_calls_per_actor=compute.calls_per_worker,
-                        enable_true_multi_threading=compute.calls_per_worker > 1,
-                    ),
-                    fn_constructor_kwargs={"run": run, "plan": plan, "config": config},
-                )
-                .iter_rows()
+    with DataContext.current(context):
+        reports = (
+            ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS))
+            .map_batches(
+                UnitWorker,
+                batch_size=1,
+                **resources(compute),
+                compute=ActorPoolStrategy(
+                    min_size=compute.min_workers,
+                    max_size=compute.max_workers,
+                    max_tasks_in_flight_per_actor=2 * compute.calls_per_worker,
+                    max_concurrent_calls_per_actor=compute.calls_per_worker,
+                    enable_true_multi_threading=compute.calls_per_worker > 1,
+                ),
+                fn_constructor_kwargs=made_with,
             )
-        for row in reports:
-            yield _report(row)
-    except _Asked:
-        return
-    except RayError as error:
-        raise ClusterFailed(f"ray: {first_line(error)}") from error
+            .iter_rows()
+        )
+    yield from reports
 
 
-def _stopper(should_stop: Callable[[], bool]) -> type:
+def _stopper(should_stop: Callable[[], bool], watch: Watch) -> type:
     """A callback that Ray Data makes and asks in every round of its loop, some ten times a second."""
 
     class Stopper:
@@ -103,34 +150,10 @@ def _stopper(should_stop: Callable[[], bool]) -> type:
         def on_execution_step(self, executor: Any) -> None:
             if should_stop():
                 raise _Asked
+            watch.look()
 
         def after_execution_succeeds(self, executor: Any) -> None: ...
 
         def after_execution_fails(self, executor: Any, error: Exception) -> None: ...
 
     return Stopper
-
-
-def _resources(compute: Compute) -> dict[str, float]:
-    """What a worker holds: a share of a GPU, or CPUs; Ray Data advises against naming both."""
-    if compute.gpus_per_worker:
-        return {"num_gpus": compute.gpus_per_worker}
-    return {"num_cpus": compute.cpus_per_worker}
-
-
-def _report(row: dict[str, Any]) -> UnitReport | UnitProblem:
-    fatal, problem = int(row["fatal"]), str(row["problem"])
-    if fatal == InputError.exit_code:
-        raise InputError(problem)
-    if fatal:
-        raise ClusterFailed(problem)
-    if problem:
-        return UnitProblem(int(row["unit"]), problem)
-    # Ray hands back NumPy's scalars.
-    kinds = {"str": str, "int": int, "float": float, "bool": bool}
-    return UnitReport(
-        **{
-            f.name: kinds[str(getattr(f.type, "__name__", f.type))](row[f.name])
-            for f in fields(UnitReport)
-        }
-    )

@@ -4,44 +4,60 @@ import os
 import resource
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import ray
 
-from factory.engine.engine import Engine
 from factory.errors import EditmillError, first_line
 from factory.here import attempt_unit
+from factory.pair_source import PairSource
 from factory.plan import Plan
 from factory.reports import UnitProblem, UnitReport
 from factory.run import Run
-from schemas.config import Config
+from schemas.config import Compute, Config
+from schemas.recipe import Recipe
 
 Batch = dict[str, np.ndarray[Any, np.dtype[Any]]]
+
+MakeSource = Callable[[Recipe, Compute], PairSource]
+"""Makes a worker's pair source, in the worker; it travels by name, so it lies in a module."""
 
 _EMPTY = UnitReport(unit=-1, accepted=0, rejected=0, failed=0, seconds=0.0, made=False)
 
 
 class UnitWorker:
-    """One engine; Ray calls it from several threads, and all of them feed the one batch.
+    """One pair source; Ray calls it from several threads, and all of them feed its one batch.
 
     Whatever no other unit would escape is sent back as a *fatal* row, which ends the job: an error
     of a constructor would reach the driver as nothing but the death of an actor.
     """
 
-    def __init__(self, run: Run, plan: Plan, config: Config) -> None:
+    def __init__(
+        self,
+        run: Run,
+        plan: Plan,
+        config: Config,
+        make_source: MakeSource,
+        witness: Any,  # a handle of the actor, which has no type of its own
+        alone: str = "",
+    ) -> None:
+        """`alone` names a worker that is made for one unit."""
         self.run = run
         self.plan = plan
         self.made = 0
         context = ray.get_runtime_context()
-        self.worker = context.get_actor_id() or "none"
+        self.worker = alone or context.get_actor_id() or "none"
+        self.alone = bool(alone)
+        self.witness = witness
+        ray.get(witness.arrive.remote(self.worker, context.get_node_id()))
         self.gpus = ",".join(context.get_accelerator_ids().get("GPU", []))
-        self.engine: Engine | None = None
+        self.source: PairSource | None = None
         self.broken: Exception | None = None
         try:
-            self.engine = Engine.for_compute(run.recipe, config.compute)
+            self.source = make_source(run.recipe, config.compute)
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             self.broken = error
@@ -49,19 +65,35 @@ class UnitWorker:
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         """One small row per unit."""
         for unit in batch["unit"]:
-            yield {name: np.array([value]) for name, value in self._row(int(unit)).items()}
+            yield {name: np.array([value]) for name, value in self.row(int(unit)).items()}
 
-    def _row(self, unit: int) -> dict[str, Any]:
-        report: UnitReport | UnitProblem | Exception
+    def row(self, unit: int) -> dict[str, Any]:
+        """Make a unit; what became of it in plain values.
+
+        The witness must know of it before it begins, and may have it set aside.
+        """
+        if not ray.get(self.witness.begin.remote(self.worker, unit, self.alone)):
+            return self._described(unit, None)
         try:
-            report = self._attempt(unit)
+            return self._described(unit, self._outcome(unit))
+        finally:
+            self.witness.end.remote(self.worker, unit)
+
+    def _outcome(self, unit: int) -> UnitReport | UnitProblem | Exception:
+        try:
+            return self._attempt(unit)
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             if self.made and not isinstance(error, EditmillError):
                 # It worked before: a device that went bad. Ray starts another process, which
                 # ends the job if it cannot make even one unit.
+                ray.get(self.witness.leave.remote(self.worker))
                 os._exit(1)
-            report = error
+            return error
+
+    def _described(
+        self, unit: int, report: UnitReport | UnitProblem | Exception | None
+    ) -> dict[str, Any]:
         fields = _EMPTY
         problem, fatal = "", 0
         if isinstance(report, UnitReport):
@@ -71,13 +103,28 @@ class UnitWorker:
             problem = report.message
         elif isinstance(report, EditmillError):
             problem, fatal = str(report), report.exit_code
-        else:
+        elif report is not None:
             problem, fatal = f"worker {self.worker}: {first_line(report)}", EditmillError.exit_code
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         found = replace(fields, unit=unit, worker=self.worker, gpus=self.gpus, peak_rss_mib=peak)
-        return asdict(found) | {"problem": problem, "fatal": fatal}
+        return asdict(found) | {"problem": problem, "fatal": fatal, "aside": report is None}
 
     def _attempt(self, unit: int) -> UnitReport | UnitProblem:
-        if self.engine is None:
-            raise self.broken or AssertionError("an engine or a reason")
-        return attempt_unit(self.run, self.plan, unit, self.engine)
+        if self.source is None:
+            raise self.broken or AssertionError("a source or a reason")
+        return attempt_unit(self.run, self.plan, unit, self.source)
+
+
+def engine_source(recipe: Recipe, compute: Compute) -> PairSource:
+    """The engine of a recipe: what workers make unless they are told otherwise."""
+    # Here, so that a driver does without torch: seconds of its start, and a gigabyte.
+    from factory.engine.engine import Engine
+
+    return Engine.for_compute(recipe, compute)
+
+
+def resources(compute: Compute) -> dict[str, float]:
+    """What a worker holds: a share of a GPU, or CPUs; Ray Data advises against naming both."""
+    if compute.gpus_per_worker:
+        return {"num_gpus": compute.gpus_per_worker}
+    return {"num_cpus": compute.cpus_per_worker}

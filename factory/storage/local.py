@@ -4,13 +4,14 @@ import ctypes
 import errno
 import os
 import secrets
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from factory.errors import ObjectMissing, StorageRefused, StorageUnavailable
 from factory.storage.keys import check_key, check_prefix, is_key
-from factory.storage.protocol import ObjectInfo
+from factory.storage.protocol import ObjectInfo, Upload
 
 INCOMING = ".incoming"
 """Holds objects while they are written. What a killed process leaves here is never listed."""
@@ -66,9 +67,12 @@ class LocalStore:
         path = self._path(key)
         with self._translated(key):
             try:
-                return ObjectInfo(key, path.stat().st_size) if path.is_file() else None
+                if not path.is_file():
+                    return None
+                found = path.stat()
             except (FileNotFoundError, NotADirectoryError):
                 return None
+        return ObjectInfo(key, found.st_size, found.st_mtime)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Files whose path is no key (hidden ones, blanks in the name) are passed over."""
@@ -77,7 +81,7 @@ class LocalStore:
         return self._walk(parent + slash, prefix)
 
     def _walk(self, parent: str, prefix: str) -> Iterator[ObjectInfo]:
-        found: list[tuple[str, int]] = []
+        found: list[tuple[str, int, float]] = []
         with self._translated(parent):
             try:
                 entries = list(os.scandir(self.folder / parent))
@@ -89,17 +93,46 @@ class LocalStore:
                     continue
                 if entry.is_dir():
                     # With its slash a folder sorts where its keys do: "a-b", "a/b", "a0".
-                    found.append((key + "/", 0))
+                    found.append((key + "/", 0, 0.0))
                 elif key.startswith(prefix):
                     try:
-                        found.append((key, entry.stat().st_size))
+                        seen = entry.stat()
                     except FileNotFoundError:
                         continue
-        for name, size in sorted(found):
+                    found.append((key, seen.st_size, seen.st_mtime))
+        for name, size, modified in sorted(found):
             if not name.endswith("/"):
-                yield ObjectInfo(name, size)
+                yield ObjectInfo(name, size, modified)
             elif name.startswith(prefix):
                 yield from self._walk(name, prefix)
+
+    def delete(self, key: str) -> None:
+        """Folders that become empty stay."""
+        path = self._path(key)
+        with self._translated(key):
+            path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                sync_folder(path.parent)
+
+    def uploads(self) -> Iterator[Upload]:
+        """What killed processes left in the folder of incoming objects."""
+        with self._translated(INCOMING):
+            try:
+                entries = list(os.scandir(self.folder / INCOMING))
+            except FileNotFoundError:
+                return
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    yield Upload(f"{INCOMING}/{entry.name}", entry.name, entry.stat().st_mtime)
+
+    def abort(self, upload: Upload) -> None:
+        """Remove what such an upload left."""
+        with self._translated(upload.key):
+            (self.folder / INCOMING / upload.name).unlink(missing_ok=True)
+
+    def now(self) -> float:
+        """This machine's clock; a shared folder's times are its server's."""
+        return time.time()
 
     def _path(self, key: str) -> Path:
         check_key(key)

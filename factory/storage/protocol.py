@@ -1,7 +1,7 @@
-"""What the ledger asks of a store: five verbs on whole objects."""
+"""What the ledger asks of a store: five verbs on whole objects; what `gc` asks: three more."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -13,6 +13,20 @@ class ObjectInfo:
     """Key below the store's root."""
     bytes: int
     """Size."""
+    modified: float = field(default=0.0, compare=False)
+    """When it was stored, by the store's clock; seconds since 1970, UTC."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An upload that was begun and never finished; no listing shows it, and it takes room."""
+
+    key: str
+    """What it was to become; what it is called, where that is not known."""
+    name: str
+    """The store's own name for it."""
+    begun: float
+    """When, by the store's clock; seconds since 1970, UTC."""
 
 
 class ObjectStore(Protocol):
@@ -45,3 +59,18 @@ class ObjectStore(Protocol):
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Every object whose key starts with the prefix, in key order."""
+
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens where there is none.
+
+        Only `gc` calls this and the two below: workers need no keys that may delete.
+        """
+
+    def uploads(self) -> Iterator[Upload]:
+        """Uploads that were begun and not finished."""
+
+    def abort(self, upload: Upload) -> None:
+        """Remove what such an upload left."""
+
+    def now(self) -> float:
+        """The store's clock, seconds since 1970, UTC."""

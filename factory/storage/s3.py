@@ -5,8 +5,11 @@ import hashlib
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import boto3
@@ -21,7 +24,7 @@ from botocore.parsers import ResponseParserError
 
 from factory.errors import ConfigError, StorageRefused, StorageUnavailable
 from factory.storage.keys import check_key, check_prefix, is_key
-from factory.storage.protocol import ObjectInfo
+from factory.storage.protocol import ObjectInfo, Upload
 from factory.storage.s3_errors import error_of, status_of
 
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
@@ -117,7 +120,7 @@ class S3Store:
                 # A reply to HEAD has no body to tell a missing object from a missing bucket.
                 self.client.head_bucket(Bucket=self.bucket)
                 return None
-        return ObjectInfo(key, reply["ContentLength"])
+        return ObjectInfo(key, reply["ContentLength"], seconds(reply.get("LastModified")))
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Objects whose name is no key (such as a console's `folder/`) are passed over."""
@@ -133,7 +136,38 @@ class S3Store:
                 for entry in page.get("Contents", []):
                     key = entry["Key"].removeprefix(root)
                     if is_key(key):
-                        yield ObjectInfo(key, entry["Size"])
+                        yield ObjectInfo(key, entry["Size"], seconds(entry.get("LastModified")))
+
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens where there is none."""
+        name = self._name(key)
+        with self._translated("DeleteObject", key):
+            self.client.delete_object(Bucket=self.bucket, Key=name)
+
+    def uploads(self) -> Iterator[Upload]:
+        """Multipart uploads below the prefix: this program begins none, other tools may."""
+        root = f"{self.prefix}/" if self.prefix else ""
+        with self._translated("ListMultipartUploads", ""):
+            pages = self.client.get_paginator("list_multipart_uploads")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=root):
+                for entry in page.get("Uploads", []):
+                    key = entry["Key"].removeprefix(root)
+                    yield Upload(key, entry["UploadId"], seconds(entry.get("Initiated")))
+
+    def abort(self, upload: Upload) -> None:
+        """Remove the parts of a multipart upload."""
+        root = f"{self.prefix}/" if self.prefix else ""
+        with self._translated("AbortMultipartUpload", upload.key):
+            self.client.abort_multipart_upload(
+                Bucket=self.bucket, Key=root + upload.key, UploadId=upload.name
+            )
+
+    def now(self) -> float:
+        """The server's clock, as it dates its replies."""
+        with self._translated("HeadBucket", ""):
+            reply = self.client.head_bucket(Bucket=self.bucket)
+        date = reply["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+        return parsedate_to_datetime(date).timestamp() if date else time.time()
 
     @property
     def client(self) -> Any:  # boto3's clients are built at run time and have no types of their own
@@ -198,6 +232,11 @@ def check_reply(reply: dict[str, Any], field: str, place: str) -> None:
     """Refuse a 200 that no S3 server gave, such as a proxy's page: it would pass for success."""
     if field not in reply:
         raise StorageUnavailable(f"{place}: the answer is not S3's; check AWS_ENDPOINT_URL")
+
+
+def seconds(when: datetime | None) -> float:
+    """Seconds since 1970 of a reply's time; the present where it names none, so that it is young."""
+    return when.timestamp() if when else time.time()
 
 
 def md5_of(data: bytes) -> str:

@@ -32,7 +32,13 @@ from tests.factory.test_bad_input import BAD, GOOD, models
 from tests.stub_source import recipe as stub_recipe
 from tests.stub_source import triplets as stub_triplets
 
-OPTIONS = ("recipe.keep.most=1", "recipe.thresholds.image=0.5", "compute.batch_pairs=4")
+# Whatever the preset says: these are the numbers that the stand-in's scores were chosen for.
+OPTIONS = (
+    "recipe.steps=20",
+    "recipe.keep.most=1",
+    "recipe.thresholds={image: 0.5, text: 0.95, direction: 0.85, borderline: 0.001}",
+    "compute.batch_pairs=4",
+)
 
 
 @dataclass

@@ -2,12 +2,13 @@
 
 import pytest
 
-from factory import keys, ledger
+from factory import keys
 from factory.errors import Damaged, RunMismatch, StorageUnavailable
 from factory.generate import generate_unit
 from factory.ledger import committed_units, read_commit
 from factory.plan import read_plan, write_plan
 from factory.run import create_run, open_run
+from factory.storage import patience
 from factory.storage.local import LocalStore
 from tests.stub_source import StubSource, recipe, triplets
 
@@ -48,7 +49,7 @@ class Watched:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(ledger.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(patience.time, "sleep", lambda seconds: None)
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_another_attempts_commit_stands_and_the_late_one_changes_nothing(started
 
 def test_store_that_never_answers_leaves_the_unit_open(started):
     store, run, plan = started
-    store.answers = ["lost before"] * ledger.TRIES
+    store.answers = ["lost before"] * patience.TRIES
     with pytest.raises(StorageUnavailable):
         generate_unit(run, plan, 0, StubSource())
     assert list(committed_units(store)) == []
@@ -164,7 +165,7 @@ def test_weights_read_from_another_place_are_the_same_recipe(started):
 def test_plan_is_written_once_and_another_list_is_refused(started):
     store, _, plan = started
     assert write_plan(store, triplets(5), 2).record == plan.record
-    with pytest.raises(RunMismatch, match="5 triplets there, 6"):
+    with pytest.raises(RunMismatch, match=r"5 triplets, the list given adds 1; --extend"):
         write_plan(store, triplets(6), 2)
     assert [t for unit in plan.units for t in read_plan(store).triplets(unit)] == triplets(5)
 

@@ -197,6 +197,34 @@ def test_odd_prefixes_are_refused(store: ObjectStore) -> None:
             store.list(prefix)
 
 
+def test_a_deleted_object_is_gone_and_its_key_free_again(store: ObjectStore) -> None:
+    store.put("pairs/a", b"1")
+    store.put("pairs/b", b"2")
+    store.delete("pairs/a")
+    store.delete("pairs/a")  # nothing happens
+    store.delete("never/was")
+    assert [info.key for info in store.list()] == ["pairs/b"]
+    assert store.find("pairs/a") is None
+    assert store.put_new("pairs/a", b"3") is True
+
+
+def test_an_object_says_when_it_was_stored_by_the_stores_own_clock(store: ObjectStore) -> None:
+    before = store.now()
+    store.put("pairs/a", b"1")
+    after = store.now()
+    found = store.find("pairs/a")
+    assert found is not None
+    for info in (found, *store.list()):
+        # S3 tells whole seconds.
+        assert before - 2 <= info.modified <= after + 2
+
+
+def test_uploads_that_were_finished_are_not_listed(store: ObjectStore) -> None:
+    store.put("pairs/a", b"1")
+    store.put_new("pairs/b", b"1")
+    assert list(store.uploads()) == []
+
+
 def test_a_probe_finds_conditional_writes_and_leaves_only_its_objects(store: ObjectStore) -> None:
     found = probe(store)
     assert (found.commits, found.reason) == ("conditional", "")

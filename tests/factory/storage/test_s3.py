@@ -308,6 +308,25 @@ def test_folders_made_by_consoles_are_passed_over(moto_bucket: str) -> None:
     assert [info.key for info in store.list()] == ["commits/0"]
 
 
+@pytest.mark.parametrize("server", ["moto", pytest.param("ceph", marks=pytest.mark.servers)])
+def test_multipart_uploads_are_listed_below_the_prefix_and_aborted(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    access: S3Access = request.getfixturevalue(server)
+    access.export(monkeypatch)
+    bucket = bucket_of(access)
+    store, other = (S3Store(f"s3://{bucket}/{os.urandom(8).hex()}") for _ in range(2))
+    for one in (store, other):
+        one.client.create_multipart_upload(Bucket=one.bucket, Key=f"{one.prefix}/pairs/big")
+    (found,) = store.uploads()
+    assert found.key == "pairs/big"
+    # The emulator says 2010 of every upload.
+    assert server == "moto" or abs(found.begun - store.now()) < 60
+    store.abort(found)
+    assert list(store.uploads()) == []
+    assert len(list(other.uploads())) == 1
+
+
 def test_a_whole_bucket_can_be_a_store(moto: S3Access, monkeypatch: pytest.MonkeyPatch) -> None:
     moto.export(monkeypatch)
     boto3.session.Session().client("s3", region_name="us-east-1").create_bucket(Bucket="whole")

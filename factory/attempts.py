@@ -1,0 +1,111 @@
+"""Which commit of a unit counts: the one function through which commits are read.
+
+`conditional`   there is one, because one conditional PUT stored it
+`sealed`        a store lets several writers win, so each attempt has its own object, and the one with
+                the smallest id counts whose commit and pairs are whole. Once a roll-up or a manifest
+                lists another one that one counts for good, whatever arrives later.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from factory import keys
+from factory.errors import Damaged, ObjectMissing
+from factory.ledger import record_of
+from factory.plan import Plan
+from factory.run import Run
+from schemas.canonical import canonical_json
+from schemas.commit import CommitRecord, LedgerLine, UnitLine
+
+
+@dataclass(frozen=True)
+class Found:
+    """A commit that was read back: its record, and its bytes for whoever wants the rows."""
+
+    key: str
+    generation: int
+    record: CommitRecord
+    data: bytes
+
+    @property
+    def line(self) -> LedgerLine:
+        """All that resume, status and seal need of it."""
+        record = self.record
+        total = record.tally.total
+        return LedgerLine(
+            unit=record.unit,
+            candidates_sha256=record.candidates_sha256,
+            accepted=total.accepted,
+            rejected=total.rejected,
+            failed=total.failed,
+            pairs_key=record.pairs.key if record.pairs else None,
+            pairs_sha256=record.pairs.sha256 if record.pairs else None,
+            pairs_bytes=record.pairs.bytes if record.pairs else None,
+            generation=self.generation,
+            attempt=record.attempt,
+            commit_sha256=hashlib.sha256(self.data).hexdigest(),
+            tally=canonical_json(record.tally.model_dump(mode="json")).decode(),
+        )
+
+
+def find_commit(
+    run: Run,
+    plan: Plan,
+    unit: int,
+    chosen: UnitLine | None = None,
+    generation: int | None = None,
+) -> Found:
+    """The commit of a unit that counts, of its newest generation unless another is named.
+
+    `chosen` is what a roll-up or a manifest lists of it. Raises `ObjectMissing` where the unit is
+    open, and `Damaged` where its one commit is.
+    """
+    if generation is None:
+        generation = plan.generation(unit)
+    if run.commits == "conditional":
+        return read_found(run, unit, generation, keys.commit(unit, generation))
+    if isinstance(chosen, LedgerLine):
+        return read_found(run, unit, generation, keys.attempt(unit, generation, chosen.attempt))
+    first = None
+    for found in whole_attempts(run, unit, generation):
+        if chosen is None or found.line.content == chosen:
+            return found
+        first = first or found
+    if first is None:
+        prefix = keys.attempts(unit, generation)
+        raise ObjectMissing(f"{run.uri}/{prefix}: no attempt whose commit and pairs are whole")
+    return first
+
+
+def whole_attempts(run: Run, unit: int, generation: int) -> Iterator[Found]:
+    """The attempts of a unit that may count, by id."""
+    for key in attempt_keys(run, unit, generation):
+        try:
+            found = read_found(run, unit, generation, key)
+        except (Damaged, ObjectMissing):
+            continue
+        # Another recipe: two first drivers began this run at one moment, and RUN.json is not theirs.
+        if found.record.recipe_hash == run.recipe.recipe_hash and _has_pairs(run, found):
+            yield found
+
+
+def attempt_keys(run: Run, unit: int, generation: int) -> Iterator[str]:
+    """The commits of a unit's attempts, by id."""
+    for info in run.store.list(keys.attempts(unit, generation)):
+        if keys.commit_name(info.key) is not None:
+            yield info.key
+
+
+def _has_pairs(run: Run, found: Found) -> bool:
+    pairs = found.record.pairs
+    if pairs is None:
+        return True
+    there = run.store.find(pairs.key)
+    return there is not None and there.bytes == pairs.bytes
+
+
+def read_found(run: Run, unit: int, generation: int, key: str) -> Found:
+    """One commit by its key. Raises `ObjectMissing` or `Damaged`."""
+    data = run.store.get(key)
+    return Found(key, generation, record_of(run.store, unit, key, data), data)

@@ -1,0 +1,173 @@
+"""The ledger as a driver reads it: finished segments from their roll-ups, open ones by listing.
+
+A *roll-up* is one object for all units of a finished segment, written once. It is derived: whoever
+writes it writes the same bytes, a lost one is made again, and no commit is ever left out for it.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from factory import keys
+from factory.attempts import find_commit
+from factory.errors import Damaged, ObjectMissing, first_line
+from factory.ledger import commit_names
+from factory.plan import Plan
+from factory.run import Run
+from factory.sealed import newest_manifest, part_lines
+from factory.storage.patience import patiently, write_once
+from schemas.arrow import from_parquet, to_parquet
+from schemas.commit import LedgerLine, UnitLine
+
+READERS = 8
+"""Commits that are read at once."""
+
+
+class Closing(Exception):
+    """Reading was given up because the job ends."""
+
+
+class Book:
+    """What is committed, for one start: a commit of an open segment is read at most once.
+
+    Memory holds a byte per unit and the lines of open segments, not more. Where several threads use
+    one book, one at a time may call it.
+    """
+
+    def __init__(self, run: Run, plan: Plan) -> None:
+        self.run = run
+        self.plan = plan
+        self.closing = threading.Event()
+        self._lines: dict[int, LedgerLine] = {}
+        self._rolled_up = {
+            int(name)
+            for info in run.store.list(keys.SEGMENTS)
+            if (name := info.key.removeprefix(keys.SEGMENTS).removesuffix(".parquet")).isdecimal()
+        }
+
+    @property
+    def segments(self) -> range:
+        """The numbers of all segments of the plan."""
+        last = self.plan.units[-1] if self.plan.units else -1
+        return range(keys.segment_of(last) + 1)
+
+    def units_of(self, segment: int) -> range:
+        """The planned units of a segment."""
+        units = keys.segment_units(segment)
+        return range(units.start, min(units.stop, len(self.plan.units)))
+
+    def committed(self) -> bytearray:
+        """One byte per unit of the plan: 1 where it is committed."""
+        done = bytearray(len(self.plan.units))
+        for segment in self.segments:
+            for unit in self.committed_of(segment):
+                done[unit] = 1
+        return done
+
+    def committed_of(self, segment: int) -> Iterable[int]:
+        """The committed units of a segment, in order."""
+        if self.run.commits == "sealed":
+            return [line.unit for line in self.lines_of(segment)]
+        units = self.units_of(segment)
+        if segment in self._rolled_up:
+            again = [unit for unit in self.plan.generations if unit in units]
+            open_units = {u for u in again if self.run.store.find(self._commit_key(u)) is None}
+            return (unit for unit in units if unit not in open_units)
+        return list(self._listed(segment))
+
+    def lines(self) -> Iterator[LedgerLine]:
+        """The line of every committed unit, in order. Raises `Damaged`."""
+        for segment in self.segments:
+            yield from self.lines_of(segment)
+
+    def lines_of(self, segment: int) -> list[LedgerLine]:
+        """The lines of a segment's committed units, in order. Raises `Damaged`."""
+        if segment not in self._rolled_up:
+            return self._read(segment, self._listed(segment))
+        lines = self.read_roll_up(segment)
+        older = {line.unit for line in lines if line.generation < self.plan.generation(line.unit)}
+        if not older:
+            return lines
+        newer = {line.unit: line for line in self._read(segment, sorted(older))}
+        merged = (newer.get(line.unit) if line.unit in older else line for line in lines)
+        return [line for line in merged if line is not None]
+
+    def roll_up(self, segment: int) -> bool:
+        """Write a segment's roll-up if all its units are planned and committed; True where it is there.
+
+        Raises `Damaged`, and `Closing` once the book is closing.
+        """
+        if segment in self._rolled_up:
+            return True
+        units = keys.segment_units(segment)
+        if units.stop > len(self.plan.units) or len(list(self._listed(segment))) < len(units):
+            return False
+        lines = self.lines_of(segment)
+        if len(lines) < len(units):
+            return False
+        write_once(self.run.store, keys.roll_up(segment), to_parquet(LedgerLine, lines))
+        self._rolled_up.add(segment)
+        for unit in units:
+            self._lines.pop(unit, None)
+        return True
+
+    def read_roll_up(self, segment: int) -> list[LedgerLine]:
+        """The lines of a roll-up. Raises `Damaged`, or `ObjectMissing`."""
+        key = keys.roll_up(segment)
+        data = patiently(lambda: self.run.store.get(key))
+        try:
+            lines, _ = from_parquet(LedgerLine, data)
+            if [line.unit for line in lines] != list(keys.segment_units(segment)):
+                raise ValueError("its units are not those of its segment")
+        except (ValueError, OSError) as error:
+            raise Damaged(
+                f"{self.run.uri}/{key}: not a roll-up: {first_line(error)}; it is derived: remove it "
+                "and run generate or seal"
+            ) from None
+        return lines
+
+    def _listed(self, segment: int) -> Iterator[int]:
+        """Units of an open segment with a commit of their newest generation, in order."""
+        last = -1
+        for name in commit_names(self.run.store, segment):
+            planned = name.unit < len(self.plan.units) and name.unit != last
+            own = (name.attempt is not None) == (self.run.commits == "sealed")
+            if planned and own and name.generation == self.plan.generation(name.unit):
+                last = name.unit
+                yield last
+
+    def _commit_key(self, unit: int) -> str:
+        return keys.commit(unit, self.plan.generation(unit))
+
+    def _read(self, segment: int, units: Iterable[int]) -> list[LedgerLine]:
+        """The lines of these units of a segment, those that are open left out."""
+        units = list(units)
+        unread = [unit for unit in units if unit not in self._lines]
+        chosen = self.chosen(segment) if unread else {}
+
+        def line(unit: int) -> LedgerLine | None:
+            if self.closing.is_set():
+                raise Closing
+            try:
+                return patiently(
+                    lambda: find_commit(self.run, self.plan, unit, chosen.get(unit)).line
+                )
+            except ObjectMissing:
+                return None
+
+        if unread:
+            with ThreadPoolExecutor(READERS) as pool:
+                for found in pool.map(line, unread):
+                    if found is not None:
+                        self._lines[found.unit] = found
+        return [self._lines[unit] for unit in units if unit in self._lines]
+
+    def chosen(self, segment: int) -> dict[int, UnitLine]:
+        """What the newest manifest lists of a segment, where attempts are chosen from."""
+        if self.run.commits == "conditional":
+            return {}
+        newest = newest_manifest(self.run)
+        prefix = keys.manifest_part(keys.segment_name(segment), "").removesuffix(".parquet")
+        parts = newest[1].parts if newest else ()
+        lines = (part_lines(self.run, part) for part in parts if part.key.startswith(prefix))
+        return {line.unit: line for some in lines for line in some}

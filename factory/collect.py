@@ -1,0 +1,149 @@
+"""Garbage: objects that no commit, roll-up, plan or manifest names, and how they are removed.
+
+What lost attempts leave costs room and nothing else. Only a run that is sealed whole is looked at,
+only objects under names that this program gives, and only those that are old by the store's own
+times: a worker that was thought dead may still be writing.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from factory import keys
+from factory.book import Book
+from factory.manifest import Incomplete
+from factory.plan import Plan
+from factory.run import Run
+from factory.sealed import manifest_sequences, newest_manifest, part_lines, read_manifest
+from factory.storage.probe import PROBES
+from factory.storage.protocol import ObjectInfo, Upload
+from schemas.commit import Manifest
+
+LEAST_HOURS = 24.0
+"""Nothing younger is ever removed."""
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """An object that nothing names."""
+
+    key: str
+    bytes: int
+    why: str
+
+
+@dataclass
+class Collection:
+    """What was found, and what of it was removed."""
+
+    found: list[Garbage] = field(default_factory=list)
+    uploads: list[Upload] = field(default_factory=list)
+    young: int = 0
+    """Objects that nothing names, too young to be sure of."""
+    removed: int = 0
+    """Objects and uploads."""
+
+    @property
+    def bytes(self) -> int:
+        """Of the objects found."""
+        return sum(one.bytes for one in self.found)
+
+
+def collect(
+    run: Run, plan: Plan, *, delete: bool = False, older_than_hours: float = 0.0
+) -> Collection:
+    """List the garbage older than the hours given and at least `LEAST_HOURS`; remove it on demand.
+
+    Raises `Incomplete` where the run is not sealed whole, `Damaged` where it cannot be read.
+    """
+    newest = newest_manifest(run)
+    book = Book(run, plan)
+    whole = newest and not newest[1].partial and newest[1].plan_digest == plan.record.digest
+    if not whole or book.committed().count(0):
+        raise Incomplete(f"{run.uri}: gc needs a run that is sealed whole; finish it first")
+    latest = run.store.now() - 3600 * max(LEAST_HOURS, older_than_hours)
+    manifests = [read_manifest(run, sequence) for sequence in manifest_sequences(run)]
+    collection = Collection()
+    for info, why in _unnamed(book, manifests):
+        if info.modified > latest:
+            collection.young += 1
+        else:
+            collection.found.append(Garbage(info.key, info.bytes, why))
+    collection.uploads = [one for one in run.store.uploads() if one.begun <= latest]
+    if delete:
+        collection.removed = _remove(run, collection, latest)
+    return collection
+
+
+def _remove(run: Run, collection: Collection, latest: float) -> int:
+    removed = 0
+    for garbage in collection.found:
+        # A slow worker may have stored the same bytes again since the listing, and may count on them.
+        now = run.store.find(garbage.key)
+        if now is not None and now.modified <= latest:
+            run.store.delete(garbage.key)
+            removed += 1
+    for upload in collection.uploads:
+        run.store.abort(upload)
+        removed += 1
+    return removed
+
+
+def _unnamed(book: Book, manifests: list[Manifest]) -> Iterator[tuple[ObjectInfo, str]]:
+    store = book.run.store
+    for info in store.list(PROBES):
+        yield info, "a trial of the store"
+    yield from _unlisted(
+        (info for info in store.list(keys.PLANS) if keys.is_plan_part(info.key)),
+        {part.key for head in book.plan.records for part in head.parts},
+        "a part that no plan names",
+    )
+    yield from _unlisted(
+        (info for info in store.list(keys.MANIFEST_PARTS) if keys.is_manifest_part(info.key)),
+        {part.key for manifest in manifests for part in manifest.parts},
+        "a part that no manifest names",
+    )
+    yield from _pairs(book, manifests)
+    if book.run.commits == "sealed":
+        yield from _losers(book)
+
+
+def _unlisted(
+    listing: Iterable[ObjectInfo], named: set[str], why: str
+) -> Iterator[tuple[ObjectInfo, str]]:
+    return ((info, why) for info in listing if info.key not in named)
+
+
+def _pairs(book: Book, manifests: list[Manifest]) -> Iterator[tuple[ObjectInfo, str]]:
+    """Segment by segment, since a listing is in unit order."""
+    ours = (
+        info for info in book.run.store.list(keys.PAIRS) if keys.unit_of_pairs(info.key) is not None
+    )
+    for segment, listing in groupby(ours, key=lambda info: _segment(info.key)):
+        if segment not in book.segments:
+            continue
+        named = {line.pairs_key for line in book.lines_of(segment)}
+        prefix = keys.manifest_part(keys.segment_name(segment), "").removesuffix(".parquet")
+        parts = {p.key: p for m in manifests for p in m.parts if p.key.startswith(prefix)}
+        for part in parts.values():
+            named |= {line.pairs_key for line in part_lines(book.run, part)}
+        yield from _unlisted(listing, {key for key in named if key}, "pairs of a lost attempt")
+
+
+def _segment(key: str) -> int:
+    return keys.segment_of(keys.unit_of_pairs(key) or 0)
+
+
+def _losers(book: Book) -> Iterator[tuple[ObjectInfo, str]]:
+    """Attempts beside the one that counts, where every attempt commits under its own name."""
+    for segment in book.segments:
+        chosen = {
+            keys.attempt(line.unit, line.generation, line.attempt)
+            for line in book.lines_of(segment)
+        }
+        for info in book.run.store.list(keys.commits_of(segment)):
+            name = keys.commit_name(info.key)
+            # Earlier generations stay: manifests of their day list them.
+            newest = name and name.generation == book.plan.generation(name.unit)
+            if name and name.attempt and newest and info.key not in chosen:
+                yield info, "an attempt that was not chosen"

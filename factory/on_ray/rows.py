@@ -1,0 +1,30 @@
+"""What a worker's row means to the job."""
+
+from dataclasses import fields
+from typing import Any
+
+from factory.errors import EditmillError, InputError
+from factory.reports import UnitProblem, UnitReport
+
+
+class ClusterFailed(EditmillError):
+    """Ray could not run the work; what is committed stays."""
+
+
+def report_of(row: dict[str, Any]) -> UnitReport | UnitProblem:
+    """The report in a row. Raises the error of a worker that no other would escape."""
+    fatal, problem = int(row["fatal"]), str(row["problem"])
+    if fatal == InputError.exit_code:
+        raise InputError(problem)
+    if fatal:
+        raise ClusterFailed(problem)
+    if problem:
+        return UnitProblem(int(row["unit"]), problem)
+    # Ray hands back NumPy's scalars.
+    kinds = {"str": str, "int": int, "float": float, "bool": bool}
+    return UnitReport(
+        **{
+            f.name: kinds[str(getattr(f.type, "__name__", f.type))](row[f.name])
+            for f in fields(UnitReport)
+        }
+    )

@@ -1,0 +1,124 @@
+"""The driver's watch over its workers' deaths: which are strikes, and which units run alone."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from factory.attempts import find_commit
+from factory.errors import ObjectMissing, StorageError
+from factory.on_ray.witness import Death, Witness
+from factory.plan import Plan
+from factory.run import Run
+from factory.storage.patience import patiently
+from factory.strikes import is_poison, read_strikes, runs_alone, write_strike
+from schemas.run import StrikeRecord
+
+LOOK_EVERY_S = 1.0
+SETTLE_S = 5.0
+"""A node that is lost may look alive for a moment; a death is judged this much later."""
+
+
+@dataclass
+class Watch:
+    """Asks the witness, judges deaths, writes strikes; one for each start."""
+
+    run: Run
+    plan: Plan
+    strikes: dict[int, list[StrikeRecord]] = field(default_factory=dict)
+    _unjudged: list[tuple[float, Death]] = field(default_factory=list)
+    _asked: Any = None
+    _last_look: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.strikes = read_strikes(self.run.store)
+        counts = {unit: len(self._counted(unit)) for unit in self.strikes}
+        # On the driver's node, so that it lives as long as the driver.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options = {"num_cpus": 0, "scheduling_strategy": here}
+        self.witness = ray.remote(Witness).options(**options).remote(counts)
+
+    def close(self) -> None:
+        """No more deaths are of interest."""
+        ray.kill(self.witness)
+
+    def runs_alone(self, unit: int) -> bool:
+        """Whether a unit may no longer run beside others."""
+        return runs_alone(self.strikes.get(unit, []), self.plan.generation(unit))
+
+    def is_poison(self, unit: int) -> bool:
+        """Whether a unit is to be given up."""
+        return is_poison(self.strikes.get(unit, []), self.plan.generation(unit))
+
+    def look(self) -> None:
+        """Asked often; never waits for the witness, and judges what is due."""
+        now = time.monotonic()
+        if self._asked is None and now - self._last_look >= LOOK_EVERY_S:
+            self._last_look = now
+            self._asked = self.witness.hear.remote(draining_nodes())
+        if self._asked is not None and ray.wait([self._asked], timeout=0)[0]:
+            self._hear()
+        self._judge_due()
+
+    def settle(self) -> None:
+        """Wait until every death is judged."""
+        if self._asked is None:
+            self._asked = self.witness.hear.remote(draining_nodes())
+        self._hear()
+        while self._unjudged:
+            time.sleep(max(0.0, self._unjudged[0][0] - time.monotonic()))
+            self._judge_due()
+
+    def judge(self, death: Death, *, alone: bool) -> bool:
+        """Whether a death is a strike, which is then written. Raises `StorageError`."""
+        if not node_stays(death.node) or self._is_committed(death.unit):
+            self.witness.forgive.remote(death.unit)
+            return False
+        unit, generation = death.unit, self.plan.generation(death.unit)
+        record = write_strike(
+            self.run.store, unit, generation, alone=alone, worker=death.worker, node=death.node
+        )
+        self.strikes.setdefault(unit, []).append(record)
+        return True
+
+    def _hear(self) -> None:
+        asked, self._asked = self._asked, None
+        due = time.monotonic() + SETTLE_S
+        self._unjudged += [(due, death) for death in ray.get(asked)]
+
+    def _judge_due(self) -> None:
+        now = time.monotonic()
+        while self._unjudged and self._unjudged[0][0] <= now:
+            _, death = self._unjudged.pop(0)
+            try:
+                self.judge(death, alone=False)
+            except StorageError:
+                # Later; a strike too few costs another restart, no more.
+                self._unjudged.append((now + SETTLE_S, death))
+                return
+
+    def _counted(self, unit: int) -> list[StrikeRecord]:
+        generation = self.plan.generation(unit)
+        return [one for one in self.strikes.get(unit, []) if one.generation == generation]
+
+    def _is_committed(self, unit: int) -> bool:
+        """It may have died a moment after."""
+        try:
+            patiently(lambda: find_commit(self.run, self.plan, unit))
+        except ObjectMissing:
+            return False
+        return True
+
+
+def draining_nodes() -> set[str]:
+    """Nodes that have notice to leave: preempted, or no longer needed."""
+    # Ray Data's own pools ask the same; there is no public call.
+    return set(ray._private.state.state.get_draining_nodes())
+
+
+def node_stays(node: str) -> bool:
+    """Whether a node lives and has no notice to leave."""
+    alive = any(entry["NodeID"] == node and entry["Alive"] for entry in ray.nodes())
+    return alive and node not in draining_nodes()

@@ -1,0 +1,141 @@
+"""The commands on a run that is there: status, verify, seal, gc, sheet."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from factory.console import command, print_facts, print_json, print_status, say
+from factory.errors import ConfigError, Damaged, RunMismatch
+from factory.options import AsJson, RunUri
+from factory.plan import Plan, find_plan
+from factory.run import Run, open_run
+
+run_app = typer.Typer(no_args_is_help=True)
+
+
+def _open(uri: str) -> tuple[Run, Plan]:
+    run = open_run(uri)
+    plan = find_plan(run.store)
+    if plan is None:
+        raise RunMismatch(f"{uri}: no plan here; was `generate` started?")
+    return run, plan
+
+
+@run_app.command()
+@command
+def status(run: RunUri, as_json: AsJson = False) -> int:
+    """How far a run is: counts, acceptance by edit kind, reasons."""
+    from factory.status import status as read_status
+
+    state = read_status(*_open(run))
+    if as_json:
+        print_json(state.as_json())
+    else:
+        print_status(state)
+    return 0
+
+
+@run_app.command()
+@command
+def verify(run: RunUri, as_json: AsJson = False) -> int:
+    """Read everything back and check every hash and count; lists what is damaged."""
+    from factory.verify import verify as check
+
+    found = check(open_run(run))
+    facts = {
+        "units": found.units,
+        "open_units": found.open_units,
+        "pairs": found.pairs,
+        "sealed": found.sealed,
+        "damages": len(found.damages),
+    }
+    if as_json:
+        print_json(facts | {"damages": found.damages})
+    else:
+        print_facts(facts)
+    for damage in found.damages:
+        say(damage)
+    return Damaged.exit_code if found.damages else 0
+
+
+@run_app.command()
+@command
+def seal(
+    run: RunUri,
+    partial: Annotated[bool, typer.Option(help="Seal what is there, marked partial.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Write the manifest of a run, which readers use and nothing else."""
+    from factory.manifest import manifest_hash
+    from factory.manifest import seal as write_manifest
+
+    sequence, manifest = write_manifest(*_open(run), partial=partial)
+    facts: dict[str, Any] = {
+        "sequence": sequence,
+        "manifest_hash": manifest_hash(manifest),
+        "partial": manifest.partial,
+        "units": manifest.units,
+        "pairs": manifest.accepted,
+    }
+    (print_json if as_json else print_facts)(facts)
+    return 0
+
+
+@run_app.command()
+@command
+def gc(
+    run: RunUri,
+    delete: Annotated[
+        bool, typer.Option(help="Remove it; without this it is only listed.")
+    ] = False,
+    older_than: Annotated[
+        float, typer.Option(min=0, help="Hours; never less than 24, by the store's own times.")
+    ] = 24.0,
+    as_json: AsJson = False,
+) -> int:
+    """What lost attempts left in a run that is sealed whole; lists it, removes it with --delete."""
+    from factory.collect import collect
+
+    found = collect(*_open(run), delete=delete, older_than_hours=older_than)
+    facts: dict[str, Any] = {
+        "objects": len(found.found),
+        "bytes": found.bytes,
+        "unfinished uploads": len(found.uploads),
+        "too young": found.young,
+        "removed": found.removed,
+    }
+    lines = [f"{one.key}  {one.why}" for one in found.found]
+    lines += [f"{one.key}  an upload that was not finished" for one in found.uploads]
+    if as_json:
+        print_json(facts | {"garbage": lines})
+    else:
+        print_facts(facts)
+        for line in lines:
+            say(line)
+        if lines and not delete:
+            say("nothing was removed; --delete removes these")
+    return 0
+
+
+@run_app.command()
+@command
+def sheet(
+    run: RunUri,
+    out: Annotated[Path, typer.Option(help="Where to write the PNG.")],
+    count: Annotated[int, typer.Option(min=1, max=400, help="Pairs, one per triplet.")] = 24,
+) -> int:
+    """A contact sheet of a sealed run: original and edited, prompts and scores."""
+    from factory.sealed import newest_manifest
+    from factory.sheet import contact_sheet, sealed_pairs
+
+    opened = open_run(run)
+    newest = newest_manifest(opened)
+    if newest is None:
+        raise RunMismatch(f"{run}: not sealed yet; `editmill seal --partial` makes a snapshot")
+    try:
+        out.write_bytes(contact_sheet(sealed_pairs(opened, newest[1]), count))
+    except OSError as error:
+        raise ConfigError(f"--out {out}: cannot be written: {error.strerror}") from None
+    print(out)
+    return 0

@@ -1,0 +1,80 @@
+"""A sealed run as its readers see it: the manifest, its lines, the files of pairs."""
+
+import hashlib
+from collections.abc import Iterator
+
+from factory import keys
+from factory.errors import Damaged, ObjectMissing, first_line
+from factory.run import Run
+from schemas.arrow import from_parquet
+from schemas.canonical import canonical_json, content_hash
+from schemas.commit import Manifest, Part, UnitLine
+
+
+def manifest_sequences(run: Run) -> list[int]:
+    """The sequence numbers of all manifests, in order."""
+    return sorted(
+        int(name)
+        for info in run.store.list(keys.MANIFESTS)
+        if (name := info.key.removeprefix(keys.MANIFESTS).removesuffix(".json")).isdecimal()
+    )
+
+
+def read_manifest(run: Run, sequence: int) -> Manifest:
+    """A manifest. Raises `ObjectMissing`, or `Damaged` where it was not written by this program."""
+    key = keys.manifest(sequence)
+    data = run.store.get(key)
+    try:
+        manifest = Manifest.model_validate_json(data)
+        if manifest_bytes(manifest) != data:
+            raise ValueError("bytes are not in the form that this program writes")
+    except ValueError as error:
+        raise Damaged(f"{run.uri}/{key}: not a manifest: {first_line(error)}") from None
+    return manifest
+
+
+def newest_manifest(run: Run) -> tuple[int, Manifest] | None:
+    """The manifest with the highest sequence number, or None where nothing was sealed.
+
+    Raises `Damaged`.
+    """
+    sequences = manifest_sequences(run)
+    return (sequences[-1], read_manifest(run, sequences[-1])) if sequences else None
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """A manifest as it is stored."""
+    return canonical_json(manifest.model_dump(mode="json"))
+
+
+def manifest_hash(manifest: Manifest) -> str:
+    """sha256 of the manifest: equal for equal datasets."""
+    return content_hash(manifest.model_dump(mode="json"))
+
+
+def unit_lines(run: Run, manifest: Manifest) -> Iterator[UnitLine]:
+    """The manifest's lines in unit order. Raises `Damaged` where a part is not what it should be."""
+    for part in manifest.parts:
+        yield from part_lines(run, part)
+
+
+def part_lines(run: Run, part: Part) -> list[UnitLine]:
+    """The lines of one part. Raises `Damaged`."""
+    if not keys.is_manifest_part(part.key):
+        raise Damaged(
+            f"{run.uri}/{keys.MANIFESTS}: a manifest names {part.key!r}, which is no part's"
+        )
+    try:
+        data = run.store.get(part.key)
+    except ObjectMissing:
+        raise Damaged(f"{run.uri}/{part.key}: named by the manifest, not there") from None
+    if hashlib.sha256(data).hexdigest() != part.sha256:
+        raise Damaged(f"{run.uri}/{part.key}: not the bytes that the manifest names")
+    return from_parquet(UnitLine, data)[0]
+
+
+def sealed_pairs_uris(run: Run) -> list[str]:
+    """The pairs files of the newest manifest, in unit order: what a reader of the data opens."""
+    newest = newest_manifest(run)
+    lines = unit_lines(run, newest[1]) if newest else []
+    return [f"{run.uri}/{line.pairs_key}" for line in lines if line.pairs_key]

@@ -1,0 +1,116 @@
+"""Check one segment: its commits, their pairs, and the roll-up that sums them up."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from factory import keys
+from factory.attempts import find_commit, read_found, whole_attempts
+from factory.book import READERS, Book
+from factory.errors import Damaged, ObjectMissing
+from factory.ledger import commit_names
+from factory.verify_unit import check_unit
+from schemas.commit import LedgerLine, UnitLine
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """One generation of a unit."""
+
+    unit: int
+    is_newest: bool = False
+    pairs: int = 0
+    contents: set[UnitLine] = field(default_factory=set)
+    damages: list[str] = field(default_factory=list)
+
+
+class SegmentCheck:
+    """What one segment holds and what is wrong with it."""
+
+    def __init__(self, book: Book, segment: int, *, must_be_rolled_up: bool) -> None:
+        self.book, self.run, self.plan = book, book.run, book.plan
+        self.units = 0
+        self.pairs = 0
+        self.damages: list[str] = []
+        self.contents: dict[int, set[UnitLine]] = {}
+        """What the commits of a unit hold, one for each generation."""
+        self._names = list(commit_names(self.run.store, segment))
+        self._rolled_up = self._read_roll_up(segment, must_be_rolled_up)
+        self._check(segment)
+
+    def _read_roll_up(self, segment: int, must_be_there: bool) -> dict[int, LedgerLine]:
+        try:
+            return {line.unit: line for line in self.book.read_roll_up(segment)}
+        except Damaged as error:
+            self.damages.append(str(error))
+        except ObjectMissing:
+            if must_be_there:
+                self._say(keys.roll_up(segment), "the run is sealed, its roll-up is not there")
+        return {}
+
+    def _check(self, segment: int) -> None:
+        chosen = self._chosen(segment)
+        stored: set[tuple[int, int]] = set()
+        for name in self._names:
+            generation = self.plan.generation(name.unit)
+            if name.unit not in self.plan.units or name.generation > generation:
+                self._say(_key(name), "unit is not in the plan")
+            elif (name.attempt is None) == (self.run.commits == "conditional"):
+                stored.add((name.unit, name.generation))
+        with ThreadPoolExecutor(READERS) as pool:
+            self.damages += [said for said in pool.map(self._broken, self._names) if said]
+            for checked in pool.map(
+                lambda one: self._check_unit(one[0], one[1], chosen), sorted(stored)
+            ):
+                self.damages += checked.damages
+                self.contents.setdefault(checked.unit, set()).update(checked.contents)
+                if checked.is_newest:
+                    self.units += 1
+                    self.pairs += checked.pairs
+        for unit, line in self._rolled_up.items():
+            if (unit, line.generation) not in stored:
+                self._say(keys.commit(unit, line.generation), "rolled up, not there")
+
+    def _chosen(self, segment: int) -> dict[int, UnitLine]:
+        try:
+            return self.book.chosen(segment) | self._rolled_up
+        except Damaged:  # of a manifest, which is found beside
+            return {**self._rolled_up}
+
+    def _broken(self, name: keys.CommitName) -> str:
+        """Attempts are passed over where they are not whole, so each is looked at."""
+        if name.attempt is None:
+            return ""
+        try:
+            read_found(self.run, name.unit, name.generation, _key(name))
+        except (Damaged, ObjectMissing) as error:
+            return str(error)
+        return ""
+
+    def _check_unit(self, unit: int, generation: int, chosen: dict[int, UnitLine]) -> "_Checked":
+        line, rolled_up = chosen.get(unit), self._rolled_up.get(unit)
+        if rolled_up and rolled_up.generation != generation:
+            line = rolled_up = None
+        try:
+            found = find_commit(self.run, self.plan, unit, line, generation)
+        except (Damaged, ObjectMissing) as error:
+            return _Checked(unit, damages=[str(error)])
+        rows, damages = check_unit(self.run, self.plan, found)
+        if rolled_up and rolled_up != found.line:
+            damages.append(
+                f"{self.run.uri}/{found.key}: is not the commit that its roll-up sums up"
+            )
+        contents = {found.line.content}
+        is_newest = generation == self.plan.generation(unit)
+        if not is_newest and self.run.commits == "sealed":
+            # Which of these counted then, only a manifest of that day can say.
+            contents |= {o.line.content for o in whole_attempts(self.run, unit, generation)}
+        return _Checked(unit, is_newest, rows, contents, damages)
+
+    def _say(self, key: str, what: str) -> None:
+        self.damages.append(f"{self.run.uri}/{key}: {what}")
+
+
+def _key(name: keys.CommitName) -> str:
+    if name.attempt is None:
+        return keys.commit(name.unit, name.generation)
+    return keys.attempt(name.unit, name.generation, name.attempt)

@@ -1,0 +1,71 @@
+"""What a run is, what it will make, and what befell its units."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.commit import Part
+from schemas.record import Record
+
+
+class RunRecord(Record):
+    """RUN.json: written once, says what the folder is."""
+
+    version: int = 1
+    """Of this record."""
+    recipe: dict[str, object]
+    """The recipe with pinned files."""
+    recipe_hash: str
+    """Of the recipe's identity."""
+    commits: Literal["conditional", "sealed"]
+    """How a unit's commit is decided: by one conditional PUT, or, on a store where several writers
+    may win one, by the sealer's choice among the attempts."""
+
+
+class PlanRecord(Record):
+    """The head of one sequence of a plan; the newest one describes the whole plan."""
+
+    version: int = 1
+    """Of this record."""
+    first_unit: int
+    """Position of the first unit that it adds; 0 for the first sequence."""
+    units: int
+    """Units of the plan up to and with its own."""
+    triplets: int
+    """Distinct triplets of the plan up to and with its own."""
+    duplicates: int
+    """Lines of its list that repeated an earlier one."""
+    unit_triplets: int
+    """Triplets per unit; the last unit that a sequence adds may hold fewer."""
+    digest: str
+    """sha256 over all triplets up to and with its own, in unit order."""
+    parts: tuple[Part, ...]
+    """Files of the triplets that it adds, one a segment."""
+
+
+class StrikeRecord(Record):
+    """A worker process died while a unit ran; its node lived on and was not draining."""
+
+    version: int = 1
+    """Of this record."""
+    unit: int = Field(ge=0)
+    """Which unit."""
+    generation: int = Field(ge=0)
+    """How often the unit had been opened again; strikes of another generation do not count."""
+    alone: bool
+    """Whether it was the only unit of a fresh process."""
+    worker: str
+    """Which worker."""
+    node: str
+    """Where it ran."""
+    seen: float
+    """When the driver learnt of it; seconds since 1970, UTC."""
+
+
+class RetryRecord(Record):
+    """Failed units that were opened again; each write raises their generation by one."""
+
+    version: int = 1
+    """Of this record."""
+    units: tuple[int, ...]
+    """In order."""

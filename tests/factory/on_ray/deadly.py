@@ -1,0 +1,41 @@
+"""A pair source that kills its process on some triplets, as often as a folder of marks allows."""
+
+import os
+import signal
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.stub_source import StubSource
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """Makes such a source; travels to the workers by name."""
+
+    triplet_ids: tuple[str, ...]
+    marks: str
+    times: int = 1_000_000
+    seconds: float = 0.0
+
+    def __call__(self, recipe, compute):
+        return _Source(self)
+
+
+class _Source(StubSource):
+    def __init__(self, deadly):
+        super().__init__()
+        self.deadly = deadly
+
+    def pairs(self, draws):
+        marks = Path(self.deadly.marks)
+        for outcome in super().pairs(draws):
+            deadly = outcome.draw.triplet.triplet_id in self.deadly.triplet_ids
+            if deadly and len(list(marks.iterdir())) < self.deadly.times:
+                (marks / uuid.uuid4().hex).touch()
+                # So that its neighbour is in the middle of something.
+                time.sleep(0.2)
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(self.deadly.seconds)
+            yield outcome

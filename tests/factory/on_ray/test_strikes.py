@@ -1,0 +1,162 @@
+"""Units that kill their workers: three strikes, the last one alone, and the run ends."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from factory import keys
+from factory.attempts import find_commit
+from factory.failed import open_failed
+from factory.here import run_here
+from factory.job import run_job
+from factory.ledger import commit_of
+from factory.on_ray import watch
+from factory.on_ray.generate import run_on_ray
+from factory.plan import write_plan
+from factory.reports import UnitProblem
+from factory.run import create_run
+from factory.status import status
+from factory.storage.local import LocalStore
+from factory.strikes import POISON, read_strikes
+from factory.verify import verify
+from schemas.config import Config
+from tests.factory.on_ray.deadly import Deadly
+from tests.stub_source import StubSource, recipe, triplets
+
+pytestmark = pytest.mark.usefixtures("ray_here")
+UNITS = 6
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(watch, "SETTLE_S", 0.3)
+
+
+@pytest.fixture
+def marks(tmp_path):
+    folder = tmp_path / "marks"
+    folder.mkdir()
+    return folder
+
+
+def start(tmp_path):
+    run = create_run(LocalStore(str(tmp_path / "run")), recipe(unit_triplets=1))
+    return run, write_plan(run.store, triplets(UNITS), 1)
+
+
+def finish(run, plan, source, **compute):
+    defaults = {"device": "cpu", "gpus_per_worker": 0.0, "max_workers": 1}
+    config = Config(recipe=run.recipe, compute=defaults | compute)
+    return run_job(run, plan, config, partial(run_on_ray, make_source=source))
+
+
+def undisturbed(tmp_path):
+    run = create_run(LocalStore(str(tmp_path / "undisturbed")), recipe(unit_triplets=1))
+    plan = write_plan(run.store, triplets(UNITS), 1)
+    config = Config(recipe=run.recipe)
+    return run_job(run, plan, config, run_here(lambda _: StubSource()))
+
+
+def rows(run, plan, unit):
+    found = find_commit(run, plan, unit)
+    return commit_of(run.store, unit, found.key, found.data).candidates
+
+
+def poisonous(unit, marks, **fields):
+    return Deadly((triplets(UNITS)[unit].triplet_id,), str(marks), **fields)
+
+
+def test_poison_unit_is_committed_as_failed_and_opened_again_on_demand(tmp_path, marks):
+    run, plan = start(tmp_path)
+    result = finish(run, plan, poisonous(2, marks, seconds=0.02))
+    assert result.exit_code == 0
+    assert not result.sealed.partial
+    assert {(row.verdict, row.reason) for row in rows(run, plan, 2)} == {("failed", POISON)}
+    for unit in {*plan.units} - {2}:
+        assert not any(row.reason == POISON for row in rows(run, plan, unit))
+    strikes = read_strikes(run.store)
+    assert [strike.alone for strike in strikes[2]] == [False, False, True]
+    assert all(len(strikes[unit]) <= 2 for unit in strikes if unit != 2)
+    assert len(list(marks.iterdir())) == 3
+    assert status(run, plan).failed_units == 1
+    assert verify(run).damages == []
+
+    # The cause is mended, and the failed unit made: as if nothing had been.
+    plan = open_failed(run, plan)
+    assert plan.generations == {2: 1}
+    again = finish(run, plan, Deadly((), str(marks)))
+    assert again.units_made == 1
+    assert again.manifest_hash == undisturbed(tmp_path).manifest_hash
+    assert verify(run).damages == []
+
+
+def test_strikes_count_over_the_lives_of_drivers(tmp_path, marks):
+    """Killed twice before: the third driver runs it alone at once."""
+    run, plan = start(tmp_path)
+    from factory.strikes import write_strike
+
+    for _ in range(2):
+        write_strike(run.store, 4, 0, alone=False, worker="w", node="n")
+    result = finish(run, plan, poisonous(4, marks))
+    assert result.exit_code == 0
+    assert len(list(marks.iterdir())) == 1
+    assert {row.reason for row in rows(run, plan, 4)} == {POISON}
+
+
+def test_driver_killed_after_the_last_strike_gives_the_unit_up_without_running_it(tmp_path, marks):
+    run, plan = start(tmp_path)
+    from factory.strikes import write_strike
+
+    for alone in (False, False, True):
+        write_strike(run.store, 4, 0, alone=alone, worker="w", node="n")
+    assert finish(run, plan, poisonous(4, marks)).exit_code == 0
+    assert list(marks.iterdir()) == []
+    assert {row.reason for row in rows(run, plan, 4)} == {POISON}
+
+
+def test_deaths_on_a_node_that_leaves_are_no_strikes(tmp_path, marks, monkeypatch):
+    monkeypatch.setattr(watch, "node_stays", lambda node: False)
+    run, plan = start(tmp_path)
+    result = finish(run, plan, poisonous(1, marks, times=4))
+    assert (result.exit_code, result.units_made) == (0, UNITS)
+    assert len(list(marks.iterdir())) == 4
+    assert read_strikes(run.store) == {}
+    assert result.manifest_hash == undisturbed(tmp_path).manifest_hash
+
+
+def test_unit_that_dies_by_chance_is_made_alone(tmp_path, marks):
+    run, plan = start(tmp_path)
+    result = finish(run, plan, poisonous(3, marks, times=2))
+    assert result.exit_code == 0
+    assert [strike.alone for strike in read_strikes(run.store)[3]] == [False, False]
+    assert result.manifest_hash == undisturbed(tmp_path).manifest_hash
+
+
+def test_units_of_a_draining_node_are_given_back_and_made_elsewhere(tmp_path, marks, monkeypatch):
+    """The first looks say that this node drains; then it does not any more."""
+    run, plan = start(tmp_path)
+    import ray
+
+    looks = []
+
+    def draining():
+        looks.append(1)
+        return {ray.get_runtime_context().get_node_id()} if len(looks) < 4 else set()
+
+    monkeypatch.setattr(watch, "draining_nodes", draining)
+    result = finish(run, plan, Deadly((), str(marks), seconds=0.05))
+    assert (result.exit_code, result.units_made) == (0, UNITS)
+    assert read_strikes(run.store) == {}
+    assert result.manifest_hash == undisturbed(tmp_path).manifest_hash
+
+
+def test_normal_run_writes_nothing_but_pairs_commits_and_the_manifest(tmp_path, marks):
+    run, plan = start(tmp_path)
+    before = {info.key for info in run.store.list()}
+    result = finish(run, plan, Deadly((), str(marks)))
+    folders = {info.key.split("/")[0] for info in run.store.list() if info.key not in before}
+    assert folders == {"pairs", "commits", "manifest"}
+    assert not any(isinstance(problem, UnitProblem) for problem in result.problems)
+    assert replace(result, book=None).units_made == UNITS
+    assert keys.commit(0) in {info.key for info in run.store.list("commits/")}

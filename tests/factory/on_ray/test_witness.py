@@ -1,0 +1,66 @@
+"""The witness's bookkeeping, without Ray."""
+
+from factory.on_ray.witness import Death, Witness
+
+
+def test_worker_that_comes_back_tells_which_units_died_with_it():
+    witness = Witness({})
+    witness.arrive("w", "n")
+    assert witness.begin("w", 1, False)
+    assert witness.begin("w", 2, False)
+    witness.end("w", 1)
+    witness.arrive("w", "m")
+    assert witness.hear([]) == [Death(2, "w", "n")]
+    assert witness.hear([]) == []
+
+
+def test_unit_with_two_deaths_is_set_aside_unless_alone():
+    witness = Witness({})
+    for _ in range(2):
+        witness.arrive("w", "n")
+        assert witness.begin("w", 7, False)
+    witness.arrive("w", "n")
+    assert not witness.begin("w", 7, False)
+    assert witness.begin("w", 8, False)
+    witness.arrive("solo", "n")
+    assert witness.begin("solo", 7, True)
+
+
+def test_forgiven_death_does_not_count():
+    witness = Witness({7: 1})
+    witness.arrive("w", "n")
+    assert witness.begin("w", 7, False)
+    witness.arrive("w", "n")
+    assert not witness.begin("w", 7, False)
+    witness.forgive(7)
+    assert witness.begin("w", 7, False)
+
+
+def test_process_that_leaves_by_itself_is_no_death():
+    witness = Witness({})
+    witness.arrive("w", "n")
+    witness.begin("w", 1, False)
+    witness.leave("w")
+    witness.arrive("w", "n")
+    assert witness.hear([]) == []
+
+
+def test_nothing_begins_on_a_draining_node():
+    witness = Witness({})
+    witness.arrive("w", "n")
+    witness.arrive("v", "m")
+    witness.hear(["n"])
+    assert not witness.begin("w", 1, False)
+    assert not witness.begin("w", 1, True)
+    assert witness.begin("v", 1, False)
+    witness.hear([])
+    assert witness.begin("w", 2, False)
+
+
+def test_buried_worker_is_reported_to_the_caller_alone():
+    witness = Witness({})
+    witness.arrive("solo", "n")
+    witness.begin("solo", 3, True)
+    assert witness.bury("solo") == [Death(3, "solo", "n")]
+    assert witness.bury("solo") == []
+    assert witness.hear([]) == []
