@@ -62,5 +62,7 @@ def maturity() -> str:
     return (
         f"miniature: {card['state']}; by its oracle {figures['t2i_accuracy']:.1%} of "
         f"{card['captions']} held-out captions are sampled right (at least {low:.1%} with 95 % "
-        f"confidence); its CLIP picks the right caption of 32 in {figures['clip_top1_of_32']:.1%}"
+        f"confidence); its CLIP picks the right caption of 32 in {figures['clip_top1_of_32']:.1%}; "
+        "its gates are not calibrated yet, so accepted pairs may show their edit in another place "
+        "(docs/miniature.md)"
     )

@@ -288,7 +288,11 @@ SETTINGS = [
         ("a folder as a configuration", "--config .", r"\.: cannot be read: Is a directory"),
         ("--set without =", "--set recipe.steps", r"--set: must be key=value, got 'recipe.steps'"),
         ("--set without a key", "--set =5", r"--set: must be key=value, got '=5'"),
-        ("--set in a value", "--set recipe.steps.x=1", r"--set recipe\.steps\.x: .* group, got \d+"),
+        (
+            "--set in a value",
+            "--set recipe.steps.x=1",
+            r"--set recipe\.steps\.x: .* group, got \d+",
+        ),
         (
             "--set of broken YAML",
             "--set recipe.p=[0.1",

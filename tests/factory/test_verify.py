@@ -25,6 +25,7 @@ from schemas.arrow import from_parquet, to_parquet
 from schemas.canonical import canonical_json, content_hash
 from schemas.commit import LedgerLine, UnitLine
 from schemas.config import Config
+from schemas.pair import Pair
 from schemas.run import PlanRecord
 from schemas.stamped import from_stamped_json, to_stamped_json
 from tests.factory.watched_store import NotedStore, WeakStore
@@ -221,6 +222,20 @@ def manifest_that_miscounts_a_part(run, folder):
     path.write_bytes(canonical_json(plain))
 
 
+def manifest_in_another_form(run, folder):
+    path = folder / "run" / keys.manifest(2)
+    path.write_bytes(json.dumps(json.loads(path.read_bytes()), indent=1).encode())
+
+
+def swapped_pairs(run, folder):
+    """A whole file with the same rows, but for a picture."""
+    line = next(line for line in Book(run, read_plan(run.store)).lines() if line.pairs_key)
+    path = folder / "run" / line.pairs_key
+    pairs, _ = from_parquet(Pair, path.read_bytes())
+    swapped = pairs[0].model_copy(update={"original_image": pairs[0].edited_image})
+    path.write_bytes(to_parquet(Pair, [swapped, *pairs[1:]]))
+
+
 def altered_run_record(run, folder):
     path = folder / "run" / keys.RUN
     plain = json.loads(path.read_bytes())
@@ -249,6 +264,8 @@ def commit_beyond_the_plan(run, folder):
         (plan_head_with_a_unit_too_many, r"holds \d triplets, \d units"),
         (whole_manifest_called_partial, "partial is True, with 7 of 7"),
         (manifest_that_miscounts_a_part, "is not manifest/parts/.* of 2 units"),
+        (manifest_in_another_form, "not in the form that this program writes"),
+        (swapped_pairs, r"not the bytes that unit \d committed"),
         (altered_run_record, "recipe does not match its hash"),
         (commit_beyond_the_plan, "unit is not in the plan"),
     ],
