@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+import ray
 
 from factory import keys
 from factory.attempts import find_commit
@@ -18,7 +19,7 @@ from factory.reports import UnitProblem
 from factory.run import create_run
 from factory.status import status
 from factory.storage.local import LocalStore
-from factory.strikes import POISON, read_strikes
+from factory.strikes import POISON, read_strikes, write_strike
 from factory.verify import verify
 from schemas.config import Config
 from tests.factory.on_ray.deadly import Deadly
@@ -94,8 +95,6 @@ def test_poison_unit_is_committed_as_failed_and_opened_again_on_demand(tmp_path,
 def test_strikes_count_over_the_lives_of_drivers(tmp_path, marks):
     """Killed twice before: the third driver runs it alone at once."""
     run, plan = start(tmp_path)
-    from factory.strikes import write_strike
-
     for _ in range(2):
         write_strike(run.store, 4, 0, alone=False, worker="w", node="n")
     result = finish(run, plan, poisonous(4, marks))
@@ -106,8 +105,6 @@ def test_strikes_count_over_the_lives_of_drivers(tmp_path, marks):
 
 def test_driver_killed_after_the_last_strike_gives_the_unit_up_without_running_it(tmp_path, marks):
     run, plan = start(tmp_path)
-    from factory.strikes import write_strike
-
     for alone in (False, False, True):
         write_strike(run.store, 4, 0, alone=alone, worker="w", node="n")
     assert finish(run, plan, poisonous(4, marks)).exit_code == 0
@@ -134,18 +131,22 @@ def test_unit_that_dies_by_chance_is_made_alone(tmp_path, marks):
 
 
 def test_units_of_a_draining_node_are_given_back_and_made_elsewhere(tmp_path, marks, monkeypatch):
-    """The first looks say that this node drains; then it does not any more."""
+    """The node drains until units were given back; then it stands for another one."""
     run, plan = start(tmp_path)
-    import ray
+    given_back = []
+    settle = watch.Watch.settle
 
-    looks = []
+    def settled(self):
+        given_back.append(True)
+        settle(self)
 
     def draining():
-        looks.append(1)
-        return {ray.get_runtime_context().get_node_id()} if len(looks) < 4 else set()
+        return set() if given_back else {ray.get_runtime_context().get_node_id()}
 
+    monkeypatch.setattr(watch.Watch, "settle", settled)
     monkeypatch.setattr(watch, "draining_nodes", draining)
-    result = finish(run, plan, Deadly((), str(marks), seconds=0.05))
+    result = finish(run, plan, Deadly((), str(marks), seconds=0.1))
+    assert given_back
     assert (result.exit_code, result.units_made) == (0, UNITS)
     assert read_strikes(run.store) == {}
     assert result.manifest_hash == undisturbed(tmp_path).manifest_hash

@@ -1,0 +1,137 @@
+"""Nothing lost, nothing twice, nothing torn: the ledger under every fault, and what it costs.
+
+python benchmarks/ledger.py                  (from the repository's root; Ceph comes from apt)
+python benchmarks/ledger.py --scale 0.05 --server moto --dry
+"""
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.record import machine, write_results  # noqa: E402
+from factory.generate import generate_unit  # noqa: E402
+from factory.plan import write_plan  # noqa: E402
+from factory.run import create_run  # noqa: E402
+from factory.storage.local import LocalStore  # noqa: E402
+from factory.storage.open import open_store  # noqa: E402
+from tests.chaos.crash_points import DEAD, Nursery, recorded_points  # noqa: E402
+from tests.chaos.resume import assert_resumes  # noqa: E402
+from tests.chaos.servers import BUCKET, s3_server  # noqa: E402
+from tests.stub_source import StubSource, recipe, triplets  # noqa: E402
+
+WHOLE = {
+    "worker_kills": 200,
+    "driver_kills": 20,
+    "node_kills": 5,
+    "drain_notices": 100,
+    "store_faults": 500,
+    "poison": 5,
+}
+
+
+def chaos(server: str, scale: float, units: int) -> dict:
+    """Real Ray runs under kills and faults; see `tests/chaos/run.py`."""
+    amounts = {name: math.ceil(amount * scale) for name, amount in WHOLE.items()}
+    options = [f"--{name.replace('_', '-')}={amount}" for name, amount in amounts.items()]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.chaos", f"--server={server}", f"--units={units}", *options],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    figures = json.loads(done.stdout.splitlines()[-1])
+    # Committed candidates of every verdict, not the rejected ones alone.
+    recomputed = figures.pop("recomputed")
+    planted = {"poison_units_planted": amounts["poison"]}
+    return {**figures, "recomputed_rejects": recomputed, **planted}
+
+
+def crash_points(most: float) -> dict[str, int]:
+    """Die at each point once, start again; any difference raises."""
+    points = recorded_points()
+    points = points[:: max(1, round(1 / most))]
+    with Nursery() as nursery, tempfile.TemporaryDirectory() as name:
+        for number, point in enumerate(points):
+            folder = Path(name) / str(number)
+            assert nursery.die(folder, point) == DEAD, point
+            assert_resumes(LocalStore(folder))
+    return {"crash_points": len(points), "crash_points_of": len(recorded_points())}
+
+
+def planning(units: int) -> dict[str, float]:
+    """A start that finds nearly all units committed, at a tenth of them and at all."""
+    program = [sys.executable, str(ROOT / "benchmarks" / "ledger_planning.py")]
+    found = {}
+    with tempfile.TemporaryDirectory() as name:
+        for count in (units // 10, units):
+            folder = f"{name}/{count}"
+            subprocess.run([*program, "make", folder, str(count)], check=True)
+            done = subprocess.run(
+                [*program, "start", folder, str(count)], check=True, stdout=subprocess.PIPE
+            )
+            found[count] = json.loads(done.stdout)
+    return {
+        "seconds_to_plan_100k_units": found[units]["seconds"],
+        "planned_units": units,
+        "planning_rss_mib": found[units]["rss_mib"],
+        "planning_rss_mib_at_a_tenth": found[units // 10]["rss_mib"],
+    }
+
+
+class TimedSource(StubSource):
+    """Knows how long it took to make what it made."""
+
+    seconds = 0.0
+
+    def pairs(self, draws):
+        started = time.monotonic()
+        made = list(super().pairs(draws))
+        self.seconds += time.monotonic() - started
+        yield from made
+
+
+def overhead(server: str, units: int) -> dict[str, float]:
+    """All that a unit costs beside its making, as a share of a minute."""
+    with s3_server(server):
+        store = open_store(f"s3://{BUCKET}/overhead-{os.getpid()}")
+        run = create_run(store, recipe(unit_triplets=4))
+        plan = write_plan(store, triplets(4 * units), 4)
+        source, started = TimedSource(), time.monotonic()
+        for unit in plan.units:
+            generate_unit(run, plan, unit, source)
+        seconds = (time.monotonic() - started - source.seconds) / units
+    return {"overhead_ms_per_unit": round(1000 * seconds, 1), "overhead_share": seconds / 60}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--scale", type=float, default=1.0, help="share of every amount")
+    parser.add_argument("--server", default="ceph", help="ceph or moto")
+    parser.add_argument("--units", type=int, default=300, help="units in a round")
+    parser.add_argument("--dry", action="store_true", help="print, write no result")
+    given = parser.parse_args()
+    where = machine()
+    figures = chaos(given.server, given.scale, given.units)
+    figures |= crash_points(min(1.0, 4 * given.scale))
+    figures |= planning(max(100, round(100_000 * given.scale)))
+    figures |= overhead(given.server, max(10, round(200 * given.scale)))
+    if given.dry:
+        print(json.dumps(figures, indent=1))
+    else:
+        words = "" if given.scale == 1 else f" --scale {given.scale} --server {given.server}"
+        print(write_results("ledger", f"python benchmarks/ledger.py{words}", figures, where))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""`generate` as a user starts it, over any store and a stub: what is killed and run again here."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from factory import keys
+from factory.attempts import find_commit
+from factory.book import Book
+from factory.here import run_here
+from factory.job import JobResult, prepare, run_job
+from factory.ledger import commit_of
+from factory.pair_source import PairSource
+from factory.plan import find_plan
+from factory.run import open_run
+from factory.storage.protocol import ObjectStore
+from factory.triplets import TripletList
+from schemas.candidate import Candidate
+from schemas.config import Config
+from tests.chaos.memory_store import MemoryStore
+from tests.stub_source import StubSource, recipe, triplets
+
+TRIPLETS = 3
+CONFIG = Config(recipe=recipe(candidates=5, unit_triplets=1))
+UNSTABLE = (keys.COMMITS, keys.SEGMENTS, keys.STRIKES, "probe/")
+"""Folders whose objects hold times and attempts, or are left behind by a death."""
+
+
+@contextmanager
+def small_world() -> Iterator[None]:
+    """Segments of two units, and one race in a probe, so that a small run has all there is.
+
+    Roll-ups are written at once and in turn, so that the calls come in one order. Nothing waits for
+    the disk: a process that dies takes nothing with it, only a power cut would.
+    """
+    with (
+        patch.object(keys, "SEGMENT_UNITS", 2),
+        patch("factory.storage.probe.ROUNDS", 1),
+        patch("factory.job.pin", lambda recipe: recipe),
+        patch("factory.roller.ThreadPoolExecutor", AtOnce),
+        patch("factory.book.READERS", 1),
+        patch("factory.storage.local.os.fsync", lambda descriptor: None),
+    ):
+        yield
+
+
+class AtOnce:
+    """An executor that does it where it is asked."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def submit(self, act: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        done: Future[Any] = Future()
+        done.set_result(act(*arguments))
+        return done
+
+    def shutdown(self, **_: object) -> None: ...
+
+
+def command(store: ObjectStore, source: PairSource, count: int = TRIPLETS) -> JobResult:
+    """Plan, make what is open, seal."""
+    with small_world(), patch("factory.job.open_store", lambda _: store):
+        run, plan = prepare(CONFIG, TripletList(triplets(count)), store.uri, extend=True)
+        return run_job(run, plan, CONFIG, run_here(lambda _: source))
+
+
+def undisturbed_run(config: Config, count: int) -> MemoryStore:
+    """What the stub makes of a configuration when it is left in peace."""
+    store = MemoryStore()
+    with patch("factory.job.open_store", lambda _: store), patch("factory.job.pin", lambda r: r):
+        run, plan = prepare(config, TripletList(triplets(count)), store.uri)
+        result = run_job(run, plan, config, run_here(lambda _: StubSource()))
+    assert result.exit_code == 0
+    return store
+
+
+def committed(store: ObjectStore) -> dict[int, list[Candidate]]:
+    """The rows of every unit that is committed."""
+    plan = find_plan(store)
+    if plan is None:
+        return {}
+    run = open_run(store)
+    found = {}
+    for line in Book(run, plan).lines():
+        commit = find_commit(run, plan, line.unit, line)
+        found[line.unit] = commit_of(store, line.unit, commit.key, commit.data).candidates
+    return found
+
+
+def names(rows: dict[int, list[Candidate]]) -> set[tuple[str, int]]:
+    """Which candidates these are."""
+    return {(row.triplet_id, row.index) for unit in rows.values() for row in unit}
+
+
+def content(store: ObjectStore) -> dict[str, object]:
+    """All that must be equal between equal runs: every stable object, every committed row."""
+    objects = {
+        info.key: hashlib.sha256(store.get(info.key)).hexdigest()
+        for info in store.list()
+        if not info.key.startswith(UNSTABLE)
+    }
+    roll_ups = [info.key for info in store.list(keys.SEGMENTS)]
+    return {"objects": objects, "roll-ups": roll_ups, "rows": committed(store)}

@@ -1,0 +1,172 @@
+"""Every place where a run can die: before and after each call of the store, and while making.
+
+The points are not listed anywhere: an undisturbed run is recorded, and each call that it makes is
+two points, so that a new call is tried by itself.
+
+    python -m tests.chaos.crash_points     reads `{"folder", "when", "call", "turn"}` line by line;
+                                           for each forks a process that runs the command in that
+                                           folder and dies there, and answers with its exit code
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from factory.errors import ObjectMissing
+from factory.storage.local import LocalStore
+from factory.storage.protocol import ObjectInfo, ObjectStore
+from tests.chaos.command import command
+from tests.chaos.memory_store import MemoryStore
+from tests.chaos.passing_store import PassingStore
+from tests.stub_source import StubSource
+
+DEAD = 137
+"""Exit code of a process that died where it was told to."""
+
+HASH = re.compile(r"[0-9a-f]{16,}")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place in a run."""
+
+    when: str
+    """`before` or `after`."""
+    call: str
+    """Verb and key, hashes left out."""
+    turn: int
+    """Which of the calls of that name, from 1."""
+
+    def __str__(self) -> str:
+        return f"{self.when} {self.call}" + (f", {self.turn}" if self.turn > 1 else "")
+
+
+class WatchedStore(PassingStore):
+    """A store that says before and after each call where it is."""
+
+    def __init__(self, inner: ObjectStore, at: Callable[[Point], None]) -> None:
+        super().__init__(inner)
+        self._at = at
+        self._turns: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def pass_by(self, call: str) -> int:
+        """Say that a call is about to be made; returns its turn."""
+        with self._lock:
+            self._turns[call] += 1
+            turn = self._turns[call]
+        self._at(Point("before", call, turn))
+        return turn
+
+    @contextmanager
+    def _around(self, verb: str, key: str) -> Iterator[None]:
+        call = f"{verb} {HASH.sub('*', key)}"
+        turn = self.pass_by(call)
+        try:
+            yield
+        except ObjectMissing:
+            # An answer as good as any.
+            self._at(Point("after", call, turn))
+            raise
+        self._at(Point("after", call, turn))
+
+    def put(self, key: str, data: bytes) -> None:
+        with self._around("put", key):
+            super().put(key, data)
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        with self._around("put_new", key):
+            return super().put_new(key, data)
+
+    def get(self, key: str) -> bytes:
+        with self._around("get", key):
+            return super().get(key)
+
+    def find(self, key: str) -> ObjectInfo | None:
+        with self._around("find", key):
+            return super().find(key)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        with self._around("list", prefix):
+            yield from super().list(prefix)
+
+
+def watched_command(inner: ObjectStore, at: Callable[[Point], None]) -> StubSource:
+    """Run the command, saying where it is; its source is returned."""
+    store = WatchedStore(inner, at)
+    source = StubSource(on_draw=lambda: store.pass_by("make a candidate") and None)
+    command(store, source)
+    return source
+
+
+def recorded_points() -> list[Point]:
+    """Every point that an undisturbed run passes."""
+    points: list[Point] = []
+    watched_command(MemoryStore(), points.append)
+    return points
+
+
+class Nursery:
+    """A process that bears others quickly: it has imported everything, and forks."""
+
+    def __enter__(self) -> "Nursery":
+        root = Path(__file__).parent.parent.parent
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.chaos.crash_points"],
+            cwd=root,
+            env=os.environ | {"PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(timeout=60)
+
+    def die(self, folder: Path, point: Point) -> int:
+        """Run the command in a folder until the point; the exit code of the process."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print(json.dumps({"folder": str(folder), **asdict(point)}), file=self._process.stdin)
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+
+def die_at(folder: str, point: Point) -> None:
+    """Run the command in this process, which ends at the point as if it were killed."""
+
+    def at(here: Point) -> None:
+        if here == point:
+            os._exit(DEAD)
+
+    watched_command(LocalStore(folder), at)
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+            code = 1
+            try:
+                die_at(request.pop("folder"), Point(**request))
+                code = 0
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()

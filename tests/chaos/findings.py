@@ -1,0 +1,166 @@
+"""What became of a run that was disturbed, held against the same run left in peace."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+from factory import keys
+from factory.errors import ObjectMissing
+from factory.ledger import commit_names
+from factory.plan import Plan, read_plan
+from factory.run import open_run
+from factory.sealed import manifest_hash, newest_manifest, unit_lines
+from factory.storage.protocol import ObjectStore
+from factory.verify import verify
+from schemas.arrow import from_parquet
+from schemas.candidate import Verdict
+from schemas.pair import Pair
+from tests.chaos.command import committed, names
+
+
+@dataclass
+class Findings:
+    """Counts; all but the last five must be 0."""
+
+    lost: int = 0
+    """Planned candidates without an outcome, and accepted ones without their pair."""
+    duplicated: int = 0
+    """Pairs that a reader meets twice, and units with two commits."""
+    torn: int = 0
+    """Objects that are not whole, or not byte for byte those of the undisturbed run."""
+    recomputed: int = 0
+    """Candidates made again by a worker that could have seen their commit."""
+    falsely_failed: int = 0
+    """Candidates that failed here, and not in peace."""
+    units: int = 0
+    candidates: int = 0
+    accepted: int = 0
+    made: int = 0
+    """Candidates made, those in flight at a kill included."""
+    poison_units_found: int = 0
+    words: list[str] = field(default_factory=list)
+    """The first of what is wrong."""
+
+    def add(self, other: "Findings") -> None:
+        """Sum up."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+
+    @property
+    def faults(self) -> int:
+        """All that must be 0."""
+        return self.lost + self.duplicated + self.torn + self.recomputed + self.falsely_failed
+
+
+def examine(
+    store: ObjectStore,
+    peace: ObjectStore,
+    log: Path,
+    landed: Mapping[int, float],
+    poison: frozenset[str] = frozenset(),
+) -> Findings:
+    """Compare a finished run with the undisturbed one.
+
+    `landed` says when each unit's commit was stored, `log` is what the workers' sources wrote down,
+    `poison` the triplets whose units can only fail.
+    """
+    run, plan, found = open_run(store), read_plan(store), Findings()
+    rows, wanted = committed(store), committed(peace)
+    poisoned = {unit for unit in plan.units if poison & {t.triplet_id for t in plan.triplets(unit)}}
+    found.units, found.candidates = len(rows), sum(map(len, rows.values()))
+    found.lost += len(names(wanted) - names(rows))
+    for unit, there in rows.items():
+        right = {(row.triplet_id, row.index): row.verdict for row in wanted.get(unit, [])}
+        failed = [row for row in there if row.verdict == Verdict.FAILED]
+        if unit in poisoned:
+            found.poison_units_found += len(failed) == len(there)
+        else:
+            ours = [r for r in failed if right.get((r.triplet_id, r.index)) != Verdict.FAILED]
+            found.falsely_failed += len(ours)
+            found.words += [f"unit {unit} failed: {row.reason}" for row in ours[:1]]
+    _compare_data(store, peace, poisoned, found)
+    damages = verify(run).damages
+    found.torn += len(damages)
+    found.words += damages
+    _read_log(plan, log, landed, found)
+    found.words = found.words[:5]
+    return found
+
+
+def _compare_data(
+    store: ObjectStore, peace: ObjectStore, poisoned: set[int], found: Findings
+) -> None:
+    run, calm = open_run(store), open_run(peace)
+    sealed, right = newest_manifest(run), newest_manifest(calm)
+    assert right is not None, "the undisturbed run is sealed"
+    if sealed is None:
+        found.torn += 1
+        found.words.append("no manifest")
+        return
+    if not poisoned and manifest_hash(sealed[1]) != manifest_hash(right[1]):
+        found.torn += 1
+        found.words.append("the manifest is not the undisturbed run's")
+    lines = {line.unit: line for line in unit_lines(run, sealed[1])}
+    calm_lines = {line.unit: line for line in unit_lines(calm, right[1])}
+    pairs: Counter[tuple[str, int]] = Counter()
+    for unit, line in calm_lines.items():
+        ours = lines.get(unit)
+        if ours is None:
+            found.lost += line.accepted
+            continue
+        if unit in poisoned:
+            continue
+        if ours != line:
+            found.torn += 1
+            found.words.append(f"unit {unit} is not the undisturbed run's")
+        if ours.pairs_key is None:
+            continue
+        try:
+            data = store.get(ours.pairs_key)
+        except ObjectMissing:
+            # Its pairs are counted as lost below.
+            continue
+        if line.pairs_key is None or data != peace.get(line.pairs_key):
+            found.torn += 1
+            continue
+        pairs.update((pair.triplet_id, pair.index) for pair in from_parquet(Pair, data)[0])
+    found.accepted += len(pairs)
+    found.lost += sum(line.accepted for u, line in calm_lines.items() if u not in poisoned)
+    found.lost -= len(pairs)
+    found.duplicated += sum(count - 1 for count in pairs.values())
+    found.duplicated += len(sealed[1].parts) - len({part.key for part in sealed[1].parts})
+    commits = Counter((name.unit, name.generation) for name in commit_names(store))
+    if run.commits == "conditional":
+        found.duplicated += sum(count - 1 for count in commits.values())
+    for info in store.list(keys.PAIRS):
+        whole = hashlib.sha256(store.get(info.key)).hexdigest()
+        if keys.pairs(keys.unit_of_pairs(info.key) or 0, whole) != info.key:
+            found.torn += 1
+            found.words.append(f"{info.key}: not the bytes it is named by")
+
+
+def _read_log(plan: Plan, log: Path, landed: Mapping[int, float], found: Findings) -> None:
+    """Count what was made, and what was made although its commit could be seen."""
+    unit_of = {t.triplet_id: unit for unit in plan.units for t in plan.triplets(unit)}
+    made: set[int] = set()
+    for file in sorted(log.glob("*.jsonl")):
+        for line in whole_lines(file):
+            if "made" not in line:
+                continue
+            unit = unit_of[line["made"]]
+            made.add(unit)
+            found.made += 1
+            # The commit was stored before this worker asked for it, or before it made without asking.
+            if landed.get(unit, float("inf")) < (line["asked"] or line["at"]):
+                found.recomputed += 1
+                found.words.append(f"unit {unit} was made again by {file.stem}")
+    assert len(made) + found.poison_units_found >= found.units, "the workers' log has gaps"
+
+
+def whole_lines(file: Path) -> list[dict]:  # type: ignore[type-arg]
+    """The lines of a file whose writer may have been killed."""
+    text = file.read_text()
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]

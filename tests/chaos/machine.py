@@ -1,0 +1,228 @@
+"""What may happen to the ledger: drivers, workers, sealers and zombies, one store call at a time."""
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, precondition, rule
+
+from factory import keys
+from factory.collect import LEAST_HOURS, collect
+from factory.errors import RunMismatch
+from factory.failed import commit_failed
+from factory.generate import generate_unit
+from factory.here import run_here
+from factory.job import run_job
+from factory.ledger import record_of
+from factory.manifest import Incomplete, seal
+from factory.plan import write_plan
+from factory.run import Run, create_run
+from factory.storage.protocol import ObjectStore
+from schemas.commit import CommitRecord
+from schemas.config import Config
+from schemas.recipe import Recipe, Thresholds
+from tests.chaos.actors import OwnSource, Task, WeakStore
+from tests.chaos.model import Model
+from tests.chaos.stepped import Stepped
+from tests.stub_source import recipe, triplets
+
+GATES = Thresholds(image=-1, text=-1, direction=0)
+"""Nearly all pass, so that nearly every unit has pairs."""
+RECIPE: Recipe = recipe(candidates=3, unit_triplets=1, thresholds=GATES)
+OUTCOMES = st.sampled_from(
+    ["ok"] * 5 + ["lost before", "lost after", "die", "late", "late and die"]
+)
+MOST_AT_WORK = 4
+
+
+class LedgerMachine(Model):
+    """The store takes one conditional write of a key; of many writers exactly one wins."""
+
+    @initialize(count=st.integers(2, 5))
+    def plan_it(self, count: int) -> None:
+        self.count = count
+        self.run = create_run(self.store, RECIPE)
+        self.plan = write_plan(self.store, triplets(count), RECIPE.unit_triplets)
+        self.look()
+
+    # What may happen.
+
+    @precondition(lambda self: len(self.at_work) < MOST_AT_WORK)
+    @rule(data=st.data())
+    def assign(self, data: Any) -> None:
+        """A worker begins a unit, be it open, in work or committed."""
+        still_open = [unit for unit in self.plan.units if unit not in self.committed]
+        unit = data.draw(st.sampled_from([*still_open, *still_open, *self.plan.units]))
+        source, plan = OwnSource(next(self.numbers)), self.plan
+
+        def act(store: ObjectStore) -> Any:
+            return generate_unit(self.run_on(store), replace(plan, store=store), unit, source)
+
+        task = self.begin("generate", act)
+        task.source, task.unit = source, unit
+
+    @precondition(lambda self: len(self.at_work) < MOST_AT_WORK)
+    @rule(partial=st.booleans())
+    def seal(self, partial: bool) -> None:
+        """A sealer begins; it rolls finished segments up."""
+        plan = self.plan
+
+        def act(store: ObjectStore) -> Any:
+            return seal(self.run_on(store), replace(plan, store=store), partial=partial)
+
+        self.begin("seal", act).partial = partial
+
+    @precondition(lambda self: self.at_work)
+    @rule(data=st.data(), outcomes=st.lists(OUTCOMES, min_size=1, max_size=6))
+    def step(self, data: Any, outcomes: list[str]) -> None:
+        """Some calls of one of them happen, or go wrong, or are the last that it does."""
+        task = data.draw(st.sampled_from(self.at_work))
+        for what in outcomes:
+            call = task.stepped.call
+            if call is None or task not in self.at_work:
+                return
+            if what.startswith("late") and call.writes:
+                self.zombies.append(call)
+            if what in ("die", "late and die"):
+                task.stepped.step("die")
+                self.at_work.remove(task)
+                return
+            task.stepped.step("lost before" if what == "late" else what)
+            self.look()
+            self.end_if_done(task)
+
+    # The more often it is listed, the more often hypothesis tries it.
+    step_on = step
+    and_step = step
+
+    @precondition(lambda self: self.at_work)
+    @rule(data=st.data())
+    def go_on_to_the_end(self, data: Any) -> None:
+        """One of them meets no further trouble."""
+        task = data.draw(st.sampled_from(self.at_work))
+        while task.stepped.call is not None:
+            task.stepped.step("ok")
+            self.look()
+        self.end_if_done(task)
+
+    @precondition(lambda self: self.zombies)
+    @rule(data=st.data())
+    def deliver(self, data: Any) -> None:
+        """A write arrives whose writer has long been told that it failed."""
+        call = data.draw(st.sampled_from(self.zombies))
+        self.zombies.remove(call)
+        call.do()
+        self.look()
+
+    @precondition(lambda self: self.count < 6)
+    @rule(more=st.integers(1, 2))
+    def extend(self, more: int) -> None:
+        """A longer list; those at work know nothing of it."""
+        self.count += more
+        self.plan = write_plan(self.store, triplets(self.count), RECIPE.unit_triplets, extend=True)
+        self.look()
+
+    @rule(what=st.sampled_from(["resume", "give up", "collect", "another list"]), data=st.data())
+    def now_and_then(self, what: str, data: Any) -> None:
+        """What would end most histories early if it were tried as often as the rest."""
+        if what == "resume":
+            self.resume()
+        elif what == "give up":
+            self.give_up(data.draw(st.sampled_from(self.plan.units)))
+        elif what == "collect":
+            self.collect(data.draw(st.sampled_from([1, 40])))
+        else:
+            self.refuse_another_list()
+
+    def refuse_another_list(self) -> None:
+        try:
+            write_plan(self.store, triplets(9)[1:], RECIPE.unit_triplets, extend=True)
+        except RunMismatch:
+            return
+        raise AssertionError("a list that lacks a planned triplet was taken")
+
+    def give_up(self, unit: int) -> None:
+        """A driver holds a unit for poison, while somebody may be making it."""
+        commit_failed(self.run, self.plan, unit, "poison")
+        self.look()
+
+    def resume(self) -> None:
+        """The command runs again, from plan to manifest, beside whoever is at work."""
+        source, before = OwnSource(next(self.numbers)), dict(self.committed)
+        config = Config(recipe=RECIPE)
+        result = run_job(self.run, self.plan, config, run_here(lambda _: source))
+        self.look()
+        assert result.exit_code == 0
+        assert set(self.committed) == set(self.plan.units)
+        self.assert_not_made_again(source, before)
+        self.assert_sealed(result.sealed, self.plan, before)
+        self.assert_whole()
+
+    def collect(self, hours: int) -> None:
+        """Time goes by; what nothing names is removed."""
+        self.store.clock += 3600 * hours
+        before = set(self.store.objects)
+        try:
+            collect(self.run, self.plan, delete=True)
+        except Incomplete:
+            assert set(self.store.objects) == before
+            return
+        for key in before - set(self.store.objects):
+            assert self.store.clock - self.store.modified[key] >= 3600 * LEAST_HOURS
+            del self.seen[key]
+        self.assert_whole()
+
+    def begin(self, kind: str, act: Any) -> Task:
+        task = Task(kind, Stepped(self.store, act), self.plan, self.committed)
+        self.at_work.append(task)
+        return task
+
+    def run_on(self, store: ObjectStore) -> Run:
+        return Run(store, self.run.recipe, self.run.commits)
+
+    def teardown(self) -> None:
+        """However it ends: everybody dies, the command runs again, the zombies come too late."""
+        try:
+            if hasattr(self, "run"):
+                for task in self.at_work:
+                    task.stepped.step("die")
+                self.resume()
+                for call in self.zombies:
+                    call.do()
+                    self.look()
+                self.manifests_agree_for_good()
+                self.collect(1)
+                self.collect(40)
+                self.resume()
+        finally:
+            for each in self.patches:
+                each.stop()
+
+
+class WeakLedgerMachine(LedgerMachine):
+    """Every attempt commits under its own name, and which one counts is decided once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = WeakStore()
+
+    @initialize(count=st.integers(2, 5))
+    def plan_it(self, count: int) -> None:
+        self.count = count
+        self.run = create_run(self.store, RECIPE, "sealed")
+        self.plan = write_plan(self.store, triplets(count), RECIPE.unit_triplets)
+        self.look()
+
+    def take_in(self, unit: int, record: CommitRecord) -> None:
+        self.committed.setdefault(unit, record.attempt)
+
+    def assert_won(self, task: Task) -> None:
+        """Its commit is one of those that may count."""
+        prefix = keys.attempts(task.unit)
+        device = task.source.environment().device
+        records = [
+            record_of(self.store, task.unit, key, data)
+            for key, data in self.store.objects.items()
+            if key.startswith(prefix)
+        ]
+        assert device in {record.environment.device for record in records}

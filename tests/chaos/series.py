@@ -1,0 +1,199 @@
+"""Rounds of runs under a schedule of kills that is drawn from a seed; see `run.py`."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from schemas.config import Config
+from tests.chaos.command import undisturbed_run
+from tests.chaos.driver import Job
+from tests.chaos.findings import Findings, examine
+from tests.chaos.nodes import Nodes
+from tests.chaos.servers import direct_store
+from tests.chaos.stub_source import Habits
+from tests.chaos.victims import Victims
+from tests.servers.fault_proxy import Fault, FaultProxy
+from tests.stub_source import recipe, triplets
+
+ROOT = Path(__file__).parent.parent.parent
+KILLED = -9
+RESUMES = 3
+"""Exit code of a start that ended early, and that the next one makes good."""
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How much of everything."""
+
+    worker_kills: int = 12
+    driver_kills: int = 3
+    node_kills: int = 1
+    drain_notices: int = 3
+    store_faults: int = 10
+    """Least number of each fault of the store."""
+    units: int = 100
+    """Units in a round."""
+    nodes: int = 2
+    workers: int = 4
+    candidates: int = 6
+    pause: float = 0.02
+    """Seconds that a candidate takes."""
+    gap: float = 1.5
+    """Mean seconds between two events."""
+    poison: int = 0
+    """Units that kill their worker, in a round of their own at the end."""
+
+
+@dataclass
+class Chaos:
+    """One series of rounds; everything that is drawn comes from the seed."""
+
+    amounts: Amounts
+    bucket: str
+    upstream: str
+    proxy: FaultProxy
+    nodes: Nodes
+    folder: Path
+    seed: int = 0
+    done: Counter[str] = field(default_factory=Counter)
+    found: Findings = field(default_factory=Findings)
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(self.seed)
+        self.events = Counter(
+            worker=self.amounts.worker_kills,
+            driver=self.amounts.driver_kills,
+            node=self.amounts.node_kills,
+            drain=self.amounts.drain_notices,
+        )
+
+    def run(self) -> None:
+        """Rounds until there was enough of everything."""
+        while self.events.total() or self.least_fault < self.amounts.store_faults:
+            self.round()
+        if self.amounts.poison:
+            self.round(frozenset(t.triplet_id for t in triplets(self.amounts.poison)))
+
+    @property
+    def least_fault(self) -> int:
+        """How often the rarest fault of the store was had."""
+        return min(self.proxy.counts[fault] for fault in Fault)
+
+    def round(self, poison: frozenset[str] = frozenset()) -> None:
+        """One run from its plan to its manifest."""
+        self.done["rounds"] += 1
+        number = self.done["rounds"]
+        folder = self.folder / f"round-{number}"
+        (folder / "log").mkdir(parents=True)
+        config = Config(
+            recipe=recipe(
+                candidates=self.amounts.candidates, unit_triplets=1, run_seed=1000 + number
+            ),
+            compute={
+                "device": "cpu",
+                "gpus_per_worker": 0.0,
+                "min_workers": 1,
+                "max_workers": self.amounts.workers,
+            },
+        )
+        uri = f"{self.bucket}/chaos-{self.seed}-{os.getpid()}-{number}"
+        units = self.amounts.units if not poison else 4 * len(poison)
+        habits = Habits(str(folder / "log"), self.amounts.pause, poison)
+        job = Job(uri=uri, config=config, triplets=units, habits=habits)
+        (folder / "job.json").write_text(job.model_dump_json())
+        store = direct_store(uri, self.upstream)
+        victims = Victims(folder / "log", store, self.proxy, uri, triplets(units))
+        self._until_sealed(folder, victims, calm=bool(poison))
+        self.proxy.settle()
+        peace = undisturbed_run(config, units)
+        found = examine(store, peace, folder / "log", victims.landed(), poison)
+        self.found.add(found)
+        self.say(f"round {number}: {found}")
+
+    def _until_sealed(self, folder: Path, victims: Victims, *, calm: bool) -> None:
+        """Start the driver, again and again, until it ends well; `calm` kills nothing."""
+        due = time.monotonic() + self._gap()
+        while True:
+            driver, before = self._start(folder), len(victims.landed())
+            try:
+                while (code := driver.poll()) is None:
+                    self.nodes.take_away()
+                    working = len(victims.landed()) > before
+                    if (
+                        not calm
+                        and time.monotonic() >= due
+                        and self._event(driver, victims, working)
+                    ):
+                        due = time.monotonic() + self._gap()
+                    time.sleep(0.1)
+            finally:
+                driver.kill()
+            if code == 0:
+                return
+            if code == RESUMES:
+                self.done["driver_reruns"] += 1
+            elif code != KILLED:
+                raise RuntimeError(f"the driver ended with {code}: {_tail(folder)}")
+
+    def _event(self, driver: "subprocess.Popen[bytes]", victims: Victims, working: bool) -> bool:
+        """One of the events that are left, if it can be had just now."""
+        if not self.events.total():
+            return False
+        event = self.rng.choices(list(self.events), list(self.events.values()))[0]
+        # Mostly while there is work in flight; sometimes while it starts.
+        if event == "driver" and not working and self.rng.random() > 0.02:
+            return False
+        if not self._strike(event, driver, victims):
+            return False
+        self.events[event] -= 1
+        self.done[event] += 1
+        return True
+
+    def _strike(self, event: str, driver: "subprocess.Popen[bytes]", victims: Victims) -> bool:
+        """Whether it could be done just now."""
+        if event == "driver":
+            driver.kill()
+            driver.wait()
+            return True
+        if event == "worker":
+            return victims.kill(self.rng)
+        staying = self.nodes.staying()
+        if not staying:
+            self.nodes.refill()
+            return False
+        node = self.rng.choice(staying)
+        if event == "drain":
+            self.nodes.give_notice(node, self.rng.uniform(1.0, 4.0))
+        else:
+            self.nodes.kill(node)
+        self.nodes.refill()
+        return True
+
+    def _start(self, folder: Path) -> "subprocess.Popen[bytes]":
+        self.done["driver_starts"] += 1
+        with (folder / "driver.err").open("ab") as errors:
+            return subprocess.Popen(
+                [sys.executable, "-m", "tests.chaos.driver", str(folder / "job.json")],
+                cwd=ROOT,
+                env=os.environ | {"RAY_ADDRESS": self.nodes.address},
+                stdin=subprocess.DEVNULL,
+                stdout=errors,
+                stderr=errors,
+            )
+
+    def _gap(self) -> float:
+        return self.rng.expovariate(1 / self.amounts.gap)
+
+    def say(self, words: str) -> None:
+        """Where it stands, for whoever waits."""
+        left = {name: count for name, count in self.events.items() if count}
+        print(f"{words}; left {left}; least fault {self.least_fault}", file=sys.stderr, flush=True)
+
+
+def _tail(folder: Path) -> str:
+    return (folder / "driver.err").read_text(errors="replace")[-2000:]
