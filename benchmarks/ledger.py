@@ -19,8 +19,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.record import machine, write_results  # noqa: E402
 from factory.generate import generate_unit  # noqa: E402
-from factory.plan import write_plan  # noqa: E402
-from factory.run import create_run  # noqa: E402
+from factory.ledger.plan import write_plan  # noqa: E402
+from factory.ledger.run import create_run  # noqa: E402
 from factory.storage.local import LocalStore  # noqa: E402
 from factory.storage.open import open_store  # noqa: E402
 from tests.chaos.crash_points import DEAD, Nursery, recorded_points  # noqa: E402

@@ -13,9 +13,9 @@ from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from factory.book import Book  # noqa: E402
 from factory.job import prepare  # noqa: E402
-from factory.ledger import write_commit  # noqa: E402
+from factory.ledger.book import Book  # noqa: E402
+from factory.ledger.commits import write_commit  # noqa: E402
 from factory.pair_source import draws  # noqa: E402
 from factory.selection import Selection  # noqa: E402
 from factory.triplets import TripletList  # noqa: E402

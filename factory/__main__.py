@@ -166,7 +166,7 @@ def generate(
         loaded, _read(triplets, max_bad), out, extend=extend, retry_failed=retry_failed
     )
     result = run_job(run, planned, loaded, _runner(loaded))
-    from factory.status import status as read_status
+    from factory.ledger.status import status as read_status
 
     print_result(read_status(run, planned, result.book), result, as_json)
     return result.exit_code

@@ -14,7 +14,7 @@ from rich.text import Text
 from factory.doctor.finding import Finding, Level
 from factory.errors import EditmillError, InputError
 from factory.job import JobResult
-from factory.status import Status
+from factory.ledger.status import Status
 
 P = ParamSpec("P")
 

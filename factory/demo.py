@@ -9,12 +9,12 @@ from factory.config import load_config
 from factory.console import print_facts, print_status, say
 from factory.errors import StorageError
 from factory.job import prepare, run_job
+from factory.ledger.plan import digest
+from factory.ledger.status import status
 from factory.model_files import MINIATURE
 from factory.pinning import pin
-from factory.plan import digest
 from factory.reports import Runner
 from factory.sheet import contact_sheet, sealed_pairs
-from factory.status import status
 from factory.triplets import TripletList, read_triplets
 from schemas.canonical import content_hash
 from schemas.config import Config

@@ -3,13 +3,13 @@
 import time
 import uuid
 
-from factory.attempts import find_commit
 from factory.errors import ObjectMissing
-from factory.ledger import write_commit
+from factory.ledger.attempts import find_commit
+from factory.ledger.commits import write_commit
+from factory.ledger.plan import Plan
+from factory.ledger.run import Run
 from factory.pair_source import PairSource, draws
-from factory.plan import Plan
 from factory.reports import UnitReport
-from factory.run import Run
 from factory.selection import Selection
 from factory.storage.patience import patiently
 from schemas.tally import Tally

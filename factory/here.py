@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from factory.errors import Damaged, StorageUnavailable, first_line
 from factory.generate import generate_unit
+from factory.ledger.plan import Plan
+from factory.ledger.run import Run
 from factory.pair_source import PairSource
-from factory.plan import Plan
 from factory.reports import Runner, UnitProblem, UnitReport
-from factory.run import Run
 from schemas.config import Config
 
 

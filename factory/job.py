@@ -7,18 +7,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from factory.book import Book
 from factory.errors import StorageRefused
-from factory.failed import open_failed
 from factory.guards import Guards, Stop
-from factory.manifest import seal
+from factory.ledger.book import Book
+from factory.ledger.failed import open_failed
+from factory.ledger.manifest import seal
+from factory.ledger.plan import Plan, write_plan
+from factory.ledger.roller import Roller
+from factory.ledger.run import Commits, Run, create_run, is_begun
+from factory.ledger.sealed import manifest_hash
 from factory.pinning import pin
-from factory.plan import Plan, write_plan
 from factory.progress import Progress
 from factory.reports import Runner, UnitProblem
-from factory.roller import Roller
-from factory.run import Commits, Run, create_run, is_begun
-from factory.sealed import manifest_hash
 from factory.storage.open import open_store
 from factory.storage.probe import StoreProbe, probe
 from factory.storage.protocol import ObjectStore

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from factory.plan import Plan
-from factory.run import Run
+from factory.ledger.plan import Plan
+from factory.ledger.run import Run
 from schemas.config import Config
 
 

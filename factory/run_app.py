@@ -7,9 +7,9 @@ import typer
 
 from factory.console import command, print_facts, print_json, print_status, say
 from factory.errors import ConfigError, Damaged, RunMismatch
+from factory.ledger.plan import Plan, find_plan
+from factory.ledger.run import Run, open_run
 from factory.options import AsJson, RunUri
-from factory.plan import Plan, find_plan
-from factory.run import Run, open_run
 
 run_app = typer.Typer(no_args_is_help=True)
 
@@ -26,7 +26,7 @@ def _open(uri: str) -> tuple[Run, Plan]:
 @command
 def status(run: RunUri, as_json: AsJson = False) -> int:
     """How far a run is: counts, acceptance by edit kind, reasons."""
-    from factory.status import status as read_status
+    from factory.ledger.status import status as read_status
 
     state = read_status(*_open(run))
     if as_json:
@@ -40,7 +40,7 @@ def status(run: RunUri, as_json: AsJson = False) -> int:
 @command
 def verify(run: RunUri, as_json: AsJson = False) -> int:
     """Read everything back and check every hash and count; lists what is damaged."""
-    from factory.verify import verify as check
+    from factory.ledger.verify import verify as check
 
     found = check(open_run(run))
     facts = {
@@ -67,8 +67,8 @@ def seal(
     as_json: AsJson = False,
 ) -> int:
     """Write the manifest of a run, which readers use and nothing else."""
-    from factory.manifest import manifest_hash
-    from factory.manifest import seal as write_manifest
+    from factory.ledger.manifest import manifest_hash
+    from factory.ledger.manifest import seal as write_manifest
 
     sequence, manifest = write_manifest(*_open(run), partial=partial)
     facts: dict[str, Any] = {
@@ -95,7 +95,7 @@ def gc(
     as_json: AsJson = False,
 ) -> int:
     """What lost attempts left in a run that is sealed whole; lists it, removes it with --delete."""
-    from factory.collect import collect
+    from factory.ledger.collect import collect
 
     found = collect(*_open(run), delete=delete, older_than_hours=older_than)
     facts: dict[str, Any] = {
@@ -126,7 +126,7 @@ def sheet(
     count: Annotated[int, typer.Option(min=1, max=400, help="Pairs, one per triplet.")] = 24,
 ) -> int:
     """A contact sheet of a sealed run: original and edited, prompts and scores."""
-    from factory.sealed import newest_manifest
+    from factory.ledger.sealed import newest_manifest
     from factory.sheet import contact_sheet, sealed_pairs
 
     opened = open_run(run)

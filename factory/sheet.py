@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from factory.run import Run
-from factory.sealed import unit_lines
+from factory.ledger.run import Run
+from factory.ledger.sealed import unit_lines
 from schemas.arrow import from_parquet
 from schemas.candidate import Scores
 from schemas.commit import Manifest

@@ -67,7 +67,7 @@ def test_ray_and_torch_stay_in_their_folders(path):
 
 def test_the_command_starts_without_torch_and_ray():
     code = (
-        "import sys, editmill, factory.job, factory.verify; "
+        "import sys, editmill, factory.job, factory.ledger.verify; "
         "print([n for n in ('torch', 'ray', 'diffusers', 'datasets') if n in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -15,10 +15,10 @@ from factory.doctor.finding import (
 )
 from factory.errors import ModelError
 from factory.job import try_store
+from factory.ledger.plan import digest, find_plan
+from factory.ledger.run import differing_fields, is_begun, open_run
 from factory.model_files import Role, model_folder
 from factory.pinning import pin
-from factory.plan import digest, find_plan
-from factory.run import differing_fields, is_begun, open_run
 from factory.storage.open import open_store
 from factory.triplets import TripletList, read_triplets
 from schemas.config import Compute, Config

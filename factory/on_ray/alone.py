@@ -8,13 +8,13 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
-from factory.failed import commit_failed
+from factory.ledger.failed import commit_failed
+from factory.ledger.strikes import POISON
 from factory.on_ray import watch as watching
 from factory.on_ray.rows import report_of
 from factory.on_ray.watch import Watch
 from factory.on_ray.worker import UnitWorker
 from factory.reports import UnitProblem, UnitReport
-from factory.strikes import POISON
 
 TURNS = 5
 """How often a unit is begun alone in one start, where its nodes are taken away."""

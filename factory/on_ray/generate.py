@@ -14,14 +14,14 @@ from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
 from factory.errors import first_line
+from factory.ledger.plan import Plan
+from factory.ledger.run import Run
 from factory.on_ray.alone import run_alone
 from factory.on_ray.rows import ClusterFailed, report_of
 from factory.on_ray.session import connect
 from factory.on_ray.watch import Watch
 from factory.on_ray.worker import MakeSource, UnitWorker, engine_source, resources
-from factory.plan import Plan
 from factory.reports import UnitProblem, UnitReport
-from factory.run import Run
 from schemas.config import Compute, Config
 
 MOST_BLOCKS = 16_384

@@ -7,13 +7,13 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from factory.attempts import find_commit
 from factory.errors import ObjectMissing, StorageError
+from factory.ledger.attempts import find_commit
+from factory.ledger.plan import Plan
+from factory.ledger.run import Run
+from factory.ledger.strikes import is_poison, read_strikes, runs_alone, write_strike
 from factory.on_ray.witness import Death, Witness
-from factory.plan import Plan
-from factory.run import Run
 from factory.storage.patience import patiently
-from factory.strikes import is_poison, read_strikes, runs_alone, write_strike
 from schemas.run import StrikeRecord
 
 LOOK_EVERY_S = 1.0

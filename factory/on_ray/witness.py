@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from factory.strikes import COMPANY
+from factory.ledger.strikes import COMPANY
 
 
 @dataclass(frozen=True)

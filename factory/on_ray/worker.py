@@ -13,10 +13,10 @@ import ray
 
 from factory.errors import EditmillError, first_line
 from factory.here import attempt_unit
+from factory.ledger.plan import Plan
+from factory.ledger.run import Run
 from factory.pair_source import PairSource
-from factory.plan import Plan
 from factory.reports import UnitProblem, UnitReport
-from factory.run import Run
 from schemas.config import Compute, Config
 from schemas.recipe import Recipe
 

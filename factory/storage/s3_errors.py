@@ -91,9 +91,11 @@ def error_of_reply(error: ClientError, verb: str, place: str) -> StorageError:
     said = f"{place}: {verb} answered {status} {code}".rstrip()
     if code == "NoSuchKey":
         return ObjectMissing(f"{place}: no such object")
-    # 408 and 429 ask for patience; 409 answers two writers at one moment.
+    # 408 and 429 ask for patience; 409 answers two writers at one moment. A 404 whose body was cut
+    # tells a missing object from a missing bucket no more; replies to HEAD have no body at all.
     failed = status >= 500 and code != "NotImplemented"
-    if failed or status in (408, 409, 429) or code in TRANSIENT:
+    cut = code == "404" and not verb.startswith("Head")
+    if failed or cut or status in (408, 409, 429) or code in TRANSIENT:
         return StorageUnavailable(f"{said}; try again")
     remedy = REMEDIES.get(code) or REMEDIES.get(str(status), "the request is not accepted here")
     return StorageRefused(f"{said}; {remedy}")

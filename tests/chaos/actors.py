@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from factory.ledger.plan import Plan
 from factory.pair_source import Made
-from factory.plan import Plan
 from tests.chaos.memory_store import MemoryStore
 from tests.chaos.stepped import Stepped
 from tests.stub_source import StubSource

@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from factory import keys
-from factory.attempts import find_commit
-from factory.book import Book
 from factory.here import run_here
 from factory.job import JobResult, prepare, run_job
-from factory.ledger import commit_of
+from factory.ledger import keys
+from factory.ledger.attempts import find_commit
+from factory.ledger.book import Book
+from factory.ledger.commits import commit_of
+from factory.ledger.plan import find_plan
+from factory.ledger.run import open_run
 from factory.pair_source import PairSource
-from factory.plan import find_plan
-from factory.run import open_run
 from factory.storage.protocol import ObjectStore
 from factory.triplets import TripletList
 from schemas.candidate import Candidate
@@ -40,8 +40,8 @@ def small_world() -> Iterator[None]:
         patch.object(keys, "SEGMENT_UNITS", 2),
         patch("factory.storage.probe.ROUNDS", 1),
         patch("factory.job.pin", lambda recipe: recipe),
-        patch("factory.roller.ThreadPoolExecutor", AtOnce),
-        patch("factory.book.READERS", 1),
+        patch("factory.ledger.roller.ThreadPoolExecutor", AtOnce),
+        patch("factory.ledger.book.READERS", 1),
         patch("factory.storage.local.os.fsync", lambda descriptor: None),
     ):
         yield

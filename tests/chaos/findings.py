@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from factory import keys
 from factory.errors import ObjectMissing
-from factory.ledger import commit_names
-from factory.plan import Plan, read_plan
-from factory.run import open_run
-from factory.sealed import manifest_hash, newest_manifest, unit_lines
+from factory.ledger import keys
+from factory.ledger.commits import commit_names
+from factory.ledger.plan import Plan, read_plan
+from factory.ledger.run import open_run
+from factory.ledger.sealed import manifest_hash, newest_manifest, unit_lines
+from factory.ledger.verify import verify
 from factory.storage.protocol import ObjectStore
-from factory.verify import verify
 from schemas.arrow import from_parquet
 from schemas.candidate import Verdict
 from schemas.pair import Pair

@@ -6,17 +6,17 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from factory import keys
-from factory.collect import LEAST_HOURS, collect
 from factory.errors import RunMismatch
-from factory.failed import commit_failed
 from factory.generate import generate_unit
 from factory.here import run_here
 from factory.job import run_job
-from factory.ledger import record_of
-from factory.manifest import Incomplete, seal
-from factory.plan import write_plan
-from factory.run import Run, create_run
+from factory.ledger import keys
+from factory.ledger.collect import LEAST_HOURS, collect
+from factory.ledger.commits import record_of
+from factory.ledger.failed import commit_failed
+from factory.ledger.manifest import Incomplete, seal
+from factory.ledger.plan import write_plan
+from factory.ledger.run import Run, create_run
 from factory.storage.protocol import ObjectStore
 from schemas.commit import CommitRecord
 from schemas.config import Config

@@ -7,14 +7,14 @@ from unittest.mock import patch
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from factory import keys
 from factory.errors import StorageUnavailable
-from factory.ledger import record_of
-from factory.manifest import Incomplete
-from factory.plan import Plan
-from factory.run import Run
-from factory.sealed import manifest_sequences, read_manifest, unit_lines
-from factory.verify import verify
+from factory.ledger import keys
+from factory.ledger.commits import record_of
+from factory.ledger.manifest import Incomplete
+from factory.ledger.plan import Plan
+from factory.ledger.run import Run
+from factory.ledger.sealed import manifest_sequences, read_manifest, unit_lines
+from factory.ledger.verify import verify
 from schemas.commit import CommitRecord, UnitLine
 from tests.chaos.actors import OwnSource, Task
 from tests.chaos.command import AtOnce
@@ -36,8 +36,8 @@ class Model(RuleBasedStateMachine):
         self.patches = [
             patch.object(keys, "SEGMENT_UNITS", 2),
             patch("factory.storage.patience.time.sleep", lambda seconds: None),
-            patch("factory.roller.ThreadPoolExecutor", AtOnce),
-            patch("factory.book.READERS", 1),
+            patch("factory.ledger.roller.ThreadPoolExecutor", AtOnce),
+            patch("factory.ledger.book.READERS", 1),
             patch("uuid.uuid4", self.next_attempt),
         ]
         for each in self.patches:

@@ -2,9 +2,9 @@
 
 from functools import cache
 
-from factory.run import open_run
+from factory.ledger.run import open_run
+from factory.ledger.verify import verify
 from factory.storage.protocol import ObjectStore
-from factory.verify import verify
 from tests.chaos.command import command, committed, content, names, small_world
 from tests.chaos.memory_store import MemoryStore
 from tests.stub_source import StubSource

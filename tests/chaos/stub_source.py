@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from factory import keys
+from factory.ledger import keys
 from factory.on_ray.worker import MakeSource
 from factory.storage.protocol import ObjectInfo
 from schemas.config import Compute

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from factory.failed import commit_failed
 from factory.here import run_here
 from factory.job import run_job
-from factory.ledger import commit_names
-from factory.plan import find_plan, write_plan
-from factory.run import create_run, open_run
+from factory.ledger.commits import commit_names
+from factory.ledger.failed import commit_failed
+from factory.ledger.plan import find_plan, write_plan
+from factory.ledger.run import create_run, open_run
 from schemas.config import Config
 from tests.chaos.actors import OwnSource
 from tests.chaos.command import undisturbed_run

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from factory import keys
+from factory.ledger import keys
+from factory.ledger.strikes import COMPANY
 from factory.storage.protocol import ObjectStore
-from factory.strikes import COMPANY
 from schemas.triplet import Triplet
 from tests.chaos.findings import whole_lines
 from tests.servers.fault_proxy import FaultProxy

@@ -4,7 +4,7 @@ import pytest
 
 from cluster import access, local, submit
 from factory import errors
-from factory.manifest import Incomplete
+from factory.ledger.manifest import Incomplete
 from factory.on_ray.generate import ClusterFailed
 
 

@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from factory import keys
 from factory.console import print_status
 from factory.errors import Damaged
 from factory.generate import generate_unit
 from factory.here import run_here
 from factory.job import run_job
-from factory.ledger import read_commit
-from factory.manifest import (
+from factory.ledger import keys
+from factory.ledger.commits import read_commit
+from factory.ledger.manifest import (
     Incomplete,
     manifest_hash,
     newest_manifest,
@@ -22,13 +22,13 @@ from factory.manifest import (
     sealed_pairs_uris,
     unit_lines,
 )
-from factory.plan import write_plan
+from factory.ledger.plan import write_plan
+from factory.ledger.run import create_run
+from factory.ledger.status import status
+from factory.ledger.verify import verify
 from factory.reports import UnitProblem
-from factory.run import create_run
 from factory.sheet import contact_sheet, sealed_pairs
-from factory.status import status
 from factory.storage.local import LocalStore
-from factory.verify import verify
 from schemas.config import Config
 from schemas.tally import Tally
 from tests.stub_source import StubSource, recipe, triplets
@@ -94,7 +94,7 @@ def test_killed_job_resumes_without_making_anything_twice(tmp_path):
 
 
 def rows(run):
-    from factory.ledger import committed_units
+    from factory.ledger.commits import committed_units
 
     return [r for u in committed_units(run.store) for r in read_commit(run.store, u).candidates]
 

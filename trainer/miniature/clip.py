@@ -15,11 +15,13 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from factory.miniature import world
+from trainer.miniature.placement import placement_codes, placement_loss
 from trainer.miniature.scenes import render_all, training_scenes
 from trainer.miniature.state import Training, draws
 from trainer.miniature.vocabulary import CONTEXT_LENGTH, save_tokenizer
 
 SCENES = 12_000
+PLACEMENT_WEIGHT = 5.0
 
 
 def model_config(vocabulary_size: int) -> dict[str, Any]:
@@ -64,7 +66,8 @@ def train_clip(
 ) -> CLIP:
     """Symmetric contrastive loss; half of each batch are one-attribute edits of the other half.
 
-    The edits are what makes the model tell near neighbours apart, which is what the gates need.
+    The edits are what makes the model tell near neighbours apart, which is what the gates need; the
+    placement loss (see `placement.py`) is what makes it see a shape that moved.
     """
     torch.manual_seed(seed)  # noqa: TID251  initial weights only
     model = build_clip(len(tokenizer))
@@ -74,6 +77,7 @@ def train_clip(
     scenes = training_scenes(SCENES, seed)
     edits = _edited(scenes, seed)
     pictures = render_all(scenes + edits)
+    codes = placement_codes(scenes + edits)
     captions = [world.caption(scene) for scene in scenes + edits]
     tokens = tokenizer(captions, padding="max_length", return_tensors="pt").input_ids
     while training.step < steps:
@@ -86,13 +90,17 @@ def train_clip(
         logits = scale.float() * image.float() @ text.float().t()
         same = (tokens[chosen][:, None] == tokens[chosen][None]).all(-1).float()
         target = same / same.sum(1, keepdim=True)
-        loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target)) / 2
-        training.update(loss)
+        contrast = (F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target)) / 2
+        place = placement_loss(image.float(), text.float(), codes[chosen])
+        training.update(contrast + PLACEMENT_WEIGHT * place)
         with torch.no_grad():
             model.logit_scale.clamp_(0, 4.6052)  # 100, as CLIP's
         if training.step % 50 == 0 or training.step == steps:
             right = same[torch.arange(batch), logits.argmax(1)].mean().item()
-            report(f"clip step {training.step}/{steps} loss {loss.item():.4f} top-1 {right:.3f}")
+            report(
+                f"clip step {training.step}/{steps} contrast {contrast.item():.4f} "
+                f"placement {place.item():.4f} top-1 {right:.3f}"
+            )
             training.save()
     with training.averaged():
         averaged = build_clip(len(tokenizer))

@@ -15,11 +15,11 @@ from factory.engine.engine import Engine
 from factory.errors import InputError
 from factory.here import run_here
 from factory.job import prepare, run_job
-from factory.ledger import committed_units
+from factory.ledger.commits import committed_units
+from factory.ledger.verify import verify
 from factory.on_ray.generate import run_on_ray
 from factory.storage.local import LocalStore
 from factory.triplets import TripletList
-from factory.verify import verify
 from schemas.config import Budget, Config
 from tests.factory.engine.family import recipe as family_recipe
 from tests.stub_source import triplets

@@ -6,21 +6,21 @@ from functools import partial
 import pytest
 import ray
 
-from factory import keys
-from factory.attempts import find_commit
-from factory.failed import open_failed
 from factory.here import run_here
 from factory.job import run_job
-from factory.ledger import commit_of
+from factory.ledger import keys
+from factory.ledger.attempts import find_commit
+from factory.ledger.commits import commit_of
+from factory.ledger.failed import open_failed
+from factory.ledger.plan import write_plan
+from factory.ledger.run import create_run
+from factory.ledger.status import status
+from factory.ledger.strikes import POISON, read_strikes, write_strike
+from factory.ledger.verify import verify
 from factory.on_ray import watch
 from factory.on_ray.generate import run_on_ray
-from factory.plan import write_plan
 from factory.reports import UnitProblem
-from factory.run import create_run
-from factory.status import status
 from factory.storage.local import LocalStore
-from factory.strikes import POISON, read_strikes, write_strike
-from factory.verify import verify
 from schemas.config import Config
 from tests.factory.on_ray.deadly import Deadly
 from tests.stub_source import StubSource, recipe, triplets

@@ -22,12 +22,12 @@ def reply(handler: BaseHTTPRequestHandler, status: int, body: bytes, etag: str =
 
 
 def answer(status: int, code: str) -> Act:
-    """An S3 error, whose message quotes what servers like to quote."""
+    """An S3 error, whose message quotes what servers like to quote; without a code, no body."""
 
     def act(handler: BaseHTTPRequestHandler, _: bytes) -> None:
         quoted = handler.headers.get("Authorization", "")
         body = f"<Error><Code>{code}</Code><Message>You sent {quoted}</Message></Error>"
-        reply(handler, status, body.encode())
+        reply(handler, status, body.encode() if code else b"")
 
     act.__name__ = f"answer {status} {code}"
     return act

@@ -160,6 +160,16 @@ def test_a_refusal_without_a_body_says_what_to_do(
             store.find("a")
 
 
+@pytest.mark.parametrize("verb", ["get", "put", "put_new", "list"])
+def test_a_404_whose_body_was_cut_does_not_say_what_is_missing(
+    crooked: Callable[[str], S3Store], verb: str
+) -> None:
+    with crooked_server(answer(404, "")) as endpoint:
+        store = crooked(endpoint)
+        with pytest.raises(StorageUnavailable):
+            VERBS[verb](store)
+
+
 @pytest.mark.parametrize("verb", ["put", "put_new", "list"])
 def test_a_web_page_is_not_taken_for_success_or_an_empty_bucket(
     crooked: Callable[[str], S3Store], verb: str

@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 
-from factory import keys
 from factory.errors import Damaged
+from factory.ledger import keys
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import from_parquet, to_parquet
 from schemas.commit import Part

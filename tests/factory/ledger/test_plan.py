@@ -4,16 +4,16 @@ import threading
 
 import pytest
 
-from factory import keys
 from factory.errors import RunMismatch
 from factory.generate import generate_unit
 from factory.here import run_here
 from factory.job import run_job
-from factory.plan import digest, read_plan, write_plan
-from factory.run import create_run
-from factory.sealed import newest_manifest
+from factory.ledger import keys
+from factory.ledger.plan import digest, read_plan, write_plan
+from factory.ledger.run import create_run
+from factory.ledger.sealed import newest_manifest
+from factory.ledger.verify import verify
 from factory.storage.local import LocalStore
-from factory.verify import verify
 from schemas.config import Config
 from tests.stub_source import StubSource, recipe, triplets
 

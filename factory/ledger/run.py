@@ -3,8 +3,8 @@
 import json
 from typing import Any, Literal
 
-from factory import keys
 from factory.errors import Damaged, ObjectMissing, RunMismatch, StorageRefused, first_line
+from factory.ledger import keys
 from factory.storage.open import open_store
 from factory.storage.patience import write_once
 from factory.storage.protocol import ObjectStore

@@ -7,10 +7,10 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from factory import keys
 from factory.errors import Damaged, ObjectMissing, RunMismatch, first_line
-from factory.plan_parts import read_part, remembered_part, write_parts
-from factory.retries import generations
+from factory.ledger import keys
+from factory.ledger.plan_parts import read_part, remembered_part, write_parts
+from factory.ledger.retries import generations
 from factory.storage.patience import write_once
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import rows_to_json

@@ -3,12 +3,12 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from factory import keys
-from factory.attempts import find_commit, read_found, whole_attempts
-from factory.book import READERS, Book
 from factory.errors import Damaged, ObjectMissing
-from factory.ledger import commit_names
-from factory.verify_unit import check_unit
+from factory.ledger import keys
+from factory.ledger.attempts import find_commit, read_found, whole_attempts
+from factory.ledger.book import READERS, Book
+from factory.ledger.commits import commit_names
+from factory.ledger.verify_unit import check_unit
 from schemas.commit import LedgerLine, UnitLine
 
 

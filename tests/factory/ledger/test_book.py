@@ -5,21 +5,22 @@ import time
 
 import pytest
 
-from factory import keys
-from factory.book import Book, Closing
 from factory.errors import Damaged
 from factory.generate import generate_unit
 from factory.here import run_here
 from factory.job import run_job
-from factory.plan import write_plan
+from factory.ledger import keys
+from factory.ledger.book import Book, Closing
+from factory.ledger.manifest import newest_manifest, seal
+from factory.ledger.plan import write_plan
+from factory.ledger.run import create_run
+from factory.ledger.status import status
+from factory.ledger.verify import verify
 from factory.reports import UnitProblem
-from factory.run import create_run
-from factory.status import status
 from factory.storage.local import LocalStore
-from factory.verify import verify
 from schemas.config import Config
 from schemas.tally import Tally
-from tests.factory.watched_store import NotedStore
+from tests.factory.ledger.watched_store import NotedStore
 from tests.stub_source import StubSource, recipe, triplets
 
 
@@ -146,7 +147,7 @@ def test_next_start_rolls_up_what_a_killed_one_left(tmp_path):
 
 def test_roll_up_that_fails_during_the_job_is_made_by_the_sealer(tmp_path, monkeypatch):
     run, plan = start(tmp_path)
-    monkeypatch.setattr("factory.roller.Roller._roll_up", lambda self, segment: None)
+    monkeypatch.setattr("factory.ledger.roller.Roller._roll_up", lambda self, segment: None)
     assert finish(run, plan).exit_code == 0
     assert len(rolled_up(run)) == 2
 
@@ -170,6 +171,23 @@ def test_status_and_manifest_are_the_same_with_and_without_roll_ups(tmp_path):
         (tmp_path / key).unlink()
     assert status(run, plan) == with_them
     assert finish(run, plan).manifest_hash == result.manifest_hash
+
+
+def test_driver_that_does_not_know_of_an_extension_reads_and_seals_what_it_planned(tmp_path):
+    run, old = start(tmp_path, 6, LocalStore)
+    finish(run, old)
+    before, _ = manifest_bytes_of(run)
+    finish(run, write_plan(run.store, triplets(8), 2, extend=True))
+    assert rolled_up(run) == [keys.roll_up(0)]
+    assert [line.unit for line in Book(run, old).lines()] == [0, 1, 2]
+    number, _ = seal(run, old)
+    assert number == 2
+    assert manifest_bytes_of(run)[0] == before
+
+
+def manifest_bytes_of(run):
+    number, manifest = newest_manifest(run)
+    return run.store.get(keys.manifest(number)), manifest
 
 
 def test_damaged_roll_up_is_named_with_its_remedy(tmp_path):

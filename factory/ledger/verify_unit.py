@@ -2,11 +2,11 @@
 
 import hashlib
 
-from factory.attempts import Found
 from factory.errors import Damaged, ObjectMissing, first_line
-from factory.ledger import commit_of
-from factory.plan import Plan
-from factory.run import Run
+from factory.ledger.attempts import Found
+from factory.ledger.commits import commit_of
+from factory.ledger.plan import Plan
+from factory.ledger.run import Run
 from schemas.arrow import from_parquet
 from schemas.candidate import Candidate, Verdict
 from schemas.commit import DataFile

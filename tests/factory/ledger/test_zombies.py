@@ -5,22 +5,22 @@ import time
 
 import pytest
 
-from factory import keys
-from factory.book import Book
-from factory.collect import collect
 from factory.errors import StorageUnavailable
-from factory.failed import commit_failed, open_failed
 from factory.generate import generate_unit
 from factory.here import run_here
 from factory.job import run_job
-from factory.plan import write_plan
-from factory.run import create_run, open_run
-from factory.sealed import newest_manifest, unit_lines
-from factory.status import status
+from factory.ledger import keys
+from factory.ledger.book import Book
+from factory.ledger.collect import collect
+from factory.ledger.failed import commit_failed, open_failed
+from factory.ledger.plan import write_plan
+from factory.ledger.run import create_run, open_run
+from factory.ledger.sealed import newest_manifest, unit_lines
+from factory.ledger.status import status
+from factory.ledger.verify import verify
 from factory.storage.local import LocalStore
-from factory.verify import verify
 from schemas.config import Config
-from tests.factory.watched_store import WeakStore
+from tests.factory.ledger.watched_store import WeakStore
 from tests.stub_source import StubSource, recipe, triplets
 
 STORES = {"conditional": LocalStore, "sealed": WeakStore}
@@ -175,7 +175,7 @@ def test_write_of_a_failed_generation_arrives_after_the_unit_was_opened_again(
     run, plan = start(tmp_path, mode)
     monkeypatch.setattr(Named, "names", iter("0123456789abcdef"))
     monkeypatch.setattr("factory.generate.uuid", Named())
-    monkeypatch.setattr("factory.failed.uuid", Named())
+    monkeypatch.setattr("factory.ledger.failed.uuid", Named())
     stores = zombies(run, plan)
     for unit in UNITS:
         commit_failed(run, plan, unit, "planted")

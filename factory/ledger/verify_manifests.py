@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from factory import keys
 from factory.errors import Damaged, ObjectMissing
-from factory.plan import Plan
-from factory.run import Run
-from factory.sealed import manifest_sequences, part_lines, read_manifest
+from factory.ledger import keys
+from factory.ledger.plan import Plan
+from factory.ledger.run import Run
+from factory.ledger.sealed import manifest_sequences, part_lines, read_manifest
 from schemas.commit import Manifest, Part, UnitLine
 
 Counts = dict[str, int]

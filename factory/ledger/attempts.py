@@ -10,11 +10,11 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from factory import keys
 from factory.errors import Damaged, ObjectMissing
-from factory.ledger import record_of
-from factory.plan import Plan
-from factory.run import Run
+from factory.ledger import keys
+from factory.ledger.commits import record_of
+from factory.ledger.plan import Plan
+from factory.ledger.run import Run
 from schemas.canonical import canonical_json
 from schemas.commit import CommitRecord, LedgerLine, UnitLine
 

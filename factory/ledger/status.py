@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from factory.book import Book
-from factory.failed import is_failed
-from factory.plan import Plan
-from factory.run import Run
-from factory.sealed import manifest_hash, newest_manifest
+from factory.ledger.book import Book
+from factory.ledger.failed import is_failed
+from factory.ledger.plan import Plan
+from factory.ledger.run import Run
+from factory.ledger.sealed import manifest_hash, newest_manifest
 from schemas.tally import Counts, Tally
 
 

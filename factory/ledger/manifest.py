@@ -3,12 +3,12 @@
 import hashlib
 from collections.abc import Iterable
 
-from factory import keys
-from factory.book import Book
 from factory.errors import Damaged, EditmillError, RunMismatch
-from factory.plan import Plan, read_plan
-from factory.run import Run, open_run
-from factory.sealed import (
+from factory.ledger import keys
+from factory.ledger.book import Book
+from factory.ledger.plan import Plan, read_plan
+from factory.ledger.run import Run, open_run
+from factory.ledger.sealed import (
     manifest_bytes,
     manifest_hash,
     manifest_sequences,

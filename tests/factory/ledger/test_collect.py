@@ -6,24 +6,24 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from factory import keys
 from factory.__main__ import app
-from factory.attempts import find_commit
-from factory.collect import collect
 from factory.errors import StorageRefused
-from factory.failed import commit_failed, open_failed
 from factory.generate import generate_unit
 from factory.here import run_here
 from factory.job import run_job
-from factory.manifest import Incomplete, manifest_part, seal
-from factory.plan import write_plan
-from factory.run import create_run, open_run
-from factory.sealed import manifest_bytes
+from factory.ledger import keys
+from factory.ledger.attempts import find_commit
+from factory.ledger.collect import collect
+from factory.ledger.failed import commit_failed, open_failed
+from factory.ledger.manifest import Incomplete, manifest_part, seal
+from factory.ledger.plan import write_plan
+from factory.ledger.run import create_run, open_run
+from factory.ledger.sealed import manifest_bytes
+from factory.ledger.verify import verify
 from factory.storage.local import LocalStore
-from factory.verify import verify
 from schemas.commit import Manifest, UnitLine
 from schemas.config import Config
-from tests.factory.watched_store import KeepingStore, WeakStore
+from tests.factory.ledger.watched_store import KeepingStore, WeakStore
 from tests.stub_source import StubSource, recipe, triplets
 
 HOUR = 3600.0

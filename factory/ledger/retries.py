@@ -7,8 +7,8 @@ of its commit's key; what counts is the commit of its newest generation.
 from collections import Counter
 from collections.abc import Sequence
 
-from factory import keys
 from factory.errors import Damaged, first_line
+from factory.ledger import keys
 from factory.storage.patience import write_once
 from factory.storage.protocol import ObjectStore
 from schemas.run import RetryRecord

@@ -4,12 +4,12 @@ import time
 import uuid
 from dataclasses import replace
 
-from factory.book import Book
-from factory.ledger import write_commit
+from factory.ledger.book import Book
+from factory.ledger.commits import write_commit
+from factory.ledger.plan import Plan
+from factory.ledger.retries import generations, open_again
+from factory.ledger.run import Run
 from factory.pair_source import draws
-from factory.plan import Plan
-from factory.retries import generations, open_again
-from factory.run import Run
 from factory.storage.patience import patiently
 from schemas.candidate import Candidate, Scores, Verdict
 from schemas.commit import Environment, UnitLine

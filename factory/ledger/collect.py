@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from factory import keys
-from factory.book import Book
-from factory.manifest import Incomplete
-from factory.plan import Plan
-from factory.run import Run
-from factory.sealed import manifest_sequences, newest_manifest, part_lines, read_manifest
+from factory.ledger import keys
+from factory.ledger.book import Book
+from factory.ledger.manifest import Incomplete
+from factory.ledger.plan import Plan
+from factory.ledger.run import Run
+from factory.ledger.sealed import manifest_sequences, newest_manifest, part_lines, read_manifest
 from factory.storage.probe import PROBES
 from factory.storage.protocol import ObjectInfo, Upload
 from schemas.commit import Manifest

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from factory import keys
-from factory.book import Book
 from factory.errors import Damaged, ObjectMissing, RunMismatch
-from factory.ledger import commit_names
-from factory.plan import ListDigest, Plan, read_plan
-from factory.plan_parts import read_part
-from factory.run import Run, open_run
-from factory.strikes import read_strikes
-from factory.verify_manifests import Manifests
-from factory.verify_segment import SegmentCheck
+from factory.ledger import keys
+from factory.ledger.book import Book
+from factory.ledger.commits import commit_names
+from factory.ledger.plan import ListDigest, Plan, read_plan
+from factory.ledger.plan_parts import read_part
+from factory.ledger.run import Run, open_run
+from factory.ledger.strikes import read_strikes
+from factory.ledger.verify_manifests import Manifests
+from factory.ledger.verify_segment import SegmentCheck
 
 
 @dataclass

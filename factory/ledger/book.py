@@ -8,13 +8,13 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from factory import keys
-from factory.attempts import find_commit
 from factory.errors import Damaged, ObjectMissing, first_line
-from factory.ledger import commit_names
-from factory.plan import Plan
-from factory.run import Run
-from factory.sealed import newest_manifest, part_lines
+from factory.ledger import keys
+from factory.ledger.attempts import find_commit
+from factory.ledger.commits import commit_names
+from factory.ledger.plan import Plan
+from factory.ledger.run import Run
+from factory.ledger.sealed import newest_manifest, part_lines
 from factory.storage.patience import patiently, write_once
 from schemas.arrow import from_parquet, to_parquet
 from schemas.commit import LedgerLine, UnitLine
@@ -84,7 +84,9 @@ class Book:
         """The lines of a segment's committed units, in order. Raises `Damaged`."""
         if segment not in self._rolled_up:
             return self._read(segment, self._listed(segment))
-        lines = self.read_roll_up(segment)
+        # Another driver may have extended the plan since this one read it, and rolled up more.
+        units = self.units_of(segment)
+        lines = [line for line in self.read_roll_up(segment) if line.unit in units]
         older = {line.unit for line in lines if line.generation < self.plan.generation(line.unit)}
         if not older:
             return lines

@@ -3,7 +3,7 @@
 Pairs first, under a name derived from their bytes; then the commit, which names them. Never
 overwrite, never rename, and after any unclear answer read back whose commit is there. On a store
 where several writers may win one conditional PUT every attempt commits under its own name, and
-`factory/attempts.py` says which one counts.
+`factory/ledger/attempts.py` says which one counts.
 """
 
 import hashlib
@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from factory import keys
 from factory.errors import Damaged, ObjectMissing, StorageUnavailable, first_line
+from factory.ledger import keys
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import file_metadata, from_parquet, rows_to_json, to_parquet

@@ -3,9 +3,9 @@
 import hashlib
 from collections.abc import Iterator
 
-from factory import keys
 from factory.errors import Damaged, ObjectMissing, first_line
-from factory.run import Run
+from factory.ledger import keys
+from factory.ledger.run import Run
 from schemas.arrow import from_parquet
 from schemas.canonical import canonical_json, content_hash
 from schemas.commit import Manifest, Part, UnitLine

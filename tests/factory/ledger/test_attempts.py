@@ -4,24 +4,24 @@ import threading
 
 import pytest
 
-from factory import keys
-from factory.attempts import find_commit
-from factory.book import Book
 from factory.errors import ObjectMissing, RunMismatch, StorageRefused
 from factory.generate import generate_unit
 from factory.here import run_here
 from factory.job import prepare, run_job
-from factory.manifest import seal
-from factory.plan import write_plan
-from factory.run import create_run, open_run
-from factory.sealed import manifest_bytes, newest_manifest, unit_lines
-from factory.status import status
+from factory.ledger import keys
+from factory.ledger.attempts import find_commit
+from factory.ledger.book import Book
+from factory.ledger.manifest import seal
+from factory.ledger.plan import write_plan
+from factory.ledger.run import create_run, open_run
+from factory.ledger.sealed import manifest_bytes, newest_manifest, unit_lines
+from factory.ledger.status import status
+from factory.ledger.verify import verify
 from factory.storage.local import LocalStore
 from factory.storage.patience import write_once
 from factory.triplets import TripletList
-from factory.verify import verify
 from schemas.config import Config
-from tests.factory.watched_store import WeakStore
+from tests.factory.ledger.watched_store import WeakStore
 from tests.stub_source import StubSource, recipe, triplets
 
 

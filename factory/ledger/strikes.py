@@ -8,8 +8,8 @@ when it runs alone.
 
 import time
 
-from factory import keys
 from factory.errors import Damaged, first_line
+from factory.ledger import keys
 from factory.storage.patience import write_once
 from factory.storage.protocol import ObjectStore
 from schemas.run import StrikeRecord

@@ -7,20 +7,20 @@ import shutil
 
 import pytest
 
-from factory import keys
-from factory.attempts import find_commit
-from factory.book import Book
 from factory.errors import Damaged
-from factory.failed import commit_failed, open_failed
 from factory.generate import generate_unit
 from factory.here import run_here
 from factory.job import run_job
-from factory.manifest import seal
-from factory.plan import read_plan, write_plan
-from factory.run import create_run, open_run
+from factory.ledger import keys
+from factory.ledger.attempts import find_commit
+from factory.ledger.book import Book
+from factory.ledger.failed import commit_failed, open_failed
+from factory.ledger.manifest import seal
+from factory.ledger.plan import read_plan, write_plan
+from factory.ledger.run import create_run, open_run
+from factory.ledger.strikes import write_strike
+from factory.ledger.verify import verify
 from factory.storage.local import LocalStore
-from factory.strikes import write_strike
-from factory.verify import verify
 from schemas.arrow import from_parquet, to_parquet
 from schemas.canonical import canonical_json, content_hash
 from schemas.commit import LedgerLine, UnitLine
@@ -28,7 +28,7 @@ from schemas.config import Config
 from schemas.pair import Pair
 from schemas.run import PlanRecord
 from schemas.stamped import from_stamped_json, to_stamped_json
-from tests.factory.watched_store import NotedStore, WeakStore
+from tests.factory.ledger.watched_store import NotedStore, WeakStore
 from tests.stub_source import StubSource, recipe, triplets
 
 SEGMENT = 2

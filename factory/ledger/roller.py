@@ -4,9 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
 
-from factory import keys
-from factory.book import Book, Closing
 from factory.errors import EditmillError
+from factory.ledger import keys
+from factory.ledger.book import Book, Closing
 
 
 class Roller:

@@ -2,21 +2,21 @@
 
 import pytest
 
-from factory import keys
-from factory.attempts import find_commit
-from factory.book import Book
 from factory.errors import Damaged
-from factory.failed import commit_failed, is_failed, open_failed
 from factory.generate import generate_unit
 from factory.here import run_here
 from factory.job import run_job
-from factory.ledger import commit_of, read_commit
-from factory.plan import read_plan, write_plan
-from factory.retries import generations, open_again
-from factory.run import create_run, open_run
-from factory.status import status
+from factory.ledger import keys
+from factory.ledger.attempts import find_commit
+from factory.ledger.book import Book
+from factory.ledger.commits import commit_of, read_commit
+from factory.ledger.failed import commit_failed, is_failed, open_failed
+from factory.ledger.plan import read_plan, write_plan
+from factory.ledger.retries import generations, open_again
+from factory.ledger.run import create_run, open_run
+from factory.ledger.status import status
+from factory.ledger.strikes import is_poison, read_strikes, runs_alone, write_strike
 from factory.storage.local import LocalStore
-from factory.strikes import is_poison, read_strikes, runs_alone, write_strike
 from schemas.config import Config
 from tests.stub_source import StubSource, recipe, triplets
 

@@ -1,0 +1,1 @@
+"""What is promised of a run, and where it stands: plan, commits, roll-ups, manifests."""
