@@ -110,8 +110,7 @@ def choose(
 def _grid(judged: Sequence[Judged], borderline: float) -> Iterable[Thresholds]:
     texts = _steps([min(j.scores.clip_sim_0, j.scores.clip_sim_1) for j in judged])
     directions = _steps([j.scores.clip_sim_dir for j in judged])
-    # The images' own similarity tells little here: an edit may change most of so plain a picture.
-    images = _steps([j.scores.clip_sim_image for j in judged])[:4]
+    images = _steps([j.scores.clip_sim_image for j in judged])
     for text, direction, image in product(texts, directions, images):
         yield Thresholds(image=image, text=text, direction=direction, borderline=borderline)
 

@@ -56,13 +56,14 @@ def demonstrate(out: Path, count: int, runner: Callable[[Config], Runner]) -> in
 
 
 def maturity() -> str:
-    """What the training card says of the shipped weights, in one line."""
+    """What stands beside the shipped weights, in one line."""
     card = json.loads((MINIATURE / "card.json").read_text())
+    gates = json.loads((MINIATURE / "calibration.json").read_text())["report"]
     figures, low = card["figures"], card["intervals_95"]["t2i_accuracy"][0]
     return (
         f"miniature: {card['state']}; by its oracle {figures['t2i_accuracy']:.1%} of "
         f"{card['captions']} held-out captions are sampled right (at least {low:.1%} with 95 % "
         f"confidence); its CLIP picks the right caption of 32 in {figures['clip_top1_of_32']:.1%}; "
-        "its gates are not calibrated yet, so accepted pairs may show their edit in another place "
-        "(docs/miniature.md)"
+        f"{gates['accepted_true']:.1%} of {gates['accepted']} pairs that its gates accept show "
+        "their edit and nothing else (docs/miniature.md)"
     )

@@ -15,13 +15,15 @@ from torch import Tensor
 from transformers import CLIPTokenizer
 
 from factory.miniature import world
+from trainer.miniature.fidelity import colours_of, fidelity_loss, shift_colours
 from trainer.miniature.placement import placement_codes, placement_loss
-from trainer.miniature.scenes import render_all, training_scenes
+from trainer.miniature.scenes import cover_all, paint, training_scenes
 from trainer.miniature.state import Training, draws
 from trainer.miniature.vocabulary import CONTEXT_LENGTH, save_tokenizer
 
 SCENES = 12_000
-PLACEMENT_WEIGHT = 5.0
+HELD_WEIGHT = 5.0
+"""Of the losses that hold dimensions of the embeddings, beside the contrastive one."""
 
 
 def model_config(vocabulary_size: int) -> dict[str, Any]:
@@ -67,7 +69,8 @@ def train_clip(
     """Symmetric contrastive loss; half of each batch are one-attribute edits of the other half.
 
     The edits are what makes the model tell near neighbours apart, which is what the gates need; the
-    placement loss (see `placement.py`) is what makes it see a shape that moved.
+    placement and the fidelity loss make it see a shape that moved, and colours that are none of the
+    world's (`placement.py`, `fidelity.py`).
     """
     torch.manual_seed(seed)  # noqa: TID251  initial weights only
     model = build_clip(len(tokenizer))
@@ -76,7 +79,8 @@ def train_clip(
     )
     scenes = training_scenes(SCENES, seed)
     edits = _edited(scenes, seed)
-    pictures = render_all(scenes + edits)
+    coverage = cover_all(scenes + edits)
+    colours = colours_of(scenes + edits)
     codes = placement_codes(scenes + edits)
     captions = [world.caption(scene) for scene in scenes + edits]
     tokens = tokenizer(captions, padding="max_length", return_tensors="pt").input_ids
@@ -84,7 +88,8 @@ def train_clip(
         rng = draws(seed, "clip", training.step)
         chosen = torch.from_numpy(rng.integers(0, SCENES, batch // 2))
         chosen = torch.cat([chosen, chosen + SCENES])
-        x = _disturb(pictures[chosen].float() / 255, rng)
+        seen, distance = shift_colours(colours[chosen], rng)
+        x = _disturb(paint(coverage[chosen], seen), rng)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             image, text, scale = model(normalise(x), tokens[chosen])
         logits = scale.float() * image.float() @ text.float().t()
@@ -92,14 +97,15 @@ def train_clip(
         target = same / same.sum(1, keepdim=True)
         contrast = (F.cross_entropy(logits, target) + F.cross_entropy(logits.t(), target)) / 2
         place = placement_loss(image.float(), text.float(), codes[chosen])
-        training.update(contrast + PLACEMENT_WEIGHT * place)
+        colour = fidelity_loss(image.float(), text.float(), distance)
+        training.update(contrast + HELD_WEIGHT * (place + colour))
         with torch.no_grad():
             model.logit_scale.clamp_(0, 4.6052)  # 100, as CLIP's
         if training.step % 50 == 0 or training.step == steps:
             right = same[torch.arange(batch), logits.argmax(1)].mean().item()
             report(
                 f"clip step {training.step}/{steps} contrast {contrast.item():.4f} "
-                f"placement {place.item():.4f} top-1 {right:.3f}"
+                f"placement {place.item():.4f} fidelity {colour.item():.4f} top-1 {right:.3f}"
             )
             training.save()
     with training.averaged():

@@ -25,3 +25,19 @@ def render_all(scenes: list[world.Scene]) -> Tensor:
     """Pictures, uint8 (scene, 3, 64, 64)."""
     pictures = np.stack([world.render(scene, supersample=3) for scene in scenes])
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+
+
+def cover_all(scenes: list[world.Scene]) -> Tensor:
+    """How much of each pixel the shape covers, uint8 (scene, 64, 64), 255 is all."""
+    shares = [
+        world.coverage(scene.shape, world.RADIUS[scene.size], scene.x, scene.y, supersample=3)
+        for scene in scenes
+    ]
+    return torch.from_numpy(np.rint(np.stack(shares) * 255).astype(np.uint8))
+
+
+def paint(coverage: Tensor, colours: Tensor) -> Tensor:
+    """Pictures in [0, 1] (scene, 3, 64, 64) from coverage and colours (scene, 2, 3) of 0..255."""
+    share = coverage[:, None].float() / 255
+    ground, figure = colours[:, 0, :, None, None], colours[:, 1, :, None, None]
+    return (ground + share * (figure - ground)) / 255

@@ -15,7 +15,7 @@ from trainer.miniature.vocabulary import save_tokenizer
 
 STAGES = ("autoencoder", "diffusion", "clip", "card")
 """The last one measures the others by the oracle."""
-STEPS = {"autoencoder": 6_000, "diffusion": 7_200, "clip": 8_000}
+STEPS = {"autoencoder": 6_000, "diffusion": 7_200, "clip": 16_000}
 
 
 def train_miniature(
