@@ -36,7 +36,7 @@ format: $(STAMP)  ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test-servers: $(STAMP)  ## the store's contract on a real S3 server (Ceph, from Debian packages)
+test-servers: $(STAMP)  ## the store's contract and chaos on real S3 servers (Ceph, Swift)
 	EDITMILL_REQUIRE_SERVERS=1 $(BIN)/pytest -m servers
 
 test-slow: $(STAMP)  ## the full-size architectures, minutes and 10 GiB

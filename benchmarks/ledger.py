@@ -33,6 +33,7 @@ WHOLE = {
     "driver_kills": 20,
     "node_kills": 5,
     "drain_notices": 100,
+    "twins": 5,
     "store_faults": 500,
     "poison": 5,
 }
@@ -81,8 +82,9 @@ def planning(units: int) -> dict[str, float]:
                 [*program, "start", folder, str(count)], check=True, stdout=subprocess.PIPE
             )
             found[count] = json.loads(done.stdout)
+    name = "seconds_to_plan_100k_units" if units == 100_000 else "seconds_to_plan"
     return {
-        "seconds_to_plan_100k_units": found[units]["seconds"],
+        name: found[units]["seconds"],
         "planned_units": units,
         "planning_rss_mib": found[units]["rss_mib"],
         "planning_rss_mib_at_a_tenth": found[units // 10]["rss_mib"],
@@ -117,7 +119,7 @@ def overhead(server: str, units: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--scale", type=float, default=1.0, help="share of every amount")
-    parser.add_argument("--server", default="ceph", help="ceph or moto")
+    parser.add_argument("--server", default="ceph", help="ceph, swift or moto")
     parser.add_argument("--units", type=int, default=300, help="units in a round")
     parser.add_argument("--dry", action="store_true", help="print, write no result")
     given = parser.parse_args()

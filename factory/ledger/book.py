@@ -144,8 +144,12 @@ class Book:
     def _read(self, segment: int, units: Iterable[int]) -> list[LedgerLine]:
         """The lines of these units of a segment, those that are open left out."""
         units = list(units)
+        # Another sealer may have chosen, since a line was read, another attempt than this one did.
+        chosen = self.chosen(segment)
+        for unit, sealed in chosen.items():
+            if unit in self._lines and self._lines[unit].content != sealed:
+                del self._lines[unit]
         unread = [unit for unit in units if unit not in self._lines]
-        chosen = self.chosen(segment) if unread else {}
 
         def line(unit: int) -> LedgerLine | None:
             if self.closing.is_set():

@@ -2,12 +2,15 @@
 
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 
+from factory.errors import ObjectMissing
+from factory.ledger.attempts import find_commit
 from factory.ledger.book import Book
 from factory.ledger.commits import write_commit
 from factory.ledger.plan import Plan
-from factory.ledger.retries import generations, open_again
+from factory.ledger.retries import generations, open_again, retries
 from factory.ledger.run import Run
 from factory.pair_source import draws
 from factory.storage.patience import patiently
@@ -28,19 +31,25 @@ def is_failed(line: UnitLine) -> bool:
 
 def open_failed(run: Run, plan: Plan) -> Plan:
     """Open every failed unit again; the plan with the generations that hold now."""
-    while units := [line.unit for line in Book(run, plan).lines() if is_failed(line)]:
-        won = open_again(run.store, units)
+    while True:
+        # Counted before anything is read, so that nobody else's retry goes unnoticed.
+        sequence = retries(run.store)
         plan = replace(plan, generations=generations(run.store))
-        if won:
-            break
-    return plan
+        units = [line.unit for line in Book(run, plan).lines() if is_failed(line)]
+        if not units:
+            return plan
+        if open_again(run.store, sequence, units):
+            return replace(plan, generations=generations(run.store))
 
 
 def commit_failed(run: Run, plan: Plan, unit: int, reason: str) -> None:
     """Commit every candidate of a unit as failed, so that a run with a poison unit ends.
 
-    A commit that another attempt has stored meanwhile stays.
+    A commit that another attempt has stored meanwhile stays, and counts.
     """
+    with suppress(ObjectMissing):
+        patiently(lambda: find_commit(run, plan, unit))
+        return
     triplets = patiently(lambda: plan.triplets(unit))
     no_scores = dict.fromkeys(Scores.model_fields)
     candidates = [

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import replace
 
 from factory.errors import Damaged, EditmillError, RunMismatch
 from factory.ledger import keys
@@ -13,10 +14,12 @@ from factory.ledger.sealed import (
     manifest_hash,
     manifest_sequences,
     newest_manifest,
+    read_manifest,
     sealed_pairs_uris,
     unit_lines,
 )
 from factory.storage.patience import patiently, write_once
+from factory.storage.protocol import ObjectInfo
 from schemas.arrow import to_parquet
 from schemas.commit import LedgerLine, Manifest, Part, UnitLine
 
@@ -39,16 +42,40 @@ def seal(
 ) -> tuple[int, Manifest]:
     """Write the manifest of what is committed; sealing the same content again writes nothing.
 
-    Returns its sequence number too. Raises `Incomplete` while units are open, unless `partial`,
+    Returns its sequence number too. Where another driver has extended the plan and sealed that, it
+    is a manifest of the longer plan. Raises `Incomplete` while units are open, unless `partial`,
     which writes a snapshot marked so; `Damaged` where a pairs object that a commit names is missing;
     `RunMismatch` where the run or its plan is no longer the one that was opened.
     """
     book = book or Book(run, plan)
-    _check_unchanged(run, plan)
-    missing = book.committed().count(0)
-    if missing and not partial:
+    while True:
+        # First, before anything is read: a manifest then lists all that those before it list.
+        sequence, newest = _next(run)
+        now = _unchanged(run, plan)
+        longer = {head.digest for head in now.records[len(plan.records) :]}
+        if newest is None or newest.plan_digest not in longer:
+            now = replace(now, records=plan.records)
+        if (now.records, now.generations) != (book.plan.records, book.plan.generations):
+            book = Book(run, now)
+        manifest = _list(book, 0 if partial else len(plan.units))
+        if manifest == newest:
+            return sequence - 1, manifest
+        data = manifest_bytes(manifest)
+        if write_once(run.store, keys.manifest(sequence), data) == data:
+            return sequence, manifest
+        # Another sealer was there first, and may list what could not be seen here yet.
+
+
+def _list(book: Book, least: int) -> Manifest:
+    """The manifest of what is committed; its parts and the roll-ups are written.
+
+    Raises `Incomplete` where one of so many first units is open.
+    """
+    run, plan = book.run, book.plan
+    missing = book.committed()[:least].count(0)
+    if missing:
         raise Incomplete(
-            f"{run.uri}: {missing} of {len(plan.units)} units are not committed; rerun generate, "
+            f"{run.uri}: {missing} of {least} units are not committed; rerun generate, "
             "or seal --partial for a snapshot"
         )
     for segment in book.segments:
@@ -67,25 +94,40 @@ def seal(
             for verdict in ("accepted", "rejected", "failed"):
                 totals[verdict] += getattr(line, verdict)
         parts.append(_write_part(run, segment, lines))
-    manifest = Manifest(
+    return Manifest(
         recipe_hash=run.recipe.recipe_hash,
         plan_digest=plan.record.digest,
         partial=totals["units"] < len(plan.units),
         parts=tuple(parts),
         **totals,
     )
-    return _publish(run, manifest), manifest
 
 
-def _check_unchanged(run: Run, plan: Plan) -> None:
-    """On a store with weak conditional writes two first drivers may both have believed they began."""
-    now = patiently(lambda: read_plan(run.store)).records[: len(plan.records)]
+def _next(run: Run) -> tuple[int, Manifest | None]:
+    """The number of the next manifest, and the one before it, if it can be read."""
+    sequences = manifest_sequences(run)
+    if not sequences:
+        return 0, None
+    try:
+        return sequences[-1] + 1, read_manifest(run, sequences[-1])
+    except Damaged:
+        return sequences[-1] + 1, None
+
+
+def _unchanged(run: Run, plan: Plan) -> Plan:
+    """The plan as it is now, which may be longer, or have units opened again.
+
+    On a store with weak conditional writes two first drivers may both have believed they began:
+    raises `RunMismatch` where this one's word does not stand.
+    """
+    now = patiently(lambda: read_plan(run.store))
     recipe = patiently(lambda: open_run(run.store)).recipe.recipe_hash
-    if (recipe, now) != (run.recipe.recipe_hash, plan.records):
+    if (recipe, now.records[: len(plan.records)]) != (run.recipe.recipe_hash, plan.records):
         raise RunMismatch(
             f"{run.uri}: another driver began this run at the same moment, with another recipe or "
             "list, and its word stands; choose another --out, or run with what stands there"
         )
+    return now
 
 
 class _Shelf:
@@ -104,13 +146,18 @@ class _Shelf:
             while self._next is not None and self._next.key < line.pairs_key:
                 self._next = next(self._listing, None)
             there = self._next
-            if there is None or (there.key, there.bytes) != (line.pairs_key, line.pairs_bytes):
-                same = there is not None and there.key == line.pairs_key
-                got = f"{there.bytes} bytes" if there and same else "none"
+            if there is None or there.key != line.pairs_key:
+                # Its commit may be younger than this page of the listing.
+                there = self._find(line.pairs_key)
+            if there is None or there.bytes != line.pairs_bytes:
+                got = f"{there.bytes} bytes" if there else "none"
                 raise Damaged(
                     f"{self.run.uri}/{line.pairs_key}: unit {line.unit}'s commit names "
                     f"{line.pairs_bytes} bytes, got {got}"
                 )
+
+    def _find(self, key: str) -> ObjectInfo | None:
+        return patiently(lambda: self.run.store.find(key))
 
 
 def manifest_part(segment: int, lines: Iterable[LedgerLine | UnitLine]) -> tuple[Part, bytes]:
@@ -126,15 +173,3 @@ def _write_part(run: Run, segment: int, lines: Iterable[LedgerLine]) -> Part:
     part, data = manifest_part(segment, lines)
     patiently(lambda: run.store.put(part.key, data))
     return part
-
-
-def _publish(run: Run, manifest: Manifest) -> int:
-    data = manifest_bytes(manifest)
-    sequences = manifest_sequences(run)
-    sequence = sequences[-1] + 1 if sequences else 0
-    if sequences and run.store.get(keys.manifest(sequence - 1)) == data:
-        return sequence - 1
-    # Another sealer may be there first.
-    while write_once(run.store, keys.manifest(sequence), data) != data:
-        sequence += 1
-    return sequence

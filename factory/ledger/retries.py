@@ -23,12 +23,16 @@ def generations(store: ObjectStore) -> dict[int, int]:
     return dict(found)
 
 
-def open_again(store: ObjectStore, units: Sequence[int]) -> bool:
+def retries(store: ObjectStore) -> int:
+    """How often units were opened again: the number of the next record."""
+    return sum(1 for _ in store.list(keys.RETRIES))
+
+
+def open_again(store: ObjectStore, sequence: int, units: Sequence[int]) -> bool:
     """Raise the generation of these units by one; False where another driver was there first.
 
     Then the generations read before no longer hold, and the caller looks again.
     """
-    sequence = sum(1 for _ in store.list(keys.RETRIES))
     data = to_stamped_json(RetryRecord(units=tuple(units)))
     return write_once(store, keys.retry(sequence), data) == data
 

@@ -3,6 +3,8 @@
 import json
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from factory.errors import Damaged, ObjectMissing, RunMismatch, StorageRefused, first_line
 from factory.ledger import keys
 from factory.storage.open import open_store
@@ -68,17 +70,18 @@ def is_begun(store: ObjectStore) -> bool:
     if store.find(keys.RUN) is not None:
         return True
     stranger = next((o.key for o in store.list() if not o.key.startswith("probe/")), None)
-    if stranger is not None:
+    if stranger is not None and store.find(keys.RUN) is None:
         raise RunMismatch(
             f"{store.uri}: must be empty or a run of editmill, got {stranger!r} and no RUN.json"
         )
-    return False
+    # What is there may also be another driver's, who began the run since the first look.
+    return stranger is not None
 
 
 def open_run(root: ObjectStore | str) -> Run:
     """Open a run that exists, by its store or URI.
 
-    Raises `RunMismatch` where there is none, `Damaged` where RUN.json is.
+    Raises `RunMismatch` where there is none or another release's, `Damaged` where RUN.json is.
     """
     store = open_store(root) if isinstance(root, str) else root
     try:
@@ -87,9 +90,14 @@ def open_run(root: ObjectStore | str) -> Run:
         raise RunMismatch(f"{store.uri}: no run here: RUN.json is missing") from None
     try:
         record = from_stamped_json(RunRecord, data)
-        recipe = Recipe.model_validate_json(json.dumps(record.recipe))
     except ValueError as error:
         raise Damaged(f"{store.uri}/{keys.RUN}: not a run record: {first_line(error)}") from None
+    try:
+        recipe = Recipe.model_validate_json(json.dumps(record.recipe))
+    except ValidationError as error:
+        # Its stamp is right, so these are the bytes that were written.
+        rule = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise RunMismatch(f"{store.uri}: was begun by another release: {rule}") from None
     if recipe.recipe_hash != record.recipe_hash:
         raise Damaged(
             f"{store.uri}/{keys.RUN}: recipe does not match its hash {record.recipe_hash}"

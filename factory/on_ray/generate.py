@@ -86,7 +86,7 @@ def _reports(
                 if report is not None:
                     yield report
             if open_units and not should_stop():
-                watch.settle()
+                watch.settle(should_stop)
     except _Asked:
         return
     except RayError as error:

@@ -1,6 +1,7 @@
 """The driver's watch over its workers' deaths: which are strikes, and which units run alone."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,12 +63,12 @@ class Watch:
             self._hear()
         self._judge_due()
 
-    def settle(self) -> None:
-        """Wait until every death is judged."""
+    def settle(self, should_stop: Callable[[], bool]) -> None:
+        """Wait until every death is judged, or the job wants to stop."""
         if self._asked is None:
             self._asked = self.witness.hear.remote(draining_nodes())
         self._hear()
-        while self._unjudged:
+        while self._unjudged and not should_stop():
             time.sleep(max(0.0, self._unjudged[0][0] - time.monotonic()))
             self._judge_due()
 

@@ -14,8 +14,9 @@ PROBES = "probe/"
 """The prefix of the few tiny objects a probe leaves behind; nothing else is kept there."""
 
 WRITERS = 8
-ROUNDS = 5
-RACING_SECONDS = 1.5
+ROUNDS = 12
+"""A real weak store (Swift) passes about every second one unnoticed."""
+RACING_SECONDS = 4.0
 """No further round is begun after this, so that a distant store is probed in good time, too."""
 
 

@@ -23,7 +23,7 @@ from tests.chaos.command import committed, names
 
 @dataclass
 class Findings:
-    """Counts; all but the last five must be 0."""
+    """Counts; all but the last six must be 0."""
 
     lost: int = 0
     """Planned candidates without an outcome, and accepted ones without their pair."""
@@ -32,7 +32,9 @@ class Findings:
     torn: int = 0
     """Objects that are not whole, or not byte for byte those of the undisturbed run."""
     recomputed: int = 0
-    """Candidates made again by a worker that could have seen their commit."""
+    """Candidates made again by a worker that could have seen their commit: it asked, or began without
+    asking, after the first commit of the unit was stored. With sealed commits that is any attempt's,
+    since every whole attempt keeps a unit from being made again, whichever counts in the end."""
     falsely_failed: int = 0
     """Candidates that failed here, and not in peace."""
     units: int = 0
@@ -40,6 +42,9 @@ class Findings:
     accepted: int = 0
     made: int = 0
     """Candidates made, those in flight at a kill included."""
+    surplus_attempts: int = 0
+    """Commits beside the one that counts, where each attempt has its own: of workers who both began
+    before either had committed."""
     poison_units_found: int = 0
     words: list[str] = field(default_factory=list)
     """The first of what is wrong."""
@@ -135,6 +140,8 @@ def _compare_data(
     commits = Counter((name.unit, name.generation) for name in commit_names(store))
     if run.commits == "conditional":
         found.duplicated += sum(count - 1 for count in commits.values())
+    else:
+        found.surplus_attempts += sum(count - 1 for count in commits.values())
     for info in store.list(keys.PAIRS):
         whole = hashlib.sha256(store.get(info.key)).hexdigest()
         if keys.pairs(keys.unit_of_pairs(info.key) or 0, whole) != info.key:

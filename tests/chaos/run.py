@@ -36,7 +36,9 @@ def chaos(amounts: Amounts, server: str = "moto", seed: int = 0) -> dict[str, An
         # The workers take it from their raylet, so it stands before the first node starts.
         os.environ |= {"AWS_ENDPOINT_URL": proxy.endpoint, "PYTHONPATH": str(ROOT)}
         os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        nodes = Nodes(amounts.nodes, cpus=-(-amounts.workers // amounts.nodes))
+        # Room for a twin's workers, too.
+        drivers = 2 if amounts.twins else 1
+        nodes = Nodes(amounts.nodes, cpus=-(-drivers * amounts.workers // amounts.nodes))
         try:
             series = Chaos(amounts, f"s3://{BUCKET}", upstream, proxy, nodes, Path(folder), seed)
             series.run()
@@ -48,11 +50,13 @@ def chaos(amounts: Amounts, server: str = "moto", seed: int = 0) -> dict[str, An
         "driver_kills": done["driver"],
         "node_kills": done["node"],
         "drain_notices": done["drain"],
-        "store_faults": min(faults.values()),
+        "twins": done["twin"],
+        "store_faults": series.least_fault,
         "store_faults_by_kind": faults,
         "late_writes_refused": proxy.refused_late,
         "requests": sum(proxy.counts.values()) - sum(faults.values()),
         "rounds": done["rounds"],
+        "sealed_rounds": done["sealed_rounds"],
         "driver_starts": done["driver_starts"],
         "chaos_seconds": round(time.monotonic() - started),
         "server": server,
@@ -63,7 +67,7 @@ def chaos(amounts: Amounts, server: str = "moto", seed: int = 0) -> dict[str, An
 def main() -> int:
     """The command line; ends with 1 where anything is wrong."""
     parser = argparse.ArgumentParser(description="Kill anything, then look at the dataset.")
-    parser.add_argument("--server", default="moto", help="moto, ceph, or an endpoint")
+    parser.add_argument("--server", default="moto", help="moto, ceph, swift, or an endpoint")
     parser.add_argument("--seed", type=int, default=0)
     for each in fields(Amounts):
         option = f"--{each.name.replace('_', '-')}"

@@ -14,16 +14,19 @@ from moto.server import ThreadedMotoServer
 from factory.storage.protocol import ObjectStore
 from factory.storage.s3 import S3Store
 from tests.servers.ceph import Cluster
+from tests.servers.processes import Server
+from tests.servers.swift import Swift
 
 BUCKET = "editmill-chaos"
+REAL: dict[str, type[Server]] = {"ceph": Cluster, "swift": Swift}
 
 
 @contextmanager
 def s3_server(kind: str) -> Iterator[str]:
     """The endpoint of a server with the bucket; the AWS environment leads there meanwhile.
 
-    `moto` is an emulator in this process, `ceph` a real server with processes of its own, and
-    anything else the endpoint of one that runs, its keys in the environment.
+    `moto` is an emulator in this process, `ceph` and `swift` are real servers with processes of
+    their own, and anything else is the endpoint of one that runs, its keys in the environment.
     """
     if kind == "moto":
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -35,20 +38,15 @@ def s3_server(kind: str) -> Iterator[str]:
                 yield endpoint
         finally:
             server.stop()
-    elif kind == "ceph":
-        with tempfile.TemporaryDirectory(prefix="editmill-ceph-") as folder:
-            cluster = Cluster(Path(folder))
+    elif kind in REAL:
+        with tempfile.TemporaryDirectory(prefix=f"editmill-{kind}-") as folder:
+            real = REAL[kind](Path(folder))
             try:
-                cluster.up()
-                access = {
-                    name.removeprefix("EDITMILL_CEPH_"): value
-                    for name, value in cluster.access.items()
-                }
-                keys = access["ACCESS_KEY"], access["SECRET_KEY"]
-                with _environment(access["ENDPOINT"], *keys) as endpoint:
+                real.up()
+                with _environment(*real.access.values()) as endpoint:
                     yield endpoint
             finally:
-                cluster.down(kill=True)
+                real.down(kill=True)
     else:
         access_keys = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
         with _environment(kind, *access_keys) as endpoint:

@@ -36,7 +36,13 @@ def assert_nothing_wrong(figures):
 
 
 def test_killed_workers_drivers_and_nodes_change_nothing():
-    amounts = {"worker_kills": 12, "driver_kills": 3, "node_kills": 1, "drain_notices": 3}
+    amounts = {
+        "worker_kills": 12,
+        "driver_kills": 3,
+        "node_kills": 1,
+        "drain_notices": 3,
+        "twins": 1,
+    }
     figures = chaos("moto", units=80, store_faults=5, **amounts)
     assert_nothing_wrong(figures)
     assert {name: figures[name] for name in amounts} == amounts
@@ -51,4 +57,15 @@ def test_the_same_on_a_real_server_with_a_poison_unit(ceph, monkeypatch):
     few = {"worker_kills": 4, "driver_kills": 1, "node_kills": 0, "drain_notices": 1}
     figures = chaos(ceph.endpoint, units=40, store_faults=2, poison=1, **few)
     assert_nothing_wrong(figures)
+    assert figures["poison_units_found"] == 1
+
+
+@pytest.mark.servers
+def test_the_same_where_several_conditional_writers_win(swift, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", swift.access_key)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", swift.secret_key)
+    few = {"worker_kills": 4, "driver_kills": 1, "node_kills": 0, "drain_notices": 1}
+    figures = chaos(swift.endpoint, units=40, store_faults=2, poison=1, **few)
+    assert_nothing_wrong(figures)
+    assert figures["sealed_rounds"] == figures["rounds"]
     assert figures["poison_units_found"] == 1

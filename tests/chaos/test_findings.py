@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from factory.errors import ObjectMissing
+from factory.generate import generate_unit
 from factory.here import run_here
 from factory.job import run_job
 from factory.ledger.commits import commit_names
@@ -11,7 +13,7 @@ from factory.ledger.failed import commit_failed
 from factory.ledger.plan import find_plan, write_plan
 from factory.ledger.run import create_run, open_run
 from schemas.config import Config
-from tests.chaos.actors import OwnSource
+from tests.chaos.actors import OwnSource, WeakStore
 from tests.chaos.command import undisturbed_run
 from tests.chaos.findings import examine
 from tests.chaos.memory_store import MemoryStore
@@ -108,6 +110,24 @@ def test_other_bytes_than_in_peace_are_torn(peace, tmp_path, note):
     assert find_plan(store)
     assert open_run(store).recipe == CONFIG.recipe
     assert examine(store, peace, tmp_path, LANDED).torn > 0
+
+
+def test_second_attempt_beside_the_one_that_counts_is_surplus_and_no_fault(
+    peace, tmp_path, note, monkeypatch
+):
+    store = WeakStore()
+    run = create_run(store, CONFIG.recipe, "sealed")
+    plan = write_plan(store, triplets(UNITS), 1)
+    run_job(run, plan, CONFIG, run_here(lambda _: OwnSource(0)))
+    assert examine(store, peace, tmp_path, LANDED).surplus_attempts == 0
+
+    def not_yet(*_):
+        raise ObjectMissing("a worker that asked before there was one")
+
+    monkeypatch.setattr("factory.generate.find_commit", not_yet)
+    generate_unit(run, plan, 1, OwnSource(0))
+    found = examine(store, peace, tmp_path, LANDED)
+    assert (found.surplus_attempts, found.faults, found.words) == (1, 0, [])
 
 
 @pytest.mark.parametrize(

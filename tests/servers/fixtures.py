@@ -1,8 +1,9 @@
-"""The real S3 server for tests: one that is running, or one started for this session.
+"""The real S3 servers for tests: those that are running, or such as are started for this session.
 
 EDITMILL_CEPH_ENDPOINT, _ACCESS_KEY, _SECRET_KEY   use this server (see `ceph.py up --shell`)
-pytest -m servers                                  start one; skip the tests where that fails
-EDITMILL_REQUIRE_SERVERS=1                         start one; fail the tests where that fails
+EDITMILL_SWIFT_ENDPOINT, ...                       and this one (see `swift.py`)
+pytest -m servers                                  start them; skip the tests where that fails
+EDITMILL_REQUIRE_SERVERS=1                         start them; fail the tests where that fails
 """
 
 import atexit
@@ -16,9 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.ceph import CephFailed, Cluster
+from tests.servers.ceph import Cluster
+from tests.servers.processes import Server, ServerFailed
+from tests.servers.swift import Swift
 
-NAMES = ("EDITMILL_CEPH_ENDPOINT", "EDITMILL_CEPH_ACCESS_KEY", "EDITMILL_CEPH_SECRET_KEY")
+NAMES = ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY")
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,9 @@ class S3Access:
     secret_key: str
 
     @classmethod
-    def read(cls, values: Mapping[str, str]) -> "S3Access":
-        """From the variables that `ceph.py up` prints."""
-        return cls(*(values[name] for name in NAMES))
+    def read(cls, server: type[Server], values: Mapping[str, str]) -> "S3Access":
+        """From the variables that `up` prints."""
+        return cls(*(values[f"EDITMILL_{server.name}_{name}"] for name in NAMES))
 
     def export(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Make it what the AWS environment of this test says."""
@@ -49,28 +52,38 @@ class S3Access:
 
 @pytest.fixture(scope="session")
 def ceph(request: pytest.FixtureRequest) -> S3Access:
-    """A Ceph RADOS gateway."""
-    if all(os.environ.get(name) for name in NAMES):
-        return S3Access.read(os.environ)
+    """A Ceph RADOS gateway: of several conditional writers one wins."""
+    return given_or_started(Cluster, request)
+
+
+@pytest.fixture(scope="session")
+def swift(request: pytest.FixtureRequest) -> S3Access:
+    """An OpenStack Swift: of several conditional writers who meet, several may win."""
+    return given_or_started(Swift, request)
+
+
+def given_or_started(server: type[Server], request: pytest.FixtureRequest) -> S3Access:
+    if all(os.environ.get(f"EDITMILL_{server.name}_{name}") for name in NAMES):
+        return S3Access.read(server, os.environ)
     required = os.environ.get("EDITMILL_REQUIRE_SERVERS") == "1"
     chosen = str(request.config.getoption("markexpr"))
     if not required and ("servers" not in chosen or "not servers" in chosen):
         pytest.skip("start with make test-servers")
     try:
-        return started()
-    except CephFailed as error:
+        return started(server)
+    except ServerFailed as error:
         if required:
-            pytest.fail(f"Ceph could not be started: {error}")
-        pytest.skip(f"Ceph could not be started: {error}")
+            pytest.fail(f"{server.__name__} could not be started: {error}")
+        pytest.skip(f"{server.__name__} could not be started: {error}")
 
 
 @functools.cache
-def started() -> S3Access:
-    """One cluster for the whole session, in however many folders the fixture is imported."""
-    root = Path(tempfile.mkdtemp(prefix="editmill-ceph-"))
-    cluster = Cluster(root)
+def started(kind: type[Server]) -> S3Access:
+    """One server for the whole session, in however many folders the fixture is imported."""
+    root = Path(tempfile.mkdtemp(prefix=f"editmill-{kind.name.lower()}-"))
+    server = kind(root)
     # Also where a start is interrupted half-way.
     atexit.register(shutil.rmtree, root, ignore_errors=True)
-    atexit.register(cluster.down, kill=True)
-    cluster.up()
-    return S3Access.read(cluster.access)
+    atexit.register(server.down, kill=True)
+    server.up()
+    return S3Access.read(kind, server.access)

@@ -11,7 +11,7 @@ from factory.here import run_here
 from factory.job import run_job
 from factory.ledger import keys
 from factory.ledger.book import Book, Closing
-from factory.ledger.manifest import newest_manifest, seal
+from factory.ledger.manifest import Incomplete, newest_manifest, seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.ledger.status import status
@@ -175,19 +175,36 @@ def test_status_and_manifest_are_the_same_with_and_without_roll_ups(tmp_path):
 
 def test_driver_that_does_not_know_of_an_extension_reads_and_seals_what_it_planned(tmp_path):
     run, old = start(tmp_path, 6, LocalStore)
+    longer = write_plan(run.store, triplets(8), 2, extend=True)
     finish(run, old)
-    before, _ = manifest_bytes_of(run)
-    finish(run, write_plan(run.store, triplets(8), 2, extend=True))
+    number, sealed = newest_manifest(run)
+    assert (number, sealed.units, sealed.partial) == (0, 3, False)
+    assert finish(run, longer).sealed.units == 4
     assert rolled_up(run) == [keys.roll_up(0)]
     assert [line.unit for line in Book(run, old).lines()] == [0, 1, 2]
-    number, _ = seal(run, old)
-    assert number == 2
-    assert manifest_bytes_of(run)[0] == before
 
 
-def manifest_bytes_of(run):
-    number, manifest = newest_manifest(run)
-    return run.store.get(keys.manifest(number)), manifest
+def test_driver_that_does_not_know_of_an_extension_leaves_the_longer_manifest_the_newest(tmp_path):
+    run, old = start(tmp_path, 6, LocalStore)
+    longer = finish(run, write_plan(run.store, triplets(8), 2, extend=True)).sealed
+    assert seal(run, old) == (0, longer)
+    assert finish(run, old).sealed == longer
+    assert newest_manifest(run) == (0, longer)
+
+
+def test_old_plan_is_sealed_into_the_longer_one_where_that_has_a_snapshot(tmp_path):
+    run, old = start(tmp_path, 6, LocalStore)
+    generate_unit(run, old, 0, StubSource())
+    longer = write_plan(run.store, triplets(10), 2, extend=True)
+    generate_unit(run, longer, 4, StubSource())
+    assert seal(run, longer, partial=True)[1].units == 2
+    with pytest.raises(Incomplete, match="2 of 3 units"):
+        seal(run, old)
+    result = finish(run, old)
+    assert result.exit_code == 0
+    assert (result.sealed.units, result.sealed.partial) == (4, True)
+    assert newest_manifest(run) == (1, result.sealed)
+    assert verify(run).damages == []
 
 
 def test_damaged_roll_up_is_named_with_its_remedy(tmp_path):

@@ -95,7 +95,7 @@ def test_unit_is_opened_once_where_two_drivers_ask_at_one_moment(started):
     class Late(LocalStore):
         def put_new(self, key, data):
             if key == keys.retry(0):
-                open_again(LocalStore(run.uri), [0])  # the other one saw only one of them
+                open_again(LocalStore(run.uri), 0, [0])  # the other one saw only one of them
             return super().put_new(key, data)
 
     ours = open_failed(open_run(Late(run.uri)), plan)

@@ -136,9 +136,9 @@ def test_units_of_a_draining_node_are_given_back_and_made_elsewhere(tmp_path, ma
     given_back = []
     settle = watch.Watch.settle
 
-    def settled(self):
+    def settled(self, should_stop):
         given_back.append(True)
-        settle(self)
+        settle(self, should_stop)
 
     def draining():
         return set() if given_back else {ray.get_runtime_context().get_node_id()}

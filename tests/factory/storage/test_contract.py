@@ -53,7 +53,8 @@ def test_put_new_never_changes_what_is_there(store: ObjectStore) -> None:
     assert store.get("pairs/a") == b"put"
 
 
-def test_of_eight_writers_of_one_new_key_one_wins(store: ObjectStore) -> None:
+def test_of_eight_writers_of_one_new_key_one_wins(strong_store: ObjectStore) -> None:
+    store = strong_store
     for turn in range(10):
         together = threading.Barrier(8)
 
@@ -225,7 +226,10 @@ def test_uploads_that_were_finished_are_not_listed(store: ObjectStore) -> None:
     assert list(store.uploads()) == []
 
 
-def test_a_probe_finds_conditional_writes_and_leaves_only_its_objects(store: ObjectStore) -> None:
+def test_a_probe_finds_conditional_writes_and_leaves_only_its_objects(
+    strong_store: ObjectStore,
+) -> None:
+    store = strong_store
     found = probe(store)
     assert (found.commits, found.reason) == ("conditional", "")
     assert found.rounds >= 1
