@@ -15,6 +15,7 @@ from factory.doctor.finding import Finding, Level
 from factory.errors import EditmillError, InputError
 from factory.job import JobResult
 from factory.ledger.status import Status
+from schemas.cluster import hide_secrets
 
 P = ParamSpec("P")
 
@@ -45,7 +46,8 @@ def say(text: str) -> None:
 
 
 def _printable(text: str) -> str:
-    """On one line, and without what a terminal would obey: file names may hold both."""
+    """On one line, without keys, and without what a terminal would obey: file names may hold it."""
+    text = hide_secrets(text)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

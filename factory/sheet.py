@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from factory.errors import Damaged, first_line
 from factory.ledger.run import Run
 from factory.ledger.sealed import unit_lines
 from schemas.arrow import from_parquet
@@ -21,10 +22,17 @@ LINE_CHARACTERS = 62
 
 
 def sealed_pairs(run: Run, manifest: Manifest) -> Iterator[Pair]:
-    """Every pair of a sealed run, in unit order."""
+    """Every pair of a sealed run, in unit order. Raises `Damaged`."""
     for line in unit_lines(run, manifest):
-        if line.pairs_key is not None:
-            yield from from_parquet(Pair, run.store.get(line.pairs_key))[0]
+        if line.pairs_key is None:
+            continue
+        try:
+            pairs, _ = from_parquet(Pair, run.store.get(line.pairs_key))
+        except (ValueError, OSError) as error:
+            raise Damaged(
+                f"{run.uri}/{line.pairs_key}: not a pairs file: {first_line(error)}"
+            ) from error
+        yield from pairs
 
 
 def contact_sheet(pairs: Iterator[Pair], count: int = 24, columns: int = 4) -> bytes:
@@ -41,9 +49,14 @@ def _pair_cell(pair: Pair) -> Image.Image:
     stored = (pair.original_image, pair.edited_image)
     words = (pair.original_prompt, pair.edit_prompt, pair.edited_prompt)
     return cell(
-        [Image.open(io.BytesIO(image.bytes)).convert("RGB") for image in stored],
+        [_picture(image.bytes) for image in stored],
         [*prompt_lines(*words), score_line(pair.p2p_threshold, pair.cfg_scale, pair)],
     )
+
+
+def _picture(data: bytes) -> Image.Image:
+    """In the formats that pairs are stored in: Pillow knows some that start other programs."""
+    return Image.open(io.BytesIO(data), formats=("PNG", "JPEG")).convert("RGB")
 
 
 def prompt_lines(original: str, edit: str, edited: str) -> list[str]:

@@ -123,7 +123,31 @@ def from_parquet(record: type[R], data: bytes) -> tuple[list[R], dict[str, str]]
 def _checked(data: bytes) -> pq.ParquetFile:
     if _with_digest(data, _digest_of(data)) != data:
         raise ValueError("bytes do not match the file's own digest")
-    return pq.ParquetFile(pa.BufferReader(data))
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        check_plain(file.schema_arrow)
+    except Exception as error:  # Arrow's, or of whoever registered a type that the file names
+        raise ValueError(f"not a Parquet file of ours: {type(error).__name__}: {error}") from error
+    return file
+
+
+def check_plain(schema: pa.Schema, columns: Iterable[str] | None = None) -> None:
+    """Refuse columns of an extension type, of the whole schema or those named. Raises `ValueError`.
+
+    Libraries that are imported elsewhere in the process read such columns, and some have unpickled
+    what they hold.
+    """
+    for name in schema.names if columns is None else columns:
+        kind = schema.field(name).type
+        if _is_extended(kind):
+            raise ValueError(f"column {name!r} must be of one of Arrow's own types, got {kind}")
+
+
+def _is_extended(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_extended(kind.value_type)
+    inner = (kind.field(i).type for i in range(kind.num_fields))
+    return isinstance(kind, pa.BaseExtensionType) or any(map(_is_extended, inner))
 
 
 def _metadata(file: pq.ParquetFile) -> dict[str, str]:

@@ -19,6 +19,11 @@ SECRET_VALUE = re.compile(
 """Access keys and tokens by the shapes their issuers give them, and URLs with a password."""
 
 
+def hide_secrets(text: str) -> str:
+    """A message without what looks like a key: the last wall, for values that messages repeat."""
+    return SECRET_VALUE.sub("(hidden)", text)
+
+
 def names_a_secret(name: str) -> bool:
     """Whether a variable is called like a secret: by whole words, so TOKENIZERS_PARALLELISM is not."""
     return any(

@@ -1,12 +1,15 @@
 """Join the Ray cluster that is there, or start one on this machine."""
 
 import os
+import secrets
 import sys
 
 import ray
 
 from factory.errors import ConfigError, EditmillError, first_line
 from schemas.config import Compute
+
+TOKEN = "token"
 
 
 class RayUnreachable(EditmillError):
@@ -18,7 +21,8 @@ def connect(compute: Compute) -> Compute:
 
     Returns the compute to use: on a machine of our own without a GPU, `device: auto` becomes one
     worker on CPUs, and says so. A local Ray counts at least as many CPUs as the workers hold, since
-    `cpus_per_worker` is bookkeeping. Raises `ConfigError` where a GPU was asked for by name.
+    `cpus_per_worker` is bookkeeping. Raises `ConfigError` where a GPU was asked for by name, and
+    where a Ray of our own would be open to everyone.
     """
     if not ray.is_initialized():
         joins = bool(os.environ.get("RAY_ADDRESS"))
@@ -28,9 +32,10 @@ def connect(compute: Compute) -> Compute:
             # `local`: another Ray that happens to run here is none of ours.
             options |= {"address": "local", "include_dashboard": False}
             options |= {"num_cpus": max(wanted, os.cpu_count() or 1)}
+            _keep_others_out()
         try:
             ray.init(**options)
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        except Exception as error:  # Ray's own kinds are many; a start that took too long has none
             raise RayUnreachable(
                 f"ray: cannot be joined or started: {first_line(error)}"
             ) from error
@@ -46,3 +51,19 @@ def connect(compute: Compute) -> Compute:
         on_cpu = {"gpus_per_worker": 0.0, "min_workers": 1, "max_workers": 1}
         return compute.model_copy(update=on_cpu)
     return compute
+
+
+def _keep_others_out() -> None:
+    """A token for a Ray of our own, whose ports listen to the network.
+
+    It goes by the environment to Ray's processes: Ray's own would be a file that everyone on this
+    machine may read. Raises `ConfigError` where tokens are switched off.
+    """
+    mode = os.environ.get("RAY_AUTH_MODE", TOKEN)
+    if mode.lower() != TOKEN:
+        raise ConfigError(
+            f"RAY_AUTH_MODE: must be {TOKEN} or unset where editmill starts Ray, got {mode!r}: whoever "
+            "reaches an open Ray runs code here; set RAY_ADDRESS to use one that runs already"
+        )
+    if not any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)

@@ -24,6 +24,16 @@ time.sleep(300)
 """
 
 
+CANARY = "canary0"
+KEYS = {
+    "AWS_ACCESS_KEY_ID": f"AKIA{CANARY}ACCESSKEY",
+    "AWS_SECRET_ACCESS_KEY": f"{CANARY}/secret+access/key",
+    "OPENAI_API_KEY": f"sk-{CANARY}-openai",
+    "HF_TOKEN": f"hf_{CANARY}huggingface",
+}
+"""On the nodes, as a Kubernetes secret puts them there; they must turn up nowhere."""
+
+
 @pytest.fixture(scope="session")
 def head() -> Iterator[LocalCluster]:
     """One real cluster that asks for a token, shared because it takes seconds to start."""
@@ -31,6 +41,8 @@ def head() -> Iterator[LocalCluster]:
         # A head resolves `python` on its PATH, as the image's would.
         bin_folder = str(Path(sys.executable).parent)
         patch.setenv("PATH", os.pathsep.join([bin_folder, os.environ["PATH"]]))
+        for name, value in KEYS.items():
+            patch.setenv(name, value)
         with local_cluster() as cluster:
             yield cluster
 

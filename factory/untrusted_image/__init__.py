@@ -1,0 +1,1 @@
+"""Decode images that strangers made, in a child process that has little to lose."""

@@ -1,0 +1,230 @@
+"""What becomes of images that strangers made: the right pixels, or a refusal with its reason."""
+
+import random
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from factory.untrusted_image.decoder import ImageDecoder, ImageLimits, ImageRefused, Reason
+from tests.security.images import (
+    FORMATS,
+    borders,
+    claiming,
+    encoded,
+    ordinary,
+    pixels,
+    png,
+    scan_bomb,
+    zeros,
+)
+
+FLIPS = 60
+LIMITS = ImageLimits(most_bytes=2**21, most_pixels=10**7)
+UPRIGHT = {
+    1: lambda x: x,
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.transpose(1, 0, 2),
+    6: lambda x: np.rot90(x, -1),
+    7: lambda x: x[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda x: np.rot90(x, 1),
+}
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    with ImageDecoder(LIMITS) as one:
+        yield one
+
+
+def refusal(decoder, data):
+    with pytest.raises(ImageRefused) as refused:
+        decoder.decode(data, "s3://bucket/a.jpg")
+    assert str(refused.value).startswith("s3://bucket/a.jpg: must ")
+    return refused.value.reason
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_ordinary_image_has_the_pixels_that_pillow_reads(decoder, format):
+    found = decoder.decode(ordinary(format))
+    assert (found.shape, found.dtype) == ((40, 56, 3), np.uint8)
+    if format == "JPEG":
+        assert np.abs(found.astype(int) - pixels()).mean() < 8
+    else:
+        assert (found == pixels()).all()
+    assert found.flags.writeable
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_one_pixel_is_an_image(decoder, format):
+    found = decoder.decode(encoded(Image.new("RGB", (1, 1), (200, 200, 200)), format))
+    assert found.tolist() == [[[200, 200, 200]]]
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_orientation_is_applied(decoder, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.fromarray(pixels()), "PNG", exif=exif)
+    assert (decoder.decode(data) == UPRIGHT[orientation](pixels())).all()
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_is_none_changes_nothing(decoder, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.fromarray(pixels()), "WEBP", exif=exif, lossless=True)
+    assert (decoder.decode(data) == pixels()).all()
+
+
+@pytest.mark.parametrize("exif", [b"no TIFF at all", b"Exif\x00\x00MM\x00*\xff\xff\xff\xff"])
+def test_broken_exif_is_ignored(decoder, exif):
+    data = encoded(Image.fromarray(pixels()), "PNG", exif=exif)
+    assert (decoder.decode(data) == pixels()).all()
+
+
+def grey_16(values, *chunks):
+    raw = b"".join(b"\x00" + np.array(row, ">u2").tobytes() for row in values)
+    return png(len(values[0]), len(values), *chunks, (b"IDAT", zlib.compress(raw)), depth=16)
+
+
+def transparent_palette():
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putdata([0, 1])
+    return encoded(image, "PNG", transparency=0)
+
+
+def animation(format):
+    frames = [Image.new("RGB", (4, 4), shade) for shade in ((250, 0, 0), (0, 250, 0))]
+    options = {"lossless": True} if format == "WEBP" else {}
+    return encoded(frames[0], format, save_all=True, append_images=frames[1:], **options)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param(encoded(Image.new("1", (1, 1), 1), "PNG"), [255] * 3, id="one bit"),
+        pytest.param(encoded(Image.new("L", (1, 1), 7), "PNG"), [7] * 3, id="grey"),
+        pytest.param(
+            encoded(Image.new("LA", (1, 1), (0, 51)), "PNG"), [204] * 3, id="grey with alpha"
+        ),
+        pytest.param(
+            encoded(Image.new("RGBA", (1, 1), (255, 0, 0, 0)), "PNG"), [255] * 3, id="transparent"
+        ),
+        pytest.param(
+            encoded(Image.new("RGBA", (1, 1), (255, 0, 0, 51)), "WEBP", lossless=True),
+            [255, 204, 204],
+            id="alpha in WEBP",
+        ),
+        pytest.param(transparent_palette(), [255] * 3, id="transparent palette"),
+        pytest.param(
+            encoded(Image.new("RGB", (1, 1), (1, 2, 3)), "PNG", transparency=(1, 2, 3)),
+            [255] * 3,
+            id="transparent colour",
+        ),
+        pytest.param(grey_16([[0x1234]]), [0x12] * 3, id="16 bits"),
+        pytest.param(grey_16([[0xFFFF]]), [0xFF] * 3, id="16 bits, white"),
+        pytest.param(
+            grey_16([[0x1234]], (b"tRNS", b"\x12\x34")), [0x12] * 3, id="16 bits, transparent"
+        ),
+        pytest.param(
+            encoded(Image.new("CMYK", (8, 8), (0, 0, 0, 0)), "JPEG"), [255] * 3, id="CMYK"
+        ),
+        pytest.param(animation("PNG"), [250, 0, 0], id="animated PNG"),
+        pytest.param(animation("WEBP"), [250, 0, 0], id="animated WEBP"),
+    ],
+)
+def test_every_kind_of_pixel_becomes_rgb_by_its_rule(decoder, data, expected):
+    assert decoder.decode(data)[0, 0].tolist() == expected
+
+
+def outcome(decoder, data):
+    """Pixels or the reason why there are none."""
+    try:
+        return decoder.decode(data)
+    except ImageRefused as error:
+        return error.reason
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_cut_file_is_refused_or_lacks_nothing_but_its_end_mark(decoder, format):
+    whole = ordinary(format)
+    complete = decoder.decode(whole)
+    cuts = {*borders(whole), *range(len(whole) // 7, len(whole), len(whole) // 7)}
+    reasons = []
+    for cut in sorted(cuts):
+        found = outcome(decoder, whole[:cut])
+        if isinstance(found, Reason):
+            reasons.append(found)
+            assert found == Reason.DAMAGED or cut < 12, cut
+        else:
+            assert len(whole) - cut <= 16, cut  # a checksum and an end mark
+            assert (found == complete).all(), cut
+    assert len(reasons) > 10
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_flipped_bits_give_pixels_or_a_refusal_and_never_end_the_decoder(decoder, format):
+    whole = ordinary(format)
+    before = decoder.pid
+    rng = random.Random(format)
+    kinds = set()
+    for _ in range(FLIPS):
+        data = bytearray(whole)
+        for _ in range(rng.choice((1, 1, 4, 40))):
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        found = outcome(decoder, bytes(data))
+        kinds.add(found if isinstance(found, Reason) else found.shape[2])
+    assert {3, Reason.DAMAGED} <= kinds
+    assert not kinds & {Reason.CRASHED, Reason.TIME}
+    assert decoder.pid == before
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        pytest.param(b"", Reason.FORMAT, id="nothing"),
+        pytest.param(b"<html></html>", Reason.FORMAT, id="a page"),
+        pytest.param(b"\x80\x04.", Reason.FORMAT, id="a pickle"),
+        pytest.param(encoded(Image.new("RGB", (8, 8)), "GIF"), Reason.FORMAT, id="GIF"),
+        pytest.param(encoded(Image.new("RGB", (8, 8)), "TIFF"), Reason.FORMAT, id="TIFF"),
+        pytest.param(encoded(Image.new("RGB", (8, 8)), "BMP"), Reason.FORMAT, id="BMP"),
+        pytest.param(b"%PDF-1.7\n%%EOF", Reason.FORMAT, id="PDF"),
+        pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n", Reason.FORMAT, id="EPS"),
+        pytest.param(b"RIFF\x10\x00\x00\x00AVI LIST", Reason.FORMAT, id="AVI"),
+        pytest.param(b"\xff\xd8\xff\xe0" + b"\x00" * 50, Reason.DAMAGED, id="JPEG in name only"),
+        pytest.param(ordinary("PNG") + bytes(2**21), Reason.BYTES, id="too many bytes"),
+        pytest.param(png(20000, 20000, (b"IDAT", zeros(10**6))), Reason.PIXELS, id="bomb"),
+        pytest.param(claiming("PNG", 2**31 - 1, 2**31 - 1), Reason.PIXELS, id="PNG's most"),
+        pytest.param(claiming("JPEG", 65500, 65500), Reason.PIXELS, id="JPEG's most"),
+        pytest.param(claiming("WEBP", 2**24, 2**24), Reason.PIXELS, id="WEBP's most"),
+        pytest.param(claiming("WEBP", 16000, 16000), Reason.PIXELS, id="WEBP's canvas"),
+        pytest.param(claiming("PNG", 2000, 2000), Reason.DAMAGED, id="claims more than it has"),
+        pytest.param(claiming("PNG", 0, 8), Reason.DAMAGED, id="no width"),
+        pytest.param(
+            png(8, 8, (b"zTXt", b"a\x00\x00" + zeros(2**28)), (b"IDAT", zeros(72))),
+            Reason.DAMAGED,
+            id="bomb in a text",
+        ),
+    ],
+)
+def test_what_is_refused_says_why(decoder, data, reason):
+    assert refusal(decoder, data) == reason
+    assert decoder.decode(ordinary("PNG")).shape == (40, 56, 3)
+
+
+def test_a_picture_that_takes_too_much_memory_is_refused_and_the_next_works():
+    with ImageDecoder(ImageLimits(memory_bytes=96 * 2**20)) as decoder:
+        hog = encoded(Image.new("RGB", (6000, 6000)), "PNG")
+        assert refusal(decoder, hog) == Reason.MEMORY
+        assert (decoder.decode(ordinary("PNG")) == pixels()).all()
+
+
+def test_a_picture_that_takes_too_long_is_refused_and_the_next_works():
+    with ImageDecoder(ImageLimits(cpu_s=0.5, wall_s=120)) as decoder:
+        assert refusal(decoder, scan_bomb(3000, 4000)) == Reason.TIME
+        assert (decoder.decode(ordinary("PNG")) == pixels()).all()
