@@ -36,9 +36,10 @@ def submit(
     ] = False,
 ) -> int:
     """Run a verb as a job on a Ray cluster: its log on stdout, its exit code as this one's."""
+    cluster = read_cluster(file)
     from cluster.submit import submit as run_there
 
-    return run_there(read_cluster(file), verb, open_cluster)
+    return run_there(cluster, verb, open_cluster)
 
 
 if __name__ == "__main__":

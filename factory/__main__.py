@@ -86,6 +86,15 @@ def _device(name: str) -> Device:
     return find_device(name)
 
 
+def _check_device(compute: Compute) -> None:
+    """Refuse a GPU that is not here before a run is begun; those of a cluster are not here."""
+    here = compute.where == "here" or not os.environ.get("RAY_ADDRESS")
+    if here and compute.device not in ("auto", "cpu"):
+        from factory.engine.device import torch_device
+
+        torch_device(compute.device)
+
+
 @app.command()
 @command
 def plan(
@@ -162,9 +171,9 @@ def generate(
     }
     options = [f"budget.{name}={value}" for name, value in budget.items() if value is not None]
     loaded = load_config(preset, config, [*(settings or []), *options])
-    run, planned = prepare(
-        loaded, _read(triplets, max_bad), out, extend=extend, retry_failed=retry_failed
-    )
+    wanted = _read(triplets, max_bad)
+    _check_device(loaded.compute)
+    run, planned = prepare(loaded, wanted, out, extend=extend, retry_failed=retry_failed)
     result = run_job(run, planned, loaded, _runner(loaded))
     from factory.ledger.status import status as read_status
 
@@ -197,12 +206,14 @@ def calibrate(
     as_json: AsJson = False,
 ) -> int:
     """Choose the gates of the miniature by its oracle, and report them on other triplets."""
-    from factory.calibrate import GOAL, write_calibration
+    from factory.calibrate import GOAL, check_place, write_calibration
     from factory.calibrate import calibrate as measure
     from factory.calibration import NotCalibrated
-    from factory.engine.engine import Engine
 
     loaded = load_config(None if config else preset, config, settings or [])
+    check_place(out)
+    from factory.engine.engine import Engine
+
     engine = Engine.for_compute(loaded.recipe, loaded.compute)
     found = measure(engine, engine.recipe, count)
     write_calibration(out, found)

@@ -5,28 +5,32 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
 from factory.errors import ConfigError
 from factory.yaml_text import parse_yaml, plain, read_mapping
+from schemas.cluster import SECRET_VALUE
 from schemas.config import Config
 from schemas.record import Record
 
 PRESETS = Path(__file__).parent / "presets"
 
+R = TypeVar("R", bound=Record)
 
-def preset_names() -> list[str]:
-    """The bundled presets."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+def preset_names(presets: Path = PRESETS) -> list[str]:
+    """The bundled presets, without their file's ending."""
+    return sorted(path.stem for path in presets.glob("*.yaml"))
 
 
 @dataclass
 class _Layers:
     """Merged values, and where each came from."""
 
+    presets: Path
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[tuple[str, ...], str] = field(default_factory=dict)
 
@@ -58,7 +62,18 @@ def load_config(
 
     Raises `ConfigError`: `FILE:LINE: key: rule, got value`.
     """
-    layers = _Layers()
+    return read_config(Config, PRESETS, preset, file, settings)
+
+
+def read_config(
+    kind: type[R],
+    presets: Path,
+    preset: str | None = None,
+    file: Path | None = None,
+    settings: Sequence[str] = (),
+) -> R:
+    """As `load_config`, of any kind, with its presets in a folder of YAML files."""
+    layers = _Layers(presets)
     if preset and file:
         raise ConfigError(
             f"--preset and --config: give one (a file names its preset as `base:`), "
@@ -71,17 +86,19 @@ def load_config(
         _add_preset(layers, preset or "miniature", "--preset")
     for setting in settings:
         _add_setting(layers, setting)
+    _check_secrets(layers, layers.values)
     try:
         # Checked as JSON, where strictness still lets a list be a range.
-        return Config.model_validate_json(json.dumps(layers.values), strict=True)
+        return kind.model_validate_json(json.dumps(layers.values), strict=True)
     except ValidationError as error:
-        raise ConfigError(_first_problem(error, layers)) from None
+        raise ConfigError(_first_problem(error, layers, kind)) from None
 
 
 def _add_preset(layers: _Layers, name: str, where: str) -> None:
-    if name not in preset_names():
-        raise ConfigError(f"{where}: must be one of {', '.join(preset_names())}, got {name!r}")
-    _add_file(layers, PRESETS / f"{name}.yaml", f"preset {name}")
+    known = preset_names(layers.presets)
+    if name not in known:
+        raise ConfigError(f"{where}: must be one of {', '.join(known)}, got {name!r}")
+    _add_file(layers, layers.presets / f"{name}.yaml", f"preset {name}")
 
 
 def _add_file(layers: _Layers, file: Path, where: str) -> None:
@@ -108,7 +125,20 @@ def _add_setting(layers: _Layers, setting: str) -> None:
     layers.origins[path] = "--set"
 
 
-def _first_problem(error: ValidationError, layers: _Layers) -> str:
+def _check_secrets(layers: _Layers, value: Any, path: tuple[str, ...] = ()) -> None:
+    """Refuse a key or a password by its look: a recipe is stored, and messages repeat values."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, item in items:
+            _check_secrets(layers, item, (*path, str(name)))
+    elif isinstance(value, str) and SECRET_VALUE.search(value):
+        raise ConfigError(
+            f"{layers.origin(path)}: {'.'.join(path)}: must hold no secret, got one by its look; "
+            "set it in the environment of the workers"
+        )
+
+
+def _first_problem(error: ValidationError, layers: _Layers, kind: type[Record]) -> str:
     """One line for the first problem, unknown keys before all others."""
     problems = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     problem = problems[0]
@@ -117,7 +147,7 @@ def _first_problem(error: ValidationError, layers: _Layers) -> str:
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     match problem["type"]:
         case "extra_forbidden":
-            known = _known_keys(path[:-1])
+            known = _known_keys(kind, path[:-1])
             near = difflib.get_close_matches(path[-1], known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
             return f"{where}: unknown key {key!r}; {hint}{more}"
@@ -131,8 +161,8 @@ def _first_problem(error: ValidationError, layers: _Layers) -> str:
             return f"{where}: {key}: {rule}{got}{more}"
 
 
-def _known_keys(path: tuple[str, ...]) -> list[str]:
-    model: Any = Config
+def _known_keys(kind: type[Record], path: tuple[str, ...]) -> list[str]:
+    model: Any = kind
     for name in path:
         if name.isdecimal():
             continue

@@ -99,6 +99,18 @@ def check_autoencoder(file: Path) -> None:
         raise ModelError(f"{file}: must have {expected} latent channels, got {first[1]}")
 
 
+def check_unet(file: Path) -> None:
+    """Raise `ModelError` unless a folder's U-Net is configured as Stable Diffusion 1.x or 2.x are."""
+    fields = json.loads(file.read_bytes())
+    channels, added = fields.get("in_channels", 4), fields.get("addition_embed_type")
+    if channels != 4:
+        whose = _OTHER_INPUTS.get(channels, "another model's")
+        raise ModelError(f"{file}: in_channels must be 4, got {channels}, {whose}")
+    if added is not None:
+        whose = " (Stable Diffusion XL's)" if added == "text_time" else ""
+        raise ModelError(f"{file}: addition_embed_type must be null, got {added!r}{whose}")
+
+
 def _context_width(file: Path, shapes: dict[str, tuple[int, ...]]) -> int:
     first = shapes.get(f"{UNET}input_blocks.0.0.weight")
     keys = shapes.get(f"{UNET}input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight")

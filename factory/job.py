@@ -60,8 +60,9 @@ def prepare(
     """
     store = open_store(out)
     is_begun(store)
-    commits: Commits = "conditional" if probe(store).commits == "conditional" else "sealed"
     recipe = pin(config.recipe)
+    # The probe is the first to write, so that all that can be told without it leaves nothing.
+    commits: Commits = "conditional" if probe(store).commits == "conditional" else "sealed"
     run = create_run(store, recipe, commits)
     plan = write_plan(
         store, triplets.triplets, recipe.unit_triplets, triplets.duplicates, extend=extend

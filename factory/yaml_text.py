@@ -33,7 +33,8 @@ def parse_yaml(text: str, where: str) -> Any:
         return YAML(typ="rt").load(StringIO(text))
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        problem = str(error.problem or error.context).split("\n")[0]
+        # Without the values of a key that is given twice: they may be secrets.
+        problem = str(error.problem or error.context).split("\n")[0].split(" with value")[0]
         raise ConfigError(f"{where}:{line}: not valid YAML: {problem}") from None
     except (YAMLError, ValueError, RecursionError) as error:
         # The last two: a number of thousands of digits, nesting without end.

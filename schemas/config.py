@@ -14,8 +14,8 @@ class Compute(Record):
 
     where: Literal["ray", "here"] = "ray"
     """`ray` starts or joins a Ray cluster; `here` runs one worker in this process."""
-    device: str = "auto"
-    """`auto` is the GPU where there is one; else a torch device such as `cpu` or `cuda`."""
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$")
+    """`auto` is the GPU where there is one; else a torch device such as `cpu` or `cuda:1`."""
     gpus_per_worker: float = Field(1.0, ge=0, le=8)
     """Share of a GPU that a worker holds; 0 for CPU workers."""
     cpus_per_worker: float = Field(1.0, ge=0, le=256)

@@ -1,6 +1,7 @@
 """From a URI to a store."""
 
 import os
+import re
 from urllib.parse import unquote, urlsplit
 
 from factory.errors import ConfigError
@@ -14,6 +15,8 @@ def open_store(uri: str) -> ObjectStore:
 
     Nothing is asked of the store yet; `probe` does that. Raises `ConfigError`.
     """
+    if re.search(r"\$[{(]", uri):
+        raise ConfigError(f"store: variables are not filled in here, got {shown(uri)}")
     if uri.startswith("s3://"):
         return S3Store(uri)
     if uri.startswith("file:"):

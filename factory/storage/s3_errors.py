@@ -26,6 +26,7 @@ REMEDIES = {
     "TemporaryRedirect": REGION,
     "NotImplemented": "this server cannot do it; use one with conditional PUT (If-None-Match)",
     "QuotaExceeded": "the bucket's quota is used up",
+    "InvalidObjectState": "the object is archived; restore it first",
     "EntityTooLarge": "the server's limit for one object is smaller",
     # A 403 for a missing key, too, where the right to list is absent.
     "AccessDenied": "these keys need s3:PutObject, s3:GetObject and s3:ListBucket here",
@@ -34,6 +35,13 @@ REMEDIES = {
     "404": "create the bucket, or correct its name or AWS_ENDPOINT_URL",
     "301": REGION,
 }
+
+RIGHTS_OF_GC = {
+    "DeleteObject": "s3:DeleteObject",
+    "ListMultipartUploads": "s3:ListBucketMultipartUploads",
+    "AbortMultipartUpload": "s3:AbortMultipartUpload",
+}
+"""What no worker and no other command asks for."""
 
 TRANSIENT = {
     "RequestTimeout",
@@ -88,7 +96,8 @@ def error_of_reply(error: ClientError, verb: str, place: str) -> StorageError:
     """As `error_of`, where the server answered."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = status_of(error)
-    said = f"{place}: {verb} answered {status} {code}".rstrip()
+    named = "" if code == str(status) else code
+    said = f"{place}: {verb} answered {status} {named}".rstrip()
     if code == "NoSuchKey":
         return ObjectMissing(f"{place}: no such object")
     # 408 and 429 ask for patience; 409 answers two writers at one moment. A 404 whose body was cut
@@ -98,4 +107,6 @@ def error_of_reply(error: ClientError, verb: str, place: str) -> StorageError:
     if failed or cut or status in (408, 409, 429) or code in TRANSIENT:
         return StorageUnavailable(f"{said}; try again")
     remedy = REMEDIES.get(code) or REMEDIES.get(str(status), "the request is not accepted here")
+    if status == 403 and code in ("AccessDenied", "403") and verb in RIGHTS_OF_GC:
+        remedy = f"gc alone needs {RIGHTS_OF_GC[verb]} here"
     return StorageRefused(f"{said}; {remedy}")

@@ -28,7 +28,7 @@ from factory.triplets import read_triplets
 from schemas.candidate import Scores
 from schemas.commit import Environment
 from schemas.recipe import ModelSource, Recipe
-from tests.factory.test_bad_input import BAD, GOOD, models
+from tests.bad_input.materials import BAD, GOOD, models
 from tests.stub_source import recipe as stub_recipe
 from tests.stub_source import triplets as stub_triplets
 

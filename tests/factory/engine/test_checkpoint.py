@@ -1,4 +1,4 @@
-"""Loading: other autoencoders, LoRA, pinned files; refusals are in test_bad_input."""
+"""Loading: other autoencoders, LoRA, pinned files; refusals are in tests/bad_input."""
 
 import pytest
 import torch

@@ -1,0 +1,88 @@
+"""Command lines: options, places for results, cluster files."""
+
+from tests.bad_input.materials import write
+from tests.bad_input.table import Case, case
+
+
+def usage(command: str, got: str) -> Case:
+    """Refused by the parser of options."""
+    return Case(f"`{command}`", command, got, usage=True)
+
+
+def submitted(id: str, text: str, message: str) -> Case:
+    return case(id, "submit k.yaml -- plan", rf"k\.yaml{message}", write("k.yaml", text))
+
+
+USAGE = [
+    usage("plan --triplets miniature --no-such-option", "--no-such-option"),
+    usage("plan", "--triplets"),
+    usage("plan --triplets miniature --max-bad -1", "--max-bad"),
+    usage("plan --triplets miniature --max-bad 0.1%", "--max-bad"),
+    usage("generate --triplets miniature", "--out"),
+    usage("generate --triplets miniature --out run --limit none", "--limit"),
+    usage("generate --triplets miniature --out run --limit 0", "--limit"),
+    usage("generate --triplets miniature --out run --target-pairs 0", "--target-pairs"),
+    usage("generate --triplets miniature --out run --max-gpu-hours two", "--max-gpu-hours"),
+    usage("generate --triplets miniature --out run extra", "extra"),
+    usage("plan --triplets miniature --rows-per-s 0", "--rows-per-s"),
+    usage("doctor --gpus 0", "--gpus"),
+    usage("gc run --older-than -1", "--older-than"),
+    usage("sheet run", "--out"),
+    usage("sheet run --out s.png --count 0", "--count"),
+    usage("status", "RUN"),
+    usage("demo --limit 0", "--limit"),
+    usage("calibrate --count 4", "--count"),
+    usage("submit k.yaml", "VERB"),
+    usage("train-miniature", "--out"),
+    usage("no-such-command", "no-such-command"),
+]
+PLACES = [
+    case(
+        "a table of gates that cannot be written",
+        "calibrate --out nowhere/gates.json",
+        r"--out nowhere/gates\.json: cannot be written: .*",
+    ),
+]
+CLUSTER_FILES = [
+    case(
+        "a missing cluster file", "submit no.yaml -- plan", r"no\.yaml: cannot be read: No such .*"
+    ),
+    submitted("an empty cluster file", "", r": must be a YAML mapping, got null"),
+    submitted("no address", "working_dir: .\n", r": address: missing"),
+    submitted(
+        "a mistyped key", "address: local\nworkin_dir: .\n", r":2: unknown key .*'working_dir'\?"
+    ),
+    submitted(
+        "another kind of address", "address: ray://h:1\n", r":1: address: .*, got 'ray://h:1'"
+    ),
+    submitted(
+        "a password in the address",
+        "address: http://me:hidden@h:1\n",
+        r":1: .* password, got one.*",
+    ),
+    submitted(
+        "a secret for everyone to read",
+        "address: local\nenv_vars: {HF_TOKEN: hidden}\n",
+        r":2: env_vars: HF_TOKEN: must hold no secret, got one [^:]*",
+    ),
+]
+COMMAND_LINES = USAGE + PLACES + CLUSTER_FILES
+LATE = [
+    case(
+        "a verb that is an option", "submit local -- --help", r"--: must be followed by a verb .*"
+    ),
+    case(
+        "a secret among a job's options",
+        "submit local -- plan --triplets hf_hiddenhiddenhiddenhidden",
+        r"plan: its options must hold no secret, got one by its look; [^:]*",
+    ),
+    case(
+        "an unknown stage",
+        "train-miniature --out o --stage x",
+        r"--stage: must be one of .*, got 'x'",
+    ),
+    case(
+        "steps of nothing", "train-miniature --out o --steps clip=0", r"--steps: .*, got 'clip=0'"
+    ),
+]
+"""Refused once ray or torch was imported."""

@@ -1,0 +1,101 @@
+"""Write docs/bad-input.md, a page of all cases, by running each: `python -m tests.bad_input.page`."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import chdir
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.bad_input import command_lines, configs
+from tests.bad_input.checkpoints import CHECKPOINTS
+from tests.bad_input.lists import LISTS
+from tests.bad_input.runs import RUNS
+from tests.bad_input.s3 import S3, emulator, refused_by_s3
+from tests.bad_input.table import Case, refused
+from tests.bad_input.test_accepted import ACCEPTED
+
+PAGE = Path(__file__).parents[2] / "docs" / "bad-input.md"
+SECTIONS: dict[str, list[Case]] = {
+    "Lists of triplets": LISTS,
+    "Configurations": [*configs.CONFIGS, *configs.LATE],
+    "Models": CHECKPOINTS,
+    "Stores and runs": RUNS,
+    "Buckets": S3,
+    "Options and other files": [*command_lines.COMMAND_LINES, *command_lines.LATE],
+}
+LETTERS = "LCMSBO"
+LONGEST = 110
+INTRODUCTION = """\
+# Bad input
+
+What an operator can get wrong, and what is said of it: one line on stderr, *where, rule, got*, with
+the remedy where it is not plain. `tests/bad_input` holds each row to its exit code and message, and
+looks at every file and object before and after: nothing that was there changes, and what is *left*
+is nothing, or the few bytes below `probe/` by which a store is tried before a run is resumed. No GPU
+is touched: all but the last rows of *Configurations* and *Options* are refused before torch or Ray
+is imported. Exit code 2 asks for another input, 3 says that something stored is damaged, unfinished
+or not to be reached.
+
+The page is written by `python -m tests.bad_input.page`. Long messages are cut, folders and hashes
+are shown as `…`; of what the parser of options refuses, the name that it gives is shown.
+"""
+
+
+def numbered() -> Iterator[tuple[str, str, Case]]:
+    """Section, number and case, in the page's order."""
+    for letter, (title, cases) in zip(LETTERS, SECTIONS.items(), strict=True):
+        for number, case in enumerate(cases, start=1):
+            yield title, f"{letter}{number}", case
+
+
+def row(number: str, case: Case) -> str:
+    """The cells of a case before its message."""
+    left = "probe" if case.probed else "nothing"
+    return f"| {number} | {case.id} | {case.code} | {left} | "
+
+
+def accepted_rows() -> list[str]:
+    return [
+        "| A{} | {} | {}, {}, {} |".format(number, of.id, *of.values[2])
+        for number, of in enumerate(ACCEPTED, start=1)
+    ]
+
+
+def shown(message: str, folder: str) -> str:
+    text = re.sub(r"[0-9a-f]{16,}", "…", message.replace(os.path.realpath(folder), "…"))
+    text = re.sub(r"(.)\1{40,}", r"\1…", text)
+    text = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return "`` " + text.replace("|", "\\|") + " ``"
+
+
+def write_page() -> None:
+    lines = [INTRODUCTION]
+    section = ""
+    with emulator() as access:
+        for title, number, case in numbered():
+            with (
+                TemporaryDirectory() as folder,
+                chdir(folder),
+                pytest.MonkeyPatch.context() as patch,
+            ):
+                patch.delenv("RAY_ADDRESS", raising=False)
+                said = refused_by_s3(case, access, patch) if case in S3 else refused(case)
+                message = shown(said, folder)
+            if title != section:
+                lines += [*[""] * bool(section), f"## {title}\n"]
+                lines += ["| # | input | exit | left | message |", "|" + "---|" * 5]
+                section = title
+            lines.append(row(number, case) + message + " |")
+    lines += [
+        "\n## Read all the same\n",
+        "| # | list | triplets, duplicates, bad |",
+        "|---|---|---|",
+    ]
+    PAGE.write_text("\n".join([*lines, *accepted_rows()]) + "\n")
+
+
+if __name__ == "__main__":
+    write_page()
