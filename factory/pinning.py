@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from factory.errors import ModelError
-from factory.family import autoencoder_fields, check_autoencoder, checkpoint_family
+from factory.family import autoencoder_fields, check_autoencoder, check_unet, checkpoint_family
+from factory.model_configs import check_configs
 from factory.model_files import Role, files_below, model_folder, read_files
-from factory.safetensors_header import read_shapes
+from factory.safetensors_header import check_numbers
 from schemas.recipe import ModelSource, Recipe
 
 S = TypeVar("S", bound=ModelSource)
@@ -32,30 +33,51 @@ def pin(recipe: Recipe) -> Recipe:
     Raises `ModelError` before any weight is loaded: missing, cut or pickled files, git-lfs pointers,
     a size that does not suit the autoencoder, and files that are not the ones already pinned.
     """
-    text_to_image, autoencoder_config = _pinned_checkpoint(recipe)
+    text_to_image, autoencoder = pin_text_to_image(
+        recipe.text_to_image, recipe.autoencoder, recipe.size_px, "recipe"
+    )
+    folder = model_folder(recipe.text_to_image, "text_to_image")
+    if folder.is_dir():
+        # Not below: training may go on from an editor, which takes 8 channels.
+        check_unet(folder / "unet" / "config.json")
     models: dict[str, Any] = {
         "text_to_image": text_to_image,
+        "autoencoder": autoencoder,
         "clip": _pinned(
             recipe.clip, "clip", () if recipe.clip.name else ("open_clip_config.json",)
         ),
         "loras": tuple(_pinned(lora, "lora", ()) for lora in recipe.loras),
     }
-    if recipe.autoencoder:
-        models["autoencoder"], autoencoder_config = _pinned_autoencoder(recipe.autoencoder)
-    _check_size(recipe.size_px, autoencoder_config)
     return recipe.model_copy(update=models)
 
 
-def _pinned_checkpoint(recipe: Recipe) -> tuple[ModelSource, Path | dict[str, Any]]:
+def pin_text_to_image(
+    source: ModelSource, other: ModelSource | None, size_px: int, group: str
+) -> tuple[ModelSource, ModelSource | None]:
+    """A checkpoint, and another autoencoder if one is named, with their files' hashes.
+
+    `group` is where a configuration names `size_px`. Raises `ModelError`, as `pin`.
+    """
+    pinned, config = _pinned_checkpoint(source, other)
+    autoencoder = None
+    if other:
+        autoencoder, config = _pinned_autoencoder(other)
+    _check_size(size_px, config, group)
+    return pinned, autoencoder
+
+
+def _pinned_checkpoint(
+    source: ModelSource, other: ModelSource | None
+) -> tuple[ModelSource, Path | dict[str, Any]]:
     """The text-to-image source, and the config of the autoencoder in it."""
-    source, path = recipe.text_to_image, model_folder(recipe.text_to_image, "text_to_image")
+    path = model_folder(source, "text_to_image")
     if path.is_file():
         pinned = _pinned(source, "text_to_image", ())
-        family = checkpoint_family(path, source.name, with_autoencoder=recipe.autoencoder is None)
+        family = checkpoint_family(path, source.name, with_autoencoder=other is None)
         # Named even where the shapes alone decided: what a run is made with stands in its recipe.
         return pinned.model_copy(update={"name": family}), autoencoder_fields()
     needed = list(_TEXT_TO_IMAGE)
-    if recipe.autoencoder is None:
+    if other is None:
         needed.append("vae/config.json")
     pinned = _pinned(source, "text_to_image", needed)
     if source.name is not None:
@@ -74,7 +96,7 @@ def _pinned_autoencoder(source: ModelSource) -> tuple[ModelSource, Path | dict[s
     return _pinned(source, "autoencoder", ("config.json",)), path / "config.json"
 
 
-def _check_size(size_px: int, config: Path | dict[str, Any]) -> None:
+def _check_size(size_px: int, config: Path | dict[str, Any], group: str) -> None:
     try:
         fields = json.loads(config.read_bytes()) if isinstance(config, Path) else config
         factor = 2 ** (len(fields["block_out_channels"]) - 1)
@@ -85,7 +107,7 @@ def _check_size(size_px: int, config: Path | dict[str, Any]) -> None:
         ) from None
     if size_px % factor:
         raise ModelError(
-            f"recipe.size_px: must be a multiple of {factor} (the autoencoder's factor), "
+            f"{group}.size_px: must be a multiple of {factor} (the autoencoder's factor), "
             f"got {size_px}"
         )
 
@@ -106,6 +128,7 @@ def _pinned(source: S, role: Role, needed: Sequence[str]) -> S:
                 _check_weights(part, [f for f in read_files(folder, role) if f.parent == part])
         files = read_files(folder, role)
         _check_weights(folder, files)
+        check_configs(files)
         root = folder if folder.is_dir() else folder.parent
         hashes = {file.relative_to(root).as_posix(): _checked_hash(file) for file in files}
     except OSError as error:
@@ -145,8 +168,8 @@ def _check_weights(folder: Path, files: Sequence[Path]) -> None:
 
 
 def _checked_hash(file: Path) -> str:
-    """sha256 of a file; a safetensors file must be as long as its header says."""
+    """sha256 of a file; a safetensors file must be whole, and its weights numbers."""
     if file.suffix == ".safetensors":
-        read_shapes(file)
+        check_numbers(file)
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -42,43 +42,64 @@ class Models:
     device: torch.device
 
 
-def load_models(recipe: Recipe, device: torch.device) -> Models:
-    """The recipe's models. Raises `ModelError`, naming the file, the rule and what was found."""
-    dtype = DTYPES[recipe.dtype]
-    path = model_folder(recipe.text_to_image, "text_to_image")
+@dataclass(frozen=True)
+class TextToImage:
+    """A text-to-image model's parts on the CPU, as they were stored."""
+
+    unet: Any
+    autoencoder: Any
+    text: TextEncoder
+    scheduler: dict[str, Any]
+    """The noise schedule in diffusers' fields."""
+
+
+def load_text_to_image(
+    source: ModelSource, autoencoder: ModelSource | None, dtype: torch.dtype
+) -> TextToImage:
+    """A checkpoint, perhaps with another autoencoder. Raises `ModelError`."""
+    path = model_folder(source, "text_to_image")
     if path.is_file():
-        family = checkpoint_family(
-            path, recipe.text_to_image.name, with_autoencoder=recipe.autoencoder is None
-        )
+        family = checkpoint_family(path, source.name, with_autoencoder=autoencoder is None)
         unet = single_file.load_unet(path, family, dtype)
         encoder = single_file.load_text_encoder(path, family, dtype)
         tokenizer = single_file.load_tokenizer(family)
-        schedule = NoiseSchedule.from_config(family_fields(family)["scheduler"])
+        scheduler = family_fields(family)["scheduler"]
     else:
         unet = _load(UNet2DConditionModel, path / "unet", torch_dtype=dtype)
         encoder = _load(CLIPTextModel, path / "text_encoder", dtype=dtype)
         tokenizer = _load_tokenizer(path / "tokenizer")
-        schedule = _load_schedule(path / "scheduler" / "scheduler_config.json")
-    autoencoder = _load_autoencoder(recipe, path, dtype)
+        scheduler = _load_scheduler(path / "scheduler" / "scheduler_config.json")
+    return TextToImage(
+        unet=unet,
+        autoencoder=_load_autoencoder(autoencoder, path, dtype),
+        text=TextEncoder(tokenizer, encoder),
+        scheduler=scheduler,
+    )
+
+
+def load_models(recipe: Recipe, device: torch.device) -> Models:
+    """The recipe's models. Raises `ModelError`, naming the file, the rule and what was found."""
+    dtype = DTYPES[recipe.dtype]
+    found = load_text_to_image(recipe.text_to_image, recipe.autoencoder, dtype)
     for lora in recipe.loras:
-        merge_lora(unet, encoder, lora)
-    for part in (unet, autoencoder, encoder):
+        merge_lora(found.unet, found.text.encoder, lora)
+    for part in (found.unet, found.autoencoder, found.text.encoder):
         part.to(device).eval().requires_grad_(False)
     return Models(
-        unet=unet,
-        autoencoder=autoencoder,
-        text=TextEncoder(tokenizer, encoder),
-        schedule=schedule,
+        unet=found.unet,
+        autoencoder=found.autoencoder,
+        text=found.text,
+        schedule=NoiseSchedule.from_config(found.scheduler),
         clip=load_clip(recipe.clip, device, dtype),
         dtype=dtype,
         device=device,
     )
 
 
-def _load_autoencoder(recipe: Recipe, checkpoint: Path, dtype: torch.dtype) -> Any:
+def _load_autoencoder(other: ModelSource | None, checkpoint: Path, dtype: torch.dtype) -> Any:
     path = checkpoint / "vae" if checkpoint.is_dir() else checkpoint
-    if recipe.autoencoder:
-        path = model_folder(recipe.autoencoder, "autoencoder")
+    if other:
+        path = model_folder(other, "autoencoder")
     if path.is_file():
         return single_file.load_autoencoder(path, dtype)
     return _load(AutoencoderKL, path, torch_dtype=dtype)
@@ -134,8 +155,10 @@ def _load_tokenizer(folder: Path) -> Any:
         raise ModelError(f"{folder}: cannot load the tokenizer: {first_line(error)}") from error
 
 
-def _load_schedule(file: Path) -> NoiseSchedule:
+def _load_scheduler(file: Path) -> dict[str, Any]:
     try:
-        return NoiseSchedule.from_config(json.loads(file.read_text()))
+        fields: dict[str, Any] = json.loads(file.read_text())
+        NoiseSchedule.from_config(fields)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{file}: not a noise schedule: {first_line(error)}") from error
+    return fields

@@ -1,0 +1,184 @@
+"""What a training configuration may say: the law, where it runs, what is watched."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from schemas.canonical import content_hash
+from schemas.recipe import ModelSource
+from schemas.record import Record
+
+
+class Columns(Record):
+    """Names of a dataset's columns; the defaults are the published mirror's and ours."""
+
+    original_image: str = "original_image"
+    """Picture before."""
+    edit_prompt: str = "edit_prompt"
+    """The instruction."""
+    edited_image: str = "edited_image"
+    """Picture after."""
+    original_prompt: str = "original_prompt"
+    """Caption before; rows that share both captions and the instruction are one prompt's pairs.
+    A dataset without captions groups by instruction and nothing else is needed."""
+    edited_prompt: str = "edited_prompt"
+    """Caption after; see above."""
+
+
+class Dropout(Record):
+    """Shares of items that lose a condition, from one draw each; they sum to 1 at most."""
+
+    text: float = Field(0.05, ge=0, le=1)
+    """Instruction replaced by the empty one."""
+    both: float = Field(0.05, ge=0, le=1)
+    """Instruction and image."""
+    image: float = Field(0.05, ge=0, le=1)
+    """Image replaced by a latent of zeros."""
+
+    @model_validator(mode="after")
+    def _sum(self) -> "Dropout":
+        if self.text + self.both + self.image > 1:
+            raise ValueError("text, both and image must sum to 1 at most")
+        return self
+
+
+class Law(Record):
+    """Everything that decides the weights, up to the last bits of a device."""
+
+    seed: int = Field(0, ge=0, lt=2**63)
+    """Root of every draw: order, pair, flip, dropout, timestep, noise."""
+    model: ModelSource
+    """A text-to-image model, whose UNet gets the new input channels, or an editor to go on with."""
+    autoencoder: ModelSource | None = None
+    """Another autoencoder in place of the built-in one; null keeps it."""
+    size_px: int = Field(256, ge=8, le=4096)
+    """Side of the square pictures, or the side of a square of a bucket's area; a multiple of the
+    autoencoder's factor."""
+    buckets: bool = False
+    """False resizes every pair to the square, as the original; True keeps its aspect, rounded to
+    buckets of about equal area."""
+    flip: float = Field(0.5, ge=0, le=1)
+    """Chance that a pair is mirrored, both pictures alike. Instructions that say left or right
+    are not rewritten: datasets that hold such should set 0."""
+    dropout: Dropout = Dropout()
+    """Conditions that are dropped, for classifier-free guidance."""
+    steps: int = Field(10_000, ge=1)
+    """Optimiser steps."""
+    batch: int = Field(1024, ge=1)
+    """Pairs per optimiser step, over all workers and accumulation."""
+    learning_rate: float = Field(1e-4, gt=0)
+    """AdamW's, constant after the warm-up."""
+    warm_up: int = Field(0, ge=0)
+    """Optimiser steps of linear warm-up."""
+    cool_down: float = Field(0.0, ge=0, le=1)
+    """Share of the steps, at the end, over which the rate falls to 0; the original has none."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's."""
+    weight_decay: float = Field(0.01, ge=0)
+    """AdamW's."""
+    clip_norm: float | None = Field(None, gt=0)
+    """Largest norm of a step's gradient; null never clips, as the original."""
+    ema_decay: float = Field(0.9999, ge=0, lt=1)
+    """Of the moving average, once per optimiser step (the original: once per micro-batch)."""
+    dtype: Literal["float64", "float32", "bfloat16"] = "float32"
+    """`bfloat16` runs the network so by autocast; weights, loss and optimiser stay float32."""
+
+    @model_validator(mode="after")
+    def _shares(self) -> "Law":
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must be within 0..1, got {list(self.betas)}")
+        return self
+
+    @property
+    def law_hash(self) -> str:
+        """sha256, 64 hex digits; without the places that pinned weights were read from."""
+        fields = self.model_dump(mode="json")
+        for source in (fields["model"], fields["autoencoder"]):
+            if source and source["files"]:
+                del source["source"], source["revision"]
+        if not self.cool_down:
+            # A longer training goes on where the shorter one stopped.
+            del fields["steps"]
+        return content_hash(fields)
+
+
+class Where(Record):
+    """Where a training runs and how wide; changes the last bits at most."""
+
+    where: Literal["ray", "here"] = "ray"
+    """`ray` starts or joins a Ray cluster; `here` trains in this process."""
+    device: str = "auto"
+    """`auto` is the GPU where there is one; else a torch device."""
+    min_workers: int = Field(1, ge=1, le=4096)
+    """Fewest workers to train on; with fewer there it waits."""
+    max_workers: int = Field(1, ge=1, le=4096)
+    """Most workers; each count that divides the batch may come up as nodes come and go."""
+    gpus_per_worker: float = Field(1.0, ge=0, le=8)
+    """GPUs that a worker holds; 0 for CPU workers, which talk through gloo."""
+    threads: int = Field(1, ge=1, le=256)
+    """CPU threads per worker."""
+    micro_batch: int = Field(32, ge=1)
+    """Pairs in one forward; more pairs per worker are accumulated."""
+    compile: bool = False
+    """Run the network through torch.compile."""
+    loaders: int = Field(2, ge=0, le=64)
+    """Threads that decode pictures ahead of the step; 0 decodes in its course."""
+    failures: int = Field(8, ge=-1)
+    """Restarts after failures of workers; preemptions are not counted, -1 never gives up."""
+
+    @model_validator(mode="after")
+    def _counts(self) -> "Where":
+        if self.min_workers > self.max_workers:
+            raise ValueError(
+                f"min_workers must be at most max_workers, got {self.min_workers} and {self.max_workers}"
+            )
+        return self
+
+
+class Watching(Record):
+    """What is written while a training runs."""
+
+    report_every: int = Field(50, ge=1)
+    """Optimiser steps between lines of loss, rate and speed."""
+    checkpoint_every: int = Field(500, ge=1)
+    """Optimiser steps between checkpoints."""
+    keep: int = Field(3, ge=2)
+    """Newest checkpoints that stay."""
+    sheet_every: int = Field(2000, ge=0)
+    """Optimiser steps between sheets of edits; 0 makes none."""
+    sheet_pairs: int = Field(8, ge=1, le=64)
+    """Pairs on the sheet, the same every time, held out of training."""
+    sheet_steps: int = Field(20, ge=1, le=1000)
+    """Sampler steps of the sheet's edits."""
+    text_guidance: float = Field(7.5, ge=0)
+    """Of the sheet's edits."""
+    image_guidance: float = Field(1.5, ge=0)
+    """Of the sheet's edits."""
+    tensorboard: bool = True
+    """Event files beside the checkpoints."""
+    wandb: str | None = None
+    """A project of Weights & Biases; null writes none. Its key comes from the environment."""
+
+
+class Reading(Record):
+    """How a dataset is read."""
+
+    columns: Columns = Columns()
+    """What its columns are called."""
+    held_out: float = Field(0.0, ge=0, lt=1)
+    """Share of prompts kept from training, by hash; the sheet's pairs are held out in any case."""
+    max_bad: int = Field(0, ge=0)
+    """Rows with unreadable pictures that are skipped and counted before the training is refused."""
+
+
+class Fit(Record):
+    """A whole training configuration."""
+
+    law: Law
+    """What is trained."""
+    reading: Reading = Reading()
+    """How the dataset is read."""
+    compute: Where = Where()
+    """Where and how wide."""
+    watching: Watching = Watching()
+    """What is written meanwhile."""

@@ -1,0 +1,46 @@
+"""What a training stores about itself."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from schemas.record import Record
+
+
+class TrainingRecord(Record):
+    """FIT.json: whose training this root holds; written once."""
+
+    version: Literal[1] = 1
+    """Of this record."""
+    law: dict[str, Any]
+    """The law with pinned weights, as the first start had it."""
+    law_hash: str
+    """Of the law; every start must have the same."""
+    dataset: str
+    """sha256 over the dataset's prompts and rows."""
+
+
+class StateFile(Record):
+    """A file of a checkpoint."""
+
+    key: str
+    """Below the training's root; named by its content."""
+    sha256: str
+    """64 hex digits."""
+    bytes: int = Field(ge=0)
+    """Size."""
+
+
+class CheckpointRecord(Record):
+    """A checkpoint's commit: written last, so that what it names is whole."""
+
+    version: Literal[1] = 1
+    """Of this record."""
+    step: int = Field(ge=0)
+    """Optimiser steps done."""
+    law_hash: str
+    """Of the law that made it."""
+    dataset: str
+    """Of the dataset that made it."""
+    files: tuple[StateFile, ...]
+    """Weights, average and optimiser."""

@@ -1,0 +1,162 @@
+"""Checkpoints: files named by their content, then a record that names them, written last.
+
+Killed at any byte, a training finds its newest whole checkpoint by its record; names of folders, times and
+whatever was half written mean nothing. An older one is removed only after a newer one was read back.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from factory.errors import Damaged, StorageError, first_line
+from factory.storage.patience import patiently, write_once
+from factory.storage.protocol import ObjectStore
+from schemas.stamped import from_stamped_json, to_stamped_json
+from schemas.training import CheckpointRecord, StateFile
+
+RECORDS = "checkpoints/"
+FILES = "state/"
+FILE_BYTES = 2**30
+"""Tensors are stored in files of about this size: S3 takes 5 GB in one piece."""
+
+
+class Checkpoints:
+    """The checkpoints of one training, in its store."""
+
+    def __init__(self, store: ObjectStore, law_hash: str, dataset: str, keep: int) -> None:
+        self.store = store
+        self.law_hash = law_hash
+        self.dataset = dataset
+        self.keep = keep
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
+
+    def begin(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Write a checkpoint beside the training; tensors must be copies, as it goes on.
+
+        Waits for the one before. Raises what that one raised.
+        """
+        self.finish()
+        self._writing = self._writer.submit(self.write, step, tensors)
+
+    def finish(self) -> None:
+        """Wait until the newest checkpoint is stored. Raises `StorageError`."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def write(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        """Store the files, then the record, then remove what is older than the newest few."""
+        files = tuple(self._put(part) for part in _parts(tensors))
+        record = CheckpointRecord(
+            step=step, law_hash=self.law_hash, dataset=self.dataset, files=files
+        )
+        write_once(self.store, record_key(step), to_stamped_json(record))
+        self._remove_older()
+
+    def newest(self) -> tuple[int, dict[str, Tensor]] | None:
+        """Step and tensors of the newest checkpoint that is whole, or None where there is none."""
+        for step in reversed(self.steps()):
+            try:
+                return step, self.read(step)
+            except Damaged:
+                continue
+        return None
+
+    def steps(self) -> list[int]:
+        """The steps of all records, whole or not."""
+        names = (info.key.removeprefix(RECORDS) for info in self.store.list(RECORDS))
+        return sorted(int(n[:-5]) for n in names if n.endswith(".json") and n[:-5].isdecimal())
+
+    def record(self, step: int) -> CheckpointRecord:
+        """A checkpoint's record. Raises `Damaged`."""
+        key = record_key(step)
+        try:
+            record = from_stamped_json(CheckpointRecord, patiently(lambda: self.store.get(key)))
+        except ValueError as error:
+            raise Damaged(
+                f"{self.store.uri}/{key}: not a checkpoint: {first_line(error)}"
+            ) from None
+        if (record.law_hash, record.dataset) != (self.law_hash, self.dataset):
+            raise Damaged(f"{self.store.uri}/{key}: of another law or dataset")
+        return record
+
+    def read(self, step: int) -> dict[str, Tensor]:
+        """All tensors of a checkpoint, on the CPU. Raises `Damaged` where any byte is amiss."""
+        tensors: dict[str, Tensor] = {}
+        for file in self.record(step).files:
+            try:
+                data = patiently(lambda key=file.key: self.store.get(key))  # type: ignore[misc]
+            except StorageError as error:
+                raise Damaged(f"{self.store.uri}/{file.key}: {first_line(error)}") from None
+            if hashlib.sha256(data).hexdigest() != file.sha256:
+                raise Damaged(f"{self.store.uri}/{file.key}: not the bytes of its record")
+            try:
+                tensors |= load(data)
+            except SafetensorError as error:
+                raise Damaged(f"{self.store.uri}/{file.key}: {first_line(error)}") from None
+        return tensors
+
+    def _put(self, tensors: dict[str, Tensor]) -> StateFile:
+        data = save(tensors)
+        sha256 = hashlib.sha256(data).hexdigest()
+        key = f"{FILES}{sha256[:32]}.safetensors"
+        patiently(lambda: self.store.put(key, data))
+        return StateFile(key=key, sha256=sha256, bytes=len(data))
+
+    def _remove_older(self) -> None:
+        """Keeps the newest few that are whole; without the right to delete all stay."""
+        steps = self.steps()
+        whole = [step for step in reversed(steps) if self._is_there(step)][: self.keep]
+        if not whole:
+            return
+        named = {file.key for step in whole for file in self.record(step).files}
+        for step in (step for step in steps if step < whole[-1]):
+            try:
+                old = self.record(step).files
+            except Damaged:
+                old = ()
+            try:
+                # The record first: a checkpoint must never look whole and lack a file.
+                self.store.delete(record_key(step))
+                for file in old:
+                    if file.key not in named:
+                        self.store.delete(file.key)
+            except StorageError:
+                return
+
+    def _is_there(self, step: int) -> bool:
+        try:
+            files = self.record(step).files
+        except Damaged:
+            return False
+        found = (self.store.find(file.key) for file in files)
+        return all(
+            info is not None and info.bytes == file.bytes
+            for info, file in zip(found, files, strict=True)
+        )
+
+
+def record_key(step: int) -> str:
+    """Where the record of a step lies."""
+    return f"{RECORDS}{step:09d}.json"
+
+
+def _parts(tensors: Mapping[str, Tensor]) -> Iterable[dict[str, Tensor]]:
+    """Tensors in name order, cut where a file would grow too large."""
+    part: dict[str, Tensor] = {}
+    size = 0
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        bytes_ = tensor.numel() * tensor.element_size()
+        if part and size + bytes_ > FILE_BYTES:
+            yield part
+            part, size = {}, 0
+        part[name] = tensor
+        size += bytes_
+    if part:
+        yield part

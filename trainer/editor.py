@@ -1,0 +1,64 @@
+"""The editor's network: a text-to-image UNet that also sees the picture to be edited."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from factory.errors import ModelError
+
+LATENT_CHANNELS = 4
+EDITOR_CHANNELS = 2 * LATENT_CHANNELS
+
+
+def widen(unet: Any) -> None:
+    """Give a text-to-image UNet the picture's channels, in place; an editor's is left as it is.
+
+    The new channels' weights are zero, all else is kept, the bias included: at first the network is
+    the one that it was. Source: InstructPix2Pix `ddpm_edit.py` (init_from_ckpt). diffusers' script
+    leaves the bias random. Raises `ModelError` for any other number of channels.
+    """
+    old = unet.conv_in
+    if old.in_channels == EDITOR_CHANNELS:
+        return
+    if old.in_channels != LATENT_CHANNELS:
+        raise ModelError(
+            f"law.model: its UNet must have {LATENT_CHANNELS} input channels, or {EDITOR_CHANNELS} "
+            f"of an editor, got {old.in_channels}"
+        )
+    new = nn.Conv2d(EDITOR_CHANNELS, old.out_channels, old.kernel_size, old.stride, old.padding).to(
+        old.weight
+    )
+    with torch.no_grad():
+        new.weight.zero_()
+        new.weight[:, :LATENT_CHANNELS].copy_(old.weight)
+        if new.bias is not None:
+            new.bias.copy_(old.bias)
+    unet.conv_in = new
+    unet.register_to_config(in_channels=EDITOR_CHANNELS)
+
+
+def write_editor(
+    folder: Path, unet: Any, autoencoder: Any, text_encoder: Any, tokenizer: Any, scheduler: Any
+) -> None:
+    """A folder that diffusers' `StableDiffusionInstructPix2PixPipeline.from_pretrained` loads."""
+    parts = {
+        "unet": unet,
+        "vae": autoencoder,
+        "text_encoder": text_encoder,
+        "tokenizer": tokenizer,
+        "scheduler": scheduler,
+    }
+    index: dict[str, Any] = {
+        "_class_name": "StableDiffusionInstructPix2PixPipeline",
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+    }
+    for name, part in parts.items():
+        part.save_pretrained(folder / name)
+        index[name] = [type(part).__module__.partition(".")[0], type(part).__name__]
+    (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")

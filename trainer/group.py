@@ -1,0 +1,69 @@
+"""The workers of a training: who am I, sums over all, one process for all files."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class Group:
+    """A worker's view of its process group; a single process without one is a group of one."""
+
+    def __init__(self) -> None:
+        joined = dist.is_available() and dist.is_initialized()
+        self.rank = dist.get_rank() if joined else 0
+        self.size = dist.get_world_size() if joined else 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this worker writes what is written once."""
+        return self.rank == 0
+
+    def slots(self, batch: int) -> range:
+        """This worker's part of a step's slots; `batch` is a multiple of the group's size."""
+        share = batch // self.size
+        return range(self.rank * share, (self.rank + 1) * share)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Over all workers."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def share(self, value: Any) -> Any:
+        """What the leader has; called by all."""
+        if self.size == 1:
+            return value
+        held = [value]
+        dist.broadcast_object_list(held)
+        return held[0]
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def silent(network: Any, wanted: bool) -> Iterator[None]:
+    """Inside, gradients are only gathered here and not summed over workers."""
+    if wanted and hasattr(network, "no_sync"):
+        with network.no_sync():
+            yield
+    elif hasattr(network, "set_requires_gradient_sync"):
+        network.set_requires_gradient_sync(not wanted)
+        yield
+    else:
+        yield
+
+
+def pick_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device of a worker; `auto` is its GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        return torch.device("cuda", local_rank % max(1, torch.cuda.device_count()))
+    return torch.device(name)

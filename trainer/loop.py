@@ -1,0 +1,150 @@
+"""The training, step by step, on one worker of many or on the only one."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from factory.errors import EditmillError, InputError
+from schemas.fit import Law, Where
+from trainer.group import Group, silent
+from trainer.objective import Objective
+from trainer.order import Order
+from trainer.reader import Reader, Seen, assemble, micro_batches
+from trainer.state import State
+
+AHEAD = 2
+"""Steps whose pictures are read before they are needed."""
+
+NUMBERS = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.float32,
+}
+"""Of weights, latents and loss, by `law.dtype`."""
+
+
+class NotFinite(EditmillError):
+    """A loss was no number; the weights are those of the step before."""
+
+    exit_code = 4
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What a step did."""
+
+    step: int
+    """Optimiser steps done."""
+    loss: float
+    """Mean over the step's items."""
+    norm: float
+    """Of the gradient, before clipping."""
+    rate: float
+    """Learning rate."""
+    seconds: float
+    """Since the step before ended."""
+
+
+class Loop:
+    """Everything a worker needs for its part of each step."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        state: State,
+        objective: Objective,
+        order: Order,
+        reader: Reader,
+        law: Law,
+        compute: Where,
+        device: torch.device,
+        group: Group,
+        max_bad: int = 0,
+    ) -> None:
+        """`network` may be wrapped for its group; `state` holds the bare one's parameters."""
+        self.network = network
+        self.state = state
+        self.objective = objective
+        self.order = order
+        self.reader = reader
+        self.law = law
+        self.compute = compute
+        self.device = device
+        self.group = group
+        self.max_bad = max_bad
+
+    def run(self, until: int, should_stop: Callable[[], bool]) -> Iterator[StepReport]:
+        """Steps up to `until`; stops between two where asked to.
+
+        Raises, on all workers at once, `NotFinite`, and `InputError` where more than `max_bad` rows
+        could not be read.
+        """
+        with ThreadPoolExecutor(max(1, self.compute.loaders)) as threads:
+            waiting: deque[list[Future[Seen]]] = deque()
+            coming = self.state.step
+            started = time.monotonic()
+            while self.state.step < until and not should_stop():
+                while coming < min(until, self.state.step + 1 + AHEAD):
+                    waiting.append(self._begin(threads, coming))
+                    coming += 1
+                seen = [future.result() for future in waiting.popleft()]
+                rate = self.state.rate()
+                loss = self._gradients(seen)
+                norm = self.state.advance()
+                now = time.monotonic()
+                yield StepReport(self.state.step, loss, norm, rate, now - started)
+                started = time.monotonic()
+            for futures in waiting:
+                for future in futures:
+                    future.cancel()
+
+    def _begin(self, threads: ThreadPoolExecutor, step: int) -> list[Future[Seen]]:
+        law = self.law
+        items = (
+            self.order.item(step, slot, law.flip, law.dropout)
+            for slot in self.group.slots(law.batch)
+        )
+        return [threads.submit(self.reader.read, item) for item in items]
+
+    def _gradients(self, seen: list[Seen]) -> float:
+        """Backward over this worker's items; the mean loss over all workers'."""
+        batches = list(micro_batches(seen, self.compute.micro_batch))
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for number, items in enumerate(batches):
+            last = number == len(batches) - 1
+            with silent(self.network, not last):
+                losses = self._losses(items)
+                # Wrapped networks average over workers: each gives its sum over the share.
+                (losses.sum() * self.group.size / self.law.batch).backward()
+            total += losses.detach().double().sum()
+        sums = self.group.sum(torch.stack([total, total.new_tensor(self.reader.unreadable())]))
+        loss, bad = float(sums[0]) / self.law.batch, int(sums[1])
+        if bad > self.max_bad:
+            raise InputError(
+                f"dataset: {bad} rows have pictures that cannot be read, reading.max_bad is "
+                f"{self.max_bad}"
+            )
+        if not math.isfinite(loss):
+            raise NotFinite(
+                f"step {self.state.step}: loss must be finite, got {loss}; rows of this worker: "
+                f"{', '.join(str(one.row) for one in seen[:32])}"
+            )
+        return loss
+
+    def _losses(self, items: list[Seen]) -> Tensor:
+        batch = assemble(self.reader, items, self.device, NUMBERS[self.law.dtype])
+        with self._autocast():
+            return self.objective.losses(self.network, batch)
+
+    def _autocast(self) -> Any:
+        if self.law.dtype != "bfloat16":
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)

@@ -1,0 +1,60 @@
+"""The training law of InstructPix2Pix, one micro-batch at a time: tensors in, a loss per item out."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from factory.engine.schedule import NoiseSchedule
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Items as the network's world sees them; all tensors share one device and number format."""
+
+    mean: Tensor
+    """Mean of the edited picture's latent, unscaled (item, 4, height, width)."""
+    log_variance: Tensor
+    """Of the same latent."""
+    condition: Tensor
+    """Mean of the original picture's latent, unscaled, zeros where it was dropped."""
+    context: Tensor
+    """Instructions, or the empty one where dropped (item, token, width)."""
+    timestep: Tensor
+    """0..999, int64 (item,)."""
+    posterior: Tensor
+    """Normal noise for drawing the edited picture's latent, as `mean`."""
+    noise: Tensor
+    """Normal noise that the network is to find, as `mean`."""
+
+    def __len__(self) -> int:
+        return len(self.timestep)
+
+
+class Objective:
+    """Mean squared error of the noise (or of v), at an even timestep, on a sampled latent.
+
+    Source: Brooks et al. 2023 (arXiv:2211.09800), equation 2, and `ddpm_edit.py`: the target is the
+    scaled sample of the edited picture's latent, the condition the unscaled mean of the original's.
+    v: Salimans & Ho 2022 (arXiv:2202.00512), section 4.
+    """
+
+    def __init__(self, schedule: NoiseSchedule, scaling: float) -> None:
+        self.kept = 1 / (1 + schedule.sigmas**2)
+        """Share of the signal's variance at each timestep (alpha bar), float64."""
+        self.predicts_v = schedule.prediction == "v_prediction"
+        self.scaling = scaling
+
+    def losses(self, unet: Any, batch: MicroBatch) -> Tensor:
+        """One loss per item (item,): the mean over channels and places, at least float32."""
+        # As the autoencoder's own distribution clamps it.
+        deviation = (0.5 * batch.log_variance.clamp(-30, 20)).exp()
+        latent = (batch.mean + deviation * batch.posterior) * self.scaling
+        kept = self.kept[batch.timestep.cpu()].to(latent).view(-1, 1, 1, 1)
+        signal, spread = kept.sqrt(), (1 - kept).sqrt()
+        noisy = signal * latent + spread * batch.noise
+        aim = signal * batch.noise - spread * latent if self.predicts_v else batch.noise
+        seen = torch.cat([noisy, batch.condition], 1)
+        found = unet(seen, batch.timestep, batch.context, return_dict=False)[0]
+        return (found.to(aim.dtype) - aim).square().flatten(1).mean(1)

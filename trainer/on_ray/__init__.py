@@ -1,0 +1,1 @@
+"""`fit` on Ray Train: the only importers of ray in the trainer."""

@@ -1,0 +1,135 @@
+"""Items to micro-batches: pictures read in threads ahead of the step, encoded on its device."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from factory import seeds
+from factory.errors import InputError
+from schemas.fit import Law
+from trainer.conditions import Conditions
+from trainer.objective import MicroBatch
+from trainer.order import Item
+from trainer.pairs import Pairs
+from trainer.pictures import Shape, UnreadablePicture, bucket, decode, fit
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An item with what the frozen networks say of it, or will be asked."""
+
+    item: Item
+    row: int
+    """The row that was read; another than the item's where that one was unreadable."""
+    shape: Shape
+    """Height and width of its pictures in pixels."""
+    content: Any
+    """What `Reader.encode` needs."""
+
+
+class Reader(Protocol):
+    """Where latents come from: pictures, or what was encoded before."""
+
+    def read(self, item: Item) -> Seen:
+        """Called from threads. Raises `InputError` where nothing is readable."""
+
+    def unreadable(self) -> int:
+        """How many rows were passed over so far."""
+
+    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """Mean and log-variance of the edited, mean of the original, instructions' contexts."""
+
+    def empty(self) -> Tensor:
+        """The empty instruction's context."""
+
+
+class PictureReader:
+    """Decodes, resizes, mirrors; encodes with the frozen networks."""
+
+    def __init__(self, pairs: Pairs, law: Law, conditions: Conditions) -> None:
+        self.pairs = pairs
+        self.law = law
+        self.conditions = conditions
+        self.bad: dict[int, str] = {}
+        """Unreadable rows so far, and why."""
+
+    def read(self, item: Item) -> Seen:
+        """The item's pictures; where they are unreadable, those of the next rows, in turn."""
+        for further in range(len(self.pairs)):
+            row = (item.row + further) % len(self.pairs)
+            try:
+                pictures, shape, instruction = self._pictures(row, item.flip)
+                return Seen(item, row, shape, (*pictures, instruction))
+            except UnreadablePicture as error:
+                self.bad[row] = str(error)
+        raise InputError(f"{self.pairs.shelf.store.uri}: no picture here can be read")
+
+    def unreadable(self) -> int:
+        return len(self.bad)
+
+    def _pictures(
+        self, row: int, flip: bool
+    ) -> tuple[tuple[NDArray[np.uint8], NDArray[np.uint8]], Shape, str]:
+        pair = self.pairs.pair(row)
+        original, edited = decode(pair.original), decode(pair.edited)
+        side = self.law.size_px
+        shape = (side, side)
+        if self.law.buckets:
+            shape = bucket(*original.size, side, 8 * self.conditions.factor)
+        return (fit(original, shape, flip), fit(edited, shape, flip)), shape, pair.instruction
+
+    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """One pass of the autoencoder for both pictures of all items."""
+        originals = torch.from_numpy(np.stack([one.content[0] for one in seen]))
+        edited = torch.from_numpy(np.stack([one.content[1] for one in seen]))
+        mean, log_variance = self.conditions.latents(torch.cat([edited, originals]))
+        count = len(seen)
+        contexts = [self.conditions.context(one.content[2]) for one in seen]
+        return mean[:count], log_variance[:count], mean[count:], contexts
+
+    def empty(self) -> Tensor:
+        return self.conditions.context("")
+
+
+def micro_batches(seen: Sequence[Seen], most: int) -> Iterator[list[Seen]]:
+    """Items of equal shape together, `most` at once; their order is that of the step."""
+    for _, same in groupby(sorted(seen, key=lambda one: one.shape), key=lambda one: one.shape):
+        items = list(same)
+        for start in range(0, len(items), most):
+            yield items[start : start + most]
+
+
+def assemble(reader: Reader, seen: Sequence[Seen], device: Any, dtype: torch.dtype) -> MicroBatch:
+    """A micro-batch on the device, conditions dropped and noises drawn as its items say."""
+    mean, log_variance, condition, contexts = reader.encode(seen)
+    items = [one.item for one in seen]
+    empty = reader.empty()
+    words = [
+        empty if item.dropped in ("text", "both") else context
+        for item, context in zip(items, contexts, strict=True)
+    ]
+    keeps_image = torch.tensor([item.dropped not in ("image", "both") for item in items])
+    shape = tuple(mean.shape[1:])
+    posterior, noise = (
+        torch.from_numpy(np.stack([seeds.noise(item.seed, purpose, shape) for item in items]))
+        for purpose in ("posterior", "noise")
+    )
+    # A product, not a choice, would let a latent that is not finite through.
+    kept = torch.where(
+        keeps_image.view(-1, 1, 1, 1).to(condition.device), condition, torch.zeros_like(condition)
+    )
+    return MicroBatch(
+        mean=mean.to(device, dtype),
+        log_variance=log_variance.to(device, dtype),
+        condition=kept.to(device, dtype),
+        context=torch.stack(words).to(device, dtype),
+        timestep=torch.tensor([item.timestep for item in items], device=device),
+        posterior=posterior.to(device, dtype),
+        noise=noise.to(device, dtype),
+    )

@@ -1,0 +1,59 @@
+"""A training's root in a store: whose it is, its checkpoints, the finished editor."""
+
+import json
+from pathlib import Path
+
+from factory.errors import Damaged, ObjectMissing, RunMismatch, first_line
+from factory.ledger.run import differing_fields
+from factory.storage.patience import write_once
+from factory.storage.protocol import ObjectStore
+from schemas.fit import Law
+from schemas.stamped import from_stamped_json, to_stamped_json
+from schemas.training import TrainingRecord
+
+RECORD = "FIT.json"
+EDITOR = "editor/"
+
+
+def begin_training(store: ObjectStore, law: Law, dataset: str) -> None:
+    """Write whose training this root holds, or find that it is this one's.
+
+    Raises `RunMismatch` where it holds something else, another law or another dataset.
+    """
+    if find_training(store) is None:
+        stranger = next((o.key for o in store.list() if not o.key.startswith("probe/")), None)
+        if stranger is not None and stranger != RECORD:
+            raise RunMismatch(
+                f"{store.uri}: must be empty or a training, got {stranger!r} and no {RECORD}"
+            )
+        record = TrainingRecord(
+            law=json.loads(law.model_dump_json()), law_hash=law.law_hash, dataset=dataset
+        )
+        write_once(store, RECORD, to_stamped_json(record))
+    found = find_training(store)
+    assert found is not None
+    if found.law_hash != law.law_hash:
+        differing = differing_fields(found.law, json.loads(law.model_dump_json()))
+        raise RunMismatch(
+            f"{store.uri}: holds a training by another law; differing: {'; '.join(differing)}"
+        )
+    if found.dataset != dataset:
+        raise RunMismatch(f"{store.uri}: holds a training on another dataset; choose another --out")
+
+
+def find_training(store: ObjectStore) -> TrainingRecord | None:
+    """What stands in the root, or None. Raises `Damaged`."""
+    try:
+        return from_stamped_json(TrainingRecord, store.get(RECORD))
+    except ObjectMissing:
+        return None
+    except ValueError as error:
+        raise Damaged(
+            f"{store.uri}/{RECORD}: not a training's record: {first_line(error)}"
+        ) from None
+
+
+def store_folder(store: ObjectStore, folder: Path, under: str) -> None:
+    """Every file of a folder, below a key."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        store.put(f"{under}{path.relative_to(folder).as_posix()}", path.read_bytes())
