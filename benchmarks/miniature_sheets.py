@@ -90,7 +90,8 @@ def judged(engine: Engine, *, passing: bool, count: int = 24) -> bytes:
             if bool(failed) == passing:
                 continue
             words = (triplet.original_prompt, triplet.edit_prompt, triplet.edited_prompt)
-            verdict = f"rejected by {', '.join(failed)}" if failed else "accepted"
+            names = ", ".join(name.removeprefix("clip_sim_") for name in failed)
+            verdict = f"rejected by {names}" if failed else "accepted"
             truth = "true" if is_true(one) else "NOT TRUE"
             lines = [
                 *prompt_lines(*words),
