@@ -26,3 +26,8 @@ from tests.factory.storage.test_contract import (
 @pytest.fixture
 def store():
     return MemoryStore()
+
+
+@pytest.fixture
+def strong_store(store):
+    return store
