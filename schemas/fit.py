@@ -112,7 +112,7 @@ class Where(Record):
     min_workers: int = Field(1, ge=1, le=4096)
     """Fewest workers to train on; with fewer there it waits."""
     max_workers: int = Field(1, ge=1, le=4096)
-    """Most workers; each count that divides the batch may come up as nodes come and go."""
+    """Most workers, at most the batch; fewer may come up as nodes come and go."""
     gpus_per_worker: float = Field(1.0, ge=0, le=8)
     """GPUs that a worker holds; 0 for CPU workers, which talk through gloo."""
     threads: int = Field(1, ge=1, le=256)
@@ -121,8 +121,8 @@ class Where(Record):
     """Pairs in one forward; more pairs per worker are accumulated."""
     compile: bool = False
     """Run the network through torch.compile."""
-    loaders: int = Field(2, ge=0, le=64)
-    """Threads that decode pictures ahead of the step; 0 decodes in its course."""
+    loaders: int = Field(2, ge=1, le=64)
+    """Threads that decode pictures ahead of the step."""
     failures: int = Field(8, ge=-1)
     """Restarts after failures of workers; preemptions are not counted, -1 never gives up."""
 
@@ -165,6 +165,9 @@ class Reading(Record):
 
     columns: Columns = Columns()
     """What its columns are called."""
+    latents: str | None = None
+    """Where `encode` left this dataset's latents; null takes those in its folder's `latents`, and where
+    there are none encodes pictures as they are needed. Changes the last bits at most."""
     held_out: float = Field(0.0, ge=0, lt=1)
     """Share of prompts kept from training, by hash; the sheet's pairs are held out in any case."""
     max_bad: int = Field(0, ge=0)

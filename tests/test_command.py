@@ -13,7 +13,7 @@ from editmill import app
 ROOT = Path(__file__).parent.parent
 VERBS = (
     *("plan", "doctor", "generate", "status", "verify", "seal", "sheet", "demo"),
-    *("config", "train-miniature", "submit"),
+    *("config", "train-miniature", "encode", "fit", "submit"),
 )
 
 

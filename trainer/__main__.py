@@ -1,18 +1,27 @@
 """The trainer's commands."""
 
+import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from factory.console import command, say
-from factory.errors import ConfigError
+from factory.config import read_config
+from factory.console import command, print_facts, print_json, say
+from factory.errors import ConfigError, EditmillError
+from factory.job import Drain
+from factory.options import AsJson, ConfigFile, Preset, Settings
+from factory.progress import Progress
+from schemas.fit import Fit
+
+PRESETS = Path(__file__).parent / "presets"
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Train the miniature's models.",
+    help="Train instruction editors, and the miniature's models.",
 )
 
 
@@ -54,6 +63,100 @@ def train_miniature(
     torch.set_num_threads(threads)
     train_miniature(work, out, stages=stages, steps=goals, seed=seed, report=say)
     return 0
+
+
+@app.command()
+@command
+def encode(
+    dataset: Annotated[str, typer.Option(help="A sealed run, a folder of Parquet, or one file.")],
+    out: Annotated[
+        str,
+        typer.Option(help="Folder or s3:// prefix; DATASET/latents is where `fit` looks unasked."),
+    ],
+    preset: Preset = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> int:
+    """Encode a dataset's latents and instructions once; run it again to resume. `fit` uses them."""
+    given = read_config(Fit, PRESETS, preset, config, settings or [])
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from trainer.encode import Runner, encode_dataset, encode_here
+    from trainer.fit import pin_law
+
+    runner: Runner = encode_here
+    if given.compute.where == "ray":
+        from trainer.on_ray.encode import encode_on_ray
+
+        runner = encode_on_ray
+    with ExitStack() as stack:
+        bars: list[Progress] = []
+
+        def tell(done: int, of: int, unreadable: int) -> None:
+            if bars:
+                bars[0].advance(unreadable=unreadable)
+            else:
+                bars.append(stack.enter_context(Progress("units", of, done)))
+
+        pinned = given.model_copy(update={"law": pin_law(given.law)})
+        record = encode_dataset(pinned, dataset, out, runner, tell)
+    for unit in record.units:
+        for row in unit.unreadable:
+            say(f"unreadable: {unit.file}: row {unit.first + row.row}: {row.why}")
+    facts = {
+        "latents": out,
+        "rows": record.rows,
+        "unreadable": record.unreadable,
+        "units": len(record.units),
+        "bytes": sum(unit.bytes for unit in record.units),
+    }
+    (print_json if as_json else print_facts)(facts)
+    return 0
+
+
+@app.command("fit")
+@command
+def fit_editor(
+    dataset: Annotated[str, typer.Option(help="A sealed run, a folder of Parquet, or one file.")],
+    out: Annotated[str, typer.Option(help="The training: a folder or s3://bucket/prefix.")],
+    latents: Annotated[
+        Optional[str],
+        typer.Option(help="What `encode` made of it; unasked, those in DATASET/latents."),
+    ] = None,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> int:
+    """Train an instruction editor on a dataset of pairs. Run it again to resume."""
+    given = read_config(Fit, PRESETS, preset, config, settings or [])
+    if latents is not None:
+        reading = given.reading.model_copy(update={"latents": latents})
+        given = given.model_copy(update={"reading": reading})
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from trainer.fit import fit, prepare
+
+    prepared = prepare(given, dataset, out)
+    if given.compute.where == "ray":
+        from trainer.on_ray.fit import fit_on_ray
+
+        fitted = fit_on_ray(*prepared)
+    else:
+        with Drain() as drain:
+            fitted = fit(*prepared, say=say, should_stop=lambda: drain.asked)
+    code = 0 if fitted.done else EditmillError.exit_code
+    facts = {
+        "step": f"{fitted.step} of {given.law.steps}",
+        "editor": fitted.editor if fitted.done else None,
+        "unreadable": fitted.bad_rows,
+    }
+    if as_json:
+        print_json(facts | {"exit_code": code, "step": fitted.step, "steps": given.law.steps})
+    else:
+        print_facts(facts)
+    if code:
+        say("interrupted; run the same command to resume")
+    return code
 
 
 if __name__ == "__main__":

@@ -1,25 +1,28 @@
 """Checkpoints: files named by their content, then a record that names them, written last.
 
 Killed at any byte, a training finds its newest whole checkpoint by its record; names of folders, times and
-whatever was half written mean nothing. An older one is removed only after a newer one was read back.
+whatever was half written mean nothing. Older ones are removed only after newer ones were found whole.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from factory.errors import Damaged, StorageError, first_line
-from factory.storage.patience import patiently, write_once
+from factory.errors import Damaged, ObjectMissing, StorageError, first_line
+from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
 from schemas.stamped import from_stamped_json, to_stamped_json
 from schemas.training import CheckpointRecord, StateFile
 
 RECORDS = "checkpoints/"
 FILES = "state/"
+ABANDONED_S = 24 * 3600
+"""Files that no record names are what killed workers left, once they are so old."""
 FILE_BYTES = 2**30
 """Tensors are stored in files of about this size: S3 takes 5 GB in one piece."""
 
@@ -49,14 +52,20 @@ class Checkpoints:
         if writing is not None:
             writing.result()
 
+    def close(self) -> None:
+        """Wait for the newest checkpoint, stored or not."""
+        self._writer.shutdown()
+
     def write(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Store the files, then the record, then remove what is older than the newest few."""
         files = tuple(self._put(part) for part in _parts(tensors))
         record = CheckpointRecord(
             step=step, law_hash=self.law_hash, dataset=self.dataset, files=files
         )
-        write_once(self.store, record_key(step), to_stamped_json(record))
-        self._remove_older()
+        # Over what is there: it may be damaged, and a whole one of this step is as good.
+        patiently(lambda: self.store.put(record_key(step), to_stamped_json(record)))
+        with suppress(StorageError):
+            self._remove_older(record)
 
     def newest(self) -> tuple[int, dict[str, Tensor]] | None:
         """Step and tensors of the newest checkpoint that is whole, or None where there is none."""
@@ -77,12 +86,13 @@ class Checkpoints:
         key = record_key(step)
         try:
             record = from_stamped_json(CheckpointRecord, patiently(lambda: self.store.get(key)))
-        except ValueError as error:
+        except (ValueError, ObjectMissing) as error:
             raise Damaged(
                 f"{self.store.uri}/{key}: not a checkpoint: {first_line(error)}"
             ) from None
-        if (record.law_hash, record.dataset) != (self.law_hash, self.dataset):
-            raise Damaged(f"{self.store.uri}/{key}: of another law or dataset")
+        expected = (step, self.law_hash, self.dataset)
+        if (record.step, record.law_hash, record.dataset) != expected:
+            raise Damaged(f"{self.store.uri}/{key}: of another step, law or dataset")
         return record
 
     def read(self, step: int) -> dict[str, Tensor]:
@@ -91,7 +101,7 @@ class Checkpoints:
         for file in self.record(step).files:
             try:
                 data = patiently(lambda key=file.key: self.store.get(key))  # type: ignore[misc]
-            except StorageError as error:
+            except ObjectMissing as error:
                 raise Damaged(f"{self.store.uri}/{file.key}: {first_line(error)}") from None
             if hashlib.sha256(data).hexdigest() != file.sha256:
                 raise Damaged(f"{self.store.uri}/{file.key}: not the bytes of its record")
@@ -108,26 +118,24 @@ class Checkpoints:
         patiently(lambda: self.store.put(key, data))
         return StateFile(key=key, sha256=sha256, bytes=len(data))
 
-    def _remove_older(self) -> None:
+    def _remove_older(self, newest: CheckpointRecord) -> None:
         """Keeps the newest few that are whole; without the right to delete all stay."""
-        steps = self.steps()
+        # A store may list what was just written later.
+        steps = sorted({*self.steps(), newest.step})
         whole = [step for step in reversed(steps) if self._is_there(step)][: self.keep]
-        if not whole:
-            return
         named = {file.key for step in whole for file in self.record(step).files}
-        for step in (step for step in steps if step < whole[-1]):
-            try:
-                old = self.record(step).files
-            except Damaged:
-                old = ()
-            try:
-                # The record first: a checkpoint must never look whole and lack a file.
-                self.store.delete(record_key(step))
-                for file in old:
-                    if file.key not in named:
-                        self.store.delete(file.key)
-            except StorageError:
-                return
+        named |= {file.key for file in newest.files}
+        old: set[str] = set()
+        # Records first: a checkpoint must never look whole and lack a file.
+        enough = len(whole) == self.keep
+        for step in (step for step in steps if enough and step < whole[-1]):
+            with suppress(Damaged):
+                old |= {file.key for file in self.record(step).files}
+            self.store.delete(record_key(step))
+        abandoned = self.store.now() - ABANDONED_S
+        for info in list(self.store.list(FILES)):
+            if info.key not in named and (info.key in old or info.modified < abandoned):
+                self.store.delete(info.key)
 
     def _is_there(self, step: int) -> bool:
         try:

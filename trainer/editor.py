@@ -8,9 +8,18 @@ import torch
 from torch import nn
 
 from factory.errors import ModelError
+from factory.family import check_unet
 
 LATENT_CHANNELS = 4
 EDITOR_CHANNELS = 2 * LATENT_CHANNELS
+
+
+def check_source(file: Path) -> None:
+    """Raise `ModelError` unless a UNet's config is Stable Diffusion 1.x or 2.x's, or an editor's."""
+    fields = json.loads(file.read_bytes())
+    editor = fields.get("in_channels") == EDITOR_CHANNELS
+    if not editor or fields.get("addition_embed_type") is not None:
+        check_unet(file)
 
 
 def widen(unet: Any) -> None:
@@ -58,6 +67,9 @@ def write_editor(
         "requires_safety_checker": False,
         "safety_checker": [None, None],
     }
+    # Or it would be stored with what it was last used for.
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
     for name, part in parts.items():
         part.save_pretrained(folder / name)
         index[name] = [type(part).__module__.partition(".")[0], type(part).__name__]

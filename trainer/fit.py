@@ -1,37 +1,36 @@
 """`fit` on one worker of many, or on the only one: from a dataset to an editor."""
 
-import tempfile
+import importlib.util
+import os
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import EulerAncestralDiscreteScheduler
 
 from factory.engine.checkpoint import TextToImage, load_text_to_image
-from factory.engine.editor import Editor
 from factory.engine.schedule import NoiseSchedule
 from factory.errors import ConfigError
+from factory.model_files import model_folder
 from factory.pinning import pin_text_to_image
-from factory.storage.local import LocalStore
 from factory.storage.open import open_store
-from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit, Law
 from trainer.checkpoint import Checkpoints
 from trainer.conditions import Conditions
-from trainer.editor import widen, write_editor
+from trainer.editor import check_source, widen
+from trainer.encoding import latents_law
 from trainer.group import Group, pick_device
 from trainer.hold_out import hold_out
+from trainer.latents import choose_latents, open_latents
+from trainer.leader import Leader
 from trainer.loop import NUMBERS, Loop
 from trainer.objective import Objective
 from trainer.order import Order
 from trainer.pairs import Pairs, open_pairs
-from trainer.reader import PictureReader
-from trainer.sheet import edit_sheet
+from trainer.reader import PictureReader, Reader
 from trainer.state import State
-from trainer.training import EDITOR, begin_training, store_folder
-from trainer.watch import Watch
+from trainer.training import EDITOR, begin_training
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,33 @@ class Fitted:
     editor: str
     """Where it lies, or will."""
     bad_rows: int
-    """Rows that this worker skipped."""
+    """Unreadable rows that were passed over."""
+
+
+def prepare(config: Fit, dataset: str, out: str) -> tuple[Fit, str, str]:
+    """All that can be refused before anything starts; then `out` holds this training.
+
+    Returns the three with weights pinned and places absolute: workers run in other folders. Raises
+    `InputError`, and `StorageRefused` where `out` cannot be written.
+    """
+    law, compute, watching = config.law, config.compute, config.watching
+    if compute.max_workers > law.batch:
+        raise ConfigError(
+            f"compute.max_workers: must be at most law.batch, got {compute.max_workers} and {law.batch}"
+        )
+    if watching.wandb is not None and importlib.util.find_spec("wandb") is None:
+        raise ConfigError("watching.wandb: needs `pip install wandb`, got none")
+    law, reading = pin_law(law), config.reading
+    dataset, out = _absolute(dataset), _absolute(out)
+    digest = open_pairs(dataset, reading.columns).digest
+    latents = choose_latents(
+        reading.latents and _absolute(reading.latents),
+        dataset,
+        latents_law(law, reading.columns, digest),
+    )
+    begin_training(open_store(out), law, digest)
+    reading = reading.model_copy(update={"latents": latents})
+    return config.model_copy(update={"law": law, "reading": reading}), dataset, out
 
 
 def fit(
@@ -53,6 +78,7 @@ def fit(
     dataset: str,
     out: str,
     *,
+    say: Callable[[str], None] = print,
     group: Group | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     is_leaving: Callable[[], bool] = lambda: False,
@@ -61,28 +87,25 @@ def fit(
 ) -> Fitted:
     """Train from the newest checkpoint in `out`, or from the start, and write the editor at the end.
 
-    `wrap` spreads the network over a group; `is_leaving`, asked by all workers after each step, says that
-    a node of theirs has notice, and has a checkpoint written at once. Raises `InputError`, `NotFinite`.
+    `wrap` spreads the network over a group. All workers ask both questions equally often and must get
+    equal answers: `should_stop` before each step, and `is_leaving` after it: a node of theirs has
+    notice, so that a checkpoint is written at once. Raises `InputError`, `NotFinite`.
     """
     law, group = config.law, group or Group()
-    if law.batch % group.size:
-        raise ConfigError(
-            f"law.batch: must be a multiple of the workers, got {law.batch} and {group.size}"
-        )
     torch.set_num_threads(config.compute.threads)
     device = pick_device(config.compute.device, local_rank)
+    if device.type == "cuda":
+        # What the group says beside gradients goes by way of the current one.
+        torch.cuda.set_device(device)
     store = open_store(out)
     pairs = open_pairs(dataset, config.reading.columns)
     if group.leads:
         begin_training(store, law, pairs.digest)
-    group.wait()
     parts = load_text_to_image(law.model, law.autoencoder, NUMBERS[law.dtype])
     network = prepare_network(parts, device)
     state = State(network, law)
     checkpoints = Checkpoints(store, law.law_hash, pairs.digest, config.watching.keep)
-    found = checkpoints.newest()
-    if found is not None:
-        state.restore(*found)
+    go_on(state, checkpoints, group)
     trained, kept = hold_out(pairs.prompts, config.reading.held_out, config.watching.sheet_pairs)
     order = Order(
         law.seed,
@@ -90,14 +113,16 @@ def fit(
         [pairs.rows[i] for i in trained],
         law.batch,
     )
-    schedule = NoiseSchedule.from_config(parts.scheduler)
     conditions = Conditions(parts.autoencoder.to(device), parts.text)
     parts.text.encoder.to(device)
-    reader = PictureReader(pairs, law, conditions)
+    reader = open_reader(config, pairs, conditions)
+    spread = wrap(network)
+    if config.compute.compile:
+        spread = torch.compile(spread)
     loop = Loop(
-        wrap(network),
+        spread,
         state,
-        Objective(schedule, conditions.scaling),
+        Objective(NoiseSchedule.from_config(parts.scheduler), conditions.scaling),
         order,
         reader,
         law,
@@ -106,37 +131,51 @@ def fit(
         group,
         config.reading.max_bad,
     )
-    sheet_rows = [pairs.rows[i][0] for i in kept[: config.watching.sheet_pairs]]
-    watch = Watch(
-        store, config.watching, law.steps, law.batch, _events(store) if group.leads else None
-    )
-    noticed = False
-    for report in loop.run(law.steps, should_stop):
-        urgent = not noticed and is_leaving()
-        noticed = noticed or urgent
-        if not group.leads:
-            continue
-        watch.see(report)
-        watching = config.watching
-        if urgent or report.step % watching.checkpoint_every == 0 or report.step == law.steps:
-            checkpoints.begin(state.step, state.tensors())
-            watch.store_lines()
-        if watching.sheet_every and report.step % watching.sheet_every == 0:
-            _draw(store, config, parts, state, pairs, sheet_rows, report.step)
+    leader = None
     if group.leads:
-        _finish(store, config, parts, state, checkpoints, watch)
-        if state.step == law.steps and sheet_rows:
-            _draw(store, config, parts, state, pairs, sheet_rows, state.step)
-    group.wait()
-    return Fitted(
-        state.step, state.step >= law.steps, f"{store.uri}/{EDITOR.rstrip('/')}", len(reader.bad)
-    )
+        sheet_rows = [pairs.rows[i][0] for i in kept[: config.watching.sheet_pairs]]
+        leader = Leader(store, config, parts, state, checkpoints, pairs, sheet_rows, say)
+    noticed = False
+    try:
+        with closing(loop.run(law.steps, should_stop)) as reports:
+            for report in reports:
+                urgent = not noticed and is_leaving()
+                noticed = noticed or urgent
+                if leader:
+                    leader.see(report, urgent)
+        if leader:
+            leader.finish()
+        group.wait()
+    finally:
+        if leader:
+            leader.close()
+    editor = f"{store.uri}/{EDITOR.rstrip('/')}"
+    return Fitted(state.step, state.step >= law.steps, editor, reader.unreadable())
+
+
+def go_on(state: State, checkpoints: Checkpoints, group: Group) -> None:
+    """Restore the checkpoint that the leader finds newest, on all workers. Raises `ModelError`."""
+    found = checkpoints.newest() if group.leads else None
+    step = group.share(found[0] if found else None)
+    if step is not None:
+        state.restore(step, found[1] if found else checkpoints.read(step))
 
 
 def pin_law(law: Law) -> Law:
     """The law with every file of its models named by its sha256. Raises `ModelError`."""
     model, autoencoder = pin_text_to_image(law.model, law.autoencoder, law.size_px, "law")
+    folder = model_folder(law.model, "text_to_image")
+    if folder.is_dir():
+        check_source(folder / "unet" / "config.json")
     return law.model_copy(update={"model": model, "autoencoder": autoencoder})
+
+
+def open_reader(config: Fit, pairs: Pairs, conditions: Conditions) -> Reader:
+    """Latents where they are named, else pictures. Raises `RunMismatch` for another law's."""
+    law, reading = config.law, config.reading
+    if reading.latents is None:
+        return PictureReader(pairs, law, conditions)
+    return open_latents(reading.latents, latents_law(law, reading.columns, pairs.digest))
 
 
 def prepare_network(parts: TextToImage, device: torch.device) -> Any:
@@ -152,53 +191,7 @@ def prepare_network(parts: TextToImage, device: torch.device) -> Any:
     return unet
 
 
-def _finish(
-    store: ObjectStore,
-    config: Fit,
-    parts: TextToImage,
-    state: State,
-    checkpoints: Checkpoints,
-    watch: Watch,
-) -> None:
-    """A checkpoint of where it ended; the editor if that is the end."""
-    if state.step not in checkpoints.steps():
-        checkpoints.begin(state.step, state.tensors())
-    checkpoints.finish()
-    watch.close()
-    if state.step < config.law.steps:
-        return
-    with tempfile.TemporaryDirectory() as name, state.average.in_place():
-        scheduler = EulerAncestralDiscreteScheduler.from_config(parts.scheduler)
-        write_editor(
-            Path(name),
-            parts.unet,
-            parts.autoencoder,
-            parts.text.encoder,
-            parts.text.tokenizer,
-            scheduler,
-        )
-        store_folder(store, Path(name), EDITOR)
-
-
-def _draw(
-    store: ObjectStore,
-    config: Fit,
-    parts: TextToImage,
-    state: State,
-    pairs: Pairs,
-    rows: list[int],
-    step: int,
-) -> None:
-    """A sheet of edits by the averaged weights, always of the same held-out pairs."""
-    schedule = NoiseSchedule.from_config(parts.scheduler)
-    parts.unet.eval()
-    with state.average.in_place():
-        editor = Editor(parts.unet, parts.autoencoder, parts.text, schedule)
-        data = edit_sheet(editor, pairs, rows, config.law.size_px, config.watching)
-    parts.unet.train()
-    store.put(f"sheets/{step:09d}.png", data)
-
-
-def _events(store: ObjectStore) -> Path | None:
-    """TensorBoard writes files as they grow, so beside a local training only."""
-    return store.folder / "tensorboard" if isinstance(store, LocalStore) else None
+def _absolute(uri: str) -> str:
+    return (
+        uri if "://" in uri or uri.startswith("file:") else os.path.abspath(os.path.expanduser(uri))
+    )

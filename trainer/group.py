@@ -8,6 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from factory.engine.device import torch_device
+
 
 class Group:
     """A worker's view of its process group; a single process without one is a group of one."""
@@ -23,9 +25,8 @@ class Group:
         return self.rank == 0
 
     def slots(self, batch: int) -> range:
-        """This worker's part of a step's slots; `batch` is a multiple of the group's size."""
-        share = batch // self.size
-        return range(self.rank * share, (self.rank + 1) * share)
+        """This worker's part of a step's slots: all but equal, none empty where `batch` >= size."""
+        return range(self.rank * batch // self.size, (self.rank + 1) * batch // self.size)
 
     def sum(self, values: Tensor) -> Tensor:
         """Over all workers."""
@@ -40,6 +41,18 @@ class Group:
         held = [value]
         dist.broadcast_object_list(held)
         return held[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """What each worker has, in their order; called by all."""
+        held = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(held, value)
+        return held
+
+    def leave(self) -> None:
+        """Without the others: gloo tells those that wait for this worker, NCCL lets them time out."""
+        if self.size > 1:
+            dist.destroy_process_group()
 
     def wait(self) -> None:
         """Until all are here."""
@@ -61,9 +74,8 @@ def silent(network: Any, wanted: bool) -> Iterator[None]:
 
 
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device of a worker; `auto` is its GPU where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        return torch.device("cuda", local_rank % max(1, torch.cuda.device_count()))
-    return torch.device(name)
+    """The device of a worker; `auto` is its GPU where there is one. Raises `ModelError`."""
+    device = torch_device(name)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", local_rank % torch.cuda.device_count())
+    return device

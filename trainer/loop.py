@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -80,17 +80,20 @@ class Loop:
         self.device = device
         self.group = group
         self.max_bad = max_bad
+        self._bad = 0
+        """Unreadable rows that all workers know of."""
 
-    def run(self, until: int, should_stop: Callable[[], bool]) -> Iterator[StepReport]:
+    def run(self, until: int, should_stop: Callable[[], bool]) -> Generator[StepReport, None, None]:
         """Steps up to `until`; stops between two where asked to.
 
         Raises, on all workers at once, `NotFinite`, and `InputError` where more than `max_bad` rows
         could not be read.
         """
-        with ThreadPoolExecutor(max(1, self.compute.loaders)) as threads:
-            waiting: deque[list[Future[Seen]]] = deque()
-            coming = self.state.step
-            started = time.monotonic()
+        threads = ThreadPoolExecutor(self.compute.loaders)
+        waiting: deque[list[Future[Seen]]] = deque()
+        coming = self.state.step
+        started = time.monotonic()
+        try:
             while self.state.step < until and not should_stop():
                 while coming < min(until, self.state.step + 1 + AHEAD):
                     waiting.append(self._begin(threads, coming))
@@ -98,13 +101,15 @@ class Loop:
                 seen = [future.result() for future in waiting.popleft()]
                 rate = self.state.rate()
                 loss = self._gradients(seen)
-                norm = self.state.advance()
+                norm = self.state.clip()
+                if not math.isfinite(norm):
+                    raise self._not_finite("gradient", norm, [one.row for one in seen])
+                self.state.advance()
                 now = time.monotonic()
                 yield StepReport(self.state.step, loss, norm, rate, now - started)
                 started = time.monotonic()
-            for futures in waiting:
-                for future in futures:
-                    future.cancel()
+        finally:
+            threads.shutdown(cancel_futures=True)
 
     def _begin(self, threads: ThreadPoolExecutor, step: int) -> list[Future[Seen]]:
         law = self.law
@@ -118,6 +123,7 @@ class Loop:
         """Backward over this worker's items; the mean loss over all workers'."""
         batches = list(micro_batches(seen, self.compute.micro_batch))
         total = torch.zeros((), dtype=torch.float64, device=self.device)
+        done: list[tuple[list[Seen], Tensor]] = []
         for number, items in enumerate(batches):
             last = number == len(batches) - 1
             with silent(self.network, not last):
@@ -125,19 +131,43 @@ class Loop:
                 # Wrapped networks average over workers: each gives its sum over the share.
                 (losses.sum() * self.group.size / self.law.batch).backward()
             total += losses.detach().double().sum()
-        sums = self.group.sum(torch.stack([total, total.new_tensor(self.reader.unreadable())]))
-        loss, bad = float(sums[0]) / self.law.batch, int(sums[1])
-        if bad > self.max_bad:
-            raise InputError(
-                f"dataset: {bad} rows have pictures that cannot be read, reading.max_bad is "
-                f"{self.max_bad}"
-            )
+            done.append((items, losses.detach()))
+        bad = dict(self.reader.bad)
+        sums = self.group.sum(torch.stack([total, total.new_tensor(len(bad) - self._bad)]))
+        if sums[1]:
+            self._share_bad(bad)
+        loss = float(sums[0]) / self.law.batch
         if not math.isfinite(loss):
-            raise NotFinite(
-                f"step {self.state.step}: loss must be finite, got {loss}; rows of this worker: "
-                f"{', '.join(str(one.row) for one in seen[:32])}"
-            )
+            amiss = [
+                one.row
+                for items, of in done
+                for one, x in zip(items, of, strict=True)
+                if not math.isfinite(x)
+            ]
+            raise self._not_finite("loss", loss, amiss)
         return loss
+
+    def _share_bad(self, bad: dict[int, str]) -> None:
+        """All workers know all unreadable rows, so that a row counts once. Raises `InputError`."""
+        for rows in self.group.gather(bad):
+            bad |= rows
+        self.reader.bad.update(bad)
+        self._bad = len(bad)
+        if len(bad) > self.max_bad:
+            row = min(bad)
+            raise InputError(
+                f"dataset: reading.max_bad is {self.max_bad}, got {len(bad)} rows with pictures "
+                f"that cannot be read; row {row}: {bad[row]}"
+            )
+
+    def _not_finite(self, what: str, value: float, rows: list[int]) -> NotFinite:
+        """Made by all workers at once; `rows` are those of this one that may be the cause."""
+        found = sorted({row for part in self.group.gather(rows) for row in part})
+        more = f" and {len(found) - 32} more" if len(found) > 32 else ""
+        return NotFinite(
+            f"step {self.state.step + 1}: {what} must be finite, got {value}; rows of the dataset: "
+            f"{', '.join(map(str, found[:32])) or 'none by itself'}{more}"
+        )
 
     def _losses(self, items: list[Seen]) -> Tensor:
         batch = assemble(self.reader, items, self.device, NUMBERS[self.law.dtype])

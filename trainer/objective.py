@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from factory.engine.schedule import NoiseSchedule
+from factory.errors import ModelError
+from trainer.order import TIMESTEPS
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ class Objective:
     """
 
     def __init__(self, schedule: NoiseSchedule, scaling: float) -> None:
+        """Raises `ModelError` for a schedule of another length than all of SD's."""
+        if len(schedule.sigmas) != TIMESTEPS:
+            raise ModelError(
+                f"scheduler: num_train_timesteps must be {TIMESTEPS}, got {len(schedule.sigmas)}"
+            )
         self.kept = 1 / (1 + schedule.sigmas**2)
         """Share of the signal's variance at each timestep (alpha bar), float64."""
         self.predicts_v = schedule.prediction == "v_prediction"
@@ -51,7 +58,7 @@ class Objective:
         # As the autoencoder's own distribution clamps it.
         deviation = (0.5 * batch.log_variance.clamp(-30, 20)).exp()
         latent = (batch.mean + deviation * batch.posterior) * self.scaling
-        kept = self.kept[batch.timestep.cpu()].to(latent).view(-1, 1, 1, 1)
+        kept = self.kept.to(batch.timestep.device)[batch.timestep].to(latent).view(-1, 1, 1, 1)
         signal, spread = kept.sqrt(), (1 - kept).sqrt()
         noisy = signal * latent + spread * batch.noise
         aim = signal * batch.noise - spread * latent if self.predicts_v else batch.noise

@@ -4,18 +4,20 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.errors import InputError, first_line
+from schemas.arrow import check_plain
 from schemas.canonical import content_hash
 from schemas.fit import Columns
 from trainer.shelf import Shelf, find_files
 
-OPEN_GROUPS = 64
-"""Row groups that are kept in memory."""
+OPEN_BYTES = 2**30
+"""Row groups are kept in memory up to this size."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Pairs:
         self.columns = columns
         self._places: list[tuple[int, int, int]] = []
         self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
+        self._lock = Lock()
         grouped: dict[str, list[int]] = {}
         for number, name in enumerate(shelf.names):
             for prompt, place in self._index(number, name):
@@ -59,10 +62,10 @@ class Pairs:
     def where(self, row: int) -> str:
         """A row for a message."""
         number, group, offset = self._places[row]
-        return f"{self.shelf.names[number]}: row group {group}, row {offset}"
+        return _where(self.shelf.names[number], group, offset)
 
     def pair(self, row: int) -> EditPair:
-        """One row's pictures and instruction. Raises `InputError` where a value is missing."""
+        """One row's pictures, empty where they are null, and its instruction."""
         number, group, offset = self._places[row]
         table = self._table(number, group)
         names = self.columns
@@ -71,20 +74,13 @@ class Pairs:
             for name in (names.original_image, names.edit_prompt, names.edited_image)
         ]
         original, instruction, edited = found
-        if isinstance(original, dict):
-            original = original.get("bytes")
-        if isinstance(edited, dict):
-            edited = edited.get("bytes")
-        if not original or not edited or not isinstance(instruction, str):
-            raise InputError(
-                f"{self.where(row)}: both pictures and the instruction must be there, got nulls"
-            )
-        return EditPair(original, instruction, edited)
+        return EditPair(_bytes(original), instruction, _bytes(edited))
 
     def _index(self, number: int, name: str) -> list[tuple[str, tuple[int, int]]]:
         """Each row's prompt and place in a file."""
         file = self._open(number, name)
-        present, names = set(file.schema_arrow.names), self.columns
+        schema, names = file.schema_arrow, self.columns
+        present = set(schema.names)
         needed = (names.original_image, names.edit_prompt, names.edited_image)
         missing = [column for column in needed if column not in present]
         if missing:
@@ -92,32 +88,74 @@ class Pairs:
                 f"{name}: must have the columns {', '.join(needed)}, got no {missing[0]} among "
                 f"{', '.join(sorted(present))}; reading.columns names them otherwise"
             )
+        try:
+            check_plain(schema)
+        except ValueError as error:
+            raise InputError(f"{name}: {error}") from None
+        for column in (names.original_image, names.edited_image):
+            if not _holds_pictures(schema.field(column).type):
+                raise InputError(
+                    f"{name}: {column} must hold encoded pictures (binary, or a struct with bytes), "
+                    f"got {schema.field(column).type}"
+                )
         captions = [c for c in (names.original_prompt, names.edited_prompt) if c in present]
         wanted = [names.edit_prompt, *captions]
         found: list[tuple[str, tuple[int, int]]] = []
         for group in range(file.num_row_groups):
-            columns = file.read_row_group(group, columns=wanted).to_pydict()
+            columns = _read(file, name, group, wanted).to_pydict()
             words = zip(*(columns[column] for column in wanted), strict=True)
-            found += [(_prompt(said), (group, row)) for row, said in enumerate(words)]
+            for row, said in enumerate(words):
+                if not isinstance(said[0], str):
+                    raise InputError(
+                        f"{_where(name, group, row)}: {wanted[0]} must be text, got {said[0]!r:.40}"
+                    )
+                found.append((_prompt(said), (group, row)))
         return found
 
     def _table(self, number: int, group: int) -> pa.Table:
-        place = (number, group)
-        if place not in self._groups:
-            file = self._open(number, self.shelf.names[number])
-            names = self.columns
-            wanted = [names.original_image, names.edit_prompt, names.edited_image]
-            self._groups[place] = file.read_row_group(group, columns=wanted)
-            if len(self._groups) > OPEN_GROUPS:
-                self._groups.popitem(last=False)
-        self._groups.move_to_end(place)
-        return self._groups[place]
+        place, names, name = (number, group), self.columns, self.shelf.names[number]
+        with self._lock:
+            if place in self._groups:
+                self._groups.move_to_end(place)
+                return self._groups[place]
+        wanted = [names.original_image, names.edit_prompt, names.edited_image]
+        table = _read(self._open(number, name), name, group, wanted)
+        with self._lock:
+            self._groups[place] = table
+            held = sum(other.nbytes for other in self._groups.values())
+            while held > OPEN_BYTES and len(self._groups) > 1:
+                held -= self._groups.popitem(last=False)[1].nbytes
+        return table
 
     def _open(self, number: int, name: str) -> pq.ParquetFile:
         try:
             return pq.ParquetFile(self.shelf.path(number), memory_map=True)
         except (pa.ArrowException, OSError) as error:
             raise InputError(f"{name}: not a Parquet file: {first_line(error)}") from None
+
+
+def _read(file: pq.ParquetFile, name: str, group: int, columns: list[str]) -> pa.Table:
+    try:
+        return file.read_row_group(group, columns=columns)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{name}: row group {group} cannot be read: {first_line(error)}") from None
+
+
+def _where(name: str, group: int, row: int) -> str:
+    return f"{name}: row group {group}, row {row}"
+
+
+def _holds_pictures(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _bytes(picture: Any) -> bytes:
+    """As `datasets` stores one, or bare."""
+    if isinstance(picture, dict):
+        picture = picture["bytes"]
+    return picture or b""
 
 
 def _prompt(said: tuple[Any, ...]) -> str:

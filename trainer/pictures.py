@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from factory.errors import first_line
+from schemas.fit import Law
+
 FORMATS = ("JPEG", "PNG", "WEBP")
 MOST_PIXELS = 64_000_000
 
@@ -24,8 +27,10 @@ def decode(data: bytes) -> Image.Image:
             if image.width * image.height > MOST_PIXELS:
                 raise UnreadablePicture(f"more than {MOST_PIXELS} pixels")
             return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UnreadablePicture(f"{type(error).__name__}: {str(error)[:80]}") from None
+    except UnreadablePicture:
+        raise
+    except Exception as error:  # Pillow's own kinds vary with what is amiss
+        raise UnreadablePicture(first_line(error, 80)) from None
 
 
 def fit(image: Image.Image, shape: Shape, flip: bool) -> NDArray[np.uint8]:
@@ -48,3 +53,10 @@ def bucket(width: int, height: int, side: int, multiple: int, most_aspect: float
     wide = max(1, round(side * aspect**0.5 / multiple)) * multiple
     high = max(1, round(side * side / wide / multiple)) * multiple
     return high, wide
+
+
+def shape_of(original: Image.Image, law: Law, factor: int) -> Shape:
+    """The height and width to which a law brings a pair; `factor` is the autoencoder's."""
+    if not law.buckets:
+        return law.size_px, law.size_px
+    return bucket(*original.size, law.size_px, 8 * factor)

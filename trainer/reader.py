@@ -17,7 +17,7 @@ from trainer.conditions import Conditions
 from trainer.objective import MicroBatch
 from trainer.order import Item
 from trainer.pairs import Pairs
-from trainer.pictures import Shape, UnreadablePicture, bucket, decode, fit
+from trainer.pictures import Shape, UnreadablePicture, decode, fit, shape_of
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,9 @@ class Seen:
 
 class Reader(Protocol):
     """Where latents come from: pictures, or what was encoded before."""
+
+    bad: dict[int, str]
+    """Unreadable rows so far, and why."""
 
     def read(self, item: Item) -> Seen:
         """Called from threads. Raises `InputError` where nothing is readable."""
@@ -78,20 +81,18 @@ class PictureReader:
     ) -> tuple[tuple[NDArray[np.uint8], NDArray[np.uint8]], Shape, str]:
         pair = self.pairs.pair(row)
         original, edited = decode(pair.original), decode(pair.edited)
-        side = self.law.size_px
-        shape = (side, side)
-        if self.law.buckets:
-            shape = bucket(*original.size, side, 8 * self.conditions.factor)
+        shape = shape_of(original, self.law, self.conditions.factor)
         return (fit(original, shape, flip), fit(edited, shape, flip)), shape, pair.instruction
 
     def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """One pass of the autoencoder for both pictures of all items."""
-        originals = torch.from_numpy(np.stack([one.content[0] for one in seen]))
-        edited = torch.from_numpy(np.stack([one.content[1] for one in seen]))
-        mean, log_variance = self.conditions.latents(torch.cat([edited, originals]))
-        count = len(seen)
+        """Two passes of the autoencoder, as the original: of the edited pictures, of the originals."""
+        originals, edited = (
+            torch.from_numpy(np.stack([one.content[place] for one in seen])) for place in (0, 1)
+        )
+        mean, log_variance = self.conditions.latents(edited)
+        condition, _ = self.conditions.latents(originals)
         contexts = [self.conditions.context(one.content[2]) for one in seen]
-        return mean[:count], log_variance[:count], mean[count:], contexts
+        return mean, log_variance, condition, contexts
 
     def empty(self) -> Tensor:
         return self.conditions.context("")
@@ -107,7 +108,9 @@ def micro_batches(seen: Sequence[Seen], most: int) -> Iterator[list[Seen]]:
 
 def assemble(reader: Reader, seen: Sequence[Seen], device: Any, dtype: torch.dtype) -> MicroBatch:
     """A micro-batch on the device, conditions dropped and noises drawn as its items say."""
-    mean, log_variance, condition, contexts = reader.encode(seen)
+    *latents, contexts = reader.encode(seen)
+    # Alike from every reader: the network's last bits change with its input's strides.
+    mean, log_variance, condition = (latent.contiguous() for latent in latents)
     items = [one.item for one in seen]
     empty = reader.empty()
     words = [

@@ -1,28 +1,39 @@
 """A sheet of edits: the original, the editor's, the dataset's; the same pairs every time."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from factory.engine.editor import Editor
 from factory.sheet import cell, grid
 from schemas.fit import Watching
 from trainer.pairs import Pairs
-from trainer.pictures import decode, fit
+from trainer.pictures import UnreadablePicture, decode, fit
 
 
 def edit_sheet(
     editor: Editor, pairs: Pairs, rows: Sequence[int], side: int, watching: Watching
-) -> bytes:
-    """A PNG: each row's original, the edit of it, and the dataset's own edited picture."""
-    found = [pairs.pair(row) for row in rows]
-    shape = (side, side)
-    originals = np.stack([fit(decode(pair.original), shape, flip=False) for pair in found])
+) -> bytes | None:
+    """A PNG: each row's original, the edit of it, and the dataset's own edited picture.
+
+    Rows with unreadable pictures are left out; None where no row is left.
+    """
+    found: list[tuple[str, NDArray[np.uint8], Image.Image]] = []
+    for row in rows:
+        pair = pairs.pair(row)
+        with suppress(UnreadablePicture):
+            original = fit(decode(pair.original), (side, side), flip=False)
+            found.append((pair.instruction, original, decode(pair.edited)))
+    if not found:
+        return None
+    instructions, originals, _ = zip(*found, strict=True)
     edits = editor.edit(
-        torch.from_numpy(originals),
-        [pair.instruction for pair in found],
+        torch.from_numpy(np.stack(originals)),
+        instructions,
         list(range(len(found))),
         steps=watching.sheet_steps,
         text_guidance=watching.text_guidance,
@@ -33,10 +44,10 @@ def edit_sheet(
             [
                 Image.fromarray(original.transpose(1, 2, 0)),
                 Image.fromarray(edit),
-                decode(pair.edited),
+                edited,
             ],
-            [pair.instruction, "original | edited by the model | the dataset's"],
+            [instruction, "original | edited by the model | the dataset's"],
         )
-        for pair, original, edit in zip(found, originals, edits, strict=True)
+        for (instruction, original, edited), edit in zip(found, edits, strict=True)
     ]
     return grid(cells, 2)

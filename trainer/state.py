@@ -36,17 +36,19 @@ class State:
             down = min(1.0, (law.steps - self.step) / (law.cool_down * law.steps))
         return law.learning_rate * up * down
 
-    def advance(self) -> float:
-        """Clip, step, average, with the gradients that are there; returns the gradient's norm."""
+    def clip(self) -> float:
+        """Scale the gradient down to the law's largest norm, if it has one; returns what it was."""
         limit = self.law.clip_norm or float("inf")
-        norm = nn.utils.clip_grad_norm_(self.parameters.values(), limit)
+        return float(nn.utils.clip_grad_norm_(self.parameters.values(), limit))
+
+    def advance(self) -> None:
+        """Step and average with the gradients that are there."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
         self.average.update(self.step)
-        return float(norm)
 
     def tensors(self) -> dict[str, Tensor]:
         """Copies on the CPU, so that the training may go on while they are written."""

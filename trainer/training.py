@@ -5,7 +5,7 @@ from pathlib import Path
 
 from factory.errors import Damaged, ObjectMissing, RunMismatch, first_line
 from factory.ledger.run import differing_fields
-from factory.storage.patience import write_once
+from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Law
 from schemas.stamped import from_stamped_json, to_stamped_json
@@ -54,6 +54,8 @@ def find_training(store: ObjectStore) -> TrainingRecord | None:
 
 
 def store_folder(store: ObjectStore, folder: Path, under: str) -> None:
-    """Every file of a folder, below a key."""
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        store.put(f"{under}{path.relative_to(folder).as_posix()}", path.read_bytes())
+    """Every file of a model's folder, below a key; its index last, so that it names what is there."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    for path in sorted(files, key=lambda path: (path.name == "model_index.json", path)):
+        key, data = f"{under}{path.relative_to(folder).as_posix()}", path.read_bytes()
+        patiently(lambda key=key, data=data: store.put(key, data))  # type: ignore[misc]

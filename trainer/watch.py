@@ -1,13 +1,13 @@
 """What a person sees of a training: lines, files in its store, TensorBoard, Weights & Biases."""
 
 import json
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from factory.errors import ConfigError, StorageError
+from factory.errors import StorageError
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Watching
@@ -24,6 +24,8 @@ class Watch:
     watching: Watching
     until: int
     batch: int
+    say: Callable[[str], None]
+    """Hears each line."""
     events: Path | None = None
     """Where TensorBoard's files go; null writes none."""
     _steps: list[StepReport] = field(default_factory=list)
@@ -61,11 +63,9 @@ class Watch:
         }
         self.figure(last.step, **figures)
         left = (self.until - last.step) * seconds / len(steps)
-        print(
+        self.say(
             f"step {last.step}/{self.until}  loss {figures['loss']:.5f}  "
-            f"{figures['images_per_s']:.1f} pairs/s  {_duration(left)} left",
-            file=sys.stderr,
-            flush=True,
+            f"{figures['images_per_s']:.1f} pairs/s  {_duration(left)} left"
         )
 
     def _plot(self, step: int, figures: dict[str, float]) -> None:
@@ -83,7 +83,7 @@ class Watch:
         try:
             patiently(lambda: self.store.put(key, data))
         except StorageError as error:
-            print(f"progress was not stored: {error}", file=sys.stderr, flush=True)
+            self.say(f"progress was not stored: {error}")
             return
         self._lines = []
 
@@ -98,10 +98,8 @@ class _Wandb:
     """Weights & Biases with TensorBoard's two verbs."""
 
     def __init__(self, project: str) -> None:
-        try:
-            import wandb
-        except ImportError:
-            raise ConfigError("watching.wandb: needs `pip install wandb`, got none") from None
+        import wandb
+
         self.run = wandb.init(project=project)
 
     def add_scalar(self, name: str, value: float, step: int) -> None:

@@ -56,8 +56,7 @@ class Editor:
             rows = self._denoised(
                 latent, float(sigma), float(road.timesteps[i]), conditions, contexts
             )
-            full, picture, none = rows.chunk(3)
-            denoised = none + image_guidance * (picture - none) + text_guidance * (full - picture)
+            denoised = guided(rows, text_guidance, image_guidance)
             noise = self._noise(noise_seeds, f"edit {i}", seen)
             before, then = (
                 torch.full((len(latent),), float(level)).to(latent) for level in (sigma, after)
@@ -85,3 +84,9 @@ class Editor:
         drawn = [torch.from_numpy(seeds.noise(seed, purpose, shape)) for seed in noise_seeds]
         kind = torch.float64 if like.dtype == torch.float64 else torch.float32
         return torch.stack(drawn).to(like.device, kind)
+
+
+def guided(rows: Tensor, text_guidance: float, image_guidance: float) -> Tensor:
+    """One prediction for each item of three rows of them: all, picture only, nothing."""
+    full, picture, none = rows.chunk(3)
+    return none + image_guidance * (picture - none) + text_guidance * (full - picture)

@@ -7,46 +7,109 @@ newest whole one, on however many workers there are then.
 
 import secrets
 import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import asdict
 from typing import Any
 
+import ray
 import torch
 from ray.exceptions import RayError
 from ray.train import (
     FailureConfig,
+    Result,
     RunConfig,
     ScalingConfig,
     get_context,
     get_preemption_info,
-    report,
 )
 from ray.train.torch import TorchTrainer
 
-from factory.errors import EditmillError, InputError, first_line
+from factory.console import say
+from factory.errors import EditmillError, first_line
+from factory.job import Drain
 from factory.on_ray.rows import ClusterFailed
 from factory.on_ray.session import connect
 from schemas.config import Compute
 from schemas.fit import Fit, Where
 from trainer.fit import Fitted, fit
 from trainer.group import Group
+from trainer.on_ray.desk import open_desk
 
-ASK_EVERY = 5
-"""Steps between questions whether a node has notice; each is a round over all workers."""
+LOOK_EVERY_S = 1.0
 
 
 def fit_on_ray(config: Fit, dataset: str, out: str) -> Fitted:
-    """Train on the cluster that is there, or on this machine.
+    """Train on the cluster that is there, or on this machine; what `trainer.fit.prepare` returned.
 
-    Raises the workers' `InputError` or `NotFinite`, and `ClusterFailed` where Ray gave up.
+    SIGTERM has a checkpoint written and ends it. Raises the workers' `InputError`, `StorageRefused` or
+    `NotFinite`, and `ClusterFailed` where Ray gave up.
     """
-    compute = _joined(config.compute)
-    here = config.model_copy(update={"compute": compute})
-    settings = {"config": here.model_dump_json(), "dataset": dataset, "out": out}
+    compute = joined(config.compute)
+    desk = open_desk()
+    settings = {
+        "config": config.model_copy(update={"compute": compute}).model_dump_json(),
+        "dataset": dataset,
+        "out": out,
+        "desk": desk,
+    }
+    # Ray Train wants a folder; all that is kept is in `out`.
+    with tempfile.TemporaryDirectory(prefix="editmill-train-") as scratch, Drain() as drain:
+        ended = _beside(_trainer(compute, settings, scratch).fit)
+        try:
+            while not wait([ended], timeout=LOOK_EVERY_S).done:
+                _pass_on(desk)
+                if drain.asked:
+                    ray.get(desk.ask_to_stop.remote())
+            _pass_on(desk)
+            problem = ray.get(desk.problem.remote())
+            if problem is not None:
+                raise problem
+            return Fitted(**ended.result().return_value)
+        except (RayError, RuntimeError) as error:
+            raise ClusterFailed(f"ray: {first_line(error, 400)}") from error
+        finally:
+            ray.kill(desk)
+
+
+def train(settings: dict[str, Any]) -> dict[str, Any] | None:
+    """One worker, from its start to the end of the training."""
+    config, desk, group = Fit.model_validate_json(settings["config"]), settings["desk"], Group()
+    if ray.get(desk.problem.remote()) is not None:
+        return None
+
+    def should_stop() -> bool:
+        return bool(group.share(group.leads and ray.get(desk.is_asked.remote())))
+
+    try:
+        fitted = fit(
+            config,
+            settings["dataset"],
+            settings["out"],
+            say=desk.say.remote,
+            group=group,
+            should_stop=should_stop,
+            is_leaving=lambda: get_preemption_info() is not None,
+            wrap=_spread,
+            local_rank=get_context().get_local_rank(),
+        )
+    except EditmillError as error:
+        # Perhaps of this worker alone, while the others wait for it: raised, it ends them too. Those that
+        # Ray starts after it look at the desk first.
+        if error.exit_code != EditmillError.exit_code:
+            ray.get(desk.fail.remote(error))
+        group.leave()
+        raise
+    return asdict(fitted)
+
+
+def _trainer(compute: Where, settings: dict[str, Any], scratch: str) -> TorchTrainer:
     workers: int | tuple[int, int] = compute.min_workers
     if compute.max_workers > compute.min_workers:
         workers = (compute.min_workers, compute.max_workers)
     held = {"GPU": compute.gpus_per_worker} if compute.gpus_per_worker else {"CPU": 1.0}
-    trainer = TorchTrainer(
+    return TorchTrainer(
         train,
         train_loop_config=settings,
         scaling_config=ScalingConfig(
@@ -55,47 +118,30 @@ def fit_on_ray(config: Fit, dataset: str, out: str) -> Fitted:
             resources_per_worker=held,
         ),
         run_config=RunConfig(
-            # Never an older one's: whose training it is, and where it stands, is in `out`.
             name=f"editmill-{secrets.token_hex(4)}",
-            storage_path=f"{out.rstrip('/')}/ray" if out.startswith("s3://") else _scratch(),
+            storage_path=scratch,
             failure_config=FailureConfig(max_failures=compute.failures),
         ),
     )
-    try:
-        found = trainer.fit().metrics or {}
-    except (RayError, RuntimeError) as error:
-        raise ClusterFailed(f"ray: {first_line(error)}") from error
-    if "problem" in found:
-        kind = InputError if found["code"] == InputError.exit_code else ClusterFailed
-        raise kind(found["problem"])
-    return Fitted(**{name: found[name] for name in Fitted.__dataclass_fields__})
 
 
-def train(settings: dict[str, Any]) -> None:
-    """One worker, from its start to the end of the training."""
-    config = Fit.model_validate_json(settings["config"])
-    asked = 0
+def _beside(act: Callable[[], Result]) -> "Future[Result]":
+    """Done in a thread, so that signals are heard meanwhile; an interrupt does not wait for it."""
+    future: Future[Result] = Future()
 
-    def is_leaving() -> bool:
-        nonlocal asked
-        asked += 1
-        return asked % ASK_EVERY == 0 and get_preemption_info() is not None
+    def run() -> None:
+        try:
+            future.set_result(act())
+        except BaseException as error:
+            future.set_exception(error)
 
-    try:
-        found = fit(
-            config,
-            settings["dataset"],
-            settings["out"],
-            group=Group(),
-            is_leaving=is_leaving,
-            wrap=_spread,
-            local_rank=get_context().get_local_rank(),
-        )
-    except EditmillError as error:
-        # All workers come here together, and no restart would help.
-        report({"problem": str(error), "code": error.exit_code})
-        return
-    report(asdict(found))
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def _pass_on(desk: Any) -> None:
+    for line in ray.get(desk.take.remote()):
+        say(line)
 
 
 def _spread(network: Any) -> Any:
@@ -107,7 +153,7 @@ def _spread(network: Any) -> Any:
     return torch.nn.parallel.DistributedDataParallel(network, device_ids=ids)
 
 
-def _joined(compute: Where) -> Where:
+def joined(compute: Where) -> Where:
     """Ray, and where it has no GPU the compute without one."""
     asked = Compute(
         device=compute.device,
@@ -123,8 +169,3 @@ def _joined(compute: Where) -> Where:
             "max_workers": got.max_workers,
         }
     )
-
-
-def _scratch() -> str:
-    """Ray Train wants a folder of its own; nothing of value is kept there."""
-    return tempfile.mkdtemp(prefix="editmill-train-")

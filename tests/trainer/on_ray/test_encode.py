@@ -1,0 +1,71 @@
+"""`encode` on a real Ray: the same bytes as in one process."""
+
+import logging
+
+import numpy as np
+import pytest
+import ray
+
+from factory.errors import InputError
+from factory.storage.local import LocalStore
+from tests.trainer.encoded import configuration, write_dataset
+from trainer import encoding
+from trainer.encode import encode_dataset
+from trainer.on_ray import encode as on_ray
+from trainer.on_ray.encode import encode_on_ray
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray_here():
+    # Tests of other folders may have started one.
+    started = not ray.is_initialized()
+    if started:
+        ray.init(
+            num_cpus=3,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=100 * 2**20,
+        )
+    yield
+    if started:
+        ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _small_units(monkeypatch):
+    monkeypatch.setattr(encoding, "MOST_ROWS", 3)
+    monkeypatch.setattr(encoding, "LEAST_ROWS", 3)
+
+
+def objects(folder):
+    return {o.key: LocalStore(folder).get(o.key) for o in LocalStore(folder).list()}
+
+
+def test_a_pool_encodes_the_same_bytes_and_tells_of_every_unit(tmp_path):
+    dataset = write_dataset(tmp_path / "pairs")
+    wide = configuration(compute={"min_workers": 2, "max_workers": 2})
+    told = []
+    record = encode_dataset(
+        wide, dataset, str(tmp_path / "ray"), encode_on_ray, lambda *counts: told.append(counts)
+    )
+    assert [done for done, _, _ in told] == [0, 1, 2, 3, 4, 5]
+    assert told[-1] == (5, 5, 1)
+    assert record == encode_dataset(configuration(), dataset, str(tmp_path / "here"))
+    assert objects(tmp_path / "ray") == objects(tmp_path / "here")
+
+
+def test_a_workers_refusal_ends_the_job_with_its_words(tmp_path, monkeypatch):
+    def one_worker(units, made_with, compute):
+        worker = on_ray.EncodeWorker(**made_with)
+        for row in worker({"unit": np.array(units)}):
+            yield {name: value[0] for name, value in row.items()}
+
+    monkeypatch.setattr(on_ray, "_pool", one_worker)
+    dataset = write_dataset(tmp_path / "pairs", rows=(2,), unreadable=None)
+    config = configuration()
+    source = config.law.model.model_copy(update={"source": str(tmp_path / "nowhere")})
+    config = config.model_copy(update={"law": config.law.model_copy(update={"model": source})})
+    with pytest.raises(InputError, match="nowhere"):
+        encode_dataset(config, dataset, str(tmp_path / "out"), encode_on_ray)
+    assert not (tmp_path / "out" / "LATENTS.json").exists()

@@ -1,0 +1,162 @@
+"""The editor's network: what it is at first, what is written, and that diffusers edits with it."""
+
+import io
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from factory.engine.checkpoint import load_text_to_image
+from factory.engine.editor import Editor, guided
+from factory.engine.schedule import NoiseSchedule
+from factory.errors import ModelError
+from schemas.recipe import ModelSource
+from tests.factory.engine.tiny import LATENT_SIDE, SCHEDULER, save_tiny, tiny_parts
+from tests.trainer.small import SIDE, png, small, train, write_pairs
+from trainer.editor import widen, write_editor
+from trainer.fit import pin_law
+
+RNG = torch.Generator().manual_seed(4)
+
+
+def normal(*shape):
+    return torch.randn(shape, generator=RNG, dtype=torch.float64)
+
+
+def test_new_channels_are_zero_and_all_else_is_kept_the_bias_included():
+    base, unet = tiny_parts().unet, tiny_parts().unet
+    widen(unet)
+    assert unet.config.in_channels == 8
+    assert torch.equal(unet.conv_in.weight[:, :4], base.conv_in.weight)
+    assert torch.count_nonzero(unet.conv_in.weight[:, 4:]) == 0
+    assert torch.equal(unet.conv_in.bias, base.conv_in.bias)
+    others = [name for name, _ in base.named_parameters() if not name.startswith("conv_in")]
+    assert all(torch.equal(base.get_parameter(n), unet.get_parameter(n)) for n in others)
+
+
+def test_at_first_it_says_what_its_base_says_whatever_the_picture():
+    base, unet = tiny_parts().unet, tiny_parts().unet
+    widen(unet)
+    noisy, words = normal(2, 4, LATENT_SIDE, LATENT_SIDE), normal(2, 7, 32)
+    timestep = torch.tensor([30, 800])
+    expected = base(noisy, timestep, words).sample
+    for picture in (torch.zeros_like(noisy), 100 * normal(2, 4, LATENT_SIDE, LATENT_SIDE)):
+        assert torch.equal(unet(torch.cat([noisy, picture], 1), timestep, words).sample, expected)
+
+
+def test_an_editor_stays_as_it_is():
+    unet = tiny_parts().unet
+    widen(unet)
+    unet.conv_in.weight.data[:, 4:] = 0.5
+    before = unet.conv_in
+    widen(unet)
+    assert unet.conv_in is before
+    assert unet.conv_in.weight.data[:, 4:].eq(0.5).all()
+
+
+@pytest.mark.parametrize("channels", [5, 9])
+def test_other_networks_are_refused(channels):
+    unet = tiny_parts().unet
+    unet.conv_in = torch.nn.Conv2d(channels, 32, 3, padding=1)
+    with pytest.raises(ModelError, match=f"must have 4 input channels, or 8 .* got {channels}"):
+        widen(unet)
+
+
+def test_another_kind_of_network_is_refused_before_any_weight_is_loaded(tmp_path):
+    save_tiny(tmp_path)
+    config = tmp_path / "unet" / "config.json"
+    config.write_text(config.read_text().replace('"in_channels": 4', '"in_channels": 9'))
+    law = small(False, law={"model": {"source": str(tmp_path)}}).law
+    with pytest.raises(ModelError, match="in_channels must be 4, got 9, an inpainting model's"):
+        pin_law(law)
+
+
+def pipeline_of(folder):
+    kind = diffusers.StableDiffusionInstructPix2PixPipeline
+    found = kind.from_pretrained(str(folder), local_files_only=True)
+    found.set_progress_bar_config(disable=True)
+    return found
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    config = small(law={"steps": 2})
+    train(config, write_pairs(folder / "pairs"), folder / "out")
+    return config, folder / "out"
+
+
+def test_the_pipeline_of_diffusers_loads_what_a_training_wrote_and_edits_a_picture(trained):
+    pipeline = pipeline_of(trained[1] / "editor")
+    assert type(pipeline.scheduler).__name__ == "EulerAncestralDiscreteScheduler"
+    picture = Image.open(io.BytesIO(png(1)))
+    edits = [
+        pipeline(
+            "make it red", image=picture, num_inference_steps=3, output_type="np",
+            generator=torch.Generator().manual_seed(seed),
+        ).images[0]
+        for seed in (0, 1)
+    ]  # fmt: skip
+    assert edits[0].shape == (SIDE, SIDE, 3)
+    assert np.isfinite(edits).all()
+    assert np.abs(edits[0] - edits[1]).max() > 0.01
+
+
+def test_what_is_written_is_the_average_and_a_training_may_go_on_from_it(trained, tmp_path):
+    config, out = trained
+    source = ModelSource(source=str(out / "editor"))
+    written = load_text_to_image(source, None, torch.float32)
+    start = load_text_to_image(config.law.model, None, torch.float32)
+    assert written.unet.conv_in.in_channels == 8
+    # After two steps the average (weights 2/11, 3/12) still leans to where it began.
+    name = "conv_out.weight"
+    moved = (written.unet.get_parameter(name) - start.unet.get_parameter(name)).abs().max()
+    assert 0 < moved < 2 * config.law.learning_rate
+    more = small(law={"model": source.model_dump(), "steps": 1})
+    assert train(more, write_pairs(tmp_path / "pairs"), tmp_path / "more").done
+
+
+def test_guidance_at_one_noise_level_is_the_pipelines(tmp_path):
+    """The pipeline's rows and sums, from its own loop: text, picture, nothing."""
+    parts = tiny_parts(dtype=torch.float32)
+    widen(parts.unet)
+    parts.unet.conv_in.weight.data[:, 4:] = normal(32, 4, 3, 3).float() * 0.1
+    scheduler = diffusers.EulerAncestralDiscreteScheduler(
+        **{k: v for k, v in SCHEDULER.items() if k in (
+            "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "steps_offset"
+        )}
+    )  # fmt: skip
+    write_editor(tmp_path, parts.unet, parts.vae, parts.text_encoder, parts.tokenizer, scheduler)
+    pipeline = pipeline_of(tmp_path)
+    text = load_text_to_image(ModelSource(source=str(tmp_path)), None, torch.float32).text
+    picture = Image.open(io.BytesIO(png(2)))
+    latent = normal(1, 4, LATENT_SIDE, LATENT_SIDE).float()
+    calls = []
+    step = pipeline.scheduler.step
+
+    def watched(noise, timestep, sample, **more):
+        level = float(pipeline.scheduler.sigmas[pipeline.scheduler.step_index or 0])
+        calls.append((noise, float(timestep), sample, level))
+        return step(noise, timestep, sample, **more)
+
+    pipeline.scheduler.step = watched
+    pipeline(
+        "make it red", image=picture, num_inference_steps=4, guidance_scale=7.5,
+        image_guidance_scale=1.5, latents=latent, output_type="latent",
+    )  # fmt: skip
+    editor = Editor(parts.unet, parts.vae, text, NoiseSchedule.from_config(SCHEDULER))
+    with torch.no_grad():
+        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+        seen = parts.vae.encode(pixels[None] / 127.5 - 1).latent_dist.mode()
+    words, nothing = text.context("make it red"), text.context("")
+    for noise, timestep, sample, sigma in calls[:3]:
+        conditions = torch.cat([seen, seen, torch.zeros_like(seen)])
+        with torch.no_grad():
+            rows = editor._denoised(
+                sample, sigma, timestep, conditions, torch.stack([words, nothing, nothing])
+            )
+        expected, found = sample - sigma * noise, guided(rows, 7.5, 1.5)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * sigma)
+        assert not torch.allclose(guided(rows, 7.5, 1.6), expected, rtol=1e-4, atol=1e-4 * sigma)

@@ -1,0 +1,247 @@
+"""Training from stored latents: the same tensors, loss and gradients as from the pictures."""
+
+import hashlib
+
+import pytest
+import torch
+
+from factory.engine.checkpoint import load_text_to_image
+from factory.engine.schedule import NoiseSchedule
+from factory.errors import Damaged, InputError, RunMismatch
+from factory.storage.local import LocalStore
+from tests.trainer.encoded import UNREADABLE, configuration, write_dataset
+from trainer import encoding
+from trainer.conditions import Conditions
+from trainer.encode import encode_dataset
+from trainer.encoding import latents_law
+from trainer.fit import fit, open_reader, prepare, prepare_network
+from trainer.latents import LatentReader, open_latents
+from trainer.loop import NUMBERS
+from trainer.objective import Objective
+from trainer.order import Item, Order
+from trainer.pairs import open_pairs
+from trainer.reader import PictureReader, assemble, micro_batches
+
+CPU = torch.device("cpu")
+BUCKETS = {"buckets": True, "size_px": 32}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch):
+    monkeypatch.setattr(encoding, "MOST_ROWS", 3)
+    monkeypatch.setattr(encoding, "LEAST_ROWS", 3)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("pairs"))
+
+
+class Side:
+    """A training's parts with one kind of reader."""
+
+    def __init__(self, config, dataset):
+        law = config.law
+        self.dtype = NUMBERS[law.dtype]
+        parts = load_text_to_image(law.model, law.autoencoder, self.dtype)
+        conditions = Conditions(parts.autoencoder, parts.text)
+        self.pairs = open_pairs(dataset)
+        self.reader = open_reader(config, self.pairs, conditions)
+        self.network = prepare_network(parts, CPU)
+        self.objective = Objective(
+            NoiseSchedule.from_config(parts.scheduler), parts.autoencoder.config.scaling_factor
+        )
+        self.order = Order(law.seed, self.pairs.prompts, self.pairs.rows, law.batch)
+
+    def step(self, items, most):
+        """Tensors of every micro-batch, the items' losses, the gradients of their sum."""
+        self.network.zero_grad()
+        seen = [self.reader.read(item) for item in items]
+        batches, losses = [], []
+        for some in micro_batches(seen, most):
+            batches.append(assemble(self.reader, some, CPU, self.dtype))
+            losses.append(self.objective.losses(self.network, batches[-1]))
+            losses[-1].sum().backward()
+        gradients = [p.grad.clone() for p in self.network.parameters() if p.grad is not None]
+        return batches, torch.cat(losses).detach(), gradients
+
+
+def both(config, dataset, out):
+    """The same training from pictures and from latents."""
+    encode_dataset(config, dataset, str(out))
+    cached = config.model_copy(
+        update={"reading": config.reading.model_copy(update={"latents": str(out)})}
+    )
+    sides = Side(config, dataset), Side(cached, dataset)
+    assert isinstance(sides[0].reader, PictureReader)
+    assert isinstance(sides[1].reader, LatentReader)
+    return sides
+
+
+def items_of(side, config, step=0):
+    law = config.law
+    return [side.order.item(step, slot, law.flip, law.dropout) for slot in range(law.batch)]
+
+
+def assert_same(found, wanted, exactly):
+    for batch, other in zip(found[0], wanted[0], strict=True):
+        for name in vars(other):
+            compare(getattr(batch, name), getattr(other, name), exactly)
+    compare(found[1], wanted[1], exactly)
+    for gradient, other in zip(found[2], wanted[2], strict=True):
+        compare(gradient, other, exactly)
+
+
+def compare(found, wanted, exactly):
+    if exactly:
+        assert torch.equal(found, wanted)
+    else:
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_a_cached_step_is_the_online_step_bit_for_bit_at_one_batch_shape(dataset, tmp_path):
+    # Full micro-batches: both sides pass 8 pictures at once through the autoencoder, the encoder's last
+    # ones padded, as a unit has 12.
+    law = {"batch": 8, "dropout": {"text": 0.2, "both": 0.2, "image": 0.2}}
+    config = configuration(law=law, compute={"micro_batch": 8})
+    online, cached = both(config, dataset, tmp_path)
+    dropped, flips = set(), set()
+    for step in range(4):
+        items = items_of(online, config, step)
+        dropped |= {item.dropped for item in items}
+        flips |= {item.flip for item in items}
+        assert_same(cached.step(items, 8), online.step(items, 8), exactly=True)
+    assert dropped == {"nothing", "text", "both", "image"}
+    assert flips == {True, False}
+    assert online.reader.bad == cached.reader.bad
+
+
+def test_row_by_row_every_row_and_mirror_is_equal_bit_for_bit_in_buckets_too(dataset, tmp_path):
+    config = configuration(law=BUCKETS, compute={"micro_batch": 1})
+    online, cached = both(config, dataset, tmp_path)
+    shapes = set()
+    for row in range(len(online.pairs)):
+        for flip in (False, True):
+            item = Item(row, flip, "nothing", 500, 7)
+            ours, theirs = cached.reader.read(item), online.reader.read(item)
+            assert (ours.row, ours.shape, ours.item) == (theirs.row, theirs.shape, theirs.item)
+            shapes.add(ours.shape)
+            assert_same(cached.step([item], 1), online.step([item], 1), exactly=True)
+    assert len(shapes) > 1
+
+
+def test_other_batch_shapes_change_no_more_than_rounding(dataset, tmp_path):
+    config = configuration(law={"dtype": "float64"} | BUCKETS)
+    online, cached = both(config, dataset, tmp_path)
+    items = items_of(online, config)
+    assert_same(cached.step(items, 3), online.step(items, 3), exactly=False)
+
+
+def test_an_unreadable_row_is_passed_over_and_counted_as_online(dataset, tmp_path):
+    online, cached = both(configuration(), dataset, tmp_path)
+    item = Item(UNREADABLE, False, "nothing", 1, 2)
+    seen = [side.reader.read(item) for side in (online, cached)]
+    assert [one.row for one in seen] == [UNREADABLE + 1, UNREADABLE + 1]
+    assert [side.reader.unreadable() for side in (online, cached)] == [1, 1]
+    assert online.reader.bad == cached.reader.bad
+
+
+def test_latents_where_nothing_was_readable_are_refused_at_the_first_item(tmp_path):
+    dataset = write_dataset(tmp_path / "pairs", rows=(1,), unreadable=0)
+    _, cached = both(configuration(), dataset, tmp_path / "out")
+    with pytest.raises(InputError, match="no picture here could be read"):
+        cached.reader.read(Item(0, False, "nothing", 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ({"seed": 1}, "model"),
+        ({"law": {"size_px": 8}}, "size_px"),
+        ({"law": {"buckets": True}}, "buckets"),
+        ({"law": {"dtype": "float64"}}, "dtype"),
+    ],
+    ids=["weights", "size", "buckets", "dtype"],
+)
+def test_latents_of_another_law_are_refused(dataset, tmp_path, other, named):
+    encode_dataset(configuration(), dataset, str(tmp_path / "latents"))
+    config = configuration(reading={"latents": str(tmp_path / "latents")}, **other)
+    with pytest.raises(RunMismatch, match=f"differing: {named}"):
+        prepare(config, dataset, str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_latents_of_another_dataset_are_refused(dataset, tmp_path):
+    encode_dataset(configuration(), dataset, str(tmp_path / "latents"))
+    config = configuration(reading={"latents": str(tmp_path / "latents")})
+    other = write_dataset(tmp_path / "other", rows=(7, 3))
+    with pytest.raises(RunMismatch, match="differing: dataset"):
+        prepare(config, other, str(tmp_path / "out"))
+
+
+def test_latents_that_are_not_whole_are_refused(dataset, tmp_path):
+    config = configuration(reading={"latents": str(tmp_path)})
+    with pytest.raises(InputError, match="none are here"):
+        prepare(config, dataset, str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    encode_dataset(configuration(), dataset, str(tmp_path / "latents"))
+    (tmp_path / "latents" / "LATENTS.json").unlink()
+    config = configuration(reading={"latents": str(tmp_path / "latents")})
+    with pytest.raises(InputError, match="not all are encoded"):
+        prepare(config, dataset, str(tmp_path / "out"))
+
+
+def test_a_changed_byte_of_the_data_is_found(dataset, tmp_path):
+    record = encode_dataset(configuration(), dataset, str(tmp_path))
+    pairs = open_pairs(dataset)
+    law = latents_law(configuration().law, pairs.columns, pairs.digest)
+    path = tmp_path / record.units[1].key
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Damaged, match=r"000001-.*must have sha256"):
+        open_latents(str(tmp_path), law)
+
+
+def test_data_of_another_store_is_fetched_once_and_kept(dataset, tmp_path):
+    record = encode_dataset(configuration(), dataset, str(tmp_path / "out"))
+
+    class Remote:
+        """Not a folder, as far as the shelf knows."""
+
+        uri = "s3://bucket/latents"
+        asked: list[str] = []
+
+        def get(self, key):
+            self.asked.append(key)
+            return LocalStore(tmp_path / "out").get(key)
+
+    for _ in range(2):
+        reader = LatentReader(Remote(), record, tmp_path / "cache")
+    assert sorted(Remote.asked) == sorted(unit.key for unit in record.units)
+    assert reader.read(Item(0, False, "nothing", 1, 2)).row == 0
+
+
+def test_a_training_uses_the_latents_beside_its_dataset_and_makes_the_same_editor(tmp_path):
+    dataset = write_dataset(tmp_path / "pairs", rows=(6,), unreadable=None)
+    config, found = configuration(), []
+    for name in ("online", "cached"):
+        prepared = prepare(config, dataset, str(tmp_path / name))
+        assert (prepared[0].reading.latents is None) == (name == "online")
+        assert fit(*prepared, say=lambda line: None).done
+        found.append(editor_weights(tmp_path / name))
+        encode_dataset(config, dataset, f"{dataset}/latents")
+    assert found[0] == found[1]
+
+
+def editor_weights(out):
+    path = out / "editor" / "unet" / "diffusion_pytorch_model.safetensors"
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_latents_beside_a_dataset_that_are_another_laws_are_left_alone(tmp_path):
+    dataset = write_dataset(tmp_path / "pairs", rows=(6,), unreadable=None)
+    encode_dataset(configuration(seed=1), dataset, f"{dataset}/latents")
+    config, _, _ = prepare(configuration(), dataset, str(tmp_path / "out"))
+    assert config.reading.latents is None

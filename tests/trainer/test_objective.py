@@ -1,0 +1,119 @@
+"""Loss and gradients of a step against a slow reference in float64 that shares no code with it."""
+
+import numpy as np
+import pytest
+import torch
+
+from factory.engine.schedule import NoiseSchedule
+from factory.engine.text import TextEncoder
+from factory.errors import ModelError
+from schemas.fit import Where
+from tests.factory.engine.tiny import SCHEDULER, tiny_parts
+from tests.trainer.reference_law import reference_step
+from tests.trainer.small import SIDE, small
+from trainer.conditions import Conditions
+from trainer.editor import widen
+from trainer.group import Group
+from trainer.loop import Loop
+from trainer.objective import Objective
+from trainer.order import Item
+from trainer.reader import Seen
+from trainer.state import State
+
+RNG = np.random.default_rng(3)
+PAIRS = [
+    (
+        torch.from_numpy(RNG.integers(0, 256, (3, SIDE, SIDE), dtype=np.uint8)),
+        instruction,
+        torch.from_numpy(RNG.integers(0, 256, (3, SIDE, SIDE), dtype=np.uint8)),
+    )
+    for instruction in ("make it red", "a small star", "make it a large blue cross", "")
+]
+ITEMS = [
+    Item(row=0, flip=False, dropped="nothing", timestep=0, seed=11),
+    Item(row=1, flip=True, dropped="nothing", timestep=999, seed=12),
+    Item(row=2, flip=False, dropped="text", timestep=400, seed=13),
+    Item(row=2, flip=True, dropped="image", timestep=650, seed=14),
+    Item(row=1, flip=False, dropped="both", timestep=77, seed=15),
+    Item(row=3, flip=True, dropped="nothing", timestep=501, seed=16),
+]
+
+
+class Pictures:
+    """A reader of the pairs above: their pictures are decoded already."""
+
+    def __init__(self, conditions):
+        self.conditions = conditions
+        self.bad = {}
+
+    def seen(self, item):
+        return Seen(item, item.row, (SIDE, SIDE), None)
+
+    def encode(self, seen):
+        turn = [[2] if one.item.flip else [] for one in seen]
+        originals, edited = (
+            torch.stack([PAIRS[s.row][k].flip(t) for s, t in zip(seen, turn, strict=True)])
+            for k in (0, 2)
+        )
+        mean, log_variance = self.conditions.latents(edited)
+        contexts = [self.conditions.context(PAIRS[one.row][1]) for one in seen]
+        return mean, log_variance, self.conditions.latents(originals)[0], contexts
+
+    def empty(self):
+        return self.conditions.context("")
+
+
+def editor(prediction_type):
+    """An editor whose new channels are not zero, so that they count."""
+    parts = tiny_parts(prediction_type=prediction_type)
+    unet = parts.unet
+    widen(unet)
+    with torch.no_grad():
+        weight = unet.conv_in.weight
+        weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(8))
+    return parts, unet.requires_grad_(True).train()
+
+
+def loop(parts, unet, micro_batch=6, items=ITEMS):
+    law = small(False, law={"dtype": "float64", "batch": len(items), "clip_norm": None}).law
+    conditions = Conditions(parts.vae, TextEncoder(parts.tokenizer, parts.text_encoder))
+    schedule = NoiseSchedule.from_config(SCHEDULER | {"prediction_type": parts.prediction_type})
+    reader = Pictures(conditions)
+    compute = Where(micro_batch=micro_batch)
+    found = Loop(
+        unet, State(unet, law), Objective(schedule, conditions.scaling), None, reader, law, compute,
+        torch.device("cpu"), Group(),
+    )  # fmt: skip
+    loss = found._gradients([reader.seen(item) for item in items])
+    return loss, {name: p.grad for name, p in unet.named_parameters()}
+
+
+@pytest.mark.parametrize("micro_batch", [6, 4, 1])
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_loss_and_gradients_equal_the_reference(prediction_type, micro_batch):
+    expected, gradients = reference_step(*editor(prediction_type), PAIRS, ITEMS)
+    loss, found = loop(*editor(prediction_type), micro_batch)
+    assert loss == pytest.approx(expected, abs=1e-9)
+    assert found.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-9, msg=name)
+    assert found["conv_in.weight"][:, 4:].abs().max() > 1e-6
+
+
+def test_what_is_predicted_makes_a_difference():
+    parts, unet = editor("epsilon")
+    assert loop(parts, unet)[0] != pytest.approx(loop(*editor("v_prediction"))[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("dropped", ["text", "both", "image"])
+def test_each_dropped_condition_matters(dropped):
+    kept = Item(row=0, flip=False, dropped="nothing", timestep=300, seed=5)
+    bare = Item(row=0, flip=False, dropped=dropped, timestep=300, seed=5)
+    parts, unet = editor("epsilon")
+    assert abs(loop(parts, unet, items=[kept])[0] - loop(parts, unet, items=[bare])[0]) > 1e-9
+
+
+def test_a_schedule_of_another_length_is_refused():
+    schedule = NoiseSchedule.from_config(SCHEDULER | {"num_train_timesteps": 500})
+    with pytest.raises(ModelError, match="num_train_timesteps must be 1000, got 500"):
+        Objective(schedule, 1.0)

@@ -1,0 +1,119 @@
+"""`encode`: the latents and contexts of a dataset's rows, once for all trainings on it."""
+
+import hashlib
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+
+from safetensors.torch import save
+
+from factory.errors import EditmillError
+from factory.job import Drain
+from factory.storage.open import open_store
+from factory.storage.protocol import ObjectStore
+from schemas.fit import Columns, Fit
+from schemas.latents import EncodedUnit, EncodingRecord, LatentsRecord
+from trainer.encoder import Encoder
+from trainer.encoding import (
+    Unit,
+    begin_encoding,
+    commit_unit,
+    committed_units,
+    data_key,
+    find_latents_record,
+    find_unit,
+    latents_law,
+    plan_units,
+    seal,
+)
+from trainer.pairs import Pairs, open_pairs
+from trainer.shelf import Shelf
+
+Runner = Callable[
+    [Fit, str, str, EncodingRecord, Sequence[Unit]], Generator[EncodedUnit, None, None]
+]
+"""Makes and commits units, in any order: the configuration, dataset, root, its record, the units."""
+
+
+def encode_unit(
+    store: ObjectStore, record: EncodingRecord, encoder: Encoder, pairs: Pairs, unit: Unit
+) -> EncodedUnit:
+    """Encode a unit and commit it, unless it is; `pairs` are those of its file."""
+    law_hash = record.law.law_hash
+    found = find_unit(store, law_hash, unit.number)
+    if found is not None:
+        return found
+    tensors, bad = encoder.encode(pairs, unit)
+    data = save(tensors)
+    sha256 = hashlib.sha256(data).hexdigest()
+    content = EncodedUnit(
+        unit=unit.number,
+        file=unit.file,
+        first=unit.first,
+        rows=unit.rows,
+        key=data_key(unit.number, sha256),
+        sha256=sha256,
+        bytes=len(data),
+        unreadable=bad,
+    )
+    return commit_unit(store, law_hash, content, data, encoder.environment)
+
+
+class Files:
+    """A dataset's files, of which the newest stays open."""
+
+    def __init__(self, store: ObjectStore, columns: Columns) -> None:
+        self.store = store
+        self.columns = columns
+        self._open: tuple[str, Pairs] | None = None
+
+    def pairs(self, name: str) -> Pairs:
+        """One file's rows, numbered from 0. Raises `InputError`."""
+        if self._open is None or self._open[0] != name:
+            self._open = name, Pairs(Shelf(self.store, [name]), self.columns)
+        return self._open[1]
+
+
+def encode_here(
+    config: Fit, dataset: str, out: str, record: EncodingRecord, units: Sequence[Unit]
+) -> Generator[EncodedUnit, None, None]:
+    """A runner in this process."""
+    store, encoder = open_store(out), Encoder.of(config)
+    files = Files(open_store(dataset), config.reading.columns)
+    for unit in units:
+        yield encode_unit(store, record, encoder, files.pairs(unit.file), unit)
+
+
+def encode_dataset(
+    config: Fit,
+    dataset: str,
+    out: str,
+    runner: Runner = encode_here,
+    tell: Callable[[int, int, int], None] = lambda done, of, unreadable: None,
+) -> LatentsRecord:
+    """Encode what is not yet encoded in `out`, then seal it; the law's files must be pinned.
+
+    `tell` hears, after each unit, how many are committed, of how many, and rows that this start could
+    not read. SIGTERM ends it after a unit, with an `EditmillError`. Raises `InputError`, and
+    `RunMismatch` where `out` holds something else.
+    """
+    store, columns = open_store(out), config.reading.columns
+    pairs = open_pairs(dataset, columns)
+    record = begin_encoding(store, latents_law(config.law, columns, pairs.digest))
+    found = find_latents_record(store)
+    if found is not None:
+        return found
+    units = plan_units(pairs.shelf, columns, record.unit_rows)
+    committed = committed_units(store)
+    missing = [unit for unit in units if unit.number not in committed]
+    done, unreadable = len(units) - len(missing), 0
+    tell(done, len(units), unreadable)
+    if missing:
+        reports = runner(config, pairs.shelf.store.uri, store.uri, record, missing)
+        # After the runner was asked: Ray takes over SIGTERM when it starts.
+        with Drain() as drain, closing(reports):
+            for made in reports:
+                done, unreadable = done + 1, unreadable + len(made.unreadable)
+                tell(done, len(units), unreadable)
+                if drain.asked and done < len(units):
+                    raise EditmillError("asked to stop; run the same command to resume")
+    return seal(store, record, units)

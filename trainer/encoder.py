@@ -1,0 +1,151 @@
+"""The frozen networks at work on a unit: pictures and instructions in, latents and contexts out."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from factory.engine.checkpoint import load_text_to_image
+from factory.engine.device import device_name
+from schemas.fit import Fit, Law
+from schemas.latents import EncodingEnvironment, UnreadableRow
+from trainer.conditions import Conditions
+from trainer.encoding import Unit, instruction_name
+from trainer.group import pick_device
+from trainer.loop import NUMBERS
+from trainer.pairs import EditPair, Pairs
+from trainer.pictures import Shape, UnreadablePicture, decode, fit, shape_of
+
+Decoded = tuple[Shape, NDArray[np.uint8], NDArray[np.uint8]]
+"""A pair's shape in pixels, its original and its edited picture, each (3, height, width)."""
+
+
+class Encoder:
+    """The frozen networks, and the files of a dataset that they read from."""
+
+    def __init__(self, conditions: Conditions, law: Law, pictures: int, threads: int = 1) -> None:
+        """`pictures` are in every pass of the autoencoder, since results change with its shape."""
+        self.conditions = conditions
+        self.law = law
+        self.pictures = pictures
+        self.threads = threads
+
+    @classmethod
+    def of(cls, config: Fit) -> "Encoder":
+        """The law's networks on the compute's device. Raises `ModelError`."""
+        torch.set_num_threads(config.compute.threads)
+        law, device = config.law, pick_device(config.compute.device)
+        parts = load_text_to_image(law.model, law.autoencoder, NUMBERS[law.dtype])
+        parts.text.encoder.to(device)
+        conditions = Conditions(parts.autoencoder.to(device), parts.text)
+        # As many as a training without latents passes at once.
+        return cls(conditions, law, config.compute.micro_batch, config.compute.loaders)
+
+    @property
+    def environment(self) -> EncodingEnvironment:
+        """Where this runs."""
+        weights = next(self.conditions.autoencoder.parameters())
+        return EncodingEnvironment(
+            device=device_name(weights.device),
+            torch=torch.__version__,
+            threads=torch.get_num_threads(),
+            pictures=self.pictures,
+        )
+
+    def encode(
+        self, pairs: Pairs, unit: Unit
+    ) -> tuple[dict[str, Tensor], tuple[UnreadableRow, ...]]:
+        """A unit's tensors; `pairs` are those of its file.
+
+        For each shape in pixels, `latents.HxW` (row, mirrored, 3, 4, h, w): mean and log-variance of
+        the edited, mean of the original; and `rows.HxW` (row,), their places in the unit. `said`
+        (row, 16) is each row's instruction, `contexts` (instruction, token, width) those of
+        `instructions` (instruction, 16). Raises `InputError` where a value is missing.
+        """
+        passes: dict[Shape, _Passes] = {}
+        bad: list[UnreadableRow] = []
+        names: list[bytes] = []
+        spoken: list[str] = [""] if unit.number == 0 else []
+        speaks = set(unit.speaks)
+        for row, (pair, found) in enumerate(self._read(pairs, unit)):
+            names.append(instruction_name(pair.instruction))
+            if row in speaks:
+                spoken.append(pair.instruction)
+            try:
+                shape, original, edited = found.result()
+            except UnreadablePicture as error:
+                bad.append(UnreadableRow(row=row, why=str(error)))
+                continue
+            if shape not in passes:
+                passes[shape] = _Passes(self.conditions, self.pictures)
+            passes[shape].add(row, original, edited)
+        tensors = {"said": _bytes(names), "instructions": _bytes(map(instruction_name, spoken))}
+        if spoken:
+            contexts = [self.conditions.context(instruction).cpu() for instruction in spoken]
+            tensors["contexts"] = torch.stack(contexts)
+        for (height, width), done in passes.items():
+            tensors[f"latents.{height}x{width}"] = done.finish()
+            tensors[f"rows.{height}x{width}"] = torch.tensor(done.rows)
+        return tensors, tuple(bad)
+
+    def _read(self, pairs: Pairs, unit: Unit) -> Iterator[tuple[EditPair, Future[Decoded]]]:
+        """Rows in order, their pictures decoded ahead by threads."""
+        with ThreadPoolExecutor(self.threads) as threads:
+            ahead: deque[tuple[EditPair, Future[Decoded]]] = deque()
+            for row in range(unit.first, unit.first + unit.rows):
+                pair = pairs.pair(row)
+                ahead.append((pair, threads.submit(self._pictures, pair)))
+                if len(ahead) > self.pictures:
+                    yield ahead.popleft()
+            yield from ahead
+
+    def _pictures(self, pair: EditPair) -> Decoded:
+        original, edited = decode(pair.original), decode(pair.edited)
+        shape = shape_of(original, self.law, self.conditions.factor)
+        return shape, fit(original, shape, flip=False), fit(edited, shape, flip=False)
+
+
+class _Passes:
+    """Pictures of one shape on their way through the autoencoder, always equally many at once."""
+
+    def __init__(self, conditions: Conditions, pictures: int) -> None:
+        self.conditions = conditions
+        self.pictures = pictures
+        self.rows: list[int] = []
+        self._waiting: list[NDArray[np.uint8]] = []
+        self._means: list[Tensor] = []
+        self._log_variances: list[Tensor] = []
+
+    def add(self, row: int, original: NDArray[np.uint8], edited: NDArray[np.uint8]) -> None:
+        """A row's pictures, as they are and mirrored."""
+        self.rows.append(row)
+        self._waiting += [edited, original, edited[:, :, ::-1], original[:, :, ::-1]]
+        while len(self._waiting) >= self.pictures:
+            self._encode()
+
+    def finish(self) -> Tensor:
+        """All rows' latents (row, mirrored, 3, 4, h, w)."""
+        while self._waiting:
+            self._encode()
+        # (row, mirrored, edited or original, 4, h, w)
+        mean, log_variance = (
+            torch.cat(parts).unflatten(0, (-1, 2, 2))
+            for parts in (self._means, self._log_variances)
+        )
+        return torch.stack([mean[:, :, 0], log_variance[:, :, 0], mean[:, :, 1]], 2)
+
+    def _encode(self) -> None:
+        now, self._waiting = self._waiting[: self.pictures], self._waiting[self.pictures :]
+        padded = now + [now[-1]] * (self.pictures - len(now))
+        mean, log_variance = self.conditions.latents(torch.from_numpy(np.stack(padded)))
+        self._means.append(mean[: len(now)].cpu())
+        self._log_variances.append(log_variance[: len(now)].cpu())
+
+
+def _bytes(names: Iterable[bytes]) -> Tensor:
+    data = b"".join(names)
+    return torch.from_numpy(np.frombuffer(data, np.uint8).reshape(-1, 16).copy())
