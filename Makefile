@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types format test-servers test-slow benchmark clean
+.PHONY: help setup demo demo-train test check lint types format test-servers test-slow benchmark clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -19,6 +19,11 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)  ## the main job on the embedded miniature: a table and a contact sheet
 	$(BIN)/editmill demo
+
+demo-train: demo  ## from the demo's pairs to an editor and a sheet of its edits
+	RUN=$$(ls -dt demo/run-* | head -n 1) && \
+	$(BIN)/editmill fit --preset miniature --dataset $$RUN --out demo/editor-$${RUN##*run-} && \
+	ls -t demo/editor-$${RUN##*run-}/sheets/*.png | head -n 1
 
 test: $(STAMP)  ## the tests
 	$(BIN)/pytest
