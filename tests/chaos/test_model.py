@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 from tests.chaos.machine import LedgerMachine, WeakLedgerMachine
 
 SETTINGS = settings(
-    max_examples=int(os.environ.get("EDITMILL_HISTORIES", "60")),
+    max_examples=int(os.environ.get("EDITMILL_HISTORIES", "40")),
     stateful_step_count=40,
     deadline=None,
     derandomize="EDITMILL_HISTORIES" not in os.environ,

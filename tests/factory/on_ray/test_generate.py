@@ -155,7 +155,7 @@ def test_driver_killed_half_way_and_run_again_gives_the_same_manifest(
         start_new_session=True,
     )
     store = LocalStore(str(tmp_path))
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and driver.poll() is None:
         if len(list(committed_units(store))) >= 3:
             break
