@@ -150,7 +150,7 @@ def fit(
         if leader:
             leader.close()
     editor = f"{store.uri}/{EDITOR.rstrip('/')}"
-    return Fitted(state.step, state.step >= law.steps, editor, reader.unreadable())
+    return Fitted(state.step, state.step >= law.steps, editor, len(reader.bad))
 
 
 def go_on(state: State, checkpoints: Checkpoints, group: Group) -> None:

@@ -64,9 +64,6 @@ class LatentReader:
             return Seen(item, row, shape, (found, self._said[row].tobytes()))
         raise InputError(f"{self.uri}: no picture here could be read")
 
-    def unreadable(self) -> int:
-        return len(self.bad)
-
     def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """What was stored."""
         latents = torch.stack([one.content[0] for one in seen])

@@ -42,9 +42,6 @@ class Reader(Protocol):
     def read(self, item: Item) -> Seen:
         """Called from threads. Raises `InputError` where nothing is readable."""
 
-    def unreadable(self) -> int:
-        """How many rows were passed over so far."""
-
     def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """Mean and log-variance of the edited, mean of the original, instructions' contexts."""
 
@@ -72,9 +69,6 @@ class PictureReader:
             except UnreadablePicture as error:
                 self.bad[row] = str(error)
         raise InputError(f"{self.pairs.shelf.store.uri}: no picture here can be read")
-
-    def unreadable(self) -> int:
-        return len(self.bad)
 
     def _pictures(
         self, row: int, flip: bool

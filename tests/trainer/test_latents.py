@@ -143,7 +143,7 @@ def test_an_unreadable_row_is_passed_over_and_counted_as_online(dataset, tmp_pat
     item = Item(UNREADABLE, False, "nothing", 1, 2)
     seen = [side.reader.read(item) for side in (online, cached)]
     assert [one.row for one in seen] == [UNREADABLE + 1, UNREADABLE + 1]
-    assert [side.reader.unreadable() for side in (online, cached)] == [1, 1]
+    assert [len(side.reader.bad) for side in (online, cached)] == [1, 1]
     assert online.reader.bad == cached.reader.bad
 
 
