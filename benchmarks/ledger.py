@@ -131,8 +131,11 @@ def main() -> None:
     if given.dry:
         print(json.dumps(figures, indent=1))
     else:
-        words = "" if given.scale == 1 else f" --scale {given.scale} --server {given.server}"
-        print(write_results("ledger", f"python benchmarks/ledger.py{words}", figures, where))
+        ceph = given.server == "ceph"
+        words = "" if ceph else f" --server {given.server}"
+        words += "" if given.scale == 1 else f" --scale {given.scale}"
+        name = "ledger" if ceph else f"ledger_{given.server}"
+        print(write_results(name, f"python benchmarks/ledger.py{words}", figures, where))
 
 
 if __name__ == "__main__":
