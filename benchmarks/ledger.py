@@ -39,12 +39,28 @@ WHOLE = {
 }
 
 
-def chaos(server: str, scale: float, units: int) -> dict:
+MINIATURE = {
+    "subject": "miniature",
+    "worker_kills": 10,
+    "driver_kills": 3,
+    "node_kills": 1,
+    "drain_notices": 3,
+    "twins": 1,
+    "store_faults": 20,
+    "candidates": 3,
+    "workers": 2,
+    "units": 24,
+    "gap": 8,
+    "pause": 0,
+}
+"""The part with real models; a worker takes seconds to load them."""
+
+
+def chaos(server: str, amounts: dict) -> dict:
     """Real Ray runs under kills and faults; see `tests/chaos/run.py`."""
-    amounts = {name: math.ceil(amount * scale) for name, amount in WHOLE.items()}
     options = [f"--{name.replace('_', '-')}={amount}" for name, amount in amounts.items()]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos", f"--server={server}", f"--units={units}", *options],
+        [sys.executable, "-m", "tests.chaos", f"--server={server}", *options],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -54,7 +70,7 @@ def chaos(server: str, scale: float, units: int) -> dict:
     figures = json.loads(done.stdout.splitlines()[-1])
     # Committed candidates of every verdict, not the rejected ones alone.
     recomputed = figures.pop("recomputed")
-    planted = {"poison_units_planted": amounts["poison"]}
+    planted = {"poison_units_planted": amounts.get("poison", 0)}
     return {**figures, "recomputed_rejects": recomputed, **planted}
 
 
@@ -124,7 +140,10 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="print, write no result")
     given = parser.parse_args()
     where = machine()
-    figures = chaos(given.server, given.scale, given.units)
+    amounts = {name: math.ceil(amount * given.scale) for name, amount in WHOLE.items()}
+    figures = chaos(given.server, amounts | {"units": given.units})
+    if given.scale == 1:
+        figures["on_the_miniature"] = chaos(given.server, MINIATURE)
     figures |= crash_points(min(1.0, 4 * given.scale))
     figures |= planning(max(100, round(100_000 * given.scale)))
     figures |= overhead(given.server, max(10, round(200 * given.scale)))

@@ -16,6 +16,7 @@ Role = Literal["text_to_image", "autoencoder", "clip", "lora"]
 _BUNDLED = {
     "miniature": MINIATURE / "text_to_image",
     "miniature/clip": MINIATURE / "clip",
+    "miniature/editor": MINIATURE / "editor",
 }
 _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 # What a role reads, relative to its folder. Hub repositories hold the same weights several times

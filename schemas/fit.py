@@ -135,6 +135,17 @@ class Where(Record):
         return self
 
 
+class Sampler(Record):
+    """How pictures are edited."""
+
+    steps: int = Field(20, ge=1, le=1000)
+    """Of Euler ancestral."""
+    text_guidance: float = Field(7.5, ge=0)
+    """How strongly the instruction is followed."""
+    image_guidance: float = Field(1.5, ge=0)
+    """How strongly the picture is kept."""
+
+
 class Watching(Record):
     """What is written while a training runs."""
 
@@ -148,12 +159,10 @@ class Watching(Record):
     """Optimiser steps between sheets of edits; 0 makes none."""
     sheet_pairs: int = Field(8, ge=1, le=64)
     """Pairs on the sheet, the same every time, held out of training."""
-    sheet_steps: int = Field(20, ge=1, le=1000)
-    """Sampler steps of the sheet's edits."""
-    text_guidance: float = Field(7.5, ge=0)
-    """Of the sheet's edits."""
-    image_guidance: float = Field(1.5, ge=0)
-    """Of the sheet's edits."""
+    oracle_edits: int = Field(0, ge=0, le=1000)
+    """Edits with each sheet that the oracle of the miniature's world judges; 0 for any other world."""
+    sampler: Sampler = Sampler()
+    """Of these edits, and of `evaluate`'s."""
     tensorboard: bool = True
     """Event files beside the checkpoints."""
     wandb: str | None = None

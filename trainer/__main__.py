@@ -159,6 +159,45 @@ def fit_editor(
     return code
 
 
+@app.command()
+@command
+def evaluate(
+    editor: Annotated[str, typer.Option(help="A folder that `fit` wrote, or `miniature/editor`.")],
+    out: Annotated[Path, typer.Option(help="Folder for evaluation.json, edits.jsonl, sheet.png.")],
+    edits: Annotated[
+        int, typer.Option(min=1, max=1000, help="Held-out scenes and instructions.")
+    ] = 300,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> int:
+    """Let the oracle judge an editor of the miniature's world, on scenes no model has seen."""
+    given = read_config(Fit, PRESETS, preset, config, settings or [])
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    import torch
+
+    from schemas.recipe import ModelSource
+    from trainer.evaluate import write_evaluation
+
+    torch.set_num_threads(given.compute.threads)
+    with Progress("edits", edits) as progress:
+        report = write_evaluation(
+            out,
+            ModelSource(source=editor),
+            edits,
+            given.watching.sampler,
+            given.compute.device,
+            progress.advance,
+        )
+    if as_json:
+        print_json(report)
+    else:
+        shown = {k: v for k, v in report.items() if isinstance(v, float)}
+        print_facts(shown | {"edits": edits, "sheet": out / "sheet.png"})
+    return 0
+
+
 if __name__ == "__main__":
     # Mounted, because a program with a single command would swallow its verb.
     program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

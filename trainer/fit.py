@@ -12,6 +12,7 @@ import torch
 from factory.engine.checkpoint import TextToImage, load_text_to_image
 from factory.engine.schedule import NoiseSchedule
 from factory.errors import ConfigError
+from factory.miniature.world import SIDE_PX
 from factory.model_files import model_folder
 from factory.pinning import pin_text_to_image
 from factory.storage.open import open_store
@@ -60,6 +61,11 @@ def prepare(config: Fit, dataset: str, out: str) -> tuple[Fit, str, str]:
         )
     if watching.wandb is not None and importlib.util.find_spec("wandb") is None:
         raise ConfigError("watching.wandb: needs `pip install wandb`, got none")
+    if watching.oracle_edits and law.size_px != SIDE_PX:
+        raise ConfigError(
+            f"watching.oracle_edits: the oracle reads {SIDE_PX} px pictures of the miniature's world, "
+            f"got {law.size_px} px"
+        )
     law, reading = pin_law(law), config.reading
     dataset, out = _absolute(dataset), _absolute(out)
     digest = open_pairs(dataset, reading.columns).digest

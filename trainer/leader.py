@@ -16,6 +16,7 @@ from schemas.fit import Fit
 from trainer.checkpoint import Checkpoints
 from trainer.editor import write_editor
 from trainer.loop import StepReport
+from trainer.miniature.editing import edit_figures, judged_edits
 from trainer.pairs import Pairs
 from trainer.sheet import edit_sheet
 from trainer.state import State
@@ -91,13 +92,26 @@ class Leader:
         self.checkpoints.begin(self.state.step, self.state.tensors())
 
     def _draw(self, step: int) -> None:
-        """A sheet of edits by the averaged weights, always of the same held-out pairs."""
+        """Edits by the averaged weights: a sheet of the same held-out pairs always, the oracle's tasks."""
         parts, schedule = self.parts, NoiseSchedule.from_config(self.parts.scheduler)
         parts.unet.eval()
         with self.state.average.in_place():
             editor = Editor(parts.unet, parts.autoencoder, parts.text, schedule)
             side, watching = self.config.law.size_px, self.config.watching
-            data = edit_sheet(editor, self.pairs, self.sheet_rows, side, watching)
+            data = edit_sheet(editor, self.pairs, self.sheet_rows, side, watching.sampler)
+            if watching.oracle_edits:
+                self._judge(step, editor)
         parts.unet.train()
         if data is not None:
             patiently(lambda: self.store.put(f"sheets/{step:09d}.png", data))
+
+    def _judge(self, step: int, editor: Editor) -> None:
+        watching = self.config.watching
+        tasks, _, judged = judged_edits(editor, watching.oracle_edits, watching.sampler)
+        figures = edit_figures(tasks, judged)
+        named = ("edit_accuracy", "kept_rest", "identity_share")
+        self.watch.figure(step, **{name: figures[name] for name in named})
+        self.watch.say(
+            f"step {step}: of {len(tasks)} edits {figures['edit_accuracy']:.0%} done with the rest kept, "
+            f"{figures['identity_share']:.0%} left as they were"
+        )

@@ -10,13 +10,13 @@ from PIL import Image
 
 from factory.engine.editor import Editor
 from factory.sheet import cell, grid
-from schemas.fit import Watching
+from schemas.fit import Sampler
 from trainer.pairs import Pairs
 from trainer.pictures import UnreadablePicture, decode, fit
 
 
 def edit_sheet(
-    editor: Editor, pairs: Pairs, rows: Sequence[int], side: int, watching: Watching
+    editor: Editor, pairs: Pairs, rows: Sequence[int], side: int, sampler: Sampler
 ) -> bytes | None:
     """A PNG: each row's original, the edit of it, and the dataset's own edited picture.
 
@@ -35,9 +35,7 @@ def edit_sheet(
         torch.from_numpy(np.stack(originals)),
         instructions,
         list(range(len(found))),
-        steps=watching.sheet_steps,
-        text_guidance=watching.text_guidance,
-        image_guidance=watching.image_guidance,
+        **sampler.model_dump(),
     )
     cells = [
         cell(

@@ -21,7 +21,8 @@ from factory.triplets import TripletList
 from schemas.candidate import Candidate
 from schemas.config import Config
 from tests.chaos.memory_store import MemoryStore
-from tests.stub_source import StubSource, recipe, triplets
+from tests.chaos.subject import SUBJECTS, Subject
+from tests.stub_source import recipe, triplets
 
 TRIPLETS = 3
 CONFIG = Config(recipe=recipe(candidates=5, unit_triplets=1))
@@ -67,12 +68,13 @@ def command(store: ObjectStore, source: PairSource, count: int = TRIPLETS) -> Jo
         return run_job(run, plan, CONFIG, run_here(lambda _: source))
 
 
-def undisturbed_run(config: Config, count: int) -> MemoryStore:
-    """What the stub makes of a configuration when it is left in peace."""
+def undisturbed_run(config: Config, count: int, subject: Subject = SUBJECTS["stub"]) -> MemoryStore:
+    """What is made of a configuration when it is left in peace."""
     store = MemoryStore()
     with patch("factory.job.open_store", lambda _: store), patch("factory.job.pin", lambda r: r):
-        run, plan = prepare(config, TripletList(triplets(count)), store.uri)
-        result = run_job(run, plan, config, run_here(lambda _: StubSource()))
+        run, plan = prepare(config, TripletList(subject.triplets(count)), store.uri)
+        made_by = run_here(lambda run: subject.source(run.recipe, config.compute))
+        result = run_job(run, plan, config, made_by)
     assert result.exit_code == 0
     return store
 

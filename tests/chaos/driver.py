@@ -1,4 +1,4 @@
-"""`generate` on Ray over the stub, in a process of its own that may be killed and started again.
+"""`generate` on Ray over a noting source, in a process of its own that may be killed and started again.
 
     python -m tests.chaos.driver JOB.json
 
@@ -17,8 +17,8 @@ from factory.on_ray.generate import run_on_ray
 from factory.storage.open import open_store
 from factory.triplets import TripletList
 from schemas.config import Config
-from tests.chaos.stub_source import Habits, NotingStore
-from tests.stub_source import triplets
+from tests.chaos.noting import Habits, NotingStore
+from tests.chaos.subject import SUBJECTS
 
 
 class Job(BaseModel):
@@ -42,7 +42,8 @@ def main() -> int:
         patch("factory.job.pin", lambda recipe: recipe),
     ):
         try:
-            listed = TripletList(triplets(job.triplets))
+            wanted = SUBJECTS[job.habits.subject].triplets(job.triplets)
+            listed = TripletList(wanted)
             run, plan = prepare(job.config, listed, job.uri, extend=True)
             result = run_job(run, plan, job.config, runner)
         except EditmillError as error:

@@ -15,11 +15,11 @@ from tests.chaos.command import undisturbed_run
 from tests.chaos.driver import Job
 from tests.chaos.findings import Findings, examine
 from tests.chaos.nodes import Nodes
+from tests.chaos.noting import Habits
 from tests.chaos.servers import direct_store
-from tests.chaos.stub_source import Habits
+from tests.chaos.subject import SUBJECTS
 from tests.chaos.victims import Victims
 from tests.servers.fault_proxy import Fault, FaultProxy
-from tests.stub_source import recipe, triplets
 
 ROOT = Path(__file__).parent.parent.parent
 KILLED = -9
@@ -50,6 +50,8 @@ class Amounts:
     """Mean seconds between two events."""
     poison: int = 0
     """Units that kill their worker, in a round of their own at the end."""
+    subject: str = "stub"
+    """What the runs make; one of `SUBJECTS`."""
 
 
 @dataclass
@@ -82,7 +84,8 @@ class Chaos:
         while self.events.total() or self.least_fault < self.amounts.store_faults:
             self.round()
         if self.amounts.poison:
-            self.round(frozenset(t.triplet_id for t in triplets(self.amounts.poison)))
+            poisoned = SUBJECTS[self.amounts.subject].triplets(self.amounts.poison)
+            self.round(frozenset(triplet.triplet_id for triplet in poisoned))
 
     @property
     def least_fault(self) -> int:
@@ -100,8 +103,9 @@ class Chaos:
         number = self.done["rounds"]
         folder = self.folder / f"round-{number}"
         (folder / "log").mkdir(parents=True)
+        subject = SUBJECTS[self.amounts.subject]
         config = Config(
-            recipe=recipe(
+            recipe=subject.recipe(
                 candidates=self.amounts.candidates, unit_triplets=1, run_seed=1000 + number
             ),
             compute={
@@ -113,11 +117,11 @@ class Chaos:
         )
         uri = f"{self.bucket}/chaos-{self.seed}-{os.getpid()}-{number}"
         units = self.amounts.units if not poison else 4 * len(poison)
-        habits = Habits(str(folder / "log"), self.amounts.pause, poison)
+        habits = Habits(str(folder / "log"), self.amounts.pause, poison, self.amounts.subject)
         job = Job(uri=uri, config=config, triplets=units, habits=habits)
         (folder / "job.json").write_text(job.model_dump_json())
         store = direct_store(uri, self.upstream)
-        victims = Victims(folder / "log", store, self.proxy, uri, triplets(units))
+        victims = Victims(folder / "log", store, self.proxy, uri, subject.triplets(units))
         try:
             self._until_sealed(folder, victims, calm=bool(poison))
             self._end_twins(folder)
@@ -126,7 +130,7 @@ class Chaos:
                 twin.kill()
         self.proxy.settle()
         self.done["sealed_rounds"] += open_run(store).commits == "sealed"
-        peace = undisturbed_run(config, units)
+        peace = undisturbed_run(config, units, subject)
         found = examine(store, peace, folder / "log", victims.landed(), poison)
         self.found.add(found)
         self.say(f"round {number}: {found}")

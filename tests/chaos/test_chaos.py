@@ -50,6 +50,16 @@ def test_killed_workers_drivers_and_nodes_change_nothing():
     assert figures["store_faults"] >= 5
 
 
+@pytest.mark.slow
+def test_the_same_with_the_engine_on_the_miniature():
+    few = {"worker_kills": 3, "driver_kills": 1, "node_kills": 1, "drain_notices": 1, "twins": 0}
+    many = {"units": 12, "candidates": 3, "workers": 2, "store_faults": 2, "gap": 8, "pause": 0}
+    figures = chaos("moto", subject="miniature", **few, **many)
+    assert_nothing_wrong(figures)
+    assert {name: figures[name] for name in few} == few
+    assert 0 < figures["accepted"] < figures["candidates"]
+
+
 @pytest.mark.servers
 def test_the_same_on_a_real_server_with_a_poison_unit(ceph, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ceph.access_key)

@@ -1,4 +1,4 @@
-"""The stub of `tests/stub_source.py` for workers that are killed: it writes down what it does.
+"""Pair sources of workers that are killed: they write down what they do.
 
 One file a process, a line at a time, so that the file outlives the process.
 """
@@ -14,11 +14,12 @@ from pathlib import Path
 
 from factory.ledger import keys
 from factory.on_ray.worker import MakeSource
+from factory.pair_source import PairSource
 from factory.storage.protocol import ObjectInfo
 from schemas.config import Compute
 from schemas.recipe import Recipe
 from tests.chaos.passing_store import PassingStore
-from tests.stub_source import StubSource
+from tests.chaos.subject import SUBJECTS
 
 _asked = threading.local()
 """When this thread last began to ask the ledger something."""
@@ -26,7 +27,7 @@ _asked = threading.local()
 
 @dataclass(frozen=True)
 class Habits:
-    """How the stub behaves; travels to the workers."""
+    """How the workers behave; travels to them."""
 
     log: str
     """Folder for the files."""
@@ -34,6 +35,8 @@ class Habits:
     """Seconds that a candidate takes."""
     poison: frozenset[str] = frozenset()
     """Ids of triplets that kill the process."""
+    subject: str = "stub"
+    """What they make; one of `SUBJECTS`."""
 
     def source(self) -> MakeSource:
         """What a worker makes its pair source with."""
@@ -41,15 +44,15 @@ class Habits:
 
 
 def _noting_source(habits: Habits, recipe: Recipe, compute: Compute) -> "NotingSource":
-    return NotingSource(habits)
+    return NotingSource(habits, SUBJECTS[habits.subject].source(recipe, compute))
 
 
-class NotingSource(StubSource):
+class NotingSource:
     """Notes the beginning of each unit and each candidate made."""
 
-    def __init__(self, habits: Habits) -> None:
-        super().__init__()
+    def __init__(self, habits: Habits, source: PairSource) -> None:
         self.habits = habits
+        self.source = source
         self._file = os.open(
             Path(habits.log) / f"{os.getpid()}.jsonl",
             os.O_WRONLY | os.O_CREAT | os.O_APPEND,
@@ -62,11 +65,14 @@ class NotingSource(StubSource):
         self._note(begin=ids)
         if self.habits.poison & set(ids):
             os._exit(1)
-        for outcome in super().pairs(draws):
+        for outcome in self.source.pairs(draws):
             # Before it is handed over: what was made, was paid for, whatever happens next.
             self._note(made=outcome.draw.triplet.triplet_id, index=outcome.draw.index, asked=asked)
             time.sleep(self.habits.pause)
             yield outcome
+
+    def environment(self):
+        return self.source.environment()
 
     def _note(self, **fields: object) -> None:
         os.write(self._file, (json.dumps({"at": time.time(), **fields}) + "\n").encode())

@@ -1,0 +1,47 @@
+"""What is made while everything is killed: the stub's small pictures, or the miniature's."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from factory.config import load_config
+from factory.on_ray.worker import MakeSource, engine_source
+from factory.pair_source import PairSource
+from factory.pinning import pin
+from factory.triplets import read_triplets
+from schemas.config import Compute
+from schemas.recipe import Recipe
+from schemas.triplet import Triplet
+from tests import stub_source
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Recipes, triplets and workers of one kind; one triplet is a unit."""
+
+    recipe: Callable[..., Recipe]
+    """Takes the fields in which a run differs."""
+    triplets: Callable[[int], list[Triplet]]
+    source: MakeSource
+
+
+def _stub(recipe: Recipe, compute: Compute) -> PairSource:
+    return stub_source.StubSource()
+
+
+def _miniature_recipe(**fields: Any) -> Recipe:
+    # A short sampler makes poor pictures: gates that let some of them through.
+    few = {"steps": 4, "thresholds": {"image": 0.6, "text": 0.6, "direction": 0.6}}
+    pinned = pin(load_config("miniature").recipe)
+    return Recipe.model_validate(pinned.model_dump() | few | fields)
+
+
+def _miniature_triplets(count: int) -> list[Triplet]:
+    return read_triplets("miniature").triplets[:count]
+
+
+SUBJECTS = {
+    "stub": Subject(stub_source.recipe, stub_source.triplets, _stub),
+    "miniature": Subject(_miniature_recipe, _miniature_triplets, engine_source),
+}
+"""By the name on the command line. Without torch, a thousand units are made in a minute."""

@@ -1,0 +1,82 @@
+"""`editmill evaluate` as it is called, on networks with random weights."""
+
+import json
+
+import pytest
+import torch
+from diffusers import EulerAncestralDiscreteScheduler
+from PIL import Image
+from typer.testing import CliRunner
+
+from editmill import app
+from factory.engine.checkpoint import load_text_to_image
+from factory.miniature.oracle import ORACLE_VERSION
+from schemas.recipe import ModelSource
+from tests.trainer.encoded import model
+from tests.trainer.small import write_pairs
+from trainer.editor import widen, write_editor
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def editor(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("editor")
+    parts = load_text_to_image(ModelSource(source=model()), None, torch.float32)
+    widen(parts.unet)
+    scheduler = EulerAncestralDiscreteScheduler.from_config(parts.scheduler)
+    write_editor(
+        folder,
+        parts.unet,
+        parts.autoencoder,
+        parts.text.encoder,
+        parts.text.tokenizer,
+        scheduler,
+    )
+    return folder
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def evaluate(editor, out, *more):
+    few = ["--edits", 3, "--set", "watching.sampler={steps: 2}", "--set", "compute.threads=1"]
+    return call("evaluate", "--preset", "miniature", "--editor", editor, "--out", out, *few, *more)
+
+
+def test_the_oracle_reads_nothing_in_what_random_weights_make(editor, tmp_path):
+    result = evaluate(editor, tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report == json.loads((tmp_path / "out" / "evaluation.json").read_bytes())
+    assert (report["edits"], report["unreadable"], report["edit_accuracy"]) == (3, 1.0, 0.0)
+    assert (report["sampler"]["steps"], report["oracle_version"]) == (2, ORACLE_VERSION)
+    assert all(len(digest) == 64 for digest in report["files"].values())
+    lines = (tmp_path / "out" / "edits.jsonl").read_text().splitlines()
+    assert [json.loads(line)["unreadable"] for line in lines] == [True] * 3
+    with Image.open(tmp_path / "out" / "sheet.png") as sheet:
+        assert sheet.width > 3 * 2 * 64
+
+
+def test_the_same_editor_is_judged_alike_twice(editor, tmp_path):
+    for name in ("a", "b"):
+        assert evaluate(editor, tmp_path / name).exit_code == 0
+    first, second = ((tmp_path / name / "sheet.png").read_bytes() for name in ("a", "b"))
+    assert first == second
+
+
+def test_a_text_to_image_model_is_no_editor(tmp_path):
+    result = evaluate(model(), tmp_path / "out")
+    assert result.exit_code == 2
+    assert "an editor's UNet must have 8 input channels, got 4" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_training_of_another_size_has_no_oracle(tmp_path):
+    arguments = ["--dataset", write_pairs(tmp_path / "pairs"), "--out", tmp_path / "out"]
+    arguments += ["--preset", "miniature", "--set", "law.size_px=16"]
+    result = call("fit", *arguments)
+    assert result.exit_code == 2
+    assert "watching.oracle_edits: the oracle reads 64 px pictures" in result.output
+    assert not (tmp_path / "out").exists()
