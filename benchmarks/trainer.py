@@ -7,7 +7,8 @@ python benchmarks/trainer.py --gpu           (needs a CUDA device; on no machine
 Without a GPU: a small Stable Diffusion with random weights, in which encoding both pictures costs what the
 UNet's step does, as in SD 1.5. Sides take turns, so that a busy machine is busy for all of them; figures
 are medians over the turns, and a ratio is the median of the turns' own ratios. The script's side is
-handed decoded pictures; ours reads and decodes files in its threads, meanwhile.
+handed decoded pictures; ours reads and decodes files in its threads, meanwhile. With `--work DIR`, what
+`benchmarks/editors.py` found there stands beside them.
 
 With `--gpu`: the UNet of SD 1.5 at 256 px (`benchmarks/trainer_gpu.py`), random weights, from latents, and
 its share of the rate at which the same device multiplies matrices in the same run. That part was written
@@ -29,6 +30,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import torch  # noqa: E402
 
+from benchmarks import editors  # noqa: E402
 from benchmarks.diffusers_law import DiffusersLaw  # noqa: E402
 from benchmarks.record import machine, write_results  # noqa: E402
 from benchmarks.trainer_model import SIDE, encodes_over_step, write_model, write_pairs  # noqa: E402
@@ -227,6 +229,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9, help="turns that count")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--gpu", action="store_true", help="measure SD 1.5's UNet on a GPU instead")
+    parser.add_argument("--work", type=Path, help="of benchmarks/editors.py, when it has ended")
     parser.add_argument("--dry", action="store_true", help="print, write no result")
     given = parser.parse_args()
     where = machine()
@@ -237,10 +240,13 @@ def main() -> None:
         where["gpu"] = torch.cuda.get_device_name()
     else:
         figures = on_cpu(given)
+        if given.work:
+            figures |= editors.figures(given.work)
     if given.dry:
         print(json.dumps(figures, indent=1))
     else:
         name, words = ("trainer_gpu", " --gpu") if given.gpu else ("trainer", "")
+        words += " --work DIR" if given.work else ""
         print(write_results(name, f"python benchmarks/trainer.py{words}", figures, where))
 
 

@@ -95,6 +95,8 @@ class FaultProxy:
         self.port = 0
         self._rng = random.Random(seed)
         self._late: set[asyncio.Task[None]] = set()
+        # asyncio itself would let a waiting connection be collected.
+        self._serving: set[asyncio.Task[None] | None] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -133,6 +135,8 @@ class FaultProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client's connection, request after request."""
+        task = asyncio.current_task()
+        self._serving.add(task)
         try:
             while request := await read_message(reader, continue_to=writer):
                 if not await self._answer(request, writer):
@@ -141,6 +145,7 @@ class FaultProxy:
             # A client that was killed, or a server that went away.
             reset(writer)
         finally:
+            self._serving.discard(task)
             with suppress(OSError):
                 writer.close()
 

@@ -1,0 +1,148 @@
+"""The miniature's editor and its rival: their pairs, their trainings, the oracle's word on both.
+
+python benchmarks/editors.py --work DIR      (from the repository's root; hours on two cores)
+
+Every stage is a command of editmill that goes on where it was stopped; stop this at any time, start it
+again. The rival is trained alike, on as many pairs of the same triplets that no gate has looked at.
+`python benchmarks/trainer.py --work DIR` measures both; the editor's weights are in DIR/fit/editor.
+
+DIR/triplets.jsonl          of the world, none with a held-out caption
+DIR/pairs, rival-pairs      sealed runs: what passed the gates; as many of which all is kept
+DIR/fit, rival-fit          trainings: sheets, progress, editor
+DIR/judged, rival-judged    evaluations on 300 held-out scenes
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from factory.miniature import world  # noqa: E402
+
+TRIPLETS = 2000
+SEED = 303
+"""Of the triplets; those that gates were chosen and reported on have others."""
+EDITS = 300
+UNGATED = {"image": -1, "text": -1, "direction": -1, "borderline": 0.001}
+
+
+def held_in_triplets(count: int) -> Iterator[dict[str, str]]:
+    """Triplets of the world in which no held-out caption stands."""
+    held_out = set(world.held_out_captions())
+    found = 0
+    for line in world.triplets(2 * count, SEED):
+        if line["input"] not in held_out and line["output"] not in held_out:
+            yield line
+            found += 1
+        if found == count:
+            return
+
+
+def generate(work: Path, name: str, workers: int, *settings: str) -> None:
+    """A run of all triplets; it goes on where it stands."""
+    of = ["--preset", "miniature", "--triplets", str(work / "triplets.jsonl")]
+    wide = (f"compute.min_workers={workers}", f"compute.max_workers={workers}")
+    # Half the arithmetic of float32, and as many pairs pass.
+    more = _set("recipe.dtype=bfloat16", "compute.threads=1", *wide, *settings)
+    run(["generate", *of, "--out", str(work / name), *more])
+
+
+def train(work: Path, prefix: str, threads: int) -> None:
+    """Latents, training and judgement of one editor."""
+    dataset, root = work / f"{prefix}pairs", work / f"{prefix}fit"
+    preset = ["--preset", "miniature-editor", *_set(f"compute.threads={threads}")]
+    alone = _set("compute.where=here")
+    run(["encode", *preset, *alone, "--dataset", str(dataset), "--out", str(dataset / "latents")])
+    run(["fit", *preset, *alone, "--dataset", str(dataset), "--out", str(root)])
+    judged = work / f"{prefix}judged"
+    if not (judged / "evaluation.json").exists():
+        editor = ["--editor", str(root / "editor"), "--edits", str(EDITS)]
+        run(["evaluate", *preset, *editor, "--out", str(judged)])
+
+
+def _set(*settings: str) -> list[str]:
+    return [word for setting in settings for word in ("--set", setting)]
+
+
+def run(command: list[str]) -> None:
+    """A command of editmill; ends this program with its code where it did not end well."""
+    print("editmill", " ".join(command), file=sys.stderr, flush=True)
+    code = subprocess.run(
+        [sys.executable, "-m", "editmill", *command],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        check=False,
+    ).returncode
+    if code:
+        sys.exit(code)
+
+
+def sealed_pairs(work: Path, name: str) -> int:
+    """Pairs of a run, by its newest manifest."""
+    done = subprocess.run(
+        [sys.executable, "-m", "editmill", "status", str(work / name), "--json"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return int(json.loads(done.stdout)["counts"]["accepted"])
+
+
+def figures(work: Path) -> dict[str, Any]:
+    """What was found, under the names that the design gives them."""
+    judged, rival = (
+        json.loads((work / name / "evaluation.json").read_bytes())
+        for name in ("judged", "rival-judged")
+    )
+    return {
+        "edit_accuracy": judged["edit_accuracy"],
+        "edit_accuracy_95": judged["edit_accuracy_95"],
+        "edit_accuracy_by_kind": judged["edit_accuracy_by_kind"],
+        "identity_share": judged["identity_share"],
+        "kept_rest": judged["kept_rest"],
+        "edit_accuracy_unfiltered": rival["edit_accuracy"],
+        "identity_share_unfiltered": rival["identity_share"],
+        "kept_rest_unfiltered": rival["kept_rest"],
+        "edits": judged["edits"],
+        "triplets": TRIPLETS,
+        "pairs": sealed_pairs(work, "pairs"),
+        "pairs_unfiltered": sealed_pairs(work, "rival-pairs"),
+        "sampler": judged["sampler"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--work", type=Path, required=True, help="resumable state and results")
+    parser.add_argument("--cores", type=int, default=2, help="workers, and threads of trainings")
+    given = parser.parse_args()
+    work: Path = given.work
+    work.mkdir(parents=True, exist_ok=True)
+    triplets = work / "triplets.jsonl"
+    if not triplets.exists():
+        lines = [json.dumps(line) + "\n" for line in held_in_triplets(TRIPLETS)]
+        triplets.write_text("".join(lines))
+    generate(work, "pairs", given.cores)
+    train(work, "", given.cores)
+    pairs = sealed_pairs(work, "pairs")
+    generate(
+        work,
+        "rival-pairs",
+        given.cores,
+        f"recipe.candidates={-(-pairs // TRIPLETS)}",
+        f"recipe.thresholds={json.dumps(UNGATED)}",
+        f"budget.target_pairs={pairs}",
+    )
+    train(work, "rival-", given.cores)
+    print(json.dumps(figures(work), indent=1))
+
+
+if __name__ == "__main__":
+    main()
