@@ -1,6 +1,8 @@
 """Nothing lost, nothing twice, nothing torn: the ledger under every fault, and what it costs.
 
 python benchmarks/ledger.py                  (from the repository's root; Ceph comes from apt)
+python benchmarks/ledger.py --server swift   (weak conditional writes; from PyPI)
+python benchmarks/ledger.py --miniature
 python benchmarks/ledger.py --scale 0.05 --server moto --dry
 """
 
@@ -136,24 +138,27 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--scale", type=float, default=1.0, help="share of every amount")
     parser.add_argument("--server", default="ceph", help="ceph, swift or moto")
+    parser.add_argument("--miniature", action="store_true", help="the part with real models alone")
     parser.add_argument("--units", type=int, default=300, help="units in a round")
     parser.add_argument("--dry", action="store_true", help="print, write no result")
     given = parser.parse_args()
     where = machine()
-    amounts = {name: math.ceil(amount * given.scale) for name, amount in WHOLE.items()}
-    figures = chaos(given.server, amounts | {"units": given.units})
-    if given.scale == 1:
-        figures["on_the_miniature"] = chaos(given.server, MINIATURE)
-    figures |= crash_points(min(1.0, 4 * given.scale))
-    figures |= planning(max(100, round(100_000 * given.scale)))
-    figures |= overhead(given.server, max(10, round(200 * given.scale)))
+    name, words = "ledger", ""
+    if given.server != "ceph":
+        name, words = f"{name}_{given.server}", f" --server {given.server}"
+    if given.miniature:
+        name, words = f"{name}_miniature", f"{words} --miniature"
+        figures = chaos(given.server, MINIATURE)
+    else:
+        words += "" if given.scale == 1 else f" --scale {given.scale}"
+        amounts = {each: math.ceil(amount * given.scale) for each, amount in WHOLE.items()}
+        figures = chaos(given.server, amounts | {"units": given.units})
+        figures |= crash_points(min(1.0, 4 * given.scale))
+        figures |= planning(max(100, round(100_000 * given.scale)))
+        figures |= overhead(given.server, max(10, round(200 * given.scale)))
     if given.dry:
         print(json.dumps(figures, indent=1))
     else:
-        ceph = given.server == "ceph"
-        words = "" if ceph else f" --server {given.server}"
-        words += "" if given.scale == 1 else f" --scale {given.scale}"
-        name = "ledger" if ceph else f"ledger_{given.server}"
         print(write_results(name, f"python benchmarks/ledger.py{words}", figures, where))
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from factory.errors import ObjectMissing, StorageRefused, StorageUnavailable
-from factory.storage.keys import check_key, check_prefix, is_key
+from factory.storage.key_rules import check_key, check_prefix, is_key
 from factory.storage.protocol import ObjectInfo, Upload
 
 INCOMING = ".incoming"

@@ -23,7 +23,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from factory.errors import ConfigError, StorageRefused, StorageUnavailable
-from factory.storage.keys import check_key, check_prefix, is_key
+from factory.storage.key_rules import check_key, check_prefix, is_key
 from factory.storage.protocol import ObjectInfo, Upload
 from factory.storage.s3_errors import error_of, status_of
 

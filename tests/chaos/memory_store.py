@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 
 from factory.errors import ObjectMissing
-from factory.storage.keys import check_key, check_prefix
+from factory.storage.key_rules import check_key, check_prefix
 from factory.storage.protocol import ObjectInfo, Upload
 
 _numbers = itertools.count()
