@@ -1,8 +1,8 @@
 """Training a LoRA: low-rank matrices beside some layers, and the input layer, which is trained whole.
 
 Source: Hu et al. 2021 (arXiv:2106.09685). The picture comes in by four channels of `conv_in` that begin at
-zero; diffusers' research script for InstructPix2Pix with LoRA freezes that layer, and with a
-text-to-image model's channels at zero what is frozen would never see a picture.
+zero: frozen, they would stay so, and no picture would ever be seen. diffusers' research script for
+InstructPix2Pix with LoRA does freeze that layer, with a new random bias; it takes finished editors only.
 """
 
 import re

@@ -218,6 +218,23 @@ def test_the_sheets_are_drawn_with_the_average(finished):
     assert sorted(objects(out, "sheets/")) == ["sheets/000000003.png", "sheets/000000005.png"]
 
 
+def test_what_is_written_holds_the_average(finished):
+    out, _ = finished
+    stored = state_of(out)
+    adapter = load_file(out / "lora" / "pytorch_lora_weights.safetensors")
+    assert {f"average.{key.removeprefix('unet.')}" for key in adapter} == {
+        name for name in stored if name.startswith("average.") and "lora_" in name
+    }
+    for key, matrix in adapter.items():
+        average = stored[f"average.{key.removeprefix('unet.')}"]
+        torch.testing.assert_close(matrix, average * (4 / 3 if "lora_B" in key else 1))
+    editor = load_file(out / "editor" / "unet" / "diffusion_pytorch_model.safetensors")
+    for name, tensor in load_file(out / "lora" / "conv_in.safetensors").items():
+        assert torch.equal(tensor, stored[f"average.conv_in.{name}"])
+        assert torch.equal(tensor, editor[f"conv_in.{name}"])
+        assert not torch.equal(tensor, stored[f"weight.conv_in.{name}"])
+
+
 def picture_of(folder, prepare=lambda pipeline: None):
     kind = diffusers.StableDiffusionInstructPix2PixPipeline
     pipeline = kind.from_pretrained(str(folder), local_files_only=True)
