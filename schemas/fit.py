@@ -42,15 +42,29 @@ class Dropout(Record):
         return self
 
 
+class Adapter(Record):
+    """A LoRA in place of all weights; the input layer, which sees the picture, is trained as well."""
+
+    rank: int = Field(16, ge=1)
+    """Columns between the two matrices of a layer."""
+    alpha: float | None = Field(None, gt=0)
+    """Their product counts alpha / rank times; null is the rank."""
+    targets: tuple[str, ...] = Field(("to_q", "to_k", "to_v", "to_out.0"), min_length=1)
+    """Parts of the names of the UNet's layers, e.g. `to_q`, `attn2.to_k`, `ff`, `mid_block`; the
+    default is attention."""
+
+
 class Law(Record):
     """Everything that decides the weights, up to the last bits of a device."""
 
     seed: int = Field(0, ge=0, lt=2**63)
-    """Root of every draw: order, pair, flip, dropout, timestep, noise."""
+    """Root of every draw: order, pair, flip, dropout, timestep, noise, a LoRA's first weights."""
     model: ModelSource
     """A text-to-image model, whose UNet gets the new input channels, or an editor to go on with."""
     autoencoder: ModelSource | None = None
     """Another autoencoder in place of the built-in one; null keeps it."""
+    lora: Adapter | None = None
+    """Null trains all weights of the UNet."""
     size_px: int = Field(256, ge=8, le=4096)
     """Side of the square pictures, or the side of a square of a bucket's area; a multiple of the
     autoencoder's factor."""
@@ -99,6 +113,9 @@ class Law(Record):
         if not self.cool_down:
             # A longer training goes on where the shorter one stopped.
             del fields["steps"]
+        if not self.lora:
+            # Trainings begun before there was a choice go on.
+            del fields["lora"]
         return content_hash(fields)
 
 

@@ -26,6 +26,7 @@ from trainer.hold_out import hold_out
 from trainer.latents import choose_latents, open_latents
 from trainer.leader import Leader
 from trainer.loop import NUMBERS, Loop
+from trainer.lora import add_lora, check_targets
 from trainer.objective import Objective
 from trainer.order import Order
 from trainer.pairs import Pairs, open_pairs
@@ -67,6 +68,7 @@ def prepare(config: Fit, dataset: str, out: str) -> tuple[Fit, str, str]:
             f"got {law.size_px} px"
         )
     law, reading = pin_law(law), config.reading
+    check_targets(law)
     dataset, out = _absolute(dataset), _absolute(out)
     digest = open_pairs(dataset, reading.columns).digest
     latents = choose_latents(
@@ -109,6 +111,8 @@ def fit(
         begin_training(store, law, pairs.digest)
     parts = load_text_to_image(law.model, law.autoencoder, NUMBERS[law.dtype])
     network = prepare_network(parts, device)
+    if law.lora is not None:
+        add_lora(network, law.lora, law.seed)
     state = State(network, law)
     checkpoints = Checkpoints(store, law.law_hash, pairs.digest, config.watching.keep)
     go_on(state, checkpoints, group)

@@ -16,11 +16,12 @@ from schemas.fit import Fit
 from trainer.checkpoint import Checkpoints
 from trainer.editor import write_editor
 from trainer.loop import StepReport
+from trainer.lora import merged, write_adapter
 from trainer.miniature.editing import edit_figures, judged_edits
 from trainer.pairs import Pairs
 from trainer.sheet import edit_sheet
 from trainer.state import State
-from trainer.training import EDITOR, store_folder
+from trainer.training import EDITOR, LORA, store_folder
 from trainer.watch import Watch
 
 
@@ -69,17 +70,21 @@ class Leader:
             self.checkpoints.finish()
         if self.state.step < self.config.law.steps:
             return
-        parts = self.parts
+        parts, unet = self.parts, self.parts.unet
         with tempfile.TemporaryDirectory() as name, self.state.average.in_place():
+            if self.config.law.lora is not None:
+                write_adapter(Path(name, "lora"), unet)
+                store_folder(self.store, Path(name, "lora"), LORA)
+                unet = merged(unet)
             write_editor(
-                Path(name),
-                parts.unet,
+                Path(name, "editor"),
+                unet,
                 parts.autoencoder,
                 parts.text.encoder,
                 parts.text.tokenizer,
                 EulerAncestralDiscreteScheduler.from_config(parts.scheduler),
             )
-            store_folder(self.store, Path(name), EDITOR)
+            store_folder(self.store, Path(name, "editor"), EDITOR)
 
     def close(self) -> None:
         """However it ended: the checkpoint that is being written, and the last lines."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from factory.errors import ModelError
 from schemas.fit import Law
 from trainer.average import Average
+from trainer.lora import trained
 
 
 class State:
@@ -16,7 +17,7 @@ class State:
 
     def __init__(self, network: nn.Module, law: Law) -> None:
         self.law = law
-        self.parameters = {n: p for n, p in network.named_parameters() if p.requires_grad}
+        self.parameters = trained(network)
         self.average = Average(self.parameters.items(), law.ema_decay)
         self.optimiser = torch.optim.AdamW(
             self.parameters.values(),

@@ -13,6 +13,7 @@ from schemas.training import TrainingRecord
 
 RECORD = "FIT.json"
 EDITOR = "editor/"
+LORA = "lora/"
 
 
 def begin_training(store: ObjectStore, law: Law, dataset: str) -> None:
