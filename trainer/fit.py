@@ -137,7 +137,7 @@ def fit(
         leader = Leader(store, config, parts, state, checkpoints, pairs, sheet_rows, say)
     noticed = False
     try:
-        with closing(loop.run(law.steps, should_stop)) as reports:
+        with closing(reader), closing(loop.run(law.steps, should_stop)) as reports:
             for report in reports:
                 urgent = not noticed and is_leaving()
                 noticed = noticed or urgent

@@ -73,6 +73,9 @@ class LatentReader:
     def empty(self) -> Tensor:
         return self._contexts[instruction_name("")]
 
+    def close(self) -> None:
+        """Nothing: what is mapped goes with the reader."""
+
     def _open(self, number: int, unit: EncodedUnit) -> dict[str, Tensor]:
         path = self._shelf.path(number)
         with path.open("rb") as stream:

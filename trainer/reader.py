@@ -12,12 +12,14 @@ from torch import Tensor
 
 from factory import seeds
 from factory.errors import InputError
+from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Law
 from trainer.conditions import Conditions
+from trainer.decoders import Decoders
 from trainer.objective import MicroBatch
 from trainer.order import Item
 from trainer.pairs import Pairs
-from trainer.pictures import Shape, UnreadablePicture, decode, fit, shape_of
+from trainer.pictures import Shape, fit, shape_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class Reader(Protocol):
     def empty(self) -> Tensor:
         """The empty instruction's context."""
 
+    def close(self) -> None:
+        """Called when no thread reads any more."""
+
 
 class PictureReader:
     """Decodes, resizes, mirrors; encodes with the frozen networks."""
@@ -58,6 +63,7 @@ class PictureReader:
         self.conditions = conditions
         self.bad: dict[int, str] = {}
         """Unreadable rows so far, and why."""
+        self._decoders = Decoders()
 
     def read(self, item: Item) -> Seen:
         """The item's pictures; where they are unreadable, those of the next rows, in turn."""
@@ -66,7 +72,7 @@ class PictureReader:
             try:
                 pictures, shape, instruction = self._pictures(row, item.flip)
                 return Seen(item, row, shape, (*pictures, instruction))
-            except UnreadablePicture as error:
+            except ImageRefused as error:
                 self.bad[row] = str(error)
         raise InputError(f"{self.pairs.shelf.store.uri}: no picture here can be read")
 
@@ -74,7 +80,8 @@ class PictureReader:
         self, row: int, flip: bool
     ) -> tuple[tuple[NDArray[np.uint8], NDArray[np.uint8]], Shape, str]:
         pair = self.pairs.pair(row)
-        original, edited = decode(pair.original), decode(pair.edited)
+        original = self._decoders.decode(pair.original, "original")
+        edited = self._decoders.decode(pair.edited, "edited")
         shape = shape_of(original, self.law, self.conditions.factor)
         return (fit(original, shape, flip), fit(edited, shape, flip)), shape, pair.instruction
 
@@ -90,6 +97,9 @@ class PictureReader:
 
     def empty(self) -> Tensor:
         return self.conditions.context("")
+
+    def close(self) -> None:
+        self._decoders.close()
 
 
 def micro_batches(seen: Sequence[Seen], most: int) -> Iterator[list[Seen]]:

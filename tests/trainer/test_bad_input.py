@@ -12,7 +12,6 @@ from factory.storage.local import LocalStore
 from tests.factory.engine.tiny import save_tiny
 from tests.trainer.small import objects, png, small, train, write_pairs
 from trainer.fit import prepare
-from trainer.pictures import UnreadablePicture, decode
 
 
 def bomb():
@@ -36,12 +35,6 @@ UNREADABLE = {
     "bomb": bomb(),
     "another format": gif(),
 }
-
-
-@pytest.mark.parametrize("kind", UNREADABLE)
-def test_what_is_no_picture_is_unreadable_and_nothing_worse(kind):
-    with pytest.raises(UnreadablePicture):
-        decode(UNREADABLE[kind])
 
 
 def with_one_bad(folder, data=UNREADABLE["cut"], prompts=4):
