@@ -61,13 +61,6 @@ def test_more_unreadable_rows_than_allowed_end_it_and_say_which(tmp_path):
     assert raised.value.exit_code == 2
 
 
-def test_no_readable_picture_at_all_ends_it(tmp_path):
-    bad = {"original_image": {"bytes": b"x", "path": "x"}}
-    dataset = write_pairs(tmp_path / "pairs", prompts=1, pairs=1, files=1, **bad)
-    with pytest.raises(InputError, match="no picture here can be read"):
-        train(small(reading={"max_bad": 9}), dataset, tmp_path / "out")
-
-
 @pytest.mark.parametrize(
     ("more", "said"),
     [
