@@ -186,11 +186,10 @@ def test_where_nothing_is_readable_the_first_item_is_refused(tmp_path):
     ("other", "named"),
     [
         ({"seed": 1}, "model"),
-        ({"law": {"size_px": 8}}, "size_px"),
         ({"law": {"buckets": True}}, "buckets"),
         ({"law": {"dtype": "float64"}}, "dtype"),
     ],
-    ids=["weights", "size", "buckets", "dtype"],
+    ids=["weights", "buckets", "dtype"],
 )
 def test_latents_of_another_law_are_refused(dataset, tmp_path, other, named):
     encode_dataset(configuration(), dataset, str(tmp_path / "latents"))
@@ -198,26 +197,6 @@ def test_latents_of_another_law_are_refused(dataset, tmp_path, other, named):
     with pytest.raises(RunMismatch, match=f"differing: {named}"):
         prepare(config, dataset, str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
-
-
-def test_latents_of_another_dataset_are_refused(dataset, tmp_path):
-    encode_dataset(configuration(), dataset, str(tmp_path / "latents"))
-    config = configuration(reading={"latents": str(tmp_path / "latents")})
-    other = write_dataset(tmp_path / "other", rows=(7, 3))
-    with pytest.raises(RunMismatch, match="differing: dataset"):
-        prepare(config, other, str(tmp_path / "out"))
-
-
-def test_latents_that_are_not_whole_are_refused(dataset, tmp_path):
-    config = configuration(reading={"latents": str(tmp_path)})
-    with pytest.raises(InputError, match="none are here"):
-        prepare(config, dataset, str(tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
-    encode_dataset(configuration(), dataset, str(tmp_path / "latents"))
-    (tmp_path / "latents" / "LATENTS.json").unlink()
-    config = configuration(reading={"latents": str(tmp_path / "latents")})
-    with pytest.raises(InputError, match="not all are encoded"):
-        prepare(config, dataset, str(tmp_path / "out"))
 
 
 def test_a_changed_byte_of_the_data_is_found(dataset, tmp_path):
