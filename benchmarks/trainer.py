@@ -40,6 +40,7 @@ from factory.storage.local import LocalStore  # noqa: E402
 from schemas.fit import Fit  # noqa: E402
 from trainer.checkpoint import Checkpoints  # noqa: E402
 from trainer.conditions import Conditions  # noqa: E402
+from trainer.decoders import Decoders  # noqa: E402
 from trainer.encode import encode_dataset  # noqa: E402
 from trainer.fit import fit, open_reader, pin_law, prepare_network  # noqa: E402
 from trainer.group import Group  # noqa: E402
@@ -47,7 +48,6 @@ from trainer.loop import NUMBERS, Loop  # noqa: E402
 from trainer.objective import Objective  # noqa: E402
 from trainer.order import Order  # noqa: E402
 from trainer.pairs import open_pairs  # noqa: E402
-from trainer.pictures import decode  # noqa: E402
 from trainer.pictures import fit as fitted  # noqa: E402
 from trainer.state import State  # noqa: E402
 
@@ -117,17 +117,20 @@ class Theirs:
         self.law = DiffusersLaw(model, config.law)
         pairs = open_pairs(str(dataset))
         self.batches = []
-        for start in range(0, len(pairs), config.law.batch):
-            rows = [pairs.pair(row) for row in range(start, start + config.law.batch)]
-            pictures = (
-                torch.stack([self._picture(data) for data in datas])
-                for datas in ([row.original for row in rows], [row.edited for row in rows])
-            )
-            self.batches.append((*pictures, self.law.tokens([row.instruction for row in rows])))
+        with Decoders() as decoders:
+            for start in range(0, len(pairs), config.law.batch):
+                rows = [pairs.pair(row) for row in range(start, start + config.law.batch)]
+                pictures = (
+                    torch.stack([self._picture(decoders, data) for data in datas])
+                    for datas in ([row.original for row in rows], [row.edited for row in rows])
+                )
+                words = [row.instruction for row in rows]
+                self.batches.append((*pictures, self.law.tokens(words)))
         self.done = 0
 
-    def _picture(self, data: bytes) -> torch.Tensor:
-        return torch.from_numpy(fitted(decode(data), (SIDE, SIDE), flip=False)) / 127.5 - 1
+    def _picture(self, decoders: Decoders, data: bytes) -> torch.Tensor:
+        picture = fitted(decoders.decode(data, "picture"), (SIDE, SIDE), flip=False)
+        return torch.from_numpy(picture) / 127.5 - 1
 
     def run(self, steps: int) -> None:
         for _ in range(steps):

@@ -14,6 +14,7 @@ from cluster.job import Job, JobLost, follow
 from cluster.local import local_cluster
 from factory.console import say
 from factory.errors import ConfigError
+from factory.on_ray.session import OPEN_CLUSTER
 from schemas.cluster import LOCAL, SECRET_VALUE, Cluster
 
 DRAIN_S = 60
@@ -49,7 +50,8 @@ def submit(cluster: Cluster, verb: Sequence[str], open_cluster: bool = False) ->
                         )
                 job = Job(address, cluster.submission_id or _new_id(verb), token)
                 interruption.stop = job.stop
-                _send(job, cluster, shlex.join([python, "-m", "editmill", *verb]))
+                command = shlex.join([python, "-m", "editmill", *verb])
+                _send(job, cluster, command, open_cluster)
                 say(f"{address}: job {job.id} submitted; Ctrl-C stops it")
                 return _exit_code(job, follow(job), interruption.asked)
         except KeyboardInterrupt:
@@ -87,10 +89,12 @@ def _new_id(verb: Sequence[str]) -> str:
     return f"editmill-{verb[0]}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
 
 
-def _send(job: Job, cluster: Cluster, command: str) -> None:
-    environment: dict[str, Any] = {
-        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(DRAIN_S)} | cluster.env_vars
-    }
+def _send(job: Job, cluster: Cluster, command: str, open_cluster: bool) -> None:
+    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(DRAIN_S)}
+    if open_cluster:
+        # The job joins the cluster and would ask the same question.
+        variables[OPEN_CLUSTER] = "1"
+    environment: dict[str, Any] = {"env_vars": variables | cluster.env_vars}
     if cluster.working_dir is not None:
         environment["working_dir"] = cluster.working_dir
     until = time.monotonic() + AGENT_S

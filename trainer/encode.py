@@ -77,10 +77,10 @@ def encode_here(
     config: Fit, dataset: str, out: str, record: EncodingRecord, units: Sequence[Unit]
 ) -> Generator[EncodedUnit, None, None]:
     """A runner in this process."""
-    store, encoder = open_store(out), Encoder.of(config)
-    files = Files(open_store(dataset), config.reading.columns)
-    for unit in units:
-        yield encode_unit(store, record, encoder, files.pairs(unit.file), unit)
+    store, files = open_store(out), Files(open_store(dataset), config.reading.columns)
+    with closing(Encoder.of(config)) as encoder:
+        for unit in units:
+            yield encode_unit(store, record, encoder, files.pairs(unit.file), unit)
 
 
 def encode_dataset(

@@ -1,8 +1,9 @@
 """The frozen networks at work on a unit: pictures and instructions in, latents and contexts out."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -11,21 +12,23 @@ from torch import Tensor
 
 from factory.engine.checkpoint import load_text_to_image
 from factory.engine.device import device_name
+from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Fit, Law
 from schemas.latents import EncodingEnvironment, UnreadableRow
 from trainer.conditions import Conditions
+from trainer.decoders import Decoders
 from trainer.encoding import Unit, instruction_name
 from trainer.group import pick_device
 from trainer.loop import NUMBERS
 from trainer.pairs import EditPair, Pairs
-from trainer.pictures import Shape, UnreadablePicture, decode, fit, shape_of
+from trainer.pictures import Shape, fit, shape_of
 
 Decoded = tuple[Shape, NDArray[np.uint8], NDArray[np.uint8]]
 """A pair's shape in pixels, its original and its edited picture, each (3, height, width)."""
 
 
 class Encoder:
-    """The frozen networks, and the files of a dataset that they read from."""
+    """The frozen networks, and the decoders of what they read."""
 
     def __init__(self, conditions: Conditions, law: Law, pictures: int, threads: int = 1) -> None:
         """`pictures` are in every pass of the autoencoder, since results change with its shape."""
@@ -33,6 +36,7 @@ class Encoder:
         self.law = law
         self.pictures = pictures
         self.threads = threads
+        self._decoders = Decoders()
 
     @classmethod
     def of(cls, config: Fit) -> "Encoder":
@@ -44,6 +48,10 @@ class Encoder:
         conditions = Conditions(parts.autoencoder.to(device), parts.text)
         # As many as a training without latents passes at once.
         return cls(conditions, law, config.compute.micro_batch, config.compute.loaders)
+
+    def close(self) -> None:
+        """End the decoders."""
+        self._decoders.close()
 
     @property
     def environment(self) -> EncodingEnvironment:
@@ -71,18 +79,19 @@ class Encoder:
         names: list[bytes] = []
         spoken: list[str] = [""] if unit.number == 0 else []
         speaks = set(unit.speaks)
-        for row, (pair, found) in enumerate(self._read(pairs, unit)):
-            names.append(instruction_name(pair.instruction))
-            if row in speaks:
-                spoken.append(pair.instruction)
-            try:
-                shape, original, edited = found.result()
-            except UnreadablePicture as error:
-                bad.append(UnreadableRow(row=row, why=str(error)))
-                continue
-            if shape not in passes:
-                passes[shape] = _Passes(self.conditions, self.pictures)
-            passes[shape].add(row, original, edited)
+        with closing(self._read(pairs, unit)) as rows:
+            for row, (pair, found) in enumerate(rows):
+                names.append(instruction_name(pair.instruction))
+                if row in speaks:
+                    spoken.append(pair.instruction)
+                try:
+                    shape, original, edited = found.result()
+                except ImageRefused as error:
+                    bad.append(UnreadableRow(row=row, why=str(error)))
+                    continue
+                if shape not in passes:
+                    passes[shape] = _Passes(self.conditions, self.pictures)
+                passes[shape].add(row, original, edited)
         tensors = {"said": _bytes(names), "instructions": _bytes(map(instruction_name, spoken))}
         if spoken:
             contexts = [self.conditions.context(instruction).cpu() for instruction in spoken]
@@ -92,7 +101,9 @@ class Encoder:
             tensors[f"rows.{height}x{width}"] = torch.tensor(done.rows)
         return tensors, tuple(bad)
 
-    def _read(self, pairs: Pairs, unit: Unit) -> Iterator[tuple[EditPair, Future[Decoded]]]:
+    def _read(
+        self, pairs: Pairs, unit: Unit
+    ) -> Generator[tuple[EditPair, Future[Decoded]], None, None]:
         """Rows in order, their pictures decoded ahead by threads."""
         with ThreadPoolExecutor(self.threads) as threads:
             ahead: deque[tuple[EditPair, Future[Decoded]]] = deque()
@@ -104,7 +115,8 @@ class Encoder:
             yield from ahead
 
     def _pictures(self, pair: EditPair) -> Decoded:
-        original, edited = decode(pair.original), decode(pair.edited)
+        original = self._decoders.decode(pair.original, "original")
+        edited = self._decoders.decode(pair.edited, "edited")
         shape = shape_of(original, self.law, self.conditions.factor)
         return shape, fit(original, shape, flip=False), fit(edited, shape, flip=False)
 

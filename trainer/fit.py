@@ -2,9 +2,10 @@
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -117,15 +118,11 @@ def fit(
     checkpoints = Checkpoints(store, law.law_hash, pairs.digest, config.watching.keep)
     go_on(state, checkpoints, group)
     trained, kept = hold_out(pairs.prompts, config.reading.held_out, config.watching.sheet_pairs)
-    order = Order(
-        law.seed,
-        [pairs.prompts[i] for i in trained],
-        [pairs.rows[i] for i in trained],
-        law.batch,
-    )
+    rows = [pairs.rows[i] for i in trained]
+    order = Order(law.seed, [pairs.prompts[i] for i in trained], rows, law.batch)
     conditions = Conditions(parts.autoencoder.to(device), parts.text)
     parts.text.encoder.to(device)
-    reader = open_reader(config, pairs, conditions)
+    reader = open_reader(config, pairs, conditions, list(chain.from_iterable(rows)))
     spread = wrap(network)
     if config.compute.compile:
         spread = torch.compile(spread)
@@ -147,7 +144,7 @@ def fit(
         leader = Leader(store, config, parts, state, checkpoints, pairs, sheet_rows, say)
     noticed = False
     try:
-        with closing(loop.run(law.steps, should_stop)) as reports:
+        with closing(reader), closing(loop.run(law.steps, should_stop)) as reports:
             for report in reports:
                 urgent = not noticed and is_leaving()
                 noticed = noticed or urgent
@@ -180,12 +177,17 @@ def pin_law(law: Law) -> Law:
     return law.model_copy(update={"model": model, "autoencoder": autoencoder})
 
 
-def open_reader(config: Fit, pairs: Pairs, conditions: Conditions) -> Reader:
-    """Latents where they are named, else pictures. Raises `RunMismatch` for another law's."""
+def open_reader(
+    config: Fit, pairs: Pairs, conditions: Conditions, trained: Sequence[int] | None = None
+) -> Reader:
+    """Latents where they are named, else pictures; without `trained`, no row is held out.
+
+    Raises `RunMismatch` for another law's latents.
+    """
     law, reading = config.law, config.reading
     if reading.latents is None:
-        return PictureReader(pairs, law, conditions)
-    return open_latents(reading.latents, latents_law(law, reading.columns, pairs.digest))
+        return PictureReader(pairs, law, conditions, trained)
+    return open_latents(reading.latents, latents_law(law, reading.columns, pairs.digest), trained)
 
 
 def prepare_network(parts: TextToImage, device: torch.device) -> Any:

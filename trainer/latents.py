@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,27 +15,29 @@ from torch import Tensor
 from factory.errors import Damaged, InputError, first_line
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
+from factory.untrusted_image.decoder import ImageRefused
 from schemas.latents import EncodedUnit, LatentsLaw, LatentsRecord
 from trainer.encoding import HEAD, SEAL, check_law, find_latents_record, instruction_name
-from trainer.order import Item
 from trainer.pictures import Shape
-from trainer.reader import Seen
+from trainer.reader import Reader, Seen
 from trainer.shelf import Shelf
 
 BESIDE = "latents"
 """Folder of a dataset in which a training looks for its latents unasked."""
 
 
-class LatentReader:
+class LatentReader(Reader):
     """Rows by number, as `PictureReader` would have them; files are mapped into memory, not read."""
 
     def __init__(
-        self, store: ObjectStore, record: LatentsRecord, cache: Path | None = None
+        self,
+        store: ObjectStore,
+        record: LatentsRecord,
+        cache: Path | None = None,
+        trained: Sequence[int] | None = None,
     ) -> None:
         """Fetches every file that is not on this machine and checks its hash. Raises `Damaged`."""
-        self.uri = store.uri
-        self.bad: dict[int, str] = {}
-        """Unreadable rows so far, and why."""
+        super().__init__(store.uri, trained or range(record.rows))
         self._shelf = Shelf(store, [unit.key for unit in record.units], cache)
         self._latents: list[tuple[Shape, Tensor]] = []
         # Of each row: which of those, and where in it; -1 where it has none.
@@ -50,19 +53,14 @@ class LatentReader:
         if base != record.rows or instruction_name("") not in self._contexts:
             raise Damaged(f"{self.uri}/{SEAL}: does not list all units")
 
-    def read(self, item: Item) -> Seen:
-        """The item's latents; where its row was unreadable, those of the next rows, in turn."""
-        for further in range(len(self._group)):
-            row = (item.row + further) % len(self._group)
-            group = int(self._group[row])
-            if group < 0:
-                self.bad[row] = self._why[row]
-                continue
-            shape, latents = self._latents[group]
-            # A copy, so that the disk is waited for here and not in the step.
-            found = latents[int(self._index[row]), int(item.flip)].clone()
-            return Seen(item, row, shape, (found, self._said[row].tobytes()))
-        raise InputError(f"{self.uri}: no picture here could be read")
+    def _content(self, row: int, flip: bool) -> tuple[Shape, Any]:
+        group = int(self._group[row])
+        if group < 0:
+            raise ImageRefused(self._why[row])
+        shape, latents = self._latents[group]
+        # A copy, so that the disk is waited for here and not in the step.
+        found = latents[int(self._index[row]), int(flip)].clone()
+        return shape, (found, self._said[row].tobytes())
 
     def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """What was stored."""
@@ -72,6 +70,9 @@ class LatentReader:
 
     def empty(self) -> Tensor:
         return self._contexts[instruction_name("")]
+
+    def close(self) -> None:
+        """Nothing: what is mapped goes with the reader."""
 
     def _open(self, number: int, unit: EncodedUnit) -> dict[str, Tensor]:
         path = self._shelf.path(number)
@@ -102,9 +103,9 @@ class LatentReader:
         self._why |= {base + one.row: one.why for one in unit.unreadable}
 
 
-def open_latents(uri: str, law: LatentsLaw, cache: Path | None = None) -> LatentReader:
+def open_latents(uri: str, law: LatentsLaw, trained: Sequence[int] | None = None) -> LatentReader:
     """The latents in a root. Raises as `check_latents`, and `Damaged`."""
-    return LatentReader(open_store(uri), check_latents(uri, law), cache)
+    return LatentReader(open_store(uri), check_latents(uri, law), trained=trained)
 
 
 def check_latents(uri: str, law: LatentsLaw) -> LatentsRecord:

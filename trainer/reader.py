@@ -1,9 +1,10 @@
 """Items to micro-batches: pictures read in threads ahead of the step, encoded on its device."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +13,14 @@ from torch import Tensor
 
 from factory import seeds
 from factory.errors import InputError
+from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Law
 from trainer.conditions import Conditions
+from trainer.decoders import Decoders
 from trainer.objective import MicroBatch
 from trainer.order import Item
 from trainer.pairs import Pairs
-from trainer.pictures import Shape, UnreadablePicture, decode, fit, shape_of
+from trainer.pictures import Shape, fit, shape_of
 
 
 @dataclass(frozen=True)
@@ -33,50 +36,71 @@ class Seen:
     """What `Reader.encode` needs."""
 
 
-class Reader(Protocol):
-    """Where latents come from: pictures, or what was encoded before."""
+class Reader(ABC):
+    """Where latents come from: pictures, or what was encoded before.
 
-    bad: dict[int, str]
-    """Unreadable rows so far, and why."""
+    Where a row is unreadable, the next readable one of those that are trained takes its place: the same
+    on every start, from pictures and from latents.
+    """
+
+    def __init__(self, uri: str, trained: Sequence[int]) -> None:
+        """`uri` is the dataset for messages; `trained` are the rows that are not held out."""
+        self.uri = uri
+        self.bad: dict[int, str] = {}
+        """Unreadable rows so far, and why."""
+        self._trained: NDArray[np.int64] = np.array(sorted(trained), np.int64)
 
     def read(self, item: Item) -> Seen:
         """Called from threads. Raises `InputError` where nothing is readable."""
+        count, first = len(self._trained), int(np.searchsorted(self._trained, item.row))
+        for further in range(count):
+            row = int(self._trained[(first + further) % count])
+            try:
+                shape, content = self._content(row, item.flip)
+                return Seen(item, row, shape, content)
+            except ImageRefused as error:
+                self.bad[row] = str(error)
+        raise InputError(
+            f"{self.uri}: must hold pictures that can be read, got none in the {count} rows that "
+            "are trained"
+        )
 
+    @abstractmethod
+    def _content(self, row: int, flip: bool) -> tuple[Shape, Any]:
+        """A row's shape, and what `encode` needs. Raises `ImageRefused`."""
+
+    @abstractmethod
     def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """Mean and log-variance of the edited, mean of the original, instructions' contexts."""
 
+    @abstractmethod
     def empty(self) -> Tensor:
         """The empty instruction's context."""
 
+    @abstractmethod
+    def close(self) -> None:
+        """Called when no thread reads any more."""
 
-class PictureReader:
+
+class PictureReader(Reader):
     """Decodes, resizes, mirrors; encodes with the frozen networks."""
 
-    def __init__(self, pairs: Pairs, law: Law, conditions: Conditions) -> None:
+    def __init__(
+        self, pairs: Pairs, law: Law, conditions: Conditions, trained: Sequence[int] | None = None
+    ) -> None:
+        """Without `trained`, all rows are."""
+        super().__init__(pairs.shelf.store.uri, trained or range(len(pairs)))
         self.pairs = pairs
         self.law = law
         self.conditions = conditions
-        self.bad: dict[int, str] = {}
-        """Unreadable rows so far, and why."""
+        self._decoders = Decoders()
 
-    def read(self, item: Item) -> Seen:
-        """The item's pictures; where they are unreadable, those of the next rows, in turn."""
-        for further in range(len(self.pairs)):
-            row = (item.row + further) % len(self.pairs)
-            try:
-                pictures, shape, instruction = self._pictures(row, item.flip)
-                return Seen(item, row, shape, (*pictures, instruction))
-            except UnreadablePicture as error:
-                self.bad[row] = str(error)
-        raise InputError(f"{self.pairs.shelf.store.uri}: no picture here can be read")
-
-    def _pictures(
-        self, row: int, flip: bool
-    ) -> tuple[tuple[NDArray[np.uint8], NDArray[np.uint8]], Shape, str]:
+    def _content(self, row: int, flip: bool) -> tuple[Shape, Any]:
         pair = self.pairs.pair(row)
-        original, edited = decode(pair.original), decode(pair.edited)
+        original = self._decoders.decode(pair.original, "original")
+        edited = self._decoders.decode(pair.edited, "edited")
         shape = shape_of(original, self.law, self.conditions.factor)
-        return (fit(original, shape, flip), fit(edited, shape, flip)), shape, pair.instruction
+        return shape, (fit(original, shape, flip), fit(edited, shape, flip), pair.instruction)
 
     def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
         """Two passes of the autoencoder, as the original: of the edited pictures, of the originals."""
@@ -90,6 +114,9 @@ class PictureReader:
 
     def empty(self) -> Tensor:
         return self.conditions.context("")
+
+    def close(self) -> None:
+        self._decoders.close()
 
 
 def micro_batches(seen: Sequence[Seen], most: int) -> Iterator[list[Seen]]:

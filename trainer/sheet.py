@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from factory.engine.editor import Editor
+from factory.pair_source import Picture
 from factory.sheet import cell, grid
+from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Sampler
+from trainer.decoders import Decoders
 from trainer.pairs import Pairs
-from trainer.pictures import UnreadablePicture, decode, fit
+from trainer.pictures import fit
 
 
 def edit_sheet(
@@ -22,12 +25,14 @@ def edit_sheet(
 
     Rows with unreadable pictures are left out; None where no row is left.
     """
-    found: list[tuple[str, NDArray[np.uint8], Image.Image]] = []
-    for row in rows:
-        pair = pairs.pair(row)
-        with suppress(UnreadablePicture):
-            original = fit(decode(pair.original), (side, side), flip=False)
-            found.append((pair.instruction, original, decode(pair.edited)))
+    found: list[tuple[str, NDArray[np.uint8], Picture]] = []
+    with Decoders() as decoders:
+        for row in rows:
+            pair = pairs.pair(row)
+            with suppress(ImageRefused):
+                original = fit(decoders.decode(pair.original, "original"), (side, side), flip=False)
+                edited = decoders.decode(pair.edited, "edited")
+                found.append((pair.instruction, original, edited))
     if not found:
         return None
     instructions, originals, _ = zip(*found, strict=True)
@@ -42,7 +47,7 @@ def edit_sheet(
             [
                 Image.fromarray(original.transpose(1, 2, 0)),
                 Image.fromarray(edit),
-                edited,
+                Image.fromarray(edited),
             ],
             [instruction, "original | edited by the model | the dataset's"],
         )

@@ -4,12 +4,17 @@ import os
 import secrets
 import sys
 
+import grpc
 import ray
 
 from factory.errors import ConfigError, EditmillError, first_line
 from schemas.config import Compute
 
 TOKEN = "token"
+OPEN_CLUSTER = "EDITMILL_OPEN_CLUSTER"
+"""In the environment, `1` says that the network lets nobody else in: an open cluster may be joined."""
+ANSWER_S = 30.0
+"""Longest wait for a cluster to answer someone without a token."""
 
 
 class RayUnreachable(EditmillError):
@@ -22,7 +27,7 @@ def connect(compute: Compute) -> Compute:
     Returns the compute to use: on a machine of our own without a GPU, `device: auto` becomes one
     worker on CPUs, and says so. A local Ray counts at least as many CPUs as the workers hold, since
     `cpus_per_worker` is bookkeeping. Raises `ConfigError` where a GPU was asked for by name, and
-    where a Ray of our own would be open to everyone.
+    where a Ray is open to everyone: never one of our own, another only if OPEN_CLUSTER says so.
     """
     if not ray.is_initialized():
         joins = bool(os.environ.get("RAY_ADDRESS"))
@@ -40,6 +45,7 @@ def connect(compute: Compute) -> Compute:
                 f"ray: cannot be joined or started: {first_line(error)}"
             ) from error
         if joins:
+            _keep_out_of_open()
             # Its GPUs may still be on their way.
             return compute
     if compute.gpus_per_worker and not ray.cluster_resources().get("GPU"):
@@ -67,3 +73,32 @@ def _keep_others_out() -> None:
         )
     if not any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def is_open(address: str) -> bool:
+    """Whether a cluster, by its GCS's host:port, answers someone without a token.
+
+    Asked of the cluster itself, for Ray joins an open one without a word, whatever token is set here.
+    No answer counts as a closed door: with RAY_USE_TLS it wants a certificate.
+    """
+    # Directly, as Ray does.
+    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+        alive = channel.unary_unary("/ray.rpc.NodeInfoGcsService/CheckAlive")
+        try:
+            alive(b"", timeout=ANSWER_S)
+        except grpc.RpcError:
+            return False
+    return True
+
+
+def _keep_out_of_open() -> None:
+    """Leave a cluster that was joined and is open. Raises `ConfigError`."""
+    address = ray.get_runtime_context().gcs_address
+    if os.environ.get(OPEN_CLUSTER) == "1" or not is_open(address):
+        return
+    ray.shutdown()
+    raise ConfigError(
+        f"RAY_ADDRESS: the cluster must ask for a token, got an answer from {address} without one: "
+        "whoever reaches it runs code there with its credentials. Start it with RAY_AUTH_MODE=token; "
+        f"or set {OPEN_CLUSTER}=1 where the network lets nobody else in"
+    )

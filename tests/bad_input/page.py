@@ -16,6 +16,8 @@ from tests.bad_input.runs import RUNS
 from tests.bad_input.s3 import S3, emulator, refused_by_s3
 from tests.bad_input.table import Case, refused
 from tests.bad_input.test_accepted import ACCEPTED
+from tests.bad_input.test_trained import TRAINED
+from tests.bad_input.trainings import OPTIONS, TRAININGS
 
 PAGE = Path(__file__).parents[2] / "docs" / "bad-input.md"
 SECTIONS: dict[str, list[Case]] = {
@@ -25,8 +27,9 @@ SECTIONS: dict[str, list[Case]] = {
     "Stores and runs": RUNS,
     "Buckets": S3,
     "Options and other files": [*command_lines.COMMAND_LINES, *command_lines.LATE],
+    "Training": [*OPTIONS, *TRAININGS],
 }
-LETTERS = "LCMSBO"
+LETTERS = "LCMSBOT"
 LONGEST = 110
 INTRODUCTION = """\
 # Bad input
@@ -34,10 +37,11 @@ INTRODUCTION = """\
 What an operator can get wrong, and what is said of it: one line on stderr, *where, rule, got*, with
 the remedy where it is not plain. `tests/bad_input` holds each row to its exit code and message, and
 looks at every file and object before and after: nothing that was there changes, and what is *left*
-is nothing, or the few bytes below `probe/` by which a store is tried before a run is resumed. No GPU
-is touched: all but the last rows of *Configurations* and *Options* are refused before torch or Ray
-is imported. Exit code 2 asks for another input, 3 says that something stored is damaged, unfinished
-or not to be reached.
+is nothing, the few bytes below `probe/` by which a store is tried before a run is resumed, or the
+record of a training that could not go on. No GPU is touched: all but the last rows of
+*Configurations* and *Options* and most of *Training* are refused before torch or Ray is imported. Exit
+code 2 asks for another input, 3 says that something stored is damaged, unfinished or
+not to be reached, 4 that the work itself must not go on.
 
 The page is written by `python -m tests.bad_input.page`. Long messages are cut, folders and hashes
 are shown as `…`; of what the parser of options refuses, the name that it gives is shown.
@@ -53,7 +57,7 @@ def numbered() -> Iterator[tuple[str, str, Case]]:
 
 def row(number: str, case: Case) -> str:
     """The cells of a case before its message."""
-    left = "probe" if case.probed else "nothing"
+    left = "probe" if case.probed else ", ".join(case.leaves) or "nothing"
     return f"| {number} | {case.id} | {case.code} | {left} | "
 
 
@@ -61,6 +65,13 @@ def accepted_rows() -> list[str]:
     return [
         "| A{} | {} | {}, {}, {} |".format(number, of.id, *of.values[2])
         for number, of in enumerate(ACCEPTED, start=1)
+    ]
+
+
+def trained_rows() -> list[str]:
+    return [
+        "| F{} | {} | {}, {}, {} |".format(number, of.id, *of.values[2])
+        for number, of in enumerate(TRAINED, start=1)
     ]
 
 
@@ -94,7 +105,13 @@ def write_page() -> None:
         "| # | list | triplets, duplicates, bad |",
         "|---|---|---|",
     ]
-    PAGE.write_text("\n".join([*lines, *accepted_rows()]) + "\n")
+    lines += accepted_rows()
+    lines += [
+        "\n## Trained on all the same\n",
+        "| # | what is there | first step, last step, unreadable rows |",
+        "|---|---|---|",
+    ]
+    PAGE.write_text("\n".join([*lines, *trained_rows()]) + "\n")
 
 
 if __name__ == "__main__":

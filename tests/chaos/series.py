@@ -217,7 +217,7 @@ class Chaos:
             return subprocess.Popen(
                 [sys.executable, "-m", "tests.chaos.driver", str(folder / "job.json")],
                 cwd=ROOT,
-                env=os.environ | {"RAY_ADDRESS": self.nodes.address},
+                env=os.environ | {"RAY_ADDRESS": self.nodes.address, "EDITMILL_OPEN_CLUSTER": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,

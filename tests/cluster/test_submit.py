@@ -20,6 +20,7 @@ from cluster.job import Job, JobLost
 from cluster.submit import _asks_for_token, _exit_code
 from cluster.submit import submit as submit_here
 from factory.errors import ConfigError
+from factory.on_ray.session import is_open as is_joined_by_anyone
 from schemas.cluster import Cluster
 
 Submit = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -29,6 +30,35 @@ def _folder(head: local.LocalCluster) -> Path:
     words = psutil.Process(head.pid).cmdline()
     ray_folder = next(word for word in words if word.startswith("--temp-dir="))
     return Path(ray_folder.partition("=")[2]).parent
+
+
+def _gcs(head: local.LocalCluster) -> str:
+    """The address by which drivers join."""
+    (word,) = {
+        word
+        for process in psutil.Process(head.pid).children(recursive=True)
+        for word in process.cmdline()
+        if word.startswith("--gcs-address=")
+    }
+    return word.partition("=")[2]
+
+
+JOINING = """
+import os
+import ray
+from factory.errors import ConfigError
+from factory.on_ray.session import connect
+from schemas.config import Compute
+compute = Compute(device="cpu", gpus_per_worker=0.0, max_workers=1)
+try:
+    connect(compute)
+except ConfigError as error:
+    print(error)
+print(ray.is_initialized())
+os.environ["EDITMILL_OPEN_CLUSTER"] = "1"
+connect(compute)
+print(ray.is_initialized())
+"""
 
 
 def test_a_job_prints_its_log_and_ends_with_0_and_the_token_shows_nowhere(
@@ -101,6 +131,7 @@ def test_the_jobs_api_refuses_someone_without_a_token(head: local.LocalCluster) 
         urlopen(f"{head.address}/api/jobs/", timeout=30)
     assert refused.value.code == 401
     assert not is_open(head.address)
+    assert not is_joined_by_anyone(_gcs(head))
 
 
 def test_a_wrong_token_ends_with_2_and_one_line(submit: Submit, cluster_file: Path) -> None:
@@ -151,9 +182,20 @@ def test_an_open_cluster_is_refused_unless_asked_for_and_ends_without_a_trace(
             submit_here(Cluster(address=cluster.address), ["generate"])
         jobs = get_json(f"{cluster.address}/api/jobs/", None)
         asks = _asks_for_token(cluster.address, open_cluster=True)
+        joined = subprocess.run(
+            [sys.executable, "-c", JOINING],
+            cwd=Path(__file__).parents[2],
+            env={name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+            | {"RAY_ADDRESS": _gcs(cluster), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},
+            capture_output=True,
+            text=True,
+        )
     assert refused.value.exit_code == 2
     assert jobs == []
     assert not asks
+    said, *states = joined.stdout.splitlines()
+    assert said.startswith("RAY_ADDRESS: the cluster must ask for a token, got an answer"), joined
+    assert states == ["False", "True"]
     assert len(family) > 3
     assert not [process for process in family if process.is_running()]
     assert not folder.exists()

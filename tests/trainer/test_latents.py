@@ -20,7 +20,7 @@ from trainer.loop import NUMBERS
 from trainer.objective import Objective
 from trainer.order import Item, Order
 from trainer.pairs import open_pairs
-from trainer.reader import PictureReader, assemble, micro_batches
+from trainer.reader import PictureReader, Reader, assemble, micro_batches
 
 CPU = torch.device("cpu")
 BUCKETS = {"buckets": True, "size_px": 32}
@@ -147,22 +147,49 @@ def test_an_unreadable_row_is_passed_over_and_counted_as_online(dataset, tmp_pat
     assert online.reader.bad == cached.reader.bad
 
 
-def test_latents_where_nothing_was_readable_are_refused_at_the_first_item(tmp_path):
+@pytest.mark.parametrize(("unreadable", "instead"), [(0, 2), (5, 0)])
+def test_a_held_out_row_never_takes_the_place_of_an_unreadable_one(
+    tmp_path, monkeypatch, unreadable, instead
+):
+    # Rows 1 and 6 are the held-out prompt's.
+    dataset = write_dataset(tmp_path / "pairs", rows=(7,), unreadable=unreadable)
+    config = configuration(law={"steps": 3}, reading={"max_bad": 1})
+    encode_dataset(config, dataset, str(tmp_path / "latents"))
+    cached = config.reading.model_copy(update={"latents": str(tmp_path / "latents")})
+    read, seen = Reader.read, []
+
+    def watched(reader, item):
+        found = read(reader, item)
+        seen[-1].append((item, found.row))
+        return found
+
+    monkeypatch.setattr(Reader, "read", watched)
+    for reading in (config.reading, cached):
+        seen.append([])
+        given = config.model_copy(update={"reading": reading})
+        fitted = fit(given, dataset, str(tmp_path / f"out-{len(seen)}"), say=lambda line: None)
+        assert (fitted.done, fitted.bad_rows) == (True, 1)
+        seen[-1].sort(key=lambda one: one[0].seed)
+    assert seen[0] == seen[1]
+    rows = {item.row: row for item, row in seen[0]}
+    assert rows == {row: row for row in (0, 2, 3, 4, 5)} | {unreadable: instead}
+
+
+def test_where_nothing_is_readable_the_first_item_is_refused(tmp_path):
     dataset = write_dataset(tmp_path / "pairs", rows=(1,), unreadable=0)
-    _, cached = both(configuration(), dataset, tmp_path / "out")
-    with pytest.raises(InputError, match="no picture here could be read"):
-        cached.reader.read(Item(0, False, "nothing", 1, 2))
+    for side in both(configuration(), dataset, tmp_path / "out"):
+        with pytest.raises(InputError, match="must hold pictures that can be read, got none in"):
+            side.reader.read(Item(0, False, "nothing", 1, 2))
 
 
 @pytest.mark.parametrize(
     ("other", "named"),
     [
         ({"seed": 1}, "model"),
-        ({"law": {"size_px": 8}}, "size_px"),
         ({"law": {"buckets": True}}, "buckets"),
         ({"law": {"dtype": "float64"}}, "dtype"),
     ],
-    ids=["weights", "size", "buckets", "dtype"],
+    ids=["weights", "buckets", "dtype"],
 )
 def test_latents_of_another_law_are_refused(dataset, tmp_path, other, named):
     encode_dataset(configuration(), dataset, str(tmp_path / "latents"))
@@ -170,26 +197,6 @@ def test_latents_of_another_law_are_refused(dataset, tmp_path, other, named):
     with pytest.raises(RunMismatch, match=f"differing: {named}"):
         prepare(config, dataset, str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
-
-
-def test_latents_of_another_dataset_are_refused(dataset, tmp_path):
-    encode_dataset(configuration(), dataset, str(tmp_path / "latents"))
-    config = configuration(reading={"latents": str(tmp_path / "latents")})
-    other = write_dataset(tmp_path / "other", rows=(7, 3))
-    with pytest.raises(RunMismatch, match="differing: dataset"):
-        prepare(config, other, str(tmp_path / "out"))
-
-
-def test_latents_that_are_not_whole_are_refused(dataset, tmp_path):
-    config = configuration(reading={"latents": str(tmp_path)})
-    with pytest.raises(InputError, match="none are here"):
-        prepare(config, dataset, str(tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
-    encode_dataset(configuration(), dataset, str(tmp_path / "latents"))
-    (tmp_path / "latents" / "LATENTS.json").unlink()
-    config = configuration(reading={"latents": str(tmp_path / "latents")})
-    with pytest.raises(InputError, match="not all are encoded"):
-        prepare(config, dataset, str(tmp_path / "out"))
 
 
 def test_a_changed_byte_of_the_data_is_found(dataset, tmp_path):

@@ -16,7 +16,7 @@ from trainer import pairs as pairs_module
 from trainer.hold_out import hold_out
 from trainer.order import Item
 from trainer.pairs import open_pairs
-from trainer.pictures import bucket, decode, fit
+from trainer.pictures import bucket, fit
 from trainer.reader import PictureReader, Seen, assemble, micro_batches
 
 
@@ -54,52 +54,6 @@ def test_threads_may_read_while_row_groups_come_and_go(tmp_path, monkeypatch):
         found = list(threads.map(pairs.pair, rows))
     assert [pair.original for pair in found] == [png(20 * row) for row in rows]
     assert len(pairs._groups) == 1
-
-
-def refusal(table, tmp_path, columns=None):
-    pq.write_table(pa.table(table), tmp_path / "own.parquet")
-    with pytest.raises(InputError) as raised:
-        open_pairs(str(tmp_path), columns)
-    return str(raised.value)
-
-
-GOOD = {"original_image": [png(1)], "edit_prompt": ["x"], "edited_image": [png(2)]}
-
-
-@pytest.mark.parametrize("column", list(GOOD))
-def test_a_missing_column_is_named_with_those_that_are_there(tmp_path, column):
-    names = {name if name != column else f"my_{name}": values for name, values in GOOD.items()}
-    said = refusal(names, tmp_path)
-    assert said.startswith("own.parquet: must have the columns original_image, edit_prompt, edit")
-    assert f"got no {column} among" in said
-    assert f"my_{column}" in said
-    assert said.endswith("; reading.columns names them otherwise")
-
-
-def test_columns_of_other_kinds_are_refused(tmp_path):
-    said = refusal(GOOD | {"edited_image": ["pictures/2.png"]}, tmp_path)
-    assert said.startswith("own.parquet: edited_image must hold encoded pictures")
-    assert said.endswith("got string")
-    said = refusal(GOOD | {"edit_prompt": [None]}, tmp_path)
-    assert said == "own.parquet: row group 0, row 0: edit_prompt must be text, got None"
-    said = refusal(GOOD | {"edit_prompt": [7]}, tmp_path)
-    assert said.endswith("edit_prompt must be text, got 7")
-
-
-def test_no_rows_no_files_and_no_parquet_are_refused(tmp_path):
-    assert "must hold at least one pair, got no rows" in refusal(
-        {name: pa.array(values[:0], pa.binary() if "image" in name else pa.string())
-         for name, values in GOOD.items()},
-        tmp_path,
-    )  # fmt: skip
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"must be a sealed run or hold \.parquet files, got none"):
-        open_pairs(str(tmp_path / "empty"))
-    (tmp_path / "text.parquet").write_text("not that")
-    with pytest.raises(InputError, match=r"text\.parquet: not a Parquet file"):
-        open_pairs(str(tmp_path / "text.parquet"))
-    with pytest.raises(InputError, match=r"nowhere\.parquet: not a Parquet file"):
-        open_pairs(str(tmp_path / "nowhere.parquet"))
 
 
 def test_a_file_that_was_cut_or_changed_inside_is_refused(tmp_path):
@@ -184,15 +138,10 @@ def test_a_step_of_several_shapes_is_cut_into_micro_batches_of_one():
 
 def test_pictures_are_resized_whole_and_kept_where_they_fit():
     image = Image.open(io.BytesIO(png(5)))
-    assert np.array_equal(fit(image, (16, 16), False), np.asarray(image).transpose(2, 0, 1))
-    assert fit(image, (8, 24), False).shape == (3, 8, 24)
-
-
-def test_grey_and_transparent_pictures_become_three_channels():
-    for mode in ("L", "RGBA", "P", "CMYK"):
-        data = io.BytesIO()
-        Image.new(mode, (4, 4)).save(data, "JPEG" if mode == "CMYK" else "PNG")
-        assert fit(decode(data.getvalue()), (4, 4), False).shape == (3, 4, 4)
+    picture = np.asarray(image)
+    assert np.array_equal(fit(picture, (16, 16), False), picture.transpose(2, 0, 1))
+    resized = np.asarray(image.resize((24, 8), Image.Resampling.LANCZOS))
+    assert np.array_equal(fit(picture, (8, 24), False), resized.transpose(2, 0, 1))
 
 
 class Dropping:

@@ -1,14 +1,19 @@
-"""A Ray of our own lets nobody else in."""
+"""A Ray of our own lets nobody else in, and another is joined only where it does not, either."""
 
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 
 from factory.errors import ConfigError
-from factory.on_ray.session import _keep_others_out
+from factory.on_ray import session
+from factory.on_ray.session import _keep_others_out, connect, is_open
+from schemas.config import Compute
 
 ROOT = Path(__file__).parents[3]
 CODE = """
@@ -74,3 +79,92 @@ def test_an_open_ray_is_not_started(monkeypatch):
         ConfigError, match="RAY_AUTH_MODE: must be token or unset .* got 'disabled'"
     ):
         _keep_others_out()
+
+
+@contextmanager
+def gcs(status):
+    """A server that answers everything so, by its address."""
+
+    class Answers(grpc.GenericRpcHandler):
+        def service(self, call):
+            def answer(request, context):
+                if status is not grpc.StatusCode.OK:
+                    context.abort(status, "InvalidAuthToken")
+                return b""
+
+            return grpc.unary_unary_rpc_method_handler(answer)
+
+    server = grpc.server(ThreadPoolExecutor(1), [Answers()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (grpc.StatusCode.OK, True),
+        (grpc.StatusCode.UNAUTHENTICATED, False),
+        (grpc.StatusCode.UNIMPLEMENTED, False),
+    ],
+)
+def test_a_cluster_is_open_that_answers_someone_without_a_token(status, expected):
+    with gcs(status) as address:
+        assert is_open(address) == expected
+
+
+def test_who_does_not_answer_is_not_called_open():
+    with gcs(grpc.StatusCode.OK) as address:
+        pass
+    assert not is_open(address)
+
+
+class Joined:
+    """In the place of Ray, of which the whole is tried in `tests/cluster/test_submit.py`."""
+
+    def __init__(self, address):
+        self.gcs_address = address
+        self.inside = False
+
+    def is_initialized(self):
+        return self.inside
+
+    def init(self, **options):
+        self.inside = True
+
+    def shutdown(self):
+        self.inside = False
+
+    def get_runtime_context(self):
+        return self
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "enters"),
+    [
+        (grpc.StatusCode.OK, None, False),
+        (grpc.StatusCode.OK, "0", False),
+        (grpc.StatusCode.OK, "1", True),
+        (grpc.StatusCode.UNAUTHENTICATED, None, True),
+    ],
+)
+def test_an_open_cluster_is_left_again_unless_the_environment_allows_it(
+    monkeypatch, status, said, enters
+):
+    compute = Compute(device="cpu", gpus_per_worker=0.0, max_workers=1)
+    with gcs(status) as address:
+        joined = Joined(address)
+        monkeypatch.setattr(session, "ray", joined)
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        monkeypatch.delenv(session.OPEN_CLUSTER, raising=False)
+        if said is not None:
+            monkeypatch.setenv(session.OPEN_CLUSTER, said)
+        if enters:
+            assert connect(compute) == compute
+        else:
+            with pytest.raises(ConfigError, match=r"RAY_ADDRESS: the cluster must ask for a token"):
+                connect(compute)
+    assert joined.inside == enters

@@ -3,12 +3,14 @@
 import logging
 
 import numpy as np
+import psutil
 import pytest
 import ray
 
 from factory.errors import InputError
 from factory.storage.local import LocalStore
 from tests.trainer.encoded import configuration, write_dataset
+from tests.trainer.test_decoders import children
 from trainer import encoding
 from trainer.encode import encode_dataset
 from trainer.on_ray import encode as on_ray
@@ -45,14 +47,20 @@ def objects(folder):
 def test_a_pool_encodes_the_same_bytes_and_tells_of_every_unit(tmp_path):
     dataset = write_dataset(tmp_path / "pairs")
     wide = configuration(compute={"min_workers": 2, "max_workers": 2})
-    told = []
-    record = encode_dataset(
-        wide, dataset, str(tmp_path / "ray"), encode_on_ray, lambda *counts: told.append(counts)
-    )
+    told, decoders = [], set()
+
+    def tell(*counts):
+        told.append(counts)
+        decoders.update(children())
+
+    record = encode_dataset(wide, dataset, str(tmp_path / "ray"), encode_on_ray, tell)
     assert [done for done, _, _ in told] == [0, 1, 2, 3, 4, 5]
     assert told[-1] == (5, 5, 1)
     assert record == encode_dataset(configuration(), dataset, str(tmp_path / "here"))
     assert objects(tmp_path / "ray") == objects(tmp_path / "here")
+    # They end with their workers.
+    assert decoders
+    assert psutil.wait_procs(decoders, timeout=60)[1] == []
 
 
 def test_a_workers_refusal_ends_the_job_with_its_words(tmp_path, monkeypatch):

@@ -1,0 +1,112 @@
+"""Datasets and roots that are only untidy: trained on, what is amiss counted or made again."""
+
+import io
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from editmill import app
+from tests.bad_input.materials import Step, cut, parquet, remove, write
+from tests.bad_input.training_materials import FIT, PICTURE, pairs, real
+
+
+def picture(*size: int, mode: str = "RGB") -> Step:
+    """A dataset whose first original is of another size or kind."""
+
+    def step() -> None:
+        sink = io.BytesIO()
+        Image.new(mode, size).save(sink, "PNG")
+        pairs(original_image={"bytes": sink.getvalue(), "path": "x"})()
+
+    return step
+
+
+def bare() -> None:
+    """A dataset of three columns, its pictures in no struct."""
+    from tests.trainer.small import png
+
+    words = [f"make it {word}" for word in ("red", "green", "blue")]
+    columns: dict[str, Any] = {"original_image": [png(i) for i in range(3)], "edit_prompt": words}
+    remove("pairs")()
+    write("pairs/a.parquet", parquet(**columns, edited_image=[png(i) for i in range(3, 6)]))()
+
+
+def begun() -> None:
+    """A training with two checkpoints."""
+    assert fitted("watching.checkpoint_every=1") == (1, 2, 0)
+
+
+def fitted(setting: str = "") -> tuple[int, int, int]:
+    """The first and the last step that were made, and the unreadable rows."""
+    words = shlex.split(f"{FIT} --config f.yaml --set watching.report_every=1")
+    result = CliRunner().invoke(app, [*words, *(("--set", setting) if setting else ())])
+    assert result.exit_code == 0, result.output
+    first = re.match(r"step (\d+)/", result.stderr)
+    assert first, result.stderr
+    facts = json.loads(result.stdout)
+    return int(first[1]), facts["step"], facts["unreadable"]
+
+
+def of_newest(harm: Callable[[str], Step]) -> Step:
+    """Harm to a file of the newest checkpoint."""
+
+    def step() -> None:
+        record = json.loads(max(Path("out/checkpoints").iterdir()).read_bytes())
+        harm(f"out/{record['files'][0]['key']}")()
+
+    return step
+
+
+TRAINED = [
+    pytest.param((picture(40, 24),), "", (1, 2, 0), id="pictures of several sizes"),
+    pytest.param((picture(16, 16, mode="RGBA"),), "", (1, 2, 0), id="a picture with alpha"),
+    pytest.param((picture(16, 16, mode="I;16"),), "", (1, 2, 0), id="a picture of 16 bits"),
+    pytest.param((bare,), "", (1, 2, 0), id="a dataset without captions"),
+    pytest.param(
+        (pairs(edited_image=PICTURE),),
+        "reading.max_bad=1",
+        (1, 2, 1),
+        id="an unreadable picture within reading.max_bad",
+    ),
+    pytest.param(
+        (begun, remove("out/checkpoints/000000002.json")),
+        "law.steps=3",
+        (2, 3, 0),
+        id="half a checkpoint: files without their record",
+    ),
+    pytest.param(
+        (begun, of_newest(lambda name: cut(name, 1))),
+        "law.steps=3",
+        (2, 3, 0),
+        id="a newest checkpoint that was cut",
+    ),
+    pytest.param(
+        (begun, of_newest(remove)),
+        "law.steps=3",
+        (2, 3, 0),
+        id="a newest checkpoint that lacks a file",
+    ),
+]
+"""What is there, a setting, the first and the last step that are made, and the unreadable rows."""
+
+
+@pytest.mark.parametrize(("steps", "setting", "expected"), TRAINED)
+def test_what_is_only_untidy_is_trained_on(
+    steps: tuple[Step, ...],
+    setting: str,
+    expected: tuple[int, int, int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    real()
+    for step in steps:
+        step()
+    assert fitted(setting) == expected

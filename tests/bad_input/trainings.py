@@ -1,0 +1,238 @@
+"""What `fit` and `encode` refuse of options, models and roots, and what they meet at work."""
+
+import re
+
+from tests.bad_input.command_lines import usage
+from tests.bad_input.datasets import DATASETS
+from tests.bad_input.materials import cut, remove, safetensors, write
+from tests.bad_input.table import case
+from tests.bad_input.training_materials import (
+    ENCODE,
+    FIT,
+    PICTURE,
+    begun,
+    configured,
+    encoded,
+    fitted,
+    pairs,
+    real,
+    set_to,
+    state_of_another_network,
+    written,
+)
+
+OPTIONS = [
+    usage("fit --dataset pairs", "--out"),
+    usage("fit --out out", "--dataset"),
+    usage("encode --dataset pairs", "--out"),
+    set_to("a mistyped key of a law", "law.stepz=3", r"unknown key 'law\.stepz'; .* 'steps'\?"),
+    set_to(
+        "a mistyped key of `encode`",
+        "law.size=8",
+        r"unknown key 'law\.size'; .* 'size_px'\?",
+        ENCODE,
+    ),
+    set_to("a group of the factory's", "recipe.steps=3", r"unknown key 'recipe'; known: law, .*"),
+    set_to("a batch of nothing", "law.batch=0", r"law\.batch: .* equal to 1, got 0"),
+    set_to(
+        "dropout of more than all",
+        "law.dropout={text: 0.6, both: 0.5}",
+        r"law\.dropout: text, both and image must sum to 1 at most, got .*",
+    ),
+    set_to(
+        "another number format", "law.dtype=float16", r"law\.dtype: .*'bfloat16', got \"float16\""
+    ),
+    set_to("a negative rate", "law.learning_rate=-1", r"law\.learning_rate: .* than 0, got -1"),
+    set_to(
+        "workers upside down",
+        "compute.min_workers=3",
+        r"compute: min_workers must be at most max_workers, got 3 and 1",
+    ),
+    set_to(
+        "everything held out", "reading.held_out=1", r"reading\.held_out: .* less than 1, got 1"
+    ),
+    case(
+        "an unknown preset of `fit`",
+        f"{FIT} --preset big",
+        r"--preset: must be one of miniature, paper, got 'big'",
+    ),
+    case(
+        "a training without a model",
+        f"{FIT} --config f.yaml",
+        r"f\.yaml:1: law\.model: must be given, got nothing",
+        write("f.yaml", "law: {steps: 2}\n"),
+    ),
+]
+"""Refused before torch is imported."""
+PLACES = [
+    fitted(
+        "more workers than pairs in a step",
+        "--set compute.max_workers=5",
+        r"compute\.max_workers: must be at most law\.batch, got 5 and 4",
+    ),
+    fitted(
+        "a project of a program that is not here",
+        "--set watching.wandb=mine",
+        r"watching\.wandb: needs `pip install wandb`, got none",
+    ),
+    fitted(
+        "a model that is missing",
+        "--set law.model.source=no/where/here",
+        r"no/where/here: no such file or folder, and not a hub id owner/name",
+    ),
+    fitted(
+        "a size that the autoencoder cannot encode",
+        "--set law.size_px=17",
+        r"law\.size_px: must be a multiple of 2 \(the autoencoder's factor\), got 17",
+    ),
+    fitted(
+        "an inpainting model to begin with",
+        "",
+        r"t2i/unet/config\.json: in_channels must be 4, got 9, an inpainting model's",
+        write("t2i/unet/config.json", '{"in_channels": 9, "block_out_channels": [8, 8]}'),
+    ),
+    fitted(
+        "half a model",
+        "",
+        r"t2i/unet/model\.safetensors: must be \d+ bytes by its header, got .*",
+        cut("t2i/unet/model.safetensors", 1),
+    ),
+    fitted(
+        "another training by its law",
+        "",
+        r"/.*/out: holds a training by another law; differing: learning_rate: 0\.1 -> 0\.0001; "
+        r"seed: 1 -> 0",
+        written("law.seed=1", "law.learning_rate=0.1"),
+    ),
+    fitted(
+        "another training by its weights",
+        "",
+        r"/.*/out: holds a training by another law; differing: model\.files\.unet/.*",
+        written(),
+        write("t2i/unet/model.safetensors", safetensors(5)),
+    ),
+    fitted(
+        "a training on another dataset",
+        "",
+        r"/.*/out: holds a training on another dataset; choose another --out",
+        written(),
+        pairs(prompts=5),
+    ),
+    *(
+        fitted(
+            f"{name} where a training should be",
+            "",
+            rf"/.*/out: must be empty or a training, got '{re.escape(key)}' and no FIT\.json",
+            write(f"out/{key}", ""),
+        )
+        for name, key in (
+            ("notes", "notes.txt"),
+            ("a run", "RUN.json"),
+            ("an editor", "editor/model_index.json"),
+        )
+    ),
+    fitted(
+        "the dataset as the output",
+        "--out pairs",
+        r"/.*/pairs: must be empty or a training, got 'part-0\.parquet' and no FIT\.json",
+    ),
+    fitted(
+        "a damaged FIT.json",
+        "",
+        r"/.*/out/FIT\.json: not a training's record: .*",
+        written(),
+        cut("out/FIT.json", 2),
+        code=3,
+    ),
+    fitted(
+        "latents that are missing",
+        "--latents latents",
+        r"/.*/latents: must hold latents with LATENTS\.json, none are here; .*",
+    ),
+]
+ROOTS = [
+    case(
+        "notes where latents should be",
+        f"{ENCODE} --config f.yaml",
+        r".*out: must be empty or hold latents, got 'notes\.txt' and no ENCODE\.json",
+        configured,
+        write("out/notes.txt", ""),
+    ),
+    case(
+        "latents of another size in the way",
+        f"{ENCODE} --config f.yaml --out latents --set law.size_px=8",
+        r".*latents: holds latents of other weights, size or dataset; differing: size_px: 16 -> 8",
+        real,
+        encoded(),
+    ),
+    case(
+        "a damaged ENCODE.json",
+        f"{ENCODE} --config f.yaml --out latents",
+        r".*latents/ENCODE\.json: not such a record: .*",
+        real,
+        encoded(),
+        cut("latents/ENCODE.json", 2),
+        code=3,
+    ),
+    begun(
+        "latents of another size",
+        "--latents latents --set law.size_px=8",
+        r"/.*/latents: holds latents of other weights, size or dataset; differing: size_px: 16 -> 8",
+        encoded(),
+    ),
+    begun(
+        "latents of another dataset",
+        "--latents latents",
+        r"/.*/latents: holds latents of other .*; differing: dataset: .*",
+        encoded(),
+        pairs(prompts=5),
+    ),
+    begun(
+        "latents without their seal",
+        "--latents latents",
+        r"/.*/latents: must hold latents with LATENTS\.json, not all are encoded; .*",
+        encoded(),
+        remove("latents/LATENTS.json"),
+    ),
+    begun(
+        "a cut file of latents",
+        "--latents latents",
+        r"/.*/latents/data/000000-\w+\.safetensors: must have sha256 \w+, got \w+",
+        encoded(),
+        cut("latents/data/*", 1),
+        code=3,
+        leaves=("out/FIT.json",),
+    ),
+]
+AT_WORK = [
+    begun(
+        "a checkpoint of another network",
+        "",
+        r".*conv_in.*must be of shape.*",
+        state_of_another_network,
+    ),
+    begun(
+        "an unreadable picture",
+        "",
+        r"dataset: reading\.max_bad is 0, got 1 rows with pictures that cannot be read; row 0: edited: "
+        r"must begin as a JPEG, PNG or WEBP, got b'not a pi'",
+        pairs(edited_image=PICTURE),
+        leaves=("out/FIT.json",),
+    ),
+    begun(
+        "no readable picture",
+        "--set reading.max_bad=9",
+        r"/.*/pairs: must hold pictures that can be read, got none in the 1 rows that are trained",
+        pairs(prompts=1, original_image=PICTURE),
+        leaves=("out/FIT.json",),
+    ),
+    begun(
+        "a rate at which nothing is learnt",
+        "--set law.learning_rate=1e30",
+        r"step 2: \w+ must be finite, got \w+; rows of the dataset: .*",
+        code=4,
+        leaves=("out/FIT.json",),
+    ),
+]
+TRAININGS = PLACES + DATASETS + ROOTS + AT_WORK
+"""Refused once torch was imported."""

@@ -1,0 +1,51 @@
+"""A dataset's pictures to pixels, in children that have little to lose: for the threads of one reader."""
+
+from types import TracebackType
+
+from factory.pair_source import Picture
+from factory.untrusted_image.decoder import ImageDecoder, ImageLimits
+
+LIMITS = ImageLimits(wall_s=300.0)
+"""So long that only `cpu_s` counts: a busy machine must not make other rows unreadable than an idle one."""
+
+
+class Decoders:
+    """As many decoders as threads decode at once; they stay for the next pictures.
+
+    What becomes of alpha, 16 bits and the other kinds is said in `ImageDecoder`; EXIF orientation is
+    applied. An ordinary RGB picture has Pillow's pixels. It is a context; after `close`, for which no
+    thread may be decoding, the next picture starts a new child. Children also end with this process,
+    whatever ended it.
+    """
+
+    def __init__(self, limits: ImageLimits = LIMITS) -> None:
+        self.limits = limits
+        # Taken and put back whole by threads, which needs no lock.
+        self._idle: list[ImageDecoder] = []
+
+    def __enter__(self) -> "Decoders":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the children."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def decode(self, data: bytes, name: str) -> Picture:
+        """One picture; `name` is what a refusal calls it. Raises as `ImageDecoder.decode`."""
+        try:
+            decoder = self._idle.pop()
+        except IndexError:
+            decoder = ImageDecoder(self.limits)
+        try:
+            return decoder.decode(data, name)
+        finally:
+            self._idle.append(decoder)
