@@ -74,8 +74,7 @@ class Leader:
                 Path(name),
                 parts.unet,
                 parts.autoencoder,
-                parts.text.encoder,
-                parts.text.tokenizer,
+                parts.text,
                 EulerAncestralDiscreteScheduler.from_config(parts.scheduler),
             )
             store_folder(self.store, Path(name), EDITOR)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from factory import seeds
+from factory.engine.text import Words, told
 from factory.errors import InputError
 from schemas.fit import Law
 from trainer.conditions import Conditions
@@ -42,11 +43,11 @@ class Reader(Protocol):
     def read(self, item: Item) -> Seen:
         """Called from threads. Raises `InputError` where nothing is readable."""
 
-    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """Mean and log-variance of the edited, mean of the original, instructions' contexts."""
+    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
+        """Mean and log-variance of the edited, mean of the original, instructions."""
 
-    def empty(self) -> Tensor:
-        """The empty instruction's context."""
+    def nothing(self) -> Words:
+        """What a dropped instruction becomes."""
 
 
 class PictureReader:
@@ -78,18 +79,18 @@ class PictureReader:
         shape = shape_of(original, self.law, self.conditions.factor)
         return (fit(original, shape, flip), fit(edited, shape, flip)), shape, pair.instruction
 
-    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
         """Two passes of the autoencoder, as the original: of the edited pictures, of the originals."""
         originals, edited = (
             torch.from_numpy(np.stack([one.content[place] for one in seen])) for place in (0, 1)
         )
         mean, log_variance = self.conditions.latents(edited)
         condition, _ = self.conditions.latents(originals)
-        contexts = [self.conditions.context(one.content[2]) for one in seen]
-        return mean, log_variance, condition, contexts
+        words = [self.conditions.words(one.content[2]) for one in seen]
+        return mean, log_variance, condition, words
 
-    def empty(self) -> Tensor:
-        return self.conditions.context("")
+    def nothing(self) -> Words:
+        return self.conditions.nothing()
 
 
 def micro_batches(seen: Sequence[Seen], most: int) -> Iterator[list[Seen]]:
@@ -102,15 +103,17 @@ def micro_batches(seen: Sequence[Seen], most: int) -> Iterator[list[Seen]]:
 
 def assemble(reader: Reader, seen: Sequence[Seen], device: Any, dtype: torch.dtype) -> MicroBatch:
     """A micro-batch on the device, conditions dropped and noises drawn as its items say."""
-    *latents, contexts = reader.encode(seen)
+    *latents, instructions = reader.encode(seen)
     # Alike from every reader: the network's last bits change with its input's strides.
     mean, log_variance, condition = (latent.contiguous() for latent in latents)
+    mean = mean.to(device, dtype)
     items = [one.item for one in seen]
-    empty = reader.empty()
+    nothing = reader.nothing()
     words = [
-        empty if item.dropped in ("text", "both") else context
-        for item, context in zip(items, contexts, strict=True)
+        nothing if item.dropped in ("text", "both") else said
+        for item, said in zip(items, instructions, strict=True)
     ]
+    context, added = told(words, *seen[0].shape, mean)
     keeps_image = torch.tensor([item.dropped not in ("image", "both") for item in items])
     shape = tuple(mean.shape[1:])
     posterior, noise = (
@@ -122,11 +125,12 @@ def assemble(reader: Reader, seen: Sequence[Seen], device: Any, dtype: torch.dty
         keeps_image.view(-1, 1, 1, 1).to(condition.device), condition, torch.zeros_like(condition)
     )
     return MicroBatch(
-        mean=mean.to(device, dtype),
+        mean=mean,
         log_variance=log_variance.to(device, dtype),
         condition=kept.to(device, dtype),
-        context=torch.stack(words).to(device, dtype),
+        context=context,
         timestep=torch.tensor([item.timestep for item in items], device=device),
         posterior=posterior.to(device, dtype),
         noise=noise.to(device, dtype),
+        added=added,
     )
