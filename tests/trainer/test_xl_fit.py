@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from factory.config import load_config
+from factory.config import load_config, read_config
 from factory.errors import ModelError
 from factory.pinning import pin
+from schemas.fit import Fit
 from schemas.recipe import ModelSource
 from tests.factory.engine.tiny_xl import tiny_xl
 from tests.trainer.small import SIDE, objects, small, state_of, train, write_pairs
+from trainer.__main__ import PRESETS
+from trainer.editor import check_source
 from trainer.encode import encode_dataset
 from trainer.fit import pin_law
 
@@ -47,10 +50,11 @@ def trained(base, dataset, tmp_path_factory):
 
 
 def test_the_pipeline_of_diffusers_loads_what_a_training_wrote_and_edits_a_picture(base, trained):
-    kind = diffusers.StableDiffusionXLInstructPix2PixPipeline
-    pipeline = kind.from_pretrained(
+    # Its index names the pipeline; test_xl.py asks for it by name.
+    pipeline = diffusers.DiffusionPipeline.from_pretrained(
         str(trained / "editor"), local_files_only=True, add_watermarker=False
     )
+    assert type(pipeline) is diffusers.StableDiffusionXLInstructPix2PixPipeline
     pipeline.set_progress_bar_config(disable=True)
     assert type(pipeline.scheduler).__name__ == "EulerAncestralDiscreteScheduler"
     assert pipeline.config.force_zeros_for_empty_prompt is True
@@ -104,6 +108,12 @@ def test_what_its_pipeline_says_beside_the_weights_is_part_of_the_law(base, tmp_
         "model_index.json", "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2",
         "unet", "vae",
     }  # fmt: skip
+
+
+def test_its_preset_is_a_configuration():
+    law = read_config(Fit, PRESETS, "paper-xl", None, []).law
+    assert law.model.source == "stabilityai/stable-diffusion-xl-base-1.0"
+    assert (law.size_px, law.batch, law.steps, law.learning_rate) == (512, 16, 15_000, 5e-5)
 
 
 def said(folder, name, **fields):
@@ -168,6 +178,23 @@ REFUSED = {
         r"text_encoder_2: weights must be \.safetensors files, got only pickled",
     ),
 }
+
+
+def test_the_published_base_passes_and_its_refiner_does_not(tmp_path):
+    """The numbers of stabilityai's own configs."""
+    for part in ("unet", "text_encoder", "text_encoder_2"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "config.json").write_text("{}")
+    said(
+        tmp_path, UNET, in_channels=4, addition_embed_type="text_time", addition_time_embed_dim=256,
+        cross_attention_dim=2048, projection_class_embeddings_input_dim=2816,
+    )  # fmt: skip
+    said(tmp_path, "text_encoder/config.json", hidden_size=768, projection_dim=768)
+    said(tmp_path, "text_encoder_2/config.json", hidden_size=1280, projection_dim=1280)
+    check_source(tmp_path)
+    said(tmp_path, UNET, cross_attention_dim=1280, projection_class_embeddings_input_dim=2560)
+    with pytest.raises(ModelError, match="cross_attention_dim must be 2048 .*, got 1280"):
+        check_source(tmp_path)
 
 
 @pytest.mark.parametrize("what", REFUSED)
