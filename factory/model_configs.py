@@ -31,7 +31,7 @@ def check_configs(files: Iterable[Path]) -> None:
         if file.name.endswith(".safetensors.index.json"):
             _check_index(file)
         if file.name.endswith("config.json"):
-            config = _read(file)
+            config = read_config(file)
             for key in (*_ASKS_FOR_CODE, _NAMES_WEIGHTS):
                 if config.get(key):
                     raise ModelError(
@@ -42,7 +42,7 @@ def check_configs(files: Iterable[Path]) -> None:
 
 
 def _check_index(file: Path) -> None:
-    weights = _read(file).get("weight_map")
+    weights = read_config(file).get("weight_map")
     names = set(weights.values()) if isinstance(weights, dict) else {weights}
     wrong = sorted(str(name) for name in names if not _SHARD.fullmatch(str(name)))
     if wrong:
@@ -79,7 +79,8 @@ def _check_open_clip(file: Path, config: dict[str, Any]) -> None:
         )
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_config(file: Path) -> dict[str, Any]:
+    """A JSON object. Raises `ModelError` for anything else."""
     try:
         config = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:

@@ -6,6 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
+from factory import family_xl
 from factory.errors import ModelError
 from schemas.recipe import ModelSource
 
@@ -18,11 +19,14 @@ _BUNDLED = {
     "miniature/clip": MINIATURE / "clip",
     "miniature/editor": MINIATURE / "editor",
 }
-_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+_PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler", *family_xl.PARTS)
 # What a role reads, relative to its folder. Hub repositories hold the same weights several times
 # over: whole-pipeline files of several GB beside the parts, half precision, before averaging.
 _READ: dict[Role, tuple[str, ...]] = {
-    "text_to_image": tuple(f"{p}/*.{e}" for p in _PARTS for e in ("json", "txt", "safetensors")),
+    "text_to_image": (
+        *(f"{p}/*.{e}" for p in _PARTS for e in ("json", "txt", "safetensors")),
+        family_xl.INDEX,
+    ),
     "autoencoder": ("*.json", "diffusion_pytorch_model*.safetensors"),
     "clip": ("*.json", "*.txt", "*.safetensors"),
     "lora": ("*.safetensors",),
@@ -81,6 +85,9 @@ def read_files(folder: Path, role: Role) -> list[Path]:
     if folder.is_file():
         return [folder]
     files = [file for file in files_below(folder) if _is_read(file.relative_to(folder), role)]
+    if role == "text_to_image" and not (folder / family_xl.PARTS[0]).is_dir():
+        # Of the smaller models nothing in it counts.
+        files = [file for file in files if file.name != family_xl.INDEX]
     if role == "clip" and any(_is_open_clips(file) for file in files):
         # Beside open_clip's own weights a cache may hold other formats of the same ones.
         files = [f for f in files if f.suffix != ".safetensors" or _is_open_clips(f)]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from factory import family_xl
 from factory.errors import ModelError
 from factory.family import autoencoder_fields, check_autoencoder, check_unet, checkpoint_family
 from factory.model_configs import check_configs
@@ -77,6 +78,8 @@ def _pinned_checkpoint(
         # Named even where the shapes alone decided: what a run is made with stands in its recipe.
         return pinned.model_copy(update={"name": family}), autoencoder_fields()
     needed = list(_TEXT_TO_IMAGE)
+    if (path / family_xl.PARTS[0]).is_dir():
+        needed += family_xl.FILES
     if other is None:
         needed.append("vae/config.json")
     pinned = _pinned(source, "text_to_image", needed)

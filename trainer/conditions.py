@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from factory.engine.text import TextEncoder
+from factory.engine.text import TextEncoder, Words
 
 
 class Conditions:
@@ -32,6 +32,11 @@ class Conditions:
         return found.mean, found.logvar
 
     @torch.no_grad()
-    def context(self, instruction: str) -> Tensor:
-        """(token, width); the empty instruction is what a dropped one becomes."""
-        return self.text.context(instruction)
+    def words(self, instruction: str) -> Words:
+        """What the network is told of an instruction."""
+        return self.text.words(instruction)
+
+    @torch.no_grad()
+    def nothing(self) -> Words:
+        """What a dropped instruction becomes."""
+        return self.text.nothing()

@@ -7,16 +7,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from factory.engine.text import TextEncoder
+from factory.engine.text_xl import TextEncoderXl
 from factory.errors import ModelError
 from factory.family import check_unet
+from factory.family_xl import check_xl, is_xl
+from factory.model_configs import read_config
 
 LATENT_CHANNELS = 4
 EDITOR_CHANNELS = 2 * LATENT_CHANNELS
 
 
-def check_source(file: Path) -> None:
-    """Raise `ModelError` unless a UNet's config is Stable Diffusion 1.x or 2.x's, or an editor's."""
-    fields = json.loads(file.read_bytes())
+def check_source(folder: Path) -> None:
+    """Raise `ModelError` unless a model's UNet is Stable Diffusion 1.x, 2.x or XL's, or an editor's."""
+    file = folder / "unet" / "config.json"
+    fields = read_config(file)
+    if is_xl(fields):
+        check_xl(folder, (LATENT_CHANNELS, EDITOR_CHANNELS))
+        return
     editor = fields.get("in_channels") == EDITOR_CHANNELS
     if not editor or fields.get("addition_embed_type") is not None:
         check_unet(file)
@@ -50,16 +58,12 @@ def widen(unet: Any) -> None:
 
 
 def write_editor(
-    folder: Path, unet: Any, autoencoder: Any, text_encoder: Any, tokenizer: Any, scheduler: Any
+    folder: Path, unet: Any, autoencoder: Any, text: TextEncoder, scheduler: Any
 ) -> None:
-    """A folder that diffusers' `StableDiffusionInstructPix2PixPipeline.from_pretrained` loads."""
-    parts = {
-        "unet": unet,
-        "vae": autoencoder,
-        "text_encoder": text_encoder,
-        "tokenizer": tokenizer,
-        "scheduler": scheduler,
-    }
+    """A folder that diffusers' `StableDiffusionInstructPix2PixPipeline.from_pretrained` loads, or of
+    XL's networks its `StableDiffusionXLInstructPix2PixPipeline`.
+    """
+    parts = {"unet": unet, "vae": autoencoder, **text.parts, "scheduler": scheduler}
     index: dict[str, Any] = {
         "_class_name": "StableDiffusionInstructPix2PixPipeline",
         "feature_extractor": [None, None],
@@ -67,10 +71,16 @@ def write_editor(
         "requires_safety_checker": False,
         "safety_checker": [None, None],
     }
-    # Or it would be stored with what it was last used for.
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
+    if isinstance(text, TextEncoderXl):
+        index = {
+            "_class_name": "StableDiffusionXLInstructPix2PixPipeline",
+            "force_zeros_for_empty_prompt": text.zeros,
+        }
     for name, part in parts.items():
+        if name.startswith("tokenizer"):
+            # Or it would be stored with what it was last used for.
+            part.backend_tokenizer.no_truncation()
+            part.backend_tokenizer.no_padding()
         part.save_pretrained(folder / name)
         index[name] = [type(part).__module__.partition(".")[0], type(part).__name__]
     (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from factory.engine.checkpoint import load_text_to_image
 from factory.engine.device import device_name
+from factory.engine.text import Words
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Fit, Law
 from schemas.latents import EncodingEnvironment, UnreadableRow
 from trainer.conditions import Conditions
 from trainer.decoders import Decoders
-from trainer.encoding import Unit, instruction_name
+from trainer.encoding import NOTHING, Unit, instruction_name
 from trainer.group import pick_device
 from trainer.loop import NUMBERS
 from trainer.pairs import EditPair, Pairs
@@ -72,18 +73,23 @@ class Encoder:
         For each shape in pixels, `latents.HxW` (row, mirrored, 3, 4, h, w): mean and log-variance of
         the edited, mean of the original; and `rows.HxW` (row,), their places in the unit. `said`
         (row, 16) is each row's instruction, `contexts` (instruction, token, width) those of
-        `instructions` (instruction, 16). Raises `InputError` where a value is missing.
+        `instructions` (instruction, 16), and `pooled` (instruction, width) where the model has such.
+        Raises `InputError` where a value is missing.
         """
         passes: dict[Shape, _Passes] = {}
         bad: list[UnreadableRow] = []
         names: list[bytes] = []
-        spoken: list[str] = [""] if unit.number == 0 else []
+        spoken: dict[bytes, Words] = {}
+        if unit.number == 0:
+            spoken[instruction_name("")] = self.conditions.words("")
+            if self.conditions.text.zeros:
+                spoken[NOTHING] = self.conditions.nothing()
         speaks = set(unit.speaks)
         with closing(self._read(pairs, unit)) as rows:
             for row, (pair, found) in enumerate(rows):
                 names.append(instruction_name(pair.instruction))
                 if row in speaks:
-                    spoken.append(pair.instruction)
+                    spoken[names[-1]] = self.conditions.words(pair.instruction)
                 try:
                     shape, original, edited = found.result()
                 except ImageRefused as error:
@@ -92,10 +98,12 @@ class Encoder:
                 if shape not in passes:
                     passes[shape] = _Passes(self.conditions, self.pictures)
                 passes[shape].add(row, original, edited)
-        tensors = {"said": _bytes(names), "instructions": _bytes(map(instruction_name, spoken))}
+        tensors = {"said": _bytes(names), "instructions": _bytes(spoken)}
         if spoken:
-            contexts = [self.conditions.context(instruction).cpu() for instruction in spoken]
-            tensors["contexts"] = torch.stack(contexts)
+            tensors["contexts"] = torch.stack([words.tokens.cpu() for words in spoken.values()])
+        pooled = [words.pooled.cpu() for words in spoken.values() if words.pooled is not None]
+        if pooled:
+            tensors["pooled"] = torch.stack(pooled)
         for (height, width), done in passes.items():
             tensors[f"latents.{height}x{width}"] = done.finish()
             tensors[f"rows.{height}x{width}"] = torch.tensor(done.rows)

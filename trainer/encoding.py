@@ -43,6 +43,8 @@ LEAST_ROWS = 16
 UNIT_PIXELS = 2**26
 """Pixels of a unit's pictures, counted once a row: some 100 MB of latents at a factor of 8."""
 READERS = 16
+NOTHING = bytes(16)
+"""Stands for a dropped instruction, where that is not the empty one."""
 
 R = TypeVar("R", bound=Record)
 

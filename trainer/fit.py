@@ -170,10 +170,10 @@ def go_on(state: State, checkpoints: Checkpoints, group: Group) -> None:
 
 def pin_law(law: Law) -> Law:
     """The law with every file of its models named by its sha256. Raises `ModelError`."""
-    model, autoencoder = pin_text_to_image(law.model, law.autoencoder, law.size_px, "law")
     folder = model_folder(law.model, "text_to_image")
-    if folder.is_dir():
-        check_source(folder / "unet" / "config.json")
+    if (folder / "unet" / "config.json").is_file():
+        check_source(folder)
+    model, autoencoder = pin_text_to_image(law.model, law.autoencoder, law.size_px, "law")
     return law.model_copy(update={"model": model, "autoencoder": autoencoder})
 
 

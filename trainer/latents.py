@@ -12,12 +12,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from factory.engine.text import Words
 from factory.errors import Damaged, InputError, first_line
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.latents import EncodedUnit, LatentsLaw, LatentsRecord
-from trainer.encoding import HEAD, SEAL, check_law, find_latents_record, instruction_name
+from trainer.encoding import (
+    HEAD,
+    NOTHING,
+    SEAL,
+    check_law,
+    find_latents_record,
+    instruction_name,
+)
 from trainer.pictures import Shape
 from trainer.reader import Reader, Seen
 from trainer.shelf import Shelf
@@ -44,13 +52,13 @@ class LatentReader(Reader):
         self._group = np.full(record.rows, -1, np.int32)
         self._index = np.full(record.rows, -1, np.int32)
         self._said = np.zeros((record.rows, 16), np.uint8)
-        self._contexts: dict[bytes, Tensor] = {}
+        self._words: dict[bytes, Words] = {}
         self._why: dict[int, str] = {}
         base = 0
         for number, unit in enumerate(record.units):
             self._add(base, unit, self._open(number, unit))
             base += unit.rows
-        if base != record.rows or instruction_name("") not in self._contexts:
+        if base != record.rows or instruction_name("") not in self._words:
             raise Damaged(f"{self.uri}/{SEAL}: does not list all units")
 
     def _content(self, row: int, flip: bool) -> tuple[Shape, Any]:
@@ -62,14 +70,14 @@ class LatentReader(Reader):
         found = latents[int(self._index[row]), int(flip)].clone()
         return shape, (found, self._said[row].tobytes())
 
-    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
         """What was stored."""
         latents = torch.stack([one.content[0] for one in seen])
-        contexts = [self._contexts[one.content[1]] for one in seen]
-        return latents[:, 0], latents[:, 1], latents[:, 2], contexts
+        words = [self._words[one.content[1]] for one in seen]
+        return latents[:, 0], latents[:, 1], latents[:, 2], words
 
-    def empty(self) -> Tensor:
-        return self._contexts[instruction_name("")]
+    def nothing(self) -> Words:
+        return self._words.get(NOTHING, self._words[instruction_name("")])
 
     def close(self) -> None:
         """Nothing: what is mapped goes with the reader."""
@@ -87,10 +95,10 @@ class LatentReader(Reader):
 
     def _add(self, base: int, unit: EncodedUnit, tensors: dict[str, Tensor]) -> None:
         self._said[base : base + unit.rows] = tensors["said"].numpy()
-        for name, context in zip(
-            tensors["instructions"].numpy(), tensors.get("contexts", ()), strict=True
-        ):
-            self._contexts[name.tobytes()] = context
+        names = [name.tobytes() for name in tensors["instructions"].numpy()]
+        contexts = tensors.get("contexts", ())
+        pooled = tensors.get("pooled", [None] * len(names))
+        self._words |= dict(zip(names, map(Words, contexts, pooled), strict=True))
         for name in sorted(tensors):
             kind, _, shape = name.partition(".")
             if kind != "rows":

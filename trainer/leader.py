@@ -80,8 +80,7 @@ class Leader:
                 Path(name, "editor"),
                 unet,
                 parts.autoencoder,
-                parts.text.encoder,
-                parts.text.tokenizer,
+                parts.text,
                 EulerAncestralDiscreteScheduler.from_config(parts.scheduler),
             )
             store_folder(self.store, Path(name, "editor"), EDITOR)

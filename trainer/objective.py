@@ -29,6 +29,8 @@ class MicroBatch:
     """Normal noise for drawing the edited picture's latent, as `mean`."""
     noise: Tensor
     """Normal noise that the network is to find, as `mean`."""
+    added: dict[str, Tensor] | None = None
+    """What the network adds to the timestep, by its own names; Stable Diffusion XL's alone."""
 
     def __len__(self) -> int:
         return len(self.timestep)
@@ -63,5 +65,7 @@ class Objective:
         noisy = signal * latent + spread * batch.noise
         aim = signal * batch.noise - spread * latent if self.predicts_v else batch.noise
         seen = torch.cat([noisy, batch.condition], 1)
-        found = unet(seen, batch.timestep, batch.context, return_dict=False)[0]
+        found = unet(
+            seen, batch.timestep, batch.context, added_cond_kwargs=batch.added, return_dict=False
+        )[0]
         return (found.to(aim.dtype) - aim).square().flatten(1).mean(1)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from factory import seeds
+from factory.engine.text import Words, told
 from factory.errors import InputError
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Law
@@ -70,12 +71,12 @@ class Reader(ABC):
         """A row's shape, and what `encode` needs. Raises `ImageRefused`."""
 
     @abstractmethod
-    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """Mean and log-variance of the edited, mean of the original, instructions' contexts."""
+    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
+        """Mean and log-variance of the edited, mean of the original, instructions."""
 
     @abstractmethod
-    def empty(self) -> Tensor:
-        """The empty instruction's context."""
+    def nothing(self) -> Words:
+        """What a dropped instruction becomes."""
 
     @abstractmethod
     def close(self) -> None:
@@ -102,18 +103,18 @@ class PictureReader(Reader):
         shape = shape_of(original, self.law, self.conditions.factor)
         return shape, (fit(original, shape, flip), fit(edited, shape, flip), pair.instruction)
 
-    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
         """Two passes of the autoencoder, as the original: of the edited pictures, of the originals."""
         originals, edited = (
             torch.from_numpy(np.stack([one.content[place] for one in seen])) for place in (0, 1)
         )
         mean, log_variance = self.conditions.latents(edited)
         condition, _ = self.conditions.latents(originals)
-        contexts = [self.conditions.context(one.content[2]) for one in seen]
-        return mean, log_variance, condition, contexts
+        words = [self.conditions.words(one.content[2]) for one in seen]
+        return mean, log_variance, condition, words
 
-    def empty(self) -> Tensor:
-        return self.conditions.context("")
+    def nothing(self) -> Words:
+        return self.conditions.nothing()
 
     def close(self) -> None:
         self._decoders.close()
@@ -129,15 +130,17 @@ def micro_batches(seen: Sequence[Seen], most: int) -> Iterator[list[Seen]]:
 
 def assemble(reader: Reader, seen: Sequence[Seen], device: Any, dtype: torch.dtype) -> MicroBatch:
     """A micro-batch on the device, conditions dropped and noises drawn as its items say."""
-    *latents, contexts = reader.encode(seen)
+    *latents, instructions = reader.encode(seen)
     # Alike from every reader: the network's last bits change with its input's strides.
     mean, log_variance, condition = (latent.contiguous() for latent in latents)
+    mean = mean.to(device, dtype)
     items = [one.item for one in seen]
-    empty = reader.empty()
+    nothing = reader.nothing()
     words = [
-        empty if item.dropped in ("text", "both") else context
-        for item, context in zip(items, contexts, strict=True)
+        nothing if item.dropped in ("text", "both") else said
+        for item, said in zip(items, instructions, strict=True)
     ]
+    context, added = told(words, *seen[0].shape, mean)
     keeps_image = torch.tensor([item.dropped not in ("image", "both") for item in items])
     shape = tuple(mean.shape[1:])
     posterior, noise = (
@@ -149,11 +152,12 @@ def assemble(reader: Reader, seen: Sequence[Seen], device: Any, dtype: torch.dty
         keeps_image.view(-1, 1, 1, 1).to(condition.device), condition, torch.zeros_like(condition)
     )
     return MicroBatch(
-        mean=mean.to(device, dtype),
+        mean=mean,
         log_variance=log_variance.to(device, dtype),
         condition=kept.to(device, dtype),
-        context=torch.stack(words).to(device, dtype),
+        context=context,
         timestep=torch.tensor([item.timestep for item in items], device=device),
         posterior=posterior.to(device, dtype),
         noise=noise.to(device, dtype),
+        added=added,
     )

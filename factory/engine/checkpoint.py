@@ -9,15 +9,17 @@ import open_clip
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import SafetensorError
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from factory.engine import single_file
 from factory.engine.clip_scorer import ClipScorer
 from factory.engine.lora import merge_lora
 from factory.engine.schedule import NoiseSchedule
 from factory.engine.text import TextEncoder
+from factory.engine.text_xl import TextEncoderXl
 from factory.errors import ModelError, first_line
 from factory.family import checkpoint_family, family_fields
+from factory.family_xl import PARTS, withholds_with_zeros
 from factory.model_files import model_folder
 from schemas.recipe import ModelSource, Recipe
 
@@ -62,17 +64,16 @@ def load_text_to_image(
         family = checkpoint_family(path, source.name, with_autoencoder=autoencoder is None)
         unet = single_file.load_unet(path, family, dtype)
         encoder = single_file.load_text_encoder(path, family, dtype)
-        tokenizer = single_file.load_tokenizer(family)
+        text = TextEncoder(single_file.load_tokenizer(family), encoder)
         scheduler = family_fields(family)["scheduler"]
     else:
         unet = _load(UNet2DConditionModel, path / "unet", torch_dtype=dtype)
-        encoder = _load(CLIPTextModel, path / "text_encoder", dtype=dtype)
-        tokenizer = _load_tokenizer(path / "tokenizer")
+        text = _load_text(path, dtype)
         scheduler = _load_scheduler(path / "scheduler" / "scheduler_config.json")
     return TextToImage(
         unet=unet,
         autoencoder=_load_autoencoder(autoencoder, path, dtype),
-        text=TextEncoder(tokenizer, encoder),
+        text=text,
         scheduler=scheduler,
     )
 
@@ -93,6 +94,19 @@ def load_models(recipe: Recipe, device: torch.device) -> Models:
         clip=load_clip(recipe.clip, device, dtype),
         dtype=dtype,
         device=device,
+    )
+
+
+def _load_text(checkpoint: Path, dtype: torch.dtype) -> TextEncoder:
+    encoder = _load(CLIPTextModel, checkpoint / "text_encoder", dtype=dtype)
+    tokenizer = _load_tokenizer(checkpoint / "tokenizer")
+    second_encoder, second_tokenizer = (checkpoint / part for part in PARTS)
+    if not second_encoder.is_dir():
+        return TextEncoder(tokenizer, encoder)
+    return TextEncoderXl(
+        (tokenizer, _load_tokenizer(second_tokenizer)),
+        (encoder, _load(CLIPTextModelWithProjection, second_encoder, dtype=dtype)),
+        withholds_with_zeros(checkpoint),
     )
 
 

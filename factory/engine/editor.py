@@ -11,7 +11,7 @@ from factory import seeds
 from factory.engine.images import to_picture, to_unit
 from factory.engine.sampler import euler_ancestral
 from factory.engine.schedule import NoiseSchedule, euler_ancestral_steps
-from factory.engine.text import TextEncoder
+from factory.engine.text import TextEncoder, told
 from factory.pair_source import Picture
 
 
@@ -44,17 +44,17 @@ class Editor:
         weights = next(self.autoencoder.parameters())
         x = pictures.to(weights.device, weights.dtype) / 127.5 - 1
         seen = self.autoencoder.encode(x).latent_dist.mode()
-        words = torch.stack([self.text.context(text) for text in instructions])
-        nothing = self.text.context("").expand_as(words)
+        words = [self.text.words(text) for text in instructions]
         # Rows: all, picture only, nothing.
-        contexts = torch.cat([words, nothing, nothing]).to(seen)
+        rows_words = words + [self.text.nothing()] * (2 * len(words))
+        contexts, added = told(rows_words, pictures.shape[2], pictures.shape[3], seen)
         conditions = torch.cat([seen, seen, torch.zeros_like(seen)])
         road = euler_ancestral_steps(self.schedule, steps)
         latent = self._noise(noise_seeds, "edit start", seen) * road.start_scale
         for i in range(len(road)):
             sigma, after = road.sigmas[i], road.sigmas[i + 1]
             rows = self._denoised(
-                latent, float(sigma), float(road.timesteps[i]), conditions, contexts
+                latent, float(sigma), float(road.timesteps[i]), conditions, contexts, added
             )
             denoised = guided(rows, text_guidance, image_guidance)
             noise = self._noise(noise_seeds, f"edit {i}", seen)
@@ -67,14 +67,21 @@ class Editor:
         return [to_picture(image) for image in to_unit(decoded.float())]
 
     def _denoised(
-        self, x: Tensor, sigma: float, timestep: float, conditions: Tensor, contexts: Tensor
+        self,
+        x: Tensor,
+        sigma: float,
+        timestep: float,
+        conditions: Tensor,
+        contexts: Tensor,
+        added: dict[str, Tensor] | None = None,
     ) -> Tensor:
         """All three rows of each item, at one noise level."""
         spread = (sigma**2 + 1) ** 0.5
         noisy = torch.cat([x, x, x])
         scaled = torch.cat([(noisy / spread).to(conditions.dtype), conditions], 1)
         at = torch.full((len(noisy),), timestep, device=x.device)
-        found = self.unet(scaled, at, contexts, return_dict=False)[0].to(x.dtype)
+        found = self.unet(scaled, at, contexts, added_cond_kwargs=added, return_dict=False)[0]
+        found = found.to(x.dtype)
         if self.schedule.prediction == "v_prediction":
             return noisy / spread**2 - found * sigma / spread
         return noisy - found * sigma

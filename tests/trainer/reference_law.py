@@ -13,8 +13,11 @@ from tests.factory.engine.tiny import SCHEDULER
 _MODELS = diffusers
 
 
-def reference_step(parts, unet, pairs, items):
-    """Mean loss over items, and the gradient of each of the UNet's parameters."""
+def reference_step(parts, unet, pairs, items, tell=None):
+    """Mean loss over items, and the gradient of each of the UNet's parameters.
+
+    `tell` gives what the UNet is told of an instruction, None if dropped, of a picture's size.
+    """
     scheduler = _MODELS.DDPMScheduler(**{
         key: value for key, value in SCHEDULER.items() if key not in ("set_alpha_to_one",)
     }, prediction_type=parts.prediction_type)  # fmt: skip
@@ -25,13 +28,15 @@ def reference_step(parts, unet, pairs, items):
     total = 0.0
     for item in items:
         original, instruction, edited = pairs[item.row]
-        loss = _item_loss(parts, unet, scheduler, original, instruction, edited, item)
+        loss = _item_loss(
+            parts, unet, scheduler, original, instruction, edited, item, tell or _tell
+        )
         (loss / len(items)).backward()
         total += loss.item() / len(items)
     return total, {name: p.grad.clone() for name, p in unet.named_parameters()}
 
 
-def _item_loss(parts, unet, scheduler, original, instruction, edited, item):
+def _item_loss(parts, unet, scheduler, original, instruction, edited, item, tell):
     if item.flip:
         original, edited = original.flip(2), edited.flip(2)
     latent = _moments(parts, edited)
@@ -43,18 +48,22 @@ def _item_loss(parts, unet, scheduler, original, instruction, edited, item):
     seen = _moments(parts, original).mode()
     if item.dropped in ("image", "both"):
         seen = torch.zeros_like(seen)
-    words = "" if item.dropped in ("text", "both") else instruction
+    told = tell(parts, None if item.dropped in ("text", "both") else instruction, edited.shape[1:])
+    found = unet(torch.cat([noisy, seen], dim=1), timestep, **told).sample
+    aim = noise
+    if parts.prediction_type == "v_prediction":
+        aim = scheduler.get_velocity(target, noise, timestep)
+    return torch.nn.functional.mse_loss(found, aim)
+
+
+def _tell(parts, instruction, size):
+    words = instruction or ""
     tokens = parts.tokenizer(
         words, padding="max_length", max_length=parts.tokenizer.model_max_length, truncation=True,
         return_tensors="pt",
     )  # fmt: skip
     with torch.no_grad():
-        context = parts.text_encoder(tokens.input_ids)[0]
-    found = unet(torch.cat([noisy, seen], dim=1), timestep, context).sample
-    aim = noise
-    if parts.prediction_type == "v_prediction":
-        aim = scheduler.get_velocity(target, noise, timestep)
-    return torch.nn.functional.mse_loss(found, aim)
+        return {"encoder_hidden_states": parts.text_encoder(tokens.input_ids)[0]}
 
 
 def _moments(parts, picture):

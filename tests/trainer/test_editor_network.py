@@ -11,6 +11,7 @@ from PIL import Image
 from factory.engine.checkpoint import load_text_to_image
 from factory.engine.editor import Editor, guided
 from factory.engine.schedule import NoiseSchedule
+from factory.engine.text import TextEncoder
 from factory.errors import ModelError
 from schemas.recipe import ModelSource
 from tests.factory.engine.tiny import LATENT_SIDE, SCHEDULER, save_tiny, tiny_parts
@@ -128,7 +129,8 @@ def test_guidance_at_one_noise_level_is_the_pipelines(tmp_path):
             "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "steps_offset"
         )}
     )  # fmt: skip
-    write_editor(tmp_path, parts.unet, parts.vae, parts.text_encoder, parts.tokenizer, scheduler)
+    words = TextEncoder(parts.tokenizer, parts.text_encoder)
+    write_editor(tmp_path, parts.unet, parts.vae, words, scheduler)
     pipeline = pipeline_of(tmp_path)
     text = load_text_to_image(ModelSource(source=str(tmp_path)), None, torch.float32).text
     picture = Image.open(io.BytesIO(png(2)))

@@ -25,14 +25,7 @@ def editor(tmp_path_factory):
     parts = load_text_to_image(ModelSource(source=model()), None, torch.float32)
     widen(parts.unet)
     scheduler = EulerAncestralDiscreteScheduler.from_config(parts.scheduler)
-    write_editor(
-        folder,
-        parts.unet,
-        parts.autoencoder,
-        parts.text.encoder,
-        parts.text.tokenizer,
-        scheduler,
-    )
+    write_editor(folder, parts.unet, parts.autoencoder, parts.text, scheduler)
     return folder
 
 

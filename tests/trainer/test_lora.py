@@ -188,7 +188,7 @@ def finished(dataset, tmp_path_factory):
     real, leader.edit_sheet = leader.edit_sheet, watched
     try:
         law = {"lora": LORA, "learning_rate": 0.03, "warm_up": 0, "ema_decay": 0.5}
-        watching = {"sheet_every": 3, "sheet_steps": 2}
+        watching = {"sheet_every": 3, "sampler": {"steps": 2}}
         assert train(small(law=law, watching=watching), dataset, out).done
     finally:
         leader.edit_sheet = real
@@ -329,6 +329,7 @@ def test_a_wrong_lora_ends_with_2_before_ray_and_writes_nothing(
 ):
     monkeypatch.setitem(sys.modules, "trainer.on_ray.fit", None)
     settings = [f"law.model={{source: {model()}}}", "law.size_px=16", f"law.lora={lora}"]
+    settings.append("watching.oracle_edits=0")
     arguments = ["fit", "--dataset", dataset, "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(app, arguments + [x for s in settings for x in ("--set", s)])
     assert result.exit_code == 2

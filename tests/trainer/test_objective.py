@@ -56,11 +56,11 @@ class Pictures:
             for k in (0, 2)
         )
         mean, log_variance = self.conditions.latents(edited)
-        contexts = [self.conditions.context(PAIRS[one.row][1]) for one in seen]
-        return mean, log_variance, self.conditions.latents(originals)[0], contexts
+        words = [self.conditions.words(PAIRS[one.row][1]) for one in seen]
+        return mean, log_variance, self.conditions.latents(originals)[0], words
 
-    def empty(self):
-        return self.conditions.context("")
+    def nothing(self):
+        return self.conditions.nothing()
 
 
 def editor(prediction_type):

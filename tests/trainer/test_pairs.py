@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from factory.engine.text import Words
 from factory.errors import InputError
 from tests.trainer.small import png, small, write_pairs
 from trainer import pairs as pairs_module
@@ -151,10 +152,10 @@ class Dropping:
 
     def encode(self, seen):
         ones = torch.ones(len(seen), 4, 2, 2)
-        return ones, ones, ones * float("inf"), [torch.ones(3, 5) for _ in seen]
+        return ones, ones, ones * float("inf"), [Words(torch.ones(3, 5)) for _ in seen]
 
-    def empty(self):
-        return torch.zeros(3, 5)
+    def nothing(self):
+        return Words(torch.zeros(3, 5))
 
 
 def test_conditions_are_dropped_as_the_items_say_even_where_a_latent_is_not_finite():

@@ -1,0 +1,168 @@
+"""Stable Diffusion XL's law, against diffusers' own pipeline, which is what will ask the network."""
+
+from functools import partial
+from types import SimpleNamespace
+
+import diffusers
+import pytest
+import torch
+
+from factory.engine.checkpoint import load_text_to_image
+from factory.engine.editor import Editor, guided
+from factory.engine.schedule import NoiseSchedule
+from factory.engine.text import told
+from schemas.fit import Where
+from schemas.recipe import ModelSource
+from tests.factory.engine.tiny import SCHEDULER
+from tests.factory.engine.tiny_xl import SCALING_FACTOR, tiny_xl
+from tests.trainer.reference_law import reference_step
+from tests.trainer.small import small
+from tests.trainer.test_objective import ITEMS, PAIRS, Pictures
+from trainer.conditions import Conditions
+from trainer.editor import widen, write_editor
+from trainer.group import Group
+from trainer.loop import Loop
+from trainer.objective import Objective
+from trainer.state import State
+
+torch.set_num_threads(1)
+
+
+def load(folder, dtype=torch.float64):
+    """Through the code that a training uses."""
+    return load_text_to_image(ModelSource(source=str(folder)), None, dtype)
+
+
+def editing(parts):
+    """An editor whose new channels are not zero, so that they count."""
+    widen(parts.unet)
+    with torch.no_grad():
+        parts.unet.conv_in.weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(8))
+    return parts.unet.requires_grad_(True).train()
+
+
+def tell(pipeline, parts, instruction, size):
+    """What diffusers' pipeline tells its UNet of an instruction, and of none."""
+    size = tuple(size)
+    with torch.no_grad():
+        tokens, no_tokens, pooled, no_pooled = pipeline.encode_prompt(instruction or "")
+    sizes = pipeline._get_add_time_ids(size, (0, 0), size, tokens.dtype, pooled.shape[1])
+    return {
+        "encoder_hidden_states": no_tokens if instruction is None else tokens,
+        "added_cond_kwargs": {
+            "text_embeds": no_pooled if instruction is None else pooled,
+            "time_ids": sizes,
+        },
+    }
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["zeros", "empty prompt"])
+def model(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("xl")
+    return folder, tiny_xl(folder, dtype=torch.float64, zeros=request.param)
+
+
+def test_loss_and_gradients_equal_the_reference(model):
+    folder, pipeline = model
+    stored = SimpleNamespace(vae=pipeline.vae, prediction_type="epsilon")
+    theirs = editing(load(folder))
+    expected, gradients = reference_step(stored, theirs, PAIRS, ITEMS, partial(tell, pipeline))
+    parts = load(folder)
+    unet = editing(parts)
+    law = small(False, law={"dtype": "float64", "batch": len(ITEMS), "clip_norm": None}).law
+    conditions = Conditions(parts.autoencoder, parts.text)
+    assert conditions.scaling == SCALING_FACTOR
+    reader = Pictures(conditions)
+    loop = Loop(
+        unet, State(unet, law),
+        Objective(NoiseSchedule.from_config(parts.scheduler), conditions.scaling), None, reader, law,
+        Where(micro_batch=4), torch.device("cpu"), Group(),
+    )  # fmt: skip
+    loss = loop._gradients([reader.seen(item) for item in ITEMS])
+    assert loss == pytest.approx(expected, abs=1e-9)
+    found = {name: p.grad for name, p in unet.named_parameters()}
+    assert found.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-9, msg=name)
+    assert found["add_embedding.linear_1.weight"].abs().max() > 1e-6
+
+
+def test_words_nothing_and_sizes_are_the_pipelines(model):
+    folder, pipeline = model
+    text = load(folder).text
+    like = torch.zeros((), dtype=torch.float64)
+    for instruction in ("make it red", "", None):
+        words = text.nothing() if instruction is None else text.words(instruction)
+        expected = tell(pipeline, None, instruction, (24, 16))
+        context, added = told([words], 24, 16, like)
+        close = partial(torch.testing.assert_close, rtol=0, atol=1e-12)
+        close(context, expected["encoder_hidden_states"])
+        close(added["text_embeds"], expected["added_cond_kwargs"]["text_embeds"])
+        assert torch.equal(added["time_ids"], expected["added_cond_kwargs"]["time_ids"])
+    assert text.words("").tokens.abs().max() > 0.1
+    assert bool(text.nothing().tokens.any()) != text.zeros
+
+
+def test_an_editor_says_what_a_withheld_instruction_becomes_as_its_base(model, tmp_path):
+    folder, pipeline = model
+    parts = load(folder)
+    widen(parts.unet)
+    write_editor(tmp_path, parts.unet, parts.autoencoder, parts.text, pipeline.scheduler)
+    kind = diffusers.StableDiffusionXLInstructPix2PixPipeline
+    written = kind.from_pretrained(str(tmp_path), local_files_only=True, add_watermarker=False)
+    assert written.config.force_zeros_for_empty_prompt == parts.text.zeros
+    assert load(tmp_path).text.zeros == pipeline.config.force_zeros_for_empty_prompt
+
+
+def test_an_edit_asks_and_guides_as_diffusers_pipeline(tmp_path):
+    height, width, steps = 24, 16, 3
+    pipeline = tiny_xl(tmp_path, editor=True)
+    pipeline.scheduler = diffusers.EulerAncestralDiscreteScheduler.from_config(
+        pipeline.scheduler.config
+    )
+    seed = torch.Generator().manual_seed(5)
+    picture = torch.randint(0, 256, (1, 3, height, width), generator=seed, dtype=torch.uint8)
+    asked, steps_of, step = [], [], pipeline.scheduler.step
+
+    def hear(unet, args, kwargs):
+        asked.append((args[0], kwargs["encoder_hidden_states"], kwargs["added_cond_kwargs"]))
+
+    def watched(noise, timestep, sample, **more):
+        level = float(pipeline.scheduler.sigmas[pipeline.scheduler.step_index or 0])
+        steps_of.append((noise, float(timestep), sample, level))
+        return step(noise, timestep, sample, **more)
+
+    pipeline.scheduler.step = watched
+    pipeline.unet.register_forward_pre_hook(hear, with_kwargs=True)
+    pipeline(
+        "make it red", image=picture / 255, height=height, width=width, num_inference_steps=steps,
+        guidance_scale=7.5, image_guidance_scale=1.5, generator=seed, output_type="latent",
+    )  # fmt: skip
+    parts = load(tmp_path, torch.float32)
+    editor = Editor(parts.unet, parts.autoencoder, parts.text, NoiseSchedule.from_config(SCHEDULER))
+    ours = []
+
+    def hear_ours(unet, args, kwargs):
+        ours.append((args[0], args[2], kwargs["added_cond_kwargs"]))
+
+    hook = parts.unet.register_forward_pre_hook(hear_ours, with_kwargs=True)
+    edited = editor.edit(
+        picture, ["make it red"], [0], steps=1, text_guidance=7.5, image_guidance=1.5
+    )
+    hook.remove()
+    assert edited[0].shape == (height, width, 3)
+    close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
+    (seen, context, added), (expected, words, more) = ours[0], asked[0]
+    close(seen[:, 4:], expected[:, 4:])
+    assert not expected[2, 4:].any()
+    close(context, words)
+    assert added.keys() == more.keys()
+    for name, tensor in more.items():
+        close(added[name], tensor)
+    assert len(steps_of) == steps
+    for noise, timestep, sample, sigma in steps_of:
+        with torch.no_grad():
+            rows = editor._denoised(sample, sigma, timestep, expected[:, 4:], context, added)
+        aim, near = sample - sigma * noise, partial(torch.allclose, rtol=1e-4, atol=1e-4 * sigma)
+        assert near(guided(rows, 7.5, 1.5), aim)
+        assert not near(guided(rows, 7.5, 1.6), aim)
