@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,11 @@ def test_the_command_starts_without_torch_and_ray():
 def test_files_stay_small():
     long = {p.name: n for p in SOURCES if (n := len(p.read_text().splitlines())) > 260}
     assert not long, f"look for the noun that hides in {long}"
+
+
+def test_every_preset_is_in_the_wheel():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    shipped = project["tool"]["setuptools"]["package-data"]
+    presets = {path.parent.parent.name for path in ROOT.glob("*/presets/*.yaml")}
+    assert presets == {"factory", "trainer"}
+    assert all("presets/*.yaml" in shipped[package] for package in presets)
