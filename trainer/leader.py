@@ -1,8 +1,10 @@
 """What one worker does for all: checkpoints, lines, sheets of edits, and in the end the editor."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from diffusers import EulerAncestralDiscreteScheduler
 
@@ -15,7 +17,9 @@ from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit
 from trainer.checkpoint import Checkpoints
 from trainer.editor import write_editor
+from trainer.group import Group
 from trainer.loop import StepReport
+from trainer.member import Member
 from trainer.pairs import Pairs
 from trainer.sheet import edit_sheet
 from trainer.state import State
@@ -23,7 +27,7 @@ from trainer.training import EDITOR, store_folder
 from trainer.watch import Watch
 
 
-class Leader:
+class Leader(Member):
     """Writes what is written once."""
 
     def __init__(
@@ -32,47 +36,66 @@ class Leader:
         config: Fit,
         parts: TextToImage,
         state: State,
+        group: Group,
         checkpoints: Checkpoints,
         pairs: Pairs,
         sheet_rows: list[int],
         say: Callable[[str], None],
+        spare: Any = None,
     ) -> None:
-        """`sheet_rows` are those of the sheets of edits."""
+        """`sheet_rows` are those of the sheets of edits; `spare`, on the CPU, is a copy of the network.
+
+        The spare one takes the average where the state is cut.
+        """
+        super().__init__(config, state, group)
         self.store = store
-        self.config = config
         self.parts = parts
-        self.state = state
         self.checkpoints = checkpoints
         self.pairs = pairs
         self.sheet_rows = sheet_rows
+        self.spare = spare
         # TensorBoard writes files as they grow, so beside a local training only.
         events = store.folder / "tensorboard" if isinstance(store, LocalStore) else None
         law = config.law
         self.watch = Watch(store, config.watching, law.steps, law.batch, say, events)
 
     def see(self, report: StepReport, urgent: bool) -> None:
-        """After each step; `urgent` has a checkpoint written at once."""
-        watching, last = self.config.watching, report.step == self.config.law.steps
         self.watch.see(report)
-        if urgent or last or report.step % watching.checkpoint_every == 0:
-            self._save()
-            self.watch.store_lines()
-        if watching.sheet_every and (last or report.step % watching.sheet_every == 0):
-            self._draw(report.step)
+        super().see(report, urgent)
+
+    def is_unsaved(self) -> bool:
+        self.checkpoints.finish()
+        return self.state.step not in self.checkpoints.steps()
 
     def finish(self) -> None:
-        """A checkpoint of where it ended; the editor if that is the end."""
+        super().finish()
         self.checkpoints.finish()
-        if self.state.step not in self.checkpoints.steps():
-            self._save()
-            self.checkpoints.finish()
-        if self.state.step < self.config.law.steps:
-            return
+
+    def save(self) -> None:
+        # First the one before, so that no two copies wait in memory.
+        self.checkpoints.finish()
+        self.checkpoints.begin(self.state.step, self.state.tensors())
+        self.watch.store_lines()
+
+    def draw(self, step: int) -> None:
+        """Always of the same held-out pairs."""
+        parts, schedule = self.parts, NoiseSchedule.from_config(self.parts.scheduler)
+        with self._averaged() as unet:
+            editor = Editor(unet.eval(), parts.autoencoder, parts.text, schedule)
+            side, watching = self.config.law.size_px, self.config.watching
+            data = edit_sheet(editor, self.pairs, self.sheet_rows, side, watching)
+            unet.train()
+        if data is not None:
+            patiently(lambda: self.store.put(f"sheets/{step:09d}.png", data))
+
+    def write_editor(self) -> None:
+        # No editor before the checkpoint that it comes from.
+        self.checkpoints.finish()
         parts = self.parts
-        with tempfile.TemporaryDirectory() as name, self.state.average.in_place():
+        with tempfile.TemporaryDirectory() as name, self._averaged() as unet:
             write_editor(
                 Path(name),
-                parts.unet,
+                unet,
                 parts.autoencoder,
                 parts.text.encoder,
                 parts.text.tokenizer,
@@ -85,19 +108,15 @@ class Leader:
         self.checkpoints.close()
         self.watch.close()
 
-    def _save(self) -> None:
-        # First the one before, so that no two copies wait in memory.
-        self.checkpoints.finish()
-        self.checkpoints.begin(self.state.step, self.state.tensors())
-
-    def _draw(self, step: int) -> None:
-        """A sheet of edits by the averaged weights, always of the same held-out pairs."""
-        parts, schedule = self.parts, NoiseSchedule.from_config(self.parts.scheduler)
-        parts.unet.eval()
-        with self.state.average.in_place():
-            editor = Editor(parts.unet, parts.autoencoder, parts.text, schedule)
-            side, watching = self.config.law.size_px, self.config.watching
-            data = edit_sheet(editor, self.pairs, self.sheet_rows, side, watching)
-        parts.unet.train()
-        if data is not None:
-            patiently(lambda: self.store.put(f"sheets/{step:09d}.png", data))
+    @contextmanager
+    def _averaged(self) -> Iterator[Any]:
+        """A whole network that holds the average, on the training's device."""
+        if self.spare is None:
+            with self.state.average.in_place():
+                yield self.parts.unet
+            return
+        self.state.average.gather(self.spare)
+        try:
+            yield self.spare.to(self.parts.unet.device)
+        finally:
+            self.spare.to("cpu")

@@ -1,6 +1,6 @@
 """All that a training has learnt: weights, their average, the optimiser; in one flat list of tensors."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from factory.errors import ModelError
 from schemas.fit import Law
 from trainer.average import Average
+from trainer.spread import is_cut, put, whole
 
 
 class State:
@@ -17,12 +18,16 @@ class State:
     def __init__(self, network: nn.Module, law: Law) -> None:
         self.law = law
         self.parameters = {n: p for n, p in network.named_parameters() if p.requires_grad}
+        self.is_cut = any(is_cut(p) for p in self.parameters.values())
+        """Whether each worker holds a part of it only."""
         self.average = Average(self.parameters.items(), law.ema_decay)
         self.optimiser = torch.optim.AdamW(
             self.parameters.values(),
             lr=law.learning_rate,
             betas=law.betas,
             weight_decay=law.weight_decay,
+            # Left to itself it would go through cut tensors one by one.
+            foreach=self.is_cut or None,
         )
         self.step = 0
         """Optimiser steps done."""
@@ -39,7 +44,7 @@ class State:
     def clip(self) -> float:
         """Scale the gradient down to the law's largest norm, if it has one; returns what it was."""
         limit = self.law.clip_norm or float("inf")
-        return float(nn.utils.clip_grad_norm_(self.parameters.values(), limit))
+        return float(whole(nn.utils.clip_grad_norm_(self.parameters.values(), limit)))
 
     def advance(self) -> None:
         """Step and average with the gradients that are there."""
@@ -51,16 +56,25 @@ class State:
         self.average.update(self.step)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Copies on the CPU, so that the training may go on while they are written."""
-        found: dict[str, Tensor] = {}
+        """Copies on the CPU, so that the training may go on while they are written.
+
+        Whole, whoever trains them: where the state is cut, all workers call this.
+        """
+        return {name: whole(held).to("cpu", copy=True) for name, held in self._held()}
+
+    def give(self) -> None:
+        """This worker's part in another's `tensors`."""
+        for _, held in self._held():
+            whole(held)
+
+    def _held(self) -> Iterator[tuple[str, Tensor]]:
         for name, parameter in self.parameters.items():
             moments = self.optimiser.state[parameter]
-            found[f"weight.{name}"] = _copy(parameter)
-            found[f"average.{name}"] = _copy(self.average.values[name])
+            yield f"weight.{name}", parameter.detach()
+            yield f"average.{name}", self.average.values[name]
             if moments:
-                found[f"mean.{name}"] = _copy(moments["exp_avg"])
-                found[f"square.{name}"] = _copy(moments["exp_avg_sq"])
-        return found
+                yield f"mean.{name}", moments["exp_avg"]
+                yield f"square.{name}", moments["exp_avg_sq"]
 
     @torch.no_grad()
     def restore(self, step: int, tensors: Mapping[str, Tensor]) -> None:
@@ -68,19 +82,17 @@ class State:
         self.step = step
         for name, parameter in self.parameters.items():
             found = _taken(tensors, f"weight.{name}", parameter)
-            parameter.copy_(found)
-            self.average.values[name].copy_(_taken(tensors, f"average.{name}", parameter))
+            put(found, parameter)
+            put(_taken(tensors, f"average.{name}", parameter), self.average.values[name])
             if f"mean.{name}" in tensors:
+                mean, square = torch.zeros_like(parameter), torch.zeros_like(parameter)
+                put(_taken(tensors, f"mean.{name}", parameter), mean)
+                put(_taken(tensors, f"square.{name}", parameter), square)
                 self.optimiser.state[parameter] = {
                     "step": torch.tensor(float(step)),
-                    "exp_avg": _taken(tensors, f"mean.{name}", parameter).to(parameter.device),
-                    "exp_avg_sq": _taken(tensors, f"square.{name}", parameter).to(parameter.device),
+                    "exp_avg": mean,
+                    "exp_avg_sq": square,
                 }
-
-
-def _copy(tensor: Tensor) -> Tensor:
-    # A CPU tensor would otherwise be the training's own.
-    return tensor.detach().to("cpu", copy=True)
 
 
 def _taken(tensors: Mapping[str, Tensor], name: str, like: Any) -> Tensor:

@@ -14,7 +14,6 @@ from dataclasses import asdict
 from typing import Any
 
 import ray
-import torch
 from ray.exceptions import RayError
 from ray.train import (
     FailureConfig,
@@ -91,7 +90,6 @@ def train(settings: dict[str, Any]) -> dict[str, Any] | None:
             group=group,
             should_stop=should_stop,
             is_leaving=lambda: get_preemption_info() is not None,
-            wrap=_spread,
             local_rank=get_context().get_local_rank(),
         )
     except EditmillError as error:
@@ -142,15 +140,6 @@ def _beside(act: Callable[[], Result]) -> "Future[Result]":
 def _pass_on(desk: Any) -> None:
     for line in ray.get(desk.take.remote()):
         say(line)
-
-
-def _spread(network: Any) -> Any:
-    """Data parallel: gradients are averaged over the workers."""
-    if Group().size == 1:
-        return network
-    device = next(network.parameters()).device
-    ids = [device.index] if device.type == "cuda" else None
-    return torch.nn.parallel.DistributedDataParallel(network, device_ids=ids)
 
 
 def joined(compute: Where) -> Where:
