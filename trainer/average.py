@@ -6,8 +6,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from trainer.spread import whole
-
 
 class Average:
     """Exponential, warmed up, once per optimiser step.
@@ -38,15 +36,6 @@ class Average:
             yield
         finally:
             self._write(own)
-
-    @torch.no_grad()
-    def gather(self, into: nn.Module | None) -> None:
-        """Fill a whole network of the same parameters; all workers call it, with None if they have none."""
-        found = dict(into.named_parameters()) if into is not None else {}
-        for name, value in self.values.items():
-            gathered = whole(value)
-            if name in found:
-                found[name].copy_(gathered)
 
     @torch.no_grad()
     def _write(self, values: dict[str, Tensor]) -> None:

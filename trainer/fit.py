@@ -108,7 +108,7 @@ def fit(
     shard = config.compute.shard and group.size > 1
     spare = copy.deepcopy(network).to("cpu") if shard and group.leads else None
     spread_network = spread(network, group, shard)
-    state = State(network, law)
+    state = State(network, law, group)
     checkpoints = Checkpoints(store, law.law_hash, pairs.digest, config.watching.keep)
     go_on(state, checkpoints, group)
     trained, kept = hold_out(pairs.prompts, config.reading.held_out, config.watching.sheet_pairs)

@@ -115,7 +115,7 @@ class Leader(Member):
             with self.state.average.in_place():
                 yield self.parts.unet
             return
-        self.state.average.gather(self.spare)
+        self.state.gather_average(self.spare)
         try:
             yield self.spare.to(self.parts.unet.device)
         finally:

@@ -41,12 +41,12 @@ class Member:
     def draw(self, step: int) -> None:
         """A sheet of edits by the averaged weights."""
         if self.state.is_cut:
-            self.state.average.gather(None)
+            self.state.gather_average(None)
 
     def write_editor(self) -> None:
         """The finished editor, with the averaged weights."""
         if self.state.is_cut:
-            self.state.average.gather(None)
+            self.state.gather_average(None)
 
     def close(self) -> None:
         """However it ended."""

@@ -13,10 +13,11 @@ from trainer.group import Group
 def spread(network: Any, group: Group, shard: bool) -> Any:
     """The network to call: gradients are averaged over the workers. Alone it is the given one.
 
-    `shard` cuts each parameter, in place, along its first dimension; its gradient, average and moments
-    follow. Weights are gathered once per optimiser step and given up after its last backward, so workers
-    may differ in their number of micro-batches. They stay float32 and `law.dtype` is autocast's, as
-    without shards.
+    `shard` cuts each parameter, in place, along its first dimension. Its gradient, average and moments
+    follow, and `State` works on the parts: PyTorch's arithmetic on cut tensors costs seconds a step.
+    Weights are gathered once per optimiser step and given up after its last backward, so workers may
+    differ in their number of micro-batches. They stay float32 and `law.dtype` is autocast's, as without
+    shards.
     """
     if group.size == 1:
         return network
@@ -34,16 +35,23 @@ def is_cut(tensor: Tensor) -> bool:
     return isinstance(tensor, DTensor)
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor; where it is cut, all workers call this."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+def own(tensor: Tensor) -> Tensor:
+    """This worker's part of a tensor, in the same memory; one that is not cut is its own."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def put(tensor: Tensor, into: Tensor) -> None:
-    """Copy a whole tensor's values; where `into` is cut, this worker's part of them."""
-    if isinstance(into, DTensor):
-        mesh = into.device_mesh
-        rows = -(-len(tensor) // mesh.size())
-        tensor = tensor[mesh.get_local_rank() * rows :][:rows]
-        into = into.to_local()
-    into.copy_(tensor)
+def whole(part: Tensor, like: Tensor) -> Tensor:
+    """What all workers hold parts of, cut as `like` is; where that is cut, all of them call this."""
+    if not isinstance(like, DTensor):
+        return part
+    return DTensor.from_local(
+        part, like.device_mesh, like.placements, shape=like.shape, stride=like.stride()
+    ).full_tensor()
+
+
+def put(tensor: Tensor, part: Tensor, like: Tensor) -> None:
+    """Copy this worker's part of a whole tensor, cut as `like` is."""
+    if isinstance(like, DTensor):
+        rows = -(-len(tensor) // like.device_mesh.size())
+        tensor = tensor[like.device_mesh.get_local_rank() * rows :][:rows]
+    part.copy_(tensor)

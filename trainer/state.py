@@ -9,25 +9,30 @@ from torch import Tensor, nn
 from factory.errors import ModelError
 from schemas.fit import Law
 from trainer.average import Average
-from trainer.spread import is_cut, put, whole
+from trainer.group import Group
+from trainer.spread import is_cut, own, put, whole
 
 
 class State:
     """The trained parameters of a network with AdamW and the moving average."""
 
-    def __init__(self, network: nn.Module, law: Law) -> None:
+    def __init__(self, network: nn.Module, law: Law, group: Group | None = None) -> None:
         self.law = law
+        self.group = group or Group()
         self.parameters = {n: p for n, p in network.named_parameters() if p.requires_grad}
         self.is_cut = any(is_cut(p) for p in self.parameters.values())
         """Whether each worker holds a part of it only."""
-        self.average = Average(self.parameters.items(), law.ema_decay)
+        self.parts = {
+            name: nn.Parameter(own(parameter.detach())) if self.is_cut else parameter
+            for name, parameter in self.parameters.items()
+        }
+        """This worker's part of each parameter, in its memory."""
+        self.average = Average(self.parts.items(), law.ema_decay)
         self.optimiser = torch.optim.AdamW(
-            self.parameters.values(),
+            self.parts.values(),
             lr=law.learning_rate,
             betas=law.betas,
             weight_decay=law.weight_decay,
-            # Left to itself it would go through cut tensors one by one.
-            foreach=self.is_cut or None,
         )
         self.step = 0
         """Optimiser steps done."""
@@ -44,51 +49,76 @@ class State:
     def clip(self) -> float:
         """Scale the gradient down to the law's largest norm, if it has one; returns what it was."""
         limit = self.law.clip_norm or float("inf")
-        return float(whole(nn.utils.clip_grad_norm_(self.parameters.values(), limit)))
+        self._take_gradients()
+        parts = [part for part in self.parts.values() if part.grad is not None]
+        norm = nn.utils.get_total_norm([part.grad for part in parts])
+        if self.is_cut:
+            norm = self.group.sum(norm.square()).sqrt()
+        nn.utils.clip_grads_with_norm_(parts, limit, norm)
+        return float(norm)
 
     def advance(self) -> None:
         """Step and average with the gradients that are there."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
+        self._take_gradients()
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
+        for parameter in self.parameters.values():
+            parameter.grad = None
         self.step += 1
         self.average.update(self.step)
+
+    def _take_gradients(self) -> None:
+        if self.is_cut:
+            for name, parameter in self.parameters.items():
+                self.parts[name].grad = None if parameter.grad is None else own(parameter.grad)
 
     def tensors(self) -> dict[str, Tensor]:
         """Copies on the CPU, so that the training may go on while they are written.
 
         Whole, whoever trains them: where the state is cut, all workers call this.
         """
-        return {name: whole(held).to("cpu", copy=True) for name, held in self._held()}
+        return {name: whole(part, like).to("cpu", copy=True) for name, part, like in self._held()}
 
     def give(self) -> None:
-        """This worker's part in another's `tensors`."""
-        for _, held in self._held():
-            whole(held)
+        """This worker's part in the leader's `tensors`."""
+        for _, part, like in self._held():
+            whole(part, like)
 
-    def _held(self) -> Iterator[tuple[str, Tensor]]:
+    @torch.no_grad()
+    def gather_average(self, into: nn.Module | None) -> None:
+        """Fill a whole network; where the state is cut, all workers call this, most of them with None."""
+        found = dict(into.named_parameters()) if into is not None else {}
         for name, parameter in self.parameters.items():
-            moments = self.optimiser.state[parameter]
-            yield f"weight.{name}", parameter.detach()
-            yield f"average.{name}", self.average.values[name]
+            gathered = whole(self.average.values[name], parameter)
+            if name in found:
+                found[name].copy_(gathered)
+
+    def _held(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Names, this worker's parts, and the parameters that they are cut as."""
+        for name, parameter in self.parameters.items():
+            part = self.parts[name]
+            moments = self.optimiser.state[part]
+            yield f"weight.{name}", part.detach(), parameter
+            yield f"average.{name}", self.average.values[name], parameter
             if moments:
-                yield f"mean.{name}", moments["exp_avg"]
-                yield f"square.{name}", moments["exp_avg_sq"]
+                yield f"mean.{name}", moments["exp_avg"], parameter
+                yield f"square.{name}", moments["exp_avg_sq"], parameter
 
     @torch.no_grad()
     def restore(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Go on where `tensors` were taken. Raises `ModelError` where they are another network's."""
         self.step = step
         for name, parameter in self.parameters.items():
-            found = _taken(tensors, f"weight.{name}", parameter)
-            put(found, parameter)
-            put(_taken(tensors, f"average.{name}", parameter), self.average.values[name])
+            part = self.parts[name]
+            put(_taken(tensors, f"weight.{name}", parameter), part, parameter)
+            put(_taken(tensors, f"average.{name}", parameter), self.average.values[name], parameter)
             if f"mean.{name}" in tensors:
-                mean, square = torch.zeros_like(parameter), torch.zeros_like(parameter)
-                put(_taken(tensors, f"mean.{name}", parameter), mean)
-                put(_taken(tensors, f"square.{name}", parameter), square)
-                self.optimiser.state[parameter] = {
+                mean, square = torch.zeros_like(part), torch.zeros_like(part)
+                put(_taken(tensors, f"mean.{name}", parameter), mean, parameter)
+                put(_taken(tensors, f"square.{name}", parameter), square, parameter)
+                self.optimiser.state[part] = {
                     "step": torch.tensor(float(step)),
                     "exp_avg": mean,
                     "exp_avg_sq": square,

