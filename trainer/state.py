@@ -50,11 +50,11 @@ class State:
         """Scale the gradient down to the law's largest norm, if it has one; returns what it was."""
         limit = self.law.clip_norm or float("inf")
         self._take_gradients()
-        parts = [part for part in self.parts.values() if part.grad is not None]
-        norm = nn.utils.get_total_norm([part.grad for part in parts])
+        gradients = [part.grad for part in self.parts.values() if part.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
         if self.is_cut:
             norm = self.group.sum(norm.square()).sqrt()
-        nn.utils.clip_grads_with_norm_(parts, limit, norm)
+        nn.utils.clip_grads_with_norm_(self.parts.values(), limit, norm)
         return float(norm)
 
     def advance(self) -> None:

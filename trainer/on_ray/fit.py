@@ -20,6 +20,7 @@ from ray.train import (
     Result,
     RunConfig,
     ScalingConfig,
+    WorkerGroupError,
     get_context,
     get_preemption_info,
 )
@@ -35,8 +36,11 @@ from schemas.fit import Fit, Where
 from trainer.fit import Fitted, fit
 from trainer.group import Group
 from trainer.on_ray.desk import open_desk
+from trainer.on_ray.pause import Pause
 
 LOOK_EVERY_S = 1.0
+RESIZE_EVERY_S = 60.0
+"""Between two looks at whether more workers fit."""
 
 
 def fit_on_ray(config: Fit, dataset: str, out: str) -> Fitted:
@@ -66,6 +70,12 @@ def fit_on_ray(config: Fit, dataset: str, out: str) -> Fitted:
             if problem is not None:
                 raise problem
             return Fitted(**ended.result().return_value)
+        except WorkerGroupError as error:
+            raise ClusterFailed(
+                f"workers failed {compute.failures + 1} times, and compute.failures is "
+                f"{compute.failures}; run the same command to go on from the newest checkpoint. The "
+                f"last: {_last_words(error)}"
+            ) from error
         except (RayError, RuntimeError) as error:
             raise ClusterFailed(f"ray: {first_line(error, 400)}") from error
         finally:
@@ -99,6 +109,8 @@ def train(settings: dict[str, Any]) -> dict[str, Any] | None:
             ray.get(desk.fail.remote(error))
         group.leave()
         raise
+    if group.leads:
+        ray.get(desk.pause.remote())
     return asdict(fitted)
 
 
@@ -114,11 +126,13 @@ def _trainer(compute: Where, settings: dict[str, Any], scratch: str) -> TorchTra
             num_workers=workers,
             use_gpu=bool(compute.gpus_per_worker),
             resources_per_worker=held,
+            elastic_resize_monitor_interval_s=RESIZE_EVERY_S,
         ),
         run_config=RunConfig(
             name=f"editmill-{secrets.token_hex(4)}",
             storage_path=scratch,
             failure_config=FailureConfig(max_failures=compute.failures),
+            callbacks=[Pause(settings["desk"])],
         ),
     )
 
@@ -135,6 +149,12 @@ def _beside(act: Callable[[], Result]) -> "Future[Result]":
 
     threading.Thread(target=run, daemon=True).start()
     return future
+
+
+def _last_words(error: WorkerGroupError) -> str:
+    """Of each worker, the kind of its failure first."""
+    failures = sorted(error.worker_failures.items())
+    return "; ".join(f"worker {rank}: {first_line(why)}" for rank, why in failures)
 
 
 def _pass_on(desk: Any) -> None:
