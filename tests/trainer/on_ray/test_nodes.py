@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import ray
 import torch
+from ray._private import ray_constants
 
 from factory.on_ray.rows import ClusterFailed
 from tests.chaos.nodes import Nodes, children
@@ -29,6 +30,8 @@ SOONER = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",
+    # Else Ray takes another address of this machine for its own.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
 
 
@@ -37,6 +40,7 @@ def nodes():
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**SOONER, "RAY_TMPDIR": ""}.items():
             patch.setenv(name, value)
+        patch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
         if ray.is_initialized():
             ray.shutdown()
         started = Nodes(1, 1)
