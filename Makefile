@@ -44,7 +44,7 @@ format: $(STAMP)  ## put the code into shape
 test-servers: $(STAMP)  ## the store's contract and chaos on real S3 servers (Ceph, Swift)
 	EDITMILL_REQUIRE_SERVERS=1 $(BIN)/pytest -m servers
 
-test-slow: $(STAMP)  ## the full-size architectures, minutes and 10 GiB
+test-slow: $(STAMP)  ## the full-size architectures and nodes that come and go: minutes, 10 GiB
 	$(BIN)/pytest -m slow
 
 benchmark: $(STAMP)  ## measure again what benchmarks/results/main.json says

@@ -132,6 +132,9 @@ class Where(Record):
     """Most workers, at most the batch; fewer may come up as nodes come and go."""
     gpus_per_worker: float = Field(1.0, ge=0, le=8)
     """GPUs that a worker holds; 0 for CPU workers, which talk through gloo."""
+    shard: bool = False
+    """Cut gradients, average and the optimiser's moments over the workers (FSDP2), for networks that
+    would not fit; checkpoints stay the same. False leaves each worker all of them."""
     threads: int = Field(1, ge=1, le=256)
     """CPU threads per worker."""
     micro_batch: int = Field(32, ge=1)

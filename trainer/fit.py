@@ -1,5 +1,6 @@
 """`fit` on one worker of many, or on the only one: from a dataset to an editor."""
 
+import copy
 import importlib.util
 import os
 from collections.abc import Callable, Sequence
@@ -28,10 +29,12 @@ from trainer.latents import choose_latents, open_latents
 from trainer.leader import Leader
 from trainer.loop import NUMBERS, Loop
 from trainer.lora import add_lora, check_targets
+from trainer.member import Member
 from trainer.objective import Objective
 from trainer.order import Order
 from trainer.pairs import Pairs, open_pairs
 from trainer.reader import PictureReader, Reader
+from trainer.spread import spread
 from trainer.state import State
 from trainer.training import EDITOR, begin_training
 
@@ -91,14 +94,13 @@ def fit(
     group: Group | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     is_leaving: Callable[[], bool] = lambda: False,
-    wrap: Callable[[Any], Any] = lambda network: network,
     local_rank: int = 0,
 ) -> Fitted:
     """Train from the newest checkpoint in `out`, or from the start, and write the editor at the end.
 
-    `wrap` spreads the network over a group. All workers ask both questions equally often and must get
-    equal answers: `should_stop` before each step, and `is_leaving` after it: a node of theirs has
-    notice, so that a checkpoint is written at once. Raises `InputError`, `NotFinite`.
+    All workers of a group ask both questions equally often and must get equal answers: `should_stop`
+    before each step, and `is_leaving` after it: a node of theirs has notice, so that a checkpoint is
+    written at once. Raises `InputError`, `NotFinite`.
     """
     law, group = config.law, group or Group()
     torch.set_num_threads(config.compute.threads)
@@ -114,7 +116,10 @@ def fit(
     network = prepare_network(parts, device)
     if law.lora is not None:
         add_lora(network, law.lora, law.seed)
-    state = State(network, law)
+    shard = config.compute.shard and group.size > 1
+    spare = copy.deepcopy(network).to("cpu") if shard and group.leads else None
+    spread_network = spread(network, group, shard)
+    state = State(network, law, group)
     checkpoints = Checkpoints(store, law.law_hash, pairs.digest, config.watching.keep)
     go_on(state, checkpoints, group)
     trained, kept = hold_out(pairs.prompts, config.reading.held_out, config.watching.sheet_pairs)
@@ -123,11 +128,10 @@ def fit(
     conditions = Conditions(parts.autoencoder.to(device), parts.text)
     parts.text.encoder.to(device)
     reader = open_reader(config, pairs, conditions, list(chain.from_iterable(rows)))
-    spread = wrap(network)
     if config.compute.compile:
-        spread = torch.compile(spread)
+        spread_network = torch.compile(spread_network)
     loop = Loop(
-        spread,
+        spread_network,
         state,
         Objective(NoiseSchedule.from_config(parts.scheduler), conditions.scaling),
         order,
@@ -138,24 +142,23 @@ def fit(
         group,
         config.reading.max_bad,
     )
-    leader = None
+    member = Member(config, state, group)
     if group.leads:
         sheet_rows = [pairs.rows[i][0] for i in kept[: config.watching.sheet_pairs]]
-        leader = Leader(store, config, parts, state, checkpoints, pairs, sheet_rows, say)
+        member = Leader(
+            store, config, parts, state, group, checkpoints, pairs, sheet_rows, say, spare
+        )
     noticed = False
     try:
         with closing(reader), closing(loop.run(law.steps, should_stop)) as reports:
             for report in reports:
                 urgent = not noticed and is_leaving()
                 noticed = noticed or urgent
-                if leader:
-                    leader.see(report, urgent)
-        if leader:
-            leader.finish()
+                member.see(report, urgent)
+        member.finish()
         group.wait()
     finally:
-        if leader:
-            leader.close()
+        member.close()
     editor = f"{store.uri}/{EDITOR.rstrip('/')}"
     return Fitted(state.step, state.step >= law.steps, editor, len(reader.bad))
 

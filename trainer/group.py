@@ -62,12 +62,13 @@ class Group:
 
 @contextmanager
 def silent(network: Any, wanted: bool) -> Iterator[None]:
-    """Inside, gradients are only gathered here and not summed over workers."""
+    """Inside, gradients are only gathered here and not summed over workers; cut weights stay whole."""
     if wanted and hasattr(network, "no_sync"):
         with network.no_sync():
             yield
     elif hasattr(network, "set_requires_gradient_sync"):
         network.set_requires_gradient_sync(not wanted)
+        network.set_reshard_after_backward(not wanted)
         yield
     else:
         yield

@@ -1,8 +1,10 @@
 """What one worker does for all: checkpoints, lines, sheets of edits, and in the end the editor."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from diffusers import EulerAncestralDiscreteScheduler
 
@@ -15,8 +17,10 @@ from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit
 from trainer.checkpoint import Checkpoints
 from trainer.editor import write_editor
+from trainer.group import Group
 from trainer.loop import StepReport
 from trainer.lora import merged, write_adapter
+from trainer.member import Member
 from trainer.miniature.editing import edit_figures, judged_edits
 from trainer.pairs import Pairs
 from trainer.sheet import edit_sheet
@@ -25,7 +29,7 @@ from trainer.training import EDITOR, LORA, store_folder
 from trainer.watch import Watch
 
 
-class Leader:
+class Leader(Member):
     """Writes what is written once."""
 
     def __init__(
@@ -34,44 +38,65 @@ class Leader:
         config: Fit,
         parts: TextToImage,
         state: State,
+        group: Group,
         checkpoints: Checkpoints,
         pairs: Pairs,
         sheet_rows: list[int],
         say: Callable[[str], None],
+        spare: Any = None,
     ) -> None:
-        """`sheet_rows` are those of the sheets of edits."""
+        """`sheet_rows` are those of the sheets of edits; `spare`, on the CPU, is a copy of the network.
+
+        The spare one takes the average where the state is cut.
+        """
+        super().__init__(config, state, group)
         self.store = store
-        self.config = config
         self.parts = parts
-        self.state = state
         self.checkpoints = checkpoints
         self.pairs = pairs
         self.sheet_rows = sheet_rows
+        self.spare = spare
         # TensorBoard writes files as they grow, so beside a local training only.
         events = store.folder / "tensorboard" if isinstance(store, LocalStore) else None
         law = config.law
         self.watch = Watch(store, config.watching, law.steps, law.batch, say, events)
 
     def see(self, report: StepReport, urgent: bool) -> None:
-        """After each step; `urgent` has a checkpoint written at once."""
-        watching, last = self.config.watching, report.step == self.config.law.steps
         self.watch.see(report)
-        if urgent or last or report.step % watching.checkpoint_every == 0:
-            self._save()
-            self.watch.store_lines()
-        if watching.sheet_every and (last or report.step % watching.sheet_every == 0):
-            self._draw(report.step)
+        super().see(report, urgent)
+
+    def is_unsaved(self) -> bool:
+        self.checkpoints.finish()
+        return self.state.step not in self.checkpoints.steps()
 
     def finish(self) -> None:
-        """A checkpoint of where it ended; the editor if that is the end."""
+        super().finish()
         self.checkpoints.finish()
-        if self.state.step not in self.checkpoints.steps():
-            self._save()
-            self.checkpoints.finish()
-        if self.state.step < self.config.law.steps:
-            return
-        parts, unet = self.parts, self.parts.unet
-        with tempfile.TemporaryDirectory() as name, self.state.average.in_place():
+
+    def save(self) -> None:
+        # First the one before, so that no two copies wait in memory.
+        self.checkpoints.finish()
+        self.checkpoints.begin(self.state.step, self.state.tensors())
+        self.watch.store_lines()
+
+    def draw(self, step: int) -> None:
+        """Always of the same held-out pairs; and the oracle's tasks."""
+        parts, schedule = self.parts, NoiseSchedule.from_config(self.parts.scheduler)
+        with self._averaged() as unet:
+            editor = Editor(unet.eval(), parts.autoencoder, parts.text, schedule)
+            side, watching = self.config.law.size_px, self.config.watching
+            data = edit_sheet(editor, self.pairs, self.sheet_rows, side, watching.sampler)
+            if watching.oracle_edits:
+                self._judge(step, editor)
+            unet.train()
+        if data is not None:
+            patiently(lambda: self.store.put(f"sheets/{step:09d}.png", data))
+
+    def write_editor(self) -> None:
+        # No editor before the checkpoint that it comes from.
+        self.checkpoints.finish()
+        parts = self.parts
+        with tempfile.TemporaryDirectory() as name, self._averaged() as unet:
             if self.config.law.lora is not None:
                 write_adapter(Path(name, "lora"), unet)
                 store_folder(self.store, Path(name, "lora"), LORA)
@@ -90,25 +115,6 @@ class Leader:
         self.checkpoints.close()
         self.watch.close()
 
-    def _save(self) -> None:
-        # First the one before, so that no two copies wait in memory.
-        self.checkpoints.finish()
-        self.checkpoints.begin(self.state.step, self.state.tensors())
-
-    def _draw(self, step: int) -> None:
-        """Edits by the averaged weights: a sheet of the same held-out pairs always, the oracle's tasks."""
-        parts, schedule = self.parts, NoiseSchedule.from_config(self.parts.scheduler)
-        parts.unet.eval()
-        with self.state.average.in_place():
-            editor = Editor(parts.unet, parts.autoencoder, parts.text, schedule)
-            side, watching = self.config.law.size_px, self.config.watching
-            data = edit_sheet(editor, self.pairs, self.sheet_rows, side, watching.sampler)
-            if watching.oracle_edits:
-                self._judge(step, editor)
-        parts.unet.train()
-        if data is not None:
-            patiently(lambda: self.store.put(f"sheets/{step:09d}.png", data))
-
     def _judge(self, step: int, editor: Editor) -> None:
         watching = self.config.watching
         tasks, _, judged = judged_edits(editor, watching.oracle_edits, watching.sampler)
@@ -119,3 +125,16 @@ class Leader:
             f"step {step}: of {len(tasks)} edits {figures['edit_accuracy']:.0%} done with the rest kept, "
             f"{figures['identity_share']:.0%} left as they were"
         )
+
+    @contextmanager
+    def _averaged(self) -> Iterator[Any]:
+        """A whole network that holds the average, on the training's device."""
+        if self.spare is None:
+            with self.state.average.in_place():
+                yield self.parts.unet
+            return
+        self.state.gather_average(self.spare)
+        try:
+            yield self.spare.to(self.parts.unet.device)
+        finally:
+            self.spare.to("cpu")

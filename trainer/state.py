@@ -1,6 +1,6 @@
 """All that a training has learnt: weights, their average, the optimiser; in one flat list of tensors."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -9,18 +9,28 @@ from torch import Tensor, nn
 from factory.errors import ModelError
 from schemas.fit import Law
 from trainer.average import Average
+from trainer.group import Group
 from trainer.lora import trained
+from trainer.spread import is_cut, own, put, whole
 
 
 class State:
     """The trained parameters of a network with AdamW and the moving average."""
 
-    def __init__(self, network: nn.Module, law: Law) -> None:
+    def __init__(self, network: nn.Module, law: Law, group: Group | None = None) -> None:
         self.law = law
+        self.group = group or Group()
         self.parameters = trained(network)
-        self.average = Average(self.parameters.items(), law.ema_decay)
+        self.is_cut = any(is_cut(p) for p in self.parameters.values())
+        """Whether each worker holds a part of it only."""
+        self.parts = {
+            name: nn.Parameter(own(parameter.detach())) if self.is_cut else parameter
+            for name, parameter in self.parameters.items()
+        }
+        """This worker's part of each parameter, in its memory."""
+        self.average = Average(self.parts.items(), law.ema_decay)
         self.optimiser = torch.optim.AdamW(
-            self.parameters.values(),
+            self.parts.values(),
             lr=law.learning_rate,
             betas=law.betas,
             weight_decay=law.weight_decay,
@@ -40,48 +50,80 @@ class State:
     def clip(self) -> float:
         """Scale the gradient down to the law's largest norm, if it has one; returns what it was."""
         limit = self.law.clip_norm or float("inf")
-        return float(nn.utils.clip_grad_norm_(self.parameters.values(), limit))
+        self._take_gradients()
+        gradients = [part.grad for part in self.parts.values() if part.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if self.is_cut:
+            norm = self.group.sum(norm.square()).sqrt()
+        nn.utils.clip_grads_with_norm_(self.parts.values(), limit, norm)
+        return float(norm)
 
     def advance(self) -> None:
         """Step and average with the gradients that are there."""
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
+        self._take_gradients()
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
+        for parameter in self.parameters.values():
+            parameter.grad = None
         self.step += 1
         self.average.update(self.step)
 
+    def _take_gradients(self) -> None:
+        if self.is_cut:
+            for name, parameter in self.parameters.items():
+                self.parts[name].grad = None if parameter.grad is None else own(parameter.grad)
+
     def tensors(self) -> dict[str, Tensor]:
-        """Copies on the CPU, so that the training may go on while they are written."""
-        found: dict[str, Tensor] = {}
+        """Copies on the CPU, so that the training may go on while they are written.
+
+        Whole, whoever trains them: where the state is cut, all workers call this.
+        """
+        return {name: whole(part, like).to("cpu", copy=True) for name, part, like in self._held()}
+
+    def give(self) -> None:
+        """This worker's part in the leader's `tensors`."""
+        for _, part, like in self._held():
+            whole(part, like)
+
+    @torch.no_grad()
+    def gather_average(self, into: nn.Module | None) -> None:
+        """Fill a whole network; where the state is cut, all workers call this, most of them with None."""
+        found = trained(into) if into is not None else {}
         for name, parameter in self.parameters.items():
-            moments = self.optimiser.state[parameter]
-            found[f"weight.{name}"] = _copy(parameter)
-            found[f"average.{name}"] = _copy(self.average.values[name])
+            gathered = whole(self.average.values[name], parameter)
+            if name in found:
+                found[name].copy_(gathered)
+
+    def _held(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Names, this worker's parts, and the parameters that they are cut as."""
+        for name, parameter in self.parameters.items():
+            part = self.parts[name]
+            moments = self.optimiser.state[part]
+            yield f"weight.{name}", part.detach(), parameter
+            yield f"average.{name}", self.average.values[name], parameter
             if moments:
-                found[f"mean.{name}"] = _copy(moments["exp_avg"])
-                found[f"square.{name}"] = _copy(moments["exp_avg_sq"])
-        return found
+                yield f"mean.{name}", moments["exp_avg"], parameter
+                yield f"square.{name}", moments["exp_avg_sq"], parameter
 
     @torch.no_grad()
     def restore(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Go on where `tensors` were taken. Raises `ModelError` where they are another network's."""
         self.step = step
         for name, parameter in self.parameters.items():
-            found = _taken(tensors, f"weight.{name}", parameter)
-            parameter.copy_(found)
-            self.average.values[name].copy_(_taken(tensors, f"average.{name}", parameter))
+            part = self.parts[name]
+            put(_taken(tensors, f"weight.{name}", parameter), part, parameter)
+            put(_taken(tensors, f"average.{name}", parameter), self.average.values[name], parameter)
             if f"mean.{name}" in tensors:
-                self.optimiser.state[parameter] = {
+                mean, square = torch.zeros_like(part), torch.zeros_like(part)
+                put(_taken(tensors, f"mean.{name}", parameter), mean, parameter)
+                put(_taken(tensors, f"square.{name}", parameter), square, parameter)
+                self.optimiser.state[part] = {
                     "step": torch.tensor(float(step)),
-                    "exp_avg": _taken(tensors, f"mean.{name}", parameter).to(parameter.device),
-                    "exp_avg_sq": _taken(tensors, f"square.{name}", parameter).to(parameter.device),
+                    "exp_avg": mean,
+                    "exp_avg_sq": square,
                 }
-
-
-def _copy(tensor: Tensor) -> Tensor:
-    # A CPU tensor would otherwise be the training's own.
-    return tensor.detach().to("cpu", copy=True)
 
 
 def _taken(tensors: Mapping[str, Tensor], name: str, like: Any) -> Tensor:

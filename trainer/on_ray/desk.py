@@ -13,6 +13,8 @@ class Desk:
         self._lines: list[str] = []
         self._problem: EditmillError | None = None
         self._asked = False
+        self._pausing = False
+        self._paused = False
 
     def say(self, line: str) -> None:
         """A line for the person."""
@@ -35,9 +37,25 @@ class Desk:
         """The driver wants the training to end where it stands."""
         self._asked = True
 
+    def ask_to_pause(self) -> None:
+        """The workers are to end where they stand, and others go on there."""
+        self._pausing, self._paused = True, False
+
+    def pause(self) -> None:
+        """They have, and all is stored."""
+        self._paused = self._pausing
+
+    def has_paused(self) -> bool:
+        """Whether they have."""
+        return self._paused
+
+    def go_on(self) -> None:
+        """For those that come now."""
+        self._pausing = self._paused = False
+
     def is_asked(self) -> bool:
-        """Whether it does."""
-        return self._asked
+        """Whether the workers are to end."""
+        return self._asked or self._pausing
 
 
 def open_desk() -> "ray.actor.ActorHandle[Desk]":

@@ -14,13 +14,13 @@ from dataclasses import asdict
 from typing import Any
 
 import ray
-import torch
 from ray.exceptions import RayError
 from ray.train import (
     FailureConfig,
     Result,
     RunConfig,
     ScalingConfig,
+    WorkerGroupError,
     get_context,
     get_preemption_info,
 )
@@ -36,8 +36,11 @@ from schemas.fit import Fit, Where
 from trainer.fit import Fitted, fit
 from trainer.group import Group
 from trainer.on_ray.desk import open_desk
+from trainer.on_ray.pause import Pause
 
 LOOK_EVERY_S = 1.0
+RESIZE_EVERY_S = 60.0
+"""Between two looks at whether more workers fit."""
 
 
 def fit_on_ray(config: Fit, dataset: str, out: str) -> Fitted:
@@ -67,6 +70,12 @@ def fit_on_ray(config: Fit, dataset: str, out: str) -> Fitted:
             if problem is not None:
                 raise problem
             return Fitted(**ended.result().return_value)
+        except WorkerGroupError as error:
+            raise ClusterFailed(
+                f"workers failed {compute.failures + 1} times, and compute.failures is "
+                f"{compute.failures}; run the same command to go on from the newest checkpoint. The "
+                f"last: {_last_words(error)}"
+            ) from error
         except (RayError, RuntimeError) as error:
             raise ClusterFailed(f"ray: {first_line(error, 400)}") from error
         finally:
@@ -91,7 +100,6 @@ def train(settings: dict[str, Any]) -> dict[str, Any] | None:
             group=group,
             should_stop=should_stop,
             is_leaving=lambda: get_preemption_info() is not None,
-            wrap=_spread,
             local_rank=get_context().get_local_rank(),
         )
     except EditmillError as error:
@@ -101,6 +109,8 @@ def train(settings: dict[str, Any]) -> dict[str, Any] | None:
             ray.get(desk.fail.remote(error))
         group.leave()
         raise
+    if group.leads:
+        ray.get(desk.pause.remote())
     return asdict(fitted)
 
 
@@ -116,11 +126,13 @@ def _trainer(compute: Where, settings: dict[str, Any], scratch: str) -> TorchTra
             num_workers=workers,
             use_gpu=bool(compute.gpus_per_worker),
             resources_per_worker=held,
+            elastic_resize_monitor_interval_s=RESIZE_EVERY_S,
         ),
         run_config=RunConfig(
             name=f"editmill-{secrets.token_hex(4)}",
             storage_path=scratch,
             failure_config=FailureConfig(max_failures=compute.failures),
+            callbacks=[Pause(settings["desk"])],
         ),
     )
 
@@ -139,18 +151,15 @@ def _beside(act: Callable[[], Result]) -> "Future[Result]":
     return future
 
 
+def _last_words(error: WorkerGroupError) -> str:
+    """Of each worker, the kind of its failure first."""
+    failures = sorted(error.worker_failures.items())
+    return "; ".join(f"worker {rank}: {first_line(why)}" for rank, why in failures)
+
+
 def _pass_on(desk: Any) -> None:
     for line in ray.get(desk.take.remote()):
         say(line)
-
-
-def _spread(network: Any) -> Any:
-    """Data parallel: gradients are averaged over the workers."""
-    if Group().size == 1:
-        return network
-    device = next(network.parameters()).device
-    ids = [device.index] if device.type == "cuda" else None
-    return torch.nn.parallel.DistributedDataParallel(network, device_ids=ids)
 
 
 def joined(compute: Where) -> Where:
