@@ -14,8 +14,7 @@ from cluster.job import Job, JobLost, follow
 from cluster.local import local_cluster
 from factory.console import say
 from factory.errors import ConfigError
-from factory.on_ray.session import OPEN_CLUSTER
-from schemas.cluster import LOCAL, SECRET_VALUE, Cluster
+from schemas.cluster import LOCAL, OPEN_CLUSTER, SECRET_VALUE, Cluster
 
 DRAIN_S = 60
 """How long a stopped job may take to end in order; Ray gives it 3 s by default."""

@@ -11,6 +11,9 @@ from schemas.record import Record
 LOCAL = "local"
 """The address of a cluster that is started for one job and ended after it."""
 
+OPEN_CLUSTER = "EDITMILL_OPEN_CLUSTER"
+"""In the environment, `1` says that the network lets nobody else in: an open cluster may be joined."""
+
 SECRET_WORDS = ("SECRET", "TOKEN", "KEY", "PASSWORD", "PASSWD", "CREDENTIAL")
 SECRET_VALUE = re.compile(
     r"AKIA[0-9A-Z]{16}|\bsk-[\w-]{16,}|\bhf_\w{16,}|\bghp_\w{16,}|Bearer\s+\S{8,}"

@@ -8,11 +8,10 @@ import grpc
 import ray
 
 from factory.errors import ConfigError, EditmillError, first_line
+from schemas.cluster import OPEN_CLUSTER
 from schemas.config import Compute
 
 TOKEN = "token"
-OPEN_CLUSTER = "EDITMILL_OPEN_CLUSTER"
-"""In the environment, `1` says that the network lets nobody else in: an open cluster may be joined."""
 ANSWER_S = 30.0
 """Longest wait for a cluster to answer someone without a token."""
 

@@ -13,6 +13,7 @@ import pytest
 from factory.errors import ConfigError
 from factory.on_ray import session
 from factory.on_ray.session import _keep_others_out, connect, is_open
+from schemas.cluster import OPEN_CLUSTER
 from schemas.config import Compute
 
 ROOT = Path(__file__).parents[3]
@@ -159,9 +160,9 @@ def test_an_open_cluster_is_left_again_unless_the_environment_allows_it(
         joined = Joined(address)
         monkeypatch.setattr(session, "ray", joined)
         monkeypatch.setenv("RAY_ADDRESS", address)
-        monkeypatch.delenv(session.OPEN_CLUSTER, raising=False)
+        monkeypatch.delenv(OPEN_CLUSTER, raising=False)
         if said is not None:
-            monkeypatch.setenv(session.OPEN_CLUSTER, said)
+            monkeypatch.setenv(OPEN_CLUSTER, said)
         if enters:
             assert connect(compute) == compute
         else:
