@@ -1,10 +1,12 @@
 """SD 1.5's UNet as an editor at 256 px on a GPU: a step from latents, and its share of the matmul rate.
 
-Written where there is no GPU; it has not run yet.
+Written where there is no GPU: a test runs it on a CPU with a small UNet, on a GPU it has not run yet.
 """
 
 import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -12,14 +14,16 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from factory.engine.schedule import NoiseSchedule
+from factory.engine.text import Words
 from factory.family import family_fields
-from schemas.fit import Dropout, Fit
+from schemas.fit import Fit
 from trainer.editor import widen
 from trainer.group import Group
 from trainer.loop import Loop
 from trainer.objective import Objective
-from trainer.order import Item, Order
-from trainer.reader import Seen
+from trainer.order import Order
+from trainer.pictures import Shape
+from trainer.reader import Reader, Seen
 from trainer.state import State
 
 SIDE = 256
@@ -30,27 +34,26 @@ STEPS = 20
 MATRIX = 8192
 
 
-class LatentsInMemory:
+class LatentsInMemory(Reader):
     """A reader of made-up latents, so that no disk is measured."""
 
-    def __init__(self, device: torch.device, width: int) -> None:
-        self.bad: dict[int, str] = {}
+    def __init__(self, rows: int, width: int, device: torch.device) -> None:
+        super().__init__("memory", range(rows))
         draws = torch.Generator().manual_seed(0)
         self.latents = torch.randn(3, *LATENT, generator=draws)
-        self.context = torch.randn(77, width, generator=draws).to(device)
+        self.words = Words(torch.randn(77, width, generator=draws).to(device))
 
-    def read(self, item: Item) -> Seen:
-        return Seen(item, item.row, (SIDE, SIDE), self.latents)
+    def _content(self, row: int, flip: bool) -> tuple[Shape, Any]:
+        return (SIDE, SIDE), self.latents
 
-    def unreadable(self) -> int:
-        return 0
-
-    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
         mean, log_variance, condition = torch.stack([one.content for one in seen]).unbind(1)
-        return mean, log_variance - 10, condition, [self.context] * len(seen)
+        return mean, log_variance - 10, condition, [self.words] * len(seen)
 
-    def empty(self) -> Tensor:
-        return self.context
+    def nothing(self) -> Words:
+        return self.words
+
+    def close(self) -> None: ...
 
 
 def on_gpu() -> dict[str, object]:
@@ -60,26 +63,36 @@ def on_gpu() -> dict[str, object]:
     device = torch.device("cuda")
     fields = family_fields("sd-1")
     unet = UNet2DConditionModel.from_config(fields["unet"])
+    figures = measured(unet, fields["scheduler"], device, BATCH, STEPS, torch.compile)
+    return figures | {"peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 1)}
+
+
+def measured(
+    unet: Any,
+    scheduler: dict[str, Any],
+    device: torch.device,
+    batch: int,
+    steps: int,
+    compiled: Callable[[Any], Any],
+    matrix: int = MATRIX,
+) -> dict[str, object]:
+    """Steps of a text-to-image UNet as an editor, beside products of large matrices."""
     widen(unet)
     unet = unet.to(device).train()
+    width = int(unet.config.cross_attention_dim)
     config = Fit(
-        law={
-            "model": {"source": "random"},
-            "batch": BATCH,
-            "dtype": "bfloat16",
-            "dropout": Dropout(),
-        },
-        compute={"where": "here", "device": "cuda", "micro_batch": BATCH, "loaders": 8},
+        law={"model": {"source": "random"}, "batch": batch, "dtype": "bfloat16"},
+        compute={"where": "here", "device": device.type, "micro_batch": batch, "loaders": 8},
     )
     law = config.law
-    prompts = [f"{number:016x}" for number in range(4 * BATCH)]
+    prompts = [f"{number:016x}" for number in range(4 * batch)]
     state = State(unet, law)
     loop = Loop(
-        torch.compile(unet),
+        compiled(unet),
         state,
-        Objective(NoiseSchedule.from_config(fields["scheduler"]), 0.18215),
-        Order(law.seed, prompts, [[row] for row in range(len(prompts))], BATCH),
-        LatentsInMemory(device, int(fields["unet"]["cross_attention_dim"])),
+        Objective(NoiseSchedule.from_config(scheduler), 0.18215),
+        Order(law.seed, prompts, [[row] for row in range(len(prompts))], batch),
+        LatentsInMemory(len(prompts), width, device),
         law,
         config.compute,
         device,
@@ -87,34 +100,32 @@ def on_gpu() -> dict[str, object]:
     )
     for _ in loop.run(WARM_UP, lambda: False):
         pass
-    seconds = [report.seconds for report in loop.run(WARM_UP + STEPS, lambda: False)][1:]
+    # The loss is read on the CPU at every step, so that a step's time is the device's.
+    seconds = [report.seconds for report in loop.run(WARM_UP + steps, lambda: False)][1:]
     step = statistics.median(seconds)
-    work = BATCH * _operations(unet, device, int(fields["unet"]["cross_attention_dim"]))
-    rate = matmul_rate(device)
+    work = batch * _operations(unet, device, width)
+    rate = matmul_rate(device, matrix)
     return {
         "matmul_share": round(work / step / rate, 3),
-        "matmul_tflops": round(rate / 1e12, 1),
-        "images_per_s": round(BATCH / step, 1),
-        "tflop_per_step": round(work / 1e12, 2),
-        "batch": BATCH,
-        "peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 1),
+        "matmul_tflops": round(rate / 1e12, 3),
+        "images_per_s": round(batch / step, 1),
+        "tflop_per_step": round(work / 1e12, 4),
+        "batch": batch,
     }
 
 
-def matmul_rate(device: torch.device) -> float:
+def matmul_rate(device: torch.device, side: int) -> float:
     """Operations a second of one large bfloat16 product, the median of several."""
-    left, right = (
-        torch.randn(MATRIX, MATRIX, device=device, dtype=torch.bfloat16) for _ in range(2)
-    )
+    left, right = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     rates = []
     for turn in range(30):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
+        wait()
+        begin = time.perf_counter()
         torch.mm(left, right)
-        end.record()
-        torch.cuda.synchronize()
+        wait()
         if turn >= 10:
-            rates.append(2 * MATRIX**3 / (begin.elapsed_time(end) / 1000))
+            rates.append(2 * side**3 / (time.perf_counter() - begin))
     return statistics.median(rates)
 
 
