@@ -17,6 +17,7 @@ from ray._private import ray_constants
 from factory.on_ray.rows import ClusterFailed
 from tests.chaos.nodes import Nodes, children
 from tests.trainer.small import objects, small, state_of, train, write_pairs
+from trainer.checkpoint import record_key
 from trainer.fit import prepare
 from trainer.on_ray import fit as on_ray
 
@@ -126,7 +127,9 @@ def assert_as_alone(out, dataset, steps, tmp_path):
     train(small(law=LAW | {"steps": steps}), dataset, tmp_path / "alone")
     expected = losses(tmp_path / "alone")
     assert sorted(expected) == list(range(1, steps + 1))
-    assert losses(out) == pytest.approx(expected, rel=1e-9)
+    # Steps that were lost left their lines too.
+    found = {step: loss for step, loss in losses(out).items() if step <= steps}
+    assert found == pytest.approx(expected, rel=1e-9)
     one, other = state_of(tmp_path / "alone", steps), state_of(out, steps)
     for name, tensor in one.items():
         torch.testing.assert_close(other[name], tensor, rtol=0, atol=1e-10, msg=name)
@@ -150,12 +153,12 @@ def test_a_group_grows_with_its_nodes_and_shrinks_when_one_dies(nodes, go, datas
         return True
 
     plan = Plan(grow, kill_one, stop)
-    fitted = go(plan, failures=3, checkpoint_every=5)
+    fitted = go(plan, failures=3, checkpoint_every=5, keep=1000)
     assert plan.acts == []
     # Growth costs no step, a death those since the last checkpoint.
     ((last, again),) = plan.rewinds()
-    assert again % 5 == 1
-    assert last - 5 <= again <= last
+    assert record_key(again - 1) in objects(tmp_path / "out", "checkpoints/")
+    assert last - 5 < again <= last + 1
     assert_as_alone(tmp_path / "out", dataset, fitted.step, tmp_path)
 
 
