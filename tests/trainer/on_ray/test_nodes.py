@@ -156,9 +156,10 @@ def test_a_group_grows_with_its_nodes_and_shrinks_when_one_dies(nodes, go, datas
     fitted = go(plan, failures=3, checkpoint_every=5, keep=1000)
     assert plan.acts == []
     # Growth costs no step, a death those since the last checkpoint.
-    ((last, again),) = plan.rewinds()
-    assert record_key(again - 1) in objects(tmp_path / "out", "checkpoints/")
-    assert last - 5 < again <= last + 1
+    assert len(plan.rewinds()) <= 1
+    for last, again in plan.rewinds():
+        assert record_key(again - 1) in objects(tmp_path / "out", "checkpoints/")
+        assert last - 5 < again <= last
     assert_as_alone(tmp_path / "out", dataset, fitted.step, tmp_path)
 
 
