@@ -38,7 +38,7 @@ class Victims:
     def landed(self) -> dict[int, float]:
         """When each unit's first commit was stored."""
         found: dict[int, float] = {}
-        for path, at in list(self.proxy.landed.items()):
+        for path, at in self.proxy.landed.items():
             name = keys.commit_name(path.removeprefix(self.root))
             if name is not None:
                 found[name.unit] = min(at, found.get(name.unit, at))

@@ -88,8 +88,8 @@ class FaultProxy:
         self.lateness = lateness
         self.counts: Counter[str] = Counter()
         """Requests by operation, under `fault` names those spoilt."""
-        self.landed: dict[str, float] = {}
-        """When the server had first accepted a write of a path: seconds since 1970."""
+        self._landed: dict[str, float] = {}
+        self._landing = threading.Lock()
         self.refused_late = 0
         """Late writes that the server refused: another had been there before."""
         self.port = 0
@@ -116,6 +116,12 @@ class FaultProxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    @property
+    def landed(self) -> dict[str, float]:
+        """When the server had first accepted a write of a path, as of now: seconds since 1970."""
+        with self._landing:
+            return dict(self._landed)
 
     def settle(self, seconds: float = 30.0) -> None:
         """Wait until every late request has been delivered."""
@@ -206,7 +212,8 @@ class FaultProxy:
             if reply is None:
                 raise ConnectionResetError("the server closed without a reply")
             if request.method == "PUT" and reply.status == 200:
-                self.landed.setdefault(request.path, time.time())
+                with self._landing:
+                    self._landed.setdefault(request.path, time.time())
             reply.head = reply.head_without("connection")
             return reply
         finally:
