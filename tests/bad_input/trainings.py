@@ -54,7 +54,7 @@ OPTIONS = [
     case(
         "an unknown preset of `fit`",
         f"{FIT} --preset big",
-        r"--preset: must be one of miniature, paper, got 'big'",
+        r"--preset: must be one of miniature, miniature-editor, paper, paper-xl, got 'big'",
     ),
     case(
         "a training without a model",
