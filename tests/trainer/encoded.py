@@ -1,8 +1,10 @@
 """A small dataset of pairs in several files, a tiny model, and a training's configuration on both."""
 
+import atexit
 import io
 from functools import cache
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 
 import numpy as np
@@ -23,9 +25,10 @@ UNREADABLE = 4
 @cache
 def model(seed: int = 0) -> str:
     """A folder with random weights."""
-    folder = Path(mkdtemp(prefix="editmill-test-")) / "model"
-    save_tiny(folder, seed)
-    return str(folder)
+    folder = Path(mkdtemp(prefix="editmill-test-"))
+    atexit.register(rmtree, folder, ignore_errors=True)
+    save_tiny(folder / "model", seed)
+    return str(folder / "model")
 
 
 def picture(rng: np.random.Generator, size: tuple[int, int]) -> bytes:
