@@ -143,14 +143,11 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="print, write no result")
     given = parser.parse_args()
     where = machine()
-    name, words = "ledger", ""
-    if given.server != "ceph":
-        name, words = f"{name}_{given.server}", f" --server {given.server}"
+    name = "ledger" if given.server == "ceph" else f"ledger_{given.server}"
     if given.miniature:
-        name, words = f"{name}_miniature", f"{words} --miniature"
+        name += "_miniature"
         figures = chaos(given.server, MINIATURE)
     else:
-        words += "" if given.scale == 1 else f" --scale {given.scale}"
         amounts = {each: math.ceil(amount * given.scale) for each, amount in WHOLE.items()}
         figures = chaos(given.server, amounts | {"units": given.units})
         figures |= crash_points(min(1.0, 4 * given.scale))
@@ -159,7 +156,7 @@ def main() -> None:
     if given.dry:
         print(json.dumps(figures, indent=1))
     else:
-        print(write_results(name, f"python benchmarks/ledger.py{words}", figures, where))
+        print(write_results(name, figures, where))
 
 
 if __name__ == "__main__":

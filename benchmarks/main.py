@@ -142,7 +142,7 @@ def main() -> None:
         figures |= through_ray(folder / "ray")
         figures |= rows_per_s()
         figures |= fp64_error()
-    print(write_results("main", "python benchmarks/main.py", figures, where))
+    print(write_results("main", figures, where))
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def main() -> None:
     found |= measure(Engine(sampling_recipe(MINIATURE), device="cpu", threads=THREADS))
     found |= gates()
     found |= prompt_to_prompt()
-    print(write_results("miniature", "python benchmarks/miniature.py", found, where))
+    print(write_results("miniature", found, where))
 
 
 if __name__ == "__main__":

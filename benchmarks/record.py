@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -30,14 +31,21 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write_results(name: str, command: str, figures: dict[str, Any], where: dict[str, Any]) -> Path:
+def command() -> str:
+    """This program as it was called, its own options included; folders of this machine stand as DIR."""
+    program, *words = sys.argv
+    shown = ["DIR" if os.path.isabs(word) else word for word in words]
+    return shlex.join(["python", f"benchmarks/{Path(program).name}", *shown])
+
+
+def write_results(name: str, figures: dict[str, Any], where: dict[str, Any]) -> Path:
     """`benchmarks/results/<name>.json`; `where` is `machine()` as it was before measuring."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     versions = {package: version(package) for package in PACKAGES}
     record = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": command,
+        "command": command(),
         "machine": where,
         "versions": {"python": platform.python_version(), **versions},
         "figures": figures,

@@ -248,9 +248,7 @@ def main() -> None:
     if given.dry:
         print(json.dumps(figures, indent=1))
     else:
-        name, words = ("trainer_gpu", " --gpu") if given.gpu else ("trainer", "")
-        words += " --work DIR" if given.work else ""
-        print(write_results(name, f"python benchmarks/trainer.py{words}", figures, where))
+        print(write_results("trainer_gpu" if given.gpu else "trainer", figures, where))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """A dataset's pictures to pixels, in children that have little to lose: for the threads of one reader."""
 
-from types import TracebackType
-
 from factory.pair_source import Picture
 from factory.untrusted_image.decoder import ImageDecoder, ImageLimits
 
@@ -13,7 +11,7 @@ class Decoders:
     """As many decoders as threads decode at once; they stay for the next pictures.
 
     What becomes of alpha, 16 bits and the other kinds is said in `ImageDecoder`; EXIF orientation is
-    applied. An ordinary RGB picture has Pillow's pixels. It is a context; after `close`, for which no
+    applied. An ordinary RGB picture has Pillow's pixels. After `close`, for which no
     thread may be decoding, the next picture starts a new child. Children also end with this process,
     whatever ended it.
     """
@@ -22,17 +20,6 @@ class Decoders:
         self.limits = limits
         # Taken and put back whole by threads, which needs no lock.
         self._idle: list[ImageDecoder] = []
-
-    def __enter__(self) -> "Decoders":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the children."""

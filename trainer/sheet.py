@@ -1,7 +1,7 @@
 """A sheet of edits: the original, the editor's, the dataset's; the same pairs every time."""
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ def edit_sheet(
     Rows with unreadable pictures are left out; None where no row is left.
     """
     found: list[tuple[str, NDArray[np.uint8], Picture]] = []
-    with Decoders() as decoders:
+    with closing(Decoders()) as decoders:
         for row in rows:
             pair = pairs.pair(row)
             with suppress(ImageRefused):

@@ -3,6 +3,7 @@
 import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import numpy as np
 import psutil
@@ -45,14 +46,14 @@ def picture(mode, format, **options):
     ids=["PNG", "JPEG", "grey"],
 )
 def test_an_ordinary_picture_has_the_pixels_that_pillow_reads(data):
-    with Decoders() as decoders:
+    with closing(Decoders()) as decoders:
         found = decoders.decode(data, "original")
     assert np.array_equal(found, np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
 
 
 @pytest.mark.parametrize("data", [png(1)[:200], b"", b"not a picture", picture("RGB", "GIF")])
 def test_what_is_no_picture_is_refused_by_name_and_the_next_is_read(data):
-    with Decoders() as decoders:
+    with closing(Decoders()) as decoders:
         with pytest.raises(ImageRefused, match=r"^edited: must "):
             decoders.decode(data, "edited")
         assert decoders.decode(png(1), "edited").shape == (16, 16, 3)
@@ -60,7 +61,7 @@ def test_what_is_no_picture_is_refused_by_name_and_the_next_is_read(data):
 
 def test_threads_have_a_child_each_and_leave_it_to_the_next():
     before, meet = children(), threading.Barrier(3)
-    with Decoders() as decoders, ThreadPoolExecutor(3) as threads:
+    with closing(Decoders()) as decoders, ThreadPoolExecutor(3) as threads:
 
         def decode(seed):
             meet.wait()

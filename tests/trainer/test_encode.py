@@ -11,7 +11,6 @@ from factory.errors import Damaged, EditmillError, InputError, RunMismatch
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from tests.trainer.encoded import INSTRUCTIONS, UNREADABLE, configuration, write_dataset
-from trainer import encoding
 from trainer.conditions import Conditions
 from trainer.encode import encode_dataset, encode_here
 from trainer.encoder import Encoder
@@ -20,9 +19,7 @@ from trainer.pairs import open_pairs
 
 
 @pytest.fixture(autouse=True)
-def _small_units(monkeypatch):
-    monkeypatch.setattr(encoding, "MOST_ROWS", 3)
-    monkeypatch.setattr(encoding, "LEAST_ROWS", 3)
+def _small_and_alone(small_units):
     torch.set_num_threads(1)
 
 

@@ -10,7 +10,6 @@ from factory.engine.schedule import NoiseSchedule
 from factory.errors import Damaged, InputError, RunMismatch
 from factory.storage.local import LocalStore
 from tests.trainer.encoded import UNREADABLE, configuration, write_dataset
-from trainer import encoding
 from trainer.conditions import Conditions
 from trainer.encode import encode_dataset
 from trainer.encoding import latents_law
@@ -27,9 +26,7 @@ BUCKETS = {"buckets": True, "size_px": 32}
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(monkeypatch):
-    monkeypatch.setattr(encoding, "MOST_ROWS", 3)
-    monkeypatch.setattr(encoding, "LEAST_ROWS", 3)
+def _small_and_alone(small_units):
     torch.set_num_threads(1)
 
 

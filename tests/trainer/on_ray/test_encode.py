@@ -1,43 +1,18 @@
 """`encode` on a real Ray: the same bytes as in one process."""
 
-import logging
-
 import numpy as np
 import psutil
 import pytest
-import ray
 
 from factory.errors import InputError
 from factory.storage.local import LocalStore
 from tests.trainer.encoded import configuration, write_dataset
 from tests.trainer.test_decoders import children
-from trainer import encoding
 from trainer.encode import encode_dataset
 from trainer.on_ray import encode as on_ray
 from trainer.on_ray.encode import encode_on_ray
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray_here():
-    # Tests of other folders may have started one.
-    started = not ray.is_initialized()
-    if started:
-        ray.init(
-            num_cpus=3,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=100 * 2**20,
-        )
-    yield
-    if started:
-        ray.shutdown()
-
-
-@pytest.fixture(autouse=True)
-def _small_units(monkeypatch):
-    monkeypatch.setattr(encoding, "MOST_ROWS", 3)
-    monkeypatch.setattr(encoding, "LEAST_ROWS", 3)
+pytestmark = pytest.mark.usefixtures("ray_here", "small_units")
 
 
 def objects(folder):

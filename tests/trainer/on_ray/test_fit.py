@@ -1,13 +1,11 @@
 """`fit` on a real Ray: gloo workers learn what one learns, and a killed one is started again."""
 
 import json
-import logging
 import os
 import signal
 
 import psutil
 import pytest
-import ray
 import torch
 
 from factory.errors import InputError
@@ -16,22 +14,7 @@ from trainer.checkpoint import record_key
 from trainer.fit import prepare
 from trainer.on_ray import fit as on_ray
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray_here():
-    # Tests of other folders may have started one.
-    started = not ray.is_initialized()
-    if started:
-        ray.init(
-            num_cpus=3,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=100 * 2**20,
-        )
-    yield
-    if started:
-        ray.shutdown()
+pytestmark = pytest.mark.usefixtures("ray_here")
 
 
 @pytest.fixture(scope="module")
