@@ -216,6 +216,7 @@ def test_sigterm_to_the_command_drains_and_the_same_command_resumes(nodes, datas
     command = [sys.executable, "-m", "editmill", "fit", "--dataset", dataset]
     command += ["--out", str(tmp_path / "out"), "--config", str(file)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_ADDRESS": nodes.address}
+    environment["EDITMILL_OPEN_CLUSTER"] = "1"
     ends = []
     for _ in range(2):
         process = subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE)
