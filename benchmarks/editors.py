@@ -6,7 +6,7 @@ Every stage is a command of editmill that goes on where it was stopped; stop thi
 again. The rival is trained alike, on as many pairs of the same triplets that no gate has looked at.
 `python benchmarks/trainer.py --work DIR` measures both; the editor's weights are in DIR/fit/editor.
 
-DIR/triplets.jsonl          of the world, none with a held-out caption
+DIR/triplets.jsonl          of the world, none with a held-out caption, more than are needed
 DIR/pairs, rival-pairs      sealed runs: what passed the gates; as many of which all is kept
 DIR/fit, rival-fit          trainings: sheets, progress, editor
 DIR/judged, rival-judged    evaluations on 300 held-out scenes
@@ -27,6 +27,8 @@ sys.path.insert(0, str(ROOT))
 from factory.miniature import world  # noqa: E402
 
 TRIPLETS = 2000
+PAIRS = 3000
+"""A run of the triplets ends when it has so many."""
 SEED = 303
 """Of the triplets; those that gates were chosen and reported on have others."""
 EDITS = 300
@@ -46,7 +48,7 @@ def held_in_triplets(count: int) -> Iterator[dict[str, str]]:
 
 
 def generate(work: Path, name: str, workers: int, *settings: str) -> None:
-    """A run of all triplets; it goes on where it stands."""
+    """A run of the triplets; it goes on where it stands."""
     of = ["--preset", "miniature", "--triplets", str(work / "triplets.jsonl")]
     wide = (f"compute.min_workers={workers}", f"compute.max_workers={workers}")
     # Half the arithmetic of float32, and as many pairs pass.
@@ -84,15 +86,17 @@ def run(command: list[str]) -> None:
         sys.exit(code)
 
 
-def sealed_pairs(work: Path, name: str) -> int:
-    """Pairs of a run, by its newest manifest."""
+def counts(work: Path, name: str) -> dict[str, int]:
+    """Accepted pairs of a run, and triplets that were tried for them."""
     done = subprocess.run(
         [sys.executable, "-m", "editmill", "status", str(work / name), "--json"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         check=True,
     )
-    return int(json.loads(done.stdout)["counts"]["accepted"])
+    status = json.loads(done.stdout)
+    tried = status["triplets"] * status["committed_units"] // status["units"]
+    return {"pairs": int(status["counts"]["accepted"]), "triplets": tried}
 
 
 def figures(work: Path) -> dict[str, Any]:
@@ -111,9 +115,8 @@ def figures(work: Path) -> dict[str, Any]:
         "identity_share_unfiltered": rival["identity_share"],
         "kept_rest_unfiltered": rival["kept_rest"],
         "edits": judged["edits"],
-        "triplets": TRIPLETS,
-        "pairs": sealed_pairs(work, "pairs"),
-        "pairs_unfiltered": sealed_pairs(work, "rival-pairs"),
+        **counts(work, "pairs"),
+        **{f"{name}_unfiltered": count for name, count in counts(work, "rival-pairs").items()},
         "sampler": judged["sampler"],
     }
 
@@ -129,9 +132,9 @@ def main() -> None:
     if not triplets.exists():
         lines = [json.dumps(line) + "\n" for line in held_in_triplets(TRIPLETS)]
         triplets.write_text("".join(lines))
-    generate(work, "pairs", given.cores)
+    generate(work, "pairs", given.cores, f"budget.target_pairs={PAIRS}")
     train(work, "", given.cores)
-    pairs = sealed_pairs(work, "pairs")
+    pairs = counts(work, "pairs")["pairs"]
     generate(
         work,
         "rival-pairs",

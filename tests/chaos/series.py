@@ -19,7 +19,7 @@ from tests.chaos.noting import Habits
 from tests.chaos.servers import direct_store
 from tests.chaos.subject import SUBJECTS
 from tests.chaos.victims import Victims
-from tests.servers.fault_proxy import Fault, FaultProxy
+from tests.servers.fault_proxy import Fault, FaultProxy, favouring
 
 ROOT = Path(__file__).parent.parent.parent
 KILLED = -9
@@ -81,7 +81,10 @@ class Chaos:
 
     def run(self) -> None:
         """Rounds until there was enough of everything."""
-        while self.events.total() or self.least_fault < self.amounts.store_faults:
+        while self.events.total():
+            self.round()
+        while self.least_fault < self.amounts.store_faults:
+            self.proxy.odds = favouring(self.proxy.odds, min(self._awaited(), key=self._had))
             self.round()
         if self.amounts.poison:
             poisoned = SUBJECTS[self.amounts.subject].triplets(self.amounts.poison)
@@ -89,13 +92,17 @@ class Chaos:
 
     @property
     def least_fault(self) -> int:
-        """How often the rarest fault of the store was had.
+        """How often the rarest fault of the store was had."""
+        return min(map(self._had, self._awaited()))
 
-        With sealed commits only the few write-once records are conditional, so that conflicts are
+    def _had(self, fault: Fault) -> int:
+        return self.proxy.counts[fault]
+
+    def _awaited(self) -> list[Fault]:
+        """With sealed commits only the few write-once records are conditional, so that conflicts are
         counted, and not waited for.
         """
-        rare = {Fault.CONFLICT} if self.done["sealed_rounds"] else set()
-        return min(self.proxy.counts[fault] for fault in set(Fault) - rare)
+        return [f for f in Fault if f != Fault.CONFLICT or not self.done["sealed_rounds"]]
 
     def round(self, poison: frozenset[str] = frozenset()) -> None:
         """One run from its plan to its manifest."""

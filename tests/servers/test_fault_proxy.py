@@ -9,7 +9,7 @@ import pytest
 from factory.errors import StorageUnavailable
 from factory.storage.open import open_store
 from factory.storage.probe import probe
-from tests.servers.fault_proxy import ANY, POSSIBLE, Fault, FaultProxy, even_odds
+from tests.servers.fault_proxy import ANY, POSSIBLE, Fault, FaultProxy, even_odds, favouring
 
 KEY = "commits/000000/00000001.parquet"
 STORED = {Fault.REPLY_DROPPED, Fault.ERROR_AFTER}
@@ -93,6 +93,15 @@ def test_same_seed_spoils_the_same_requests(moto):
 
     assert drawn(1) == drawn(1) != drawn(2)
     assert set(drawn(1)) >= {f for f in Fault if "put_new" in POSSIBLE.get(f, ANY)}
+
+
+def test_one_fault_can_be_favoured_where_it_can_strike(places):
+    store, _, proxy = places
+    proxy.odds = favouring(even_odds(0.0), Fault.REPLY_CUT, 1.0)
+    assert store.put_new(KEY, b"whole")
+    with pytest.raises(StorageUnavailable):
+        store.get(KEY)
+    assert proxy.counts[Fault.REPLY_CUT] == 1
 
 
 def test_chunks_and_their_trailers_pass_unchanged():

@@ -22,7 +22,6 @@ from ray.train import (
     ScalingConfig,
     WorkerGroupError,
     get_context,
-    get_preemption_info,
 )
 from ray.train.torch import TorchTrainer
 
@@ -36,6 +35,7 @@ from schemas.fit import Fit, Where
 from trainer.fit import Fitted, fit
 from trainer.group import Group
 from trainer.on_ray.desk import open_desk
+from trainer.on_ray.notice import Notice
 from trainer.on_ray.pause import Pause
 
 LOOK_EVERY_S = 1.0
@@ -84,7 +84,8 @@ def fit_on_ray(config: Fit, dataset: str, out: str) -> Fitted:
 
 def train(settings: dict[str, Any]) -> dict[str, Any] | None:
     """One worker, from its start to the end of the training."""
-    config, desk, group = Fit.model_validate_json(settings["config"]), settings["desk"], Group()
+    config, desk = Fit.model_validate_json(settings["config"]), settings["desk"]
+    group, notice = Group(), Notice()
     if ray.get(desk.problem.remote()) is not None:
         return None
 
@@ -99,7 +100,7 @@ def train(settings: dict[str, Any]) -> dict[str, Any] | None:
             say=desk.say.remote,
             group=group,
             should_stop=should_stop,
-            is_leaving=lambda: get_preemption_info() is not None,
+            is_leaving=notice.is_given,
             local_rank=get_context().get_local_rank(),
         )
     except EditmillError as error:
@@ -108,6 +109,9 @@ def train(settings: dict[str, Any]) -> dict[str, Any] | None:
         if error.exit_code != EditmillError.exit_code:
             ray.get(desk.fail.remote(error))
         group.leave()
+        raise
+    except RuntimeError:
+        notice.outlive()
         raise
     if group.leads:
         ray.get(desk.pause.remote())
