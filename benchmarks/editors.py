@@ -4,11 +4,12 @@ python benchmarks/editors.py --work DIR      (from the repository's root; hours 
 
 Every stage is a command of editmill that goes on where it was stopped; stop this at any time, start it
 again. The rival is trained alike, on as many pairs of the same triplets that no gate has looked at.
-`python benchmarks/trainer.py --work DIR` measures both; the editor's weights are in DIR/fit/editor.
+`python benchmarks/trainer.py --work DIR` measures both; the editor that ships is DIR/editor.
 
 DIR/triplets.jsonl          of the world, none with a held-out caption, more than are needed
 DIR/pairs, rival-pairs      sealed runs: what passed the gates; as many of which all is kept
 DIR/fit, rival-fit          trainings: sheets, progress, editor
+DIR/editor, rival-editor    the same in half precision
 DIR/judged, rival-judged    evaluations on 300 held-out scenes
 """
 
@@ -24,7 +25,12 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+import torch  # noqa: E402
+
+from factory.engine.checkpoint import load_text_to_image  # noqa: E402
 from factory.miniature import world  # noqa: E402
+from schemas.recipe import ModelSource  # noqa: E402
+from trainer.editor import write_editor  # noqa: E402
 
 TRIPLETS = 2000
 PAIRS = 3000
@@ -63,10 +69,17 @@ def train(work: Path, prefix: str, threads: int) -> None:
     alone = _set("compute.where=here")
     run(["encode", *preset, *alone, "--dataset", str(dataset), "--out", str(dataset / "latents")])
     run(["fit", *preset, *alone, "--dataset", str(dataset), "--out", str(root)])
-    judged = work / f"{prefix}judged"
+    judged, halved = work / f"{prefix}judged", work / f"{prefix}editor"
+    halve(root / "editor", halved)
     if not (judged / "evaluation.json").exists():
-        editor = ["--editor", str(root / "editor"), "--edits", str(EDITS)]
+        editor = ["--editor", str(halved), "--edits", str(EDITS)]
         run(["evaluate", *preset, *editor, "--out", str(judged)])
+
+
+def halve(editor: Path, folder: Path) -> None:
+    """An editor's folder with float16 weights."""
+    parts = load_text_to_image(ModelSource(source=str(editor)), None, torch.float16)
+    write_editor(folder, parts.unet, parts.autoencoder, parts.text, parts.scheduler)
 
 
 def _set(*settings: str) -> list[str]:

@@ -15,7 +15,8 @@ from factory.engine.text import TextEncoder
 from factory.errors import ModelError
 from schemas.recipe import ModelSource
 from tests.factory.engine.tiny import LATENT_SIDE, SCHEDULER, save_tiny, tiny_parts
-from tests.trainer.small import SIDE, png, small, train, write_pairs
+from tests.trainer.pipeline import assert_it_edits
+from tests.trainer.small import png, small, train, write_pairs
 from trainer.editor import widen, write_editor
 from trainer.fit import pin_law
 
@@ -90,19 +91,7 @@ def trained(tmp_path_factory):
 
 
 def test_the_pipeline_of_diffusers_loads_what_a_training_wrote_and_edits_a_picture(trained):
-    pipeline = pipeline_of(trained[1] / "editor")
-    assert type(pipeline.scheduler).__name__ == "EulerAncestralDiscreteScheduler"
-    picture = Image.open(io.BytesIO(png(1)))
-    edits = [
-        pipeline(
-            "make it red", image=picture, num_inference_steps=3, output_type="np",
-            generator=torch.Generator().manual_seed(seed),
-        ).images[0]
-        for seed in (0, 1)
-    ]  # fmt: skip
-    assert edits[0].shape == (SIDE, SIDE, 3)
-    assert np.isfinite(edits).all()
-    assert np.abs(edits[0] - edits[1]).max() > 0.01
+    assert_it_edits(pipeline_of(trained[1] / "editor"), Image.open(io.BytesIO(png(1))))
 
 
 def test_what_is_written_is_the_average_and_a_training_may_go_on_from_it(trained, tmp_path):

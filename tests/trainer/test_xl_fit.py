@@ -4,7 +4,6 @@ import json
 import shutil
 
 import diffusers
-import numpy as np
 import pytest
 import torch
 
@@ -14,6 +13,7 @@ from factory.pinning import pin
 from schemas.fit import Fit
 from schemas.recipe import ModelSource
 from tests.factory.engine.tiny_xl import tiny_xl
+from tests.trainer.pipeline import assert_it_edits
 from tests.trainer.small import SIDE, objects, small, state_of, train, write_pairs
 from trainer.__main__ import PRESETS
 from trainer.editor import check_source
@@ -55,21 +55,10 @@ def test_the_pipeline_of_diffusers_loads_what_a_training_wrote_and_edits_a_pictu
         str(trained / "editor"), local_files_only=True, add_watermarker=False
     )
     assert type(pipeline) is diffusers.StableDiffusionXLInstructPix2PixPipeline
-    pipeline.set_progress_bar_config(disable=True)
-    assert type(pipeline.scheduler).__name__ == "EulerAncestralDiscreteScheduler"
     assert pipeline.config.force_zeros_for_empty_prompt is True
     assert pipeline.is_cosxl_edit is False
-    picture = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
-    edits = [
-        pipeline(
-            "make it red", image=picture, num_inference_steps=2, output_type="np",
-            generator=torch.Generator().manual_seed(seed),
-        ).images[0]
-        for seed in (0, 1)
-    ]  # fmt: skip
-    assert edits[0].shape == (SIDE, SIDE, 3)
-    assert np.isfinite(edits).all()
-    assert np.abs(edits[0] - edits[1]).max() > 0.01
+    generator = torch.Generator().manual_seed(1)
+    assert_it_edits(pipeline, torch.rand(1, 3, SIDE, SIDE, generator=generator))
     for part in ("text_encoder", "text_encoder_2"):
         stored = [folder / part / "model.safetensors" for folder in (base, trained / "editor")]
         assert stored[0].read_bytes() == stored[1].read_bytes()
