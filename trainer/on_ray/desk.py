@@ -14,7 +14,8 @@ class Desk:
         self._problem: EditmillError | None = None
         self._asked = False
         self._pausing = False
-        self._paused = False
+        self._is_up = False
+        self._ended = False
 
     def say(self, line: str) -> None:
         """A line for the person."""
@@ -33,29 +34,38 @@ class Desk:
         """Why there is nothing to be trained, if so."""
         return self._problem
 
-    def ask_to_stop(self) -> None:
-        """The driver wants the training to end where it stands."""
+    def ask_to_stop(self) -> bool:
+        """The driver wants the training to end where it stands; whether there are workers to hear it."""
         self._asked = True
+        return self._is_up
 
     def ask_to_pause(self) -> None:
         """The workers are to end where they stand, and others go on there."""
-        self._pausing, self._paused = True, False
-
-    def pause(self) -> None:
-        """They have, and all is stored."""
-        self._paused = self._pausing
-
-    def has_paused(self) -> bool:
-        """Whether they have."""
-        return self._paused
+        self._pausing = True
 
     def go_on(self) -> None:
         """For those that come now."""
-        self._pausing = self._paused = False
+        self._pausing = False
 
     def is_asked(self) -> bool:
         """Whether the workers are to end."""
         return self._asked or self._pausing
+
+    def set_up(self, is_up: bool) -> None:
+        """Whether a group of workers is there, or nodes are waited for."""
+        self._is_up = is_up
+
+    def begin(self) -> None:
+        """A group has begun."""
+        self._ended = False
+
+    def end(self) -> None:
+        """It has ended, well and with all stored, or not."""
+        self._ended = True
+
+    def has_ended(self) -> bool:
+        """Whether the group that began last has."""
+        return self._ended
 
 
 def open_desk() -> "ray.actor.ActorHandle[Desk]":

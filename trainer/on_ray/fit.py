@@ -47,7 +47,7 @@ def fit_on_ray(config: Fit, dataset: str, out: str) -> Fitted:
     """Train on the cluster that is there, or on this machine; what `trainer.fit.prepare` returned.
 
     SIGTERM has a checkpoint written and ends it. Raises the workers' `InputError`, `StorageRefused` or
-    `NotFinite`, and `ClusterFailed` where Ray gave up.
+    `NotFinite`, `ClusterFailed` where Ray gave up, and `EditmillError` after SIGTERM without workers.
     """
     compute = joined(config.compute)
     desk = open_desk()
@@ -63,8 +63,10 @@ def fit_on_ray(config: Fit, dataset: str, out: str) -> Fitted:
         try:
             while not wait([ended], timeout=LOOK_EVERY_S).done:
                 _pass_on(desk)
-                if drain.asked:
-                    ray.get(desk.ask_to_stop.remote())
+                if drain.asked and not ray.get(desk.ask_to_stop.remote()):
+                    raise EditmillError(
+                        "asked to stop while it waited for workers; run the same command to resume"
+                    )
             _pass_on(desk)
             problem = ray.get(desk.problem.remote())
             if problem is not None:
@@ -89,6 +91,9 @@ def train(settings: dict[str, Any]) -> dict[str, Any] | None:
     if ray.get(desk.problem.remote()) is not None:
         return None
 
+    if group.leads:
+        ray.get(desk.begin.remote())
+
     def should_stop() -> bool:
         return bool(group.share(group.leads and ray.get(desk.is_asked.remote())))
 
@@ -109,12 +114,14 @@ def train(settings: dict[str, Any]) -> dict[str, Any] | None:
         if error.exit_code != EditmillError.exit_code:
             ray.get(desk.fail.remote(error))
         group.leave()
+        ray.get(desk.end.remote())
         raise
     except RuntimeError:
         notice.outlive()
+        ray.get(desk.end.remote())
         raise
     if group.leads:
-        ray.get(desk.pause.remote())
+        ray.get(desk.end.remote())
     return asdict(fitted)
 
 

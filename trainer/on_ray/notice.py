@@ -4,31 +4,27 @@ import time
 
 from ray.train import get_preemption_info
 
-LONGEST_S = 120.0
-"""From a notice without a deadline until Ray Train ends the group."""
-SLACK_S = 60.0
-"""After a deadline, for Ray Train to see that it has passed."""
+LONGEST_S = 60.0
+"""From the loss of a peer until Ray Train has seen that its node is gone."""
 
 
 class Notice:
     """What a worker knows of it."""
 
     def __init__(self) -> None:
-        self._until: float | None = None
+        self._given = False
 
     def is_given(self) -> bool:
         """Whether any worker's node has notice; asked by all workers equally often."""
-        info = get_preemption_info()
-        if info is not None and self._until is None:
-            end = time.time() + LONGEST_S if info.deadline_ms is None else info.deadline_ms / 1000
-            self._until = end + SLACK_S
-        return info is not None
+        self._given = self._given or get_preemption_info() is not None
+        return self._given
 
     def outlive(self) -> None:
         """After a failed exchange: where notice was given, wait for Ray Train to end this process.
 
         Those who are left hear of a lost peer before Ray hears of the lost node, and would be taken to
-        have failed by themselves. Returns where nothing ends them, or where no notice was given.
+        have failed by themselves. Returns where nothing ends them, or where no notice was given. Ray
+        Train takes a node for preempted from its deadline on: one that goes earlier counts as a failure.
         """
-        while self._until is not None and time.time() < self._until:
-            time.sleep(1.0)
+        if self._given:
+            time.sleep(LONGEST_S)
