@@ -15,12 +15,12 @@ Counts = dict[str, int]
 
 @dataclass
 class Manifests:
-    """These manifests of a run and those before them, checked segment by segment so that no list of all units is held."""
+    """Manifests of a run, checked segment by segment so that no list of all units is held."""
 
     run: Run
     plan: Plan
     sequences: Sequence[int]
-    """In order."""
+    """Of those that are known, in order; what is missing between them is damage."""
     damages: list[str] = field(default_factory=list)
     heads: dict[int, Manifest] = field(default_factory=dict)
     _counts: dict[str, Counts] = field(default_factory=dict)
