@@ -3,6 +3,7 @@
 python benchmarks/ledger.py                  (from the repository's root; Ceph comes from apt)
 python benchmarks/ledger.py --server swift   (weak conditional writes; from PyPI)
 python benchmarks/ledger.py --miniature
+python benchmarks/ledger.py --crash-points   (these alone; the other figures of the result stay)
 python benchmarks/ledger.py --scale 0.05 --server moto --dry
 """
 
@@ -19,14 +20,21 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.record import machine, write_results  # noqa: E402
+from benchmarks.record import machine, replace_results, write_results  # noqa: E402
 from factory.generate import generate_unit  # noqa: E402
 from factory.ledger.plan import write_plan  # noqa: E402
 from factory.ledger.run import create_run  # noqa: E402
 from factory.storage.local import LocalStore  # noqa: E402
 from factory.storage.open import open_store  # noqa: E402
-from tests.chaos.crash_points import DEAD, Nursery, recorded_points  # noqa: E402
+from tests.chaos.crash_points import (  # noqa: E402
+    DEAD,
+    Nursery,
+    Point,
+    left_by_death,
+    recorded_points,
+)
 from tests.chaos.resume import assert_resumes  # noqa: E402
+from tests.chaos.scenarios import FRESH, SCENARIOS  # noqa: E402
 from tests.chaos.servers import BUCKET, s3_server  # noqa: E402
 from tests.stub_source import StubSource, recipe, triplets  # noqa: E402
 
@@ -76,20 +84,47 @@ def chaos(server: str, amounts: dict) -> dict:
     return {**figures, "recomputed_rejects": recomputed, **planted}
 
 
-def crash_points(most: float) -> dict[str, int]:
-    """Die at each point once, start again; any difference raises."""
-    points = recorded_points()
-    points = points[:: max(1, round(1 / most))]
+def crash_points(most: float, server: str) -> dict[str, object]:
+    """Die at each point once, start again; any difference raises.
+
+    Commits are as that server has them. A new run on a strong store dies by the end of its process,
+    in a folder; every other start by an exception, in a memory store that is as weak as the server.
+    """
+    commits = "sealed" if server == "swift" else "conditional"
+    died, there = {}, {}
+    for scenario in (one for one in SCENARIOS if one.commits == commits):
+        points = recorded_points(scenario)
+        there[scenario.name] = len(points)
+        points = points[:: max(1, round(1 / most))]
+        if scenario == FRESH:
+            die_in_processes(points)
+        else:
+            for point in points:
+                assert_resumes(left_by_death(scenario, point), scenario)
+        died[scenario.name] = len(points)
+    return {
+        "crash_points": sum(died.values()),
+        "crash_points_of": sum(there.values()),
+        "crash_points_by_scenario": died,
+        "crash_points_commits": commits,
+        "crash_points_by_process_end": died["fresh"] if commits == "conditional" else 0,
+    }
+
+
+def die_in_processes(points: list[Point]) -> None:
+    """Of a new run in a folder, each point in a process that ends there."""
     with Nursery() as nursery, tempfile.TemporaryDirectory() as name:
         for number, point in enumerate(points):
             folder = Path(name) / str(number)
             assert nursery.die(folder, point) == DEAD, point
             assert_resumes(LocalStore(folder))
-    return {"crash_points": len(points), "crash_points_of": len(recorded_points())}
 
 
 def planning(units: int) -> dict[str, float]:
-    """A start that finds nearly all units committed, at a tenth of them and at all."""
+    """A start that finds nearly all units committed, at a tenth of them and at all.
+
+    In a folder and with conditional commits, so it says nothing of a server.
+    """
     program = [sys.executable, str(ROOT / "benchmarks" / "ledger_planning.py")]
     found = {}
     with tempfile.TemporaryDirectory() as name:
@@ -139,22 +174,28 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="share of every amount")
     parser.add_argument("--server", default="ceph", help="ceph, swift or moto")
     parser.add_argument("--miniature", action="store_true", help="the part with real models alone")
+    parser.add_argument("--crash-points", action="store_true", help="these alone")
     parser.add_argument("--units", type=int, default=300, help="units in a round")
     parser.add_argument("--dry", action="store_true", help="print, write no result")
     given = parser.parse_args()
     where = machine()
     name = "ledger" if given.server == "ceph" else f"ledger_{given.server}"
-    if given.miniature:
+    if given.crash_points:
+        figures = crash_points(min(1.0, 4 * given.scale), given.server)
+    elif given.miniature:
         name += "_miniature"
         figures = chaos(given.server, MINIATURE)
     else:
         amounts = {each: math.ceil(amount * given.scale) for each, amount in WHOLE.items()}
         figures = chaos(given.server, amounts | {"units": given.units})
-        figures |= crash_points(min(1.0, 4 * given.scale))
-        figures |= planning(max(100, round(100_000 * given.scale)))
+        figures |= crash_points(min(1.0, 4 * given.scale), given.server)
+        if given.server != "swift":
+            figures |= planning(max(100, round(100_000 * given.scale)))
         figures |= overhead(given.server, max(10, round(200 * given.scale)))
     if given.dry:
         print(json.dumps(figures, indent=1))
+    elif given.crash_points:
+        print(replace_results(name, "crash_points", figures, where))
     else:
         print(write_results(name, figures, where))
 

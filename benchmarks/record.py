@@ -53,3 +53,15 @@ def write_results(name: str, figures: dict[str, Any], where: dict[str, Any]) -> 
     path.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(figures, indent=1), file=sys.stderr)
     return path
+
+
+def replace_results(name: str, prefix: str, figures: dict[str, Any], where: dict[str, Any]) -> Path:
+    """Put figures of one prefix in the place of those in a result that is there; says when and how."""
+    path = RESULTS / f"{name}.json"
+    record = json.loads(path.read_text())
+    kept = {key: value for key, value in record["figures"].items() if not key.startswith(prefix)}
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    record["figures"] = kept | figures
+    record[f"{prefix}_measured"] = {"when": when, "command": command(), "machine": where}
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    return path

@@ -1,12 +1,13 @@
 """Seal a run: the list of its commits, by content, that readers use and nothing else."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from factory.errors import Damaged, EditmillError, RunMismatch
 from factory.ledger import keys
-from factory.ledger.book import Book
+from factory.ledger.book import READERS, Book
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run, open_run
 from factory.ledger.sealed import (
@@ -33,6 +34,10 @@ __all__ = [
 ]
 
 
+SAMPLE_OF = 100
+"""Of so many pairs objects of a segment, sealing reads one and compares its hash."""
+
+
 class Incomplete(EditmillError):
     """Units of the plan are still open, so there is no whole dataset to seal."""
 
@@ -44,7 +49,8 @@ def seal(
 
     Returns its sequence number too. Where another driver has extended the plan and sealed that, it
     is a manifest of the longer plan. Raises `Incomplete` while units are open, unless `partial`,
-    which writes a snapshot marked so; `Damaged` where a pairs object that a commit names is missing;
+    which writes a snapshot marked so; `Damaged` where a pairs object that a commit names is missing
+    or of another size, or one of a sample holds other bytes;
     `RunMismatch` where the run or its plan is no longer the one that was opened.
     """
     book = book or Book(run, plan)
@@ -138,8 +144,10 @@ class _Shelf:
         self._listing = iter(run.store.list(keys.PAIRS))
         self._next = next(self._listing, None)
 
-    def check(self, lines: Iterable[UnitLine]) -> None:
-        """Raises `Damaged` where a pairs object is missing or of another size."""
+    def check(self, lines: Sequence[UnitLine]) -> None:
+        """Raises `Damaged` where a pairs object is missing or of another size, or, in a sample of
+        them that is read, of other bytes.
+        """
         for line in lines:
             if line.pairs_key is None:
                 continue
@@ -155,9 +163,28 @@ class _Shelf:
                     f"{self.run.uri}/{line.pairs_key}: unit {line.unit}'s commit names "
                     f"{line.pairs_bytes} bytes, got {got}"
                 )
+        with ThreadPoolExecutor(READERS) as pool:
+            for _ in pool.map(self._read, sample(lines)):
+                pass
+
+    def _read(self, line: UnitLine) -> None:
+        key = line.pairs_key or ""
+        got = hashlib.sha256(patiently(lambda: self.run.store.get(key))).hexdigest()
+        if got != line.pairs_sha256:
+            raise Damaged(
+                f"{self.run.uri}/{key}: unit {line.unit}'s commit names bytes of sha256 "
+                f"{line.pairs_sha256}, got {got}; `editmill verify` reads the others, too"
+            )
 
     def _find(self, key: str) -> ObjectInfo | None:
         return patiently(lambda: self.run.store.find(key))
+
+
+def sample(lines: Iterable[UnitLine]) -> list[UnitLine]:
+    """One in `SAMPLE_OF` of the lines that have pairs, at least one; the same each time."""
+    made = [line for line in lines if line.pairs_key]
+    made.sort(key=lambda line: hashlib.sha256(str(line.unit).encode()).digest())
+    return made[: -(-len(made) // SAMPLE_OF)]
 
 
 def manifest_part(segment: int, lines: Iterable[LedgerLine | UnitLine]) -> tuple[Part, bytes]:

@@ -10,9 +10,10 @@ from factory.ledger.commits import commit_names
 from factory.ledger.plan import ListDigest, Plan, read_plan
 from factory.ledger.plan_parts import read_part
 from factory.ledger.run import Run, open_run
+from factory.ledger.sealed import manifest_sequences
 from factory.ledger.strikes import read_strikes
 from factory.ledger.verify_manifests import Manifests
-from factory.ledger.verify_segment import SegmentCheck
+from factory.ledger.verify_segment import SegmentCheck, true_strays
 
 
 @dataclass
@@ -31,6 +32,8 @@ def verify(run: Run) -> Verification:
     result = Verification()
     try:
         open_run(run.store)
+        # Before the plan: beside a living run a manifest may be of a longer one than was read.
+        sequences = manifest_sequences(run)
         plan = read_plan(run.store)
         read_strikes(run.store)
     except (Damaged, ObjectMissing, RunMismatch) as error:
@@ -39,7 +42,7 @@ def verify(run: Run) -> Verification:
     result.damages += [*_check_plan(plan), *_check_numbers(run)]
     if result.damages:
         return result
-    book, manifests = Book(run, plan), Manifests(run, plan)
+    book, manifests = Book(run, plan), Manifests(run, plan, sequences)
     result.sealed = bool(manifests.heads)
     for segment in book.segments:
         rolled_up = keys.segment_units(segment).stop <= manifests.whole_units
@@ -57,13 +60,17 @@ def verify(run: Run) -> Verification:
 
 def _check_strays(book: Book) -> Iterator[str]:
     """Commits beyond the plan's last segment; those within it are found with their segment."""
-    for name in commit_names(book.run.store):
-        if keys.segment_of(name.unit) not in book.segments:
-            yield f"{book.run.uri}/{keys.commit(name.unit, name.generation)}: unit is not in the plan"
+    beyond = (
+        n for n in commit_names(book.run.store) if keys.segment_of(n.unit) not in book.segments
+    )
+    for name in true_strays(book.plan, list(beyond)):
+        yield f"{book.run.uri}/{keys.commit(name.unit, name.generation)}: unit is not in the plan"
 
 
 def _check_never_sealed(run: Run) -> Iterator[str]:
-    if any(keys.is_manifest_part(info.key) for info in run.store.list(keys.MANIFESTS)):
+    parts = any(keys.is_manifest_part(info.key) for info in run.store.list(keys.MANIFESTS))
+    # A living run may have sealed since.
+    if parts and not manifest_sequences(run):
         yield (
             f"{run.uri}/{keys.manifest(0)}: parts of a manifest are there, it is not: lost, or a start "
             "was killed while it sealed; run generate or seal"

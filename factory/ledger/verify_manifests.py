@@ -1,13 +1,13 @@
 """Check every manifest: its head, its parts, its totals, and each line against the ledger."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from factory.errors import Damaged, ObjectMissing
 from factory.ledger import keys
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
-from factory.ledger.sealed import manifest_sequences, part_lines, read_manifest
+from factory.ledger.sealed import part_lines, read_manifest
 from schemas.commit import Manifest, Part, UnitLine
 
 Counts = dict[str, int]
@@ -15,18 +15,19 @@ Counts = dict[str, int]
 
 @dataclass
 class Manifests:
-    """All manifests of a run, checked segment by segment so that no list of all units is held."""
+    """Manifests of a run, checked segment by segment so that no list of all units is held."""
 
     run: Run
     plan: Plan
+    sequences: Sequence[int]
+    """Of those that are known, in order; what is missing between them is damage."""
     damages: list[str] = field(default_factory=list)
     heads: dict[int, Manifest] = field(default_factory=dict)
     _counts: dict[str, Counts] = field(default_factory=dict)
     """Of each part that was checked; empty where it could not be counted."""
 
     def __post_init__(self) -> None:
-        sequences = manifest_sequences(self.run)
-        last = sequences[-1] if sequences else -1
+        last = self.sequences[-1] if self.sequences else -1
         for sequence in range(last + 1):
             try:
                 self.heads[sequence] = read_manifest(self.run, sequence)

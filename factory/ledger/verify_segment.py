@@ -8,6 +8,7 @@ from factory.ledger import keys
 from factory.ledger.attempts import find_commit, read_found, whole_attempts
 from factory.ledger.book import READERS, Book
 from factory.ledger.commits import commit_names
+from factory.ledger.plan import Plan, read_plan
 from factory.ledger.verify_unit import check_unit
 from schemas.commit import LedgerLine, UnitLine
 
@@ -33,8 +34,9 @@ class SegmentCheck:
         self.damages: list[str] = []
         self.contents: dict[int, set[UnitLine]] = {}
         """What the commits of a unit hold, one for each generation."""
-        self._names = list(commit_names(self.run.store, segment))
+        # The roll-up first: whatever it sums up is then in the listing, also beside a living run.
         self._rolled_up = self._read_roll_up(segment, must_be_rolled_up)
+        self._names = list(commit_names(self.run.store, segment))
         self._check(segment)
 
     def _read_roll_up(self, segment: int, must_be_there: bool) -> dict[int, LedgerLine]:
@@ -49,13 +51,13 @@ class SegmentCheck:
 
     def _check(self, segment: int) -> None:
         chosen = self._chosen(segment)
-        stored: set[tuple[int, int]] = set()
-        for name in self._names:
-            generation = self.plan.generation(name.unit)
-            if name.unit not in self.plan.units or name.generation > generation:
-                self._say(_key(name), "unit is not in the plan")
-            elif (name.attempt is None) == (self.run.commits == "conditional"):
-                stored.add((name.unit, name.generation))
+        sealed = self.run.commits == "sealed"
+        own = [name for name in self._names if (name.attempt is not None) == sealed]
+        listed = {(name.unit, name.generation) for name in own}
+        strays = [name for name in self._names if is_stray(self.plan, name)]
+        for name in true_strays(self.plan, strays):
+            self._say(_key(name), "unit is not in the plan")
+        stored = listed - {(name.unit, name.generation) for name in strays}
         with ThreadPoolExecutor(READERS) as pool:
             self.damages += [said for said in pool.map(self._broken, self._names) if said]
             for checked in pool.map(
@@ -67,7 +69,7 @@ class SegmentCheck:
                     self.units += 1
                     self.pairs += checked.pairs
         for unit, line in self._rolled_up.items():
-            if (unit, line.generation) not in stored:
+            if (unit, line.generation) not in listed:
                 self._say(keys.commit(unit, line.generation), "rolled up, not there")
 
     def _chosen(self, segment: int) -> dict[int, UnitLine]:
@@ -108,6 +110,22 @@ class SegmentCheck:
 
     def _say(self, key: str, what: str) -> None:
         self.damages.append(f"{self.run.uri}/{key}: {what}")
+
+
+def is_stray(plan: Plan, name: keys.CommitName) -> bool:
+    """Whether a plan has no such unit, or no such generation of it."""
+    return name.unit not in plan.units or name.generation > plan.generation(name.unit)
+
+
+def true_strays(plan: Plan, names: list[keys.CommitName]) -> list[keys.CommitName]:
+    """Those that the plan does not have either as it is now: it may have grown since it was read."""
+    if not names:
+        return []
+    try:
+        now = read_plan(plan.store)
+    except (Damaged, ObjectMissing):
+        return names
+    return [name for name in names if is_stray(now, name)]
 
 
 def _key(name: keys.CommitName) -> str:

@@ -6,19 +6,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorUnavailableError, RayActorError
 
 from factory.ledger.failed import commit_failed
 from factory.ledger.strikes import POISON
 from factory.on_ray import watch as watching
 from factory.on_ray.rows import report_of
-from factory.on_ray.watch import Watch
+from factory.on_ray.watch import Watch, node_answers
 from factory.on_ray.worker import UnitWorker
 from factory.reports import UnitProblem, UnitReport
 
 TURNS = 5
 """How often a unit is begun alone in one start, where its nodes are taken away."""
 ASK_EVERY_S = 0.5
+ASKS = 60
+"""How often a worker is asked that cannot be reached, and is not known to be dead either."""
 
 
 def run_alone(
@@ -38,25 +40,53 @@ def run_alone(
         name = f"alone-{secrets.token_hex(8)}"
         options = {**resources, "max_restarts": 0, "max_task_retries": 0}
         worker = ray.remote(UnitWorker).options(**options).remote(**made_with, alone=name)
-        row = worker.row.remote(unit)
+        died = False
         try:
-            while not ray.wait([row], timeout=ASK_EVERY_S)[0]:
-                if should_stop():
-                    return None
-            found = ray.get(row)
+            found = _row(worker, unit, should_stop)
+            if found is None:
+                return None
             if not found["aside"]:
                 return report_of(found)
-        except RayActorError:
-            pass
+        except RayActorError as error:
+            died = not isinstance(error, ActorUnavailableError)
         finally:
             ray.kill(worker)
         deaths = ray.get(watch.witness.bury.remote(name))
         time.sleep(watching.SETTLE_S)
         for death in deaths:
-            watch.judge(death, alone=True)
+            if died and node_answers(death.node, should_stop):
+                watch.judge(death, alone=True)
+            else:
+                watch.witness.forgive.remote(death.unit)
+        if should_stop():
+            return None
     if watch.is_poison(unit):
         return give_up(unit, watch)
-    return UnitProblem(unit, f"begun alone {TURNS} times, and its node was lost every time")
+    return UnitProblem(
+        unit, f"begun alone {TURNS} times, and its node or the way to it was lost every time"
+    )
+
+
+def _row(worker: Any, unit: int, should_stop: Callable[[], bool]) -> dict[str, Any] | None:
+    """What became of the unit; None where the job wants to stop.
+
+    A worker that cannot be reached for a moment may live, and still be making the unit: it is asked
+    again, and answers with the commit once it has one. Raises `RayActorError`, which is an
+    `ActorUnavailableError` where nobody could say whether it died, `ASKS` times.
+    """
+    asked = 0
+    while True:
+        row = worker.row.remote(unit)
+        while not ray.wait([row], timeout=ASK_EVERY_S)[0]:
+            if should_stop():
+                return None
+        try:
+            return dict(ray.get(row))
+        except ActorUnavailableError:
+            asked += 1
+            if asked == ASKS or should_stop():
+                raise
+            time.sleep(ASK_EVERY_S)
 
 
 def give_up(unit: int, watch: Watch) -> UnitReport:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from factory.errors import ObjectMissing, StorageError
@@ -19,7 +20,14 @@ from schemas.run import StrikeRecord
 
 LOOK_EVERY_S = 1.0
 SETTLE_S = 5.0
-"""A node that is lost may look alive for a moment; a death is judged this much later."""
+"""A node that is lost may look alive for a moment; a death is judged this much later.
+
+Enough for a worker of the pool, of whose death its successor tells: Ray starts that once it knows of
+the death, from a node that lives or because the node is given up. And two such strikes cost a unit
+its company, no more.
+"""
+PROOF_S = 30.0
+"""So long a node has to show that it lives. Ray gives a silent one up after 15 s."""
 
 
 @dataclass
@@ -123,3 +131,28 @@ def node_stays(node: str) -> bool:
     """Whether a node lives and has no notice to leave."""
     alive = any(entry["NodeID"] == node and entry["Alive"] for entry in ray.nodes())
     return alive and node not in draining_nodes()
+
+
+def node_answers(node: str, should_stop: Callable[[], bool]) -> bool:
+    """Whether a node shows that it lives, by a task; waits `PROOF_S` at most.
+
+    What is lost without a word, the worker first, would else be taken for alive until Ray's health
+    checks have failed often enough.
+    """
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    answer = (
+        ray.remote(_here).options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote()
+    )
+    until = time.monotonic() + PROOF_S
+    while time.monotonic() < until and not should_stop():
+        if ray.wait([answer], timeout=LOOK_EVERY_S)[0]:
+            try:
+                return bool(ray.get(answer) == node)
+            except RayError:
+                return False
+    ray.cancel(answer)
+    return False
+
+
+def _here() -> str:
+    return str(ray.get_runtime_context().get_node_id())

@@ -13,13 +13,13 @@ from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.book import Book
 from factory.ledger.commits import commit_of
-from factory.ledger.plan import find_plan
-from factory.ledger.run import open_run
+from factory.ledger.plan import Plan, find_plan
+from factory.ledger.run import Run, open_run
 from factory.pair_source import PairSource
 from factory.storage.protocol import ObjectStore
 from factory.triplets import TripletList
 from schemas.candidate import Candidate
-from schemas.config import Config
+from schemas.config import Budget, Config
 from tests.chaos.memory_store import MemoryStore
 from tests.chaos.subject import SUBJECTS, Subject
 from tests.stub_source import recipe, triplets
@@ -61,11 +61,27 @@ class AtOnce:
     def shutdown(self, **_: object) -> None: ...
 
 
-def command(store: ObjectStore, source: PairSource, count: int = TRIPLETS) -> JobResult:
+def command(
+    store: ObjectStore,
+    source: PairSource,
+    count: int = TRIPLETS,
+    *,
+    retry_failed: bool = False,
+    limit: int | None = None,
+    once_planned: Callable[[Run, Plan], None] = lambda run, plan: None,
+) -> JobResult:
     """Plan, make what is open, seal."""
+    config = CONFIG.model_copy(update={"budget": Budget(limit=limit)})
     with small_world(), patch("factory.job.open_store", lambda _: store):
-        run, plan = prepare(CONFIG, TripletList(triplets(count)), store.uri, extend=True)
-        return run_job(run, plan, CONFIG, run_here(lambda _: source))
+        run, plan = prepare(
+            config,
+            TripletList(triplets(count)),
+            store.uri,
+            extend=True,
+            retry_failed=retry_failed,
+        )
+        once_planned(run, plan)
+        return run_job(run, plan, config, run_here(lambda _: source))
 
 
 def undisturbed_run(config: Config, count: int, subject: Subject = SUBJECTS["stub"]) -> MemoryStore:

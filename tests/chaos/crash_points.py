@@ -1,6 +1,6 @@
 """Every place where a run can die: before and after each call of the store, and while making.
 
-The points are not listed anywhere: an undisturbed run is recorded, and each call that it makes is
+The points are not listed anywhere: an undisturbed start is recorded, and each call that it makes is
 two points, so that a new call is tried by itself.
 
     python -m tests.chaos.crash_points     reads `{"folder", "when", "call", "turn"}` line by line;
@@ -23,9 +23,8 @@ from pathlib import Path
 from factory.errors import ObjectMissing
 from factory.storage.local import LocalStore
 from factory.storage.protocol import ObjectInfo, ObjectStore
-from tests.chaos.command import command
-from tests.chaos.memory_store import MemoryStore
 from tests.chaos.passing_store import PassingStore
+from tests.chaos.scenarios import FRESH, Scenario
 from tests.stub_source import StubSource
 
 DEAD = 137
@@ -98,20 +97,49 @@ class WatchedStore(PassingStore):
         with self._around("list", prefix):
             yield from super().list(prefix)
 
-
-def watched_command(inner: ObjectStore, at: Callable[[Point], None]) -> StubSource:
-    """Run the command, saying where it is; its source is returned."""
-    store = WatchedStore(inner, at)
-    source = StubSource(on_draw=lambda: store.pass_by("make a candidate") and None)
-    command(store, source)
-    return source
+    def delete(self, key: str) -> None:
+        with self._around("delete", key):
+            super().delete(key)
 
 
-def recorded_points() -> list[Point]:
-    """Every point that an undisturbed run passes."""
+class Died(BaseException):
+    """Not an error: nothing may catch it."""
+
+
+class DyingStore(WatchedStore):
+    """Its process dies at a point; whatever is unwound after that reaches the store no more."""
+
+    def __init__(self, inner: ObjectStore, point: Point) -> None:
+        super().__init__(inner, self._come_to)
+        self.point = point
+        self.dead = False
+
+    def _come_to(self, here: Point) -> None:
+        self.dead = self.dead or here == self.point
+        if self.dead:
+            raise Died
+
+
+def watched_start(store: WatchedStore, scenario: Scenario = FRESH) -> None:
+    """Start on a store that says where the start is, the making of candidates included."""
+    scenario.start(store, StubSource(on_draw=lambda: store.pass_by("make a candidate") and None))
+
+
+def recorded_points(scenario: Scenario = FRESH) -> list[Point]:
+    """Every point that an undisturbed start passes."""
     points: list[Point] = []
-    watched_command(MemoryStore(), points.append)
+    watched_start(WatchedStore(scenario.store(), points.append), scenario)
     return points
+
+
+def left_by_death(scenario: Scenario, point: Point) -> ObjectStore:
+    """The store after a start that died at a point, by an exception: quick, and nearly as good."""
+    store = DyingStore(scenario.store(), point)
+    try:
+        watched_start(store, scenario)
+    except Died:
+        return store.inner
+    raise AssertionError(f"{scenario}: never came to {point}")
 
 
 class Nursery:
@@ -148,7 +176,7 @@ def die_at(folder: str, point: Point) -> None:
         if here == point:
             os._exit(DEAD)
 
-    watched_command(LocalStore(folder), at)
+    watched_start(WatchedStore(LocalStore(folder), at))
 
 
 def main() -> None:

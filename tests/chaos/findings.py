@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from factory.ledger.verify import verify
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import from_parquet
 from schemas.candidate import Verdict
+from schemas.commit import UnitLine
 from schemas.pair import Pair
 from tests.chaos.command import committed, names
 
@@ -28,7 +29,7 @@ class Findings:
     lost: int = 0
     """Planned candidates without an outcome, and accepted ones without their pair."""
     duplicated: int = 0
-    """Pairs that a reader meets twice, and units with two commits."""
+    """Pairs that a reader meets twice, units that are listed twice, and units with two commits."""
     torn: int = 0
     """Objects that are not whole, or not byte for byte those of the undisturbed run."""
     recomputed: int = 0
@@ -108,15 +109,13 @@ def _compare_data(
     if not poisoned and manifest_hash(sealed[1]) != manifest_hash(right[1]):
         found.torn += 1
         found.words.append("the manifest is not the undisturbed run's")
-    lines = {line.unit: line for line in unit_lines(run, sealed[1])}
+    listed = list(unit_lines(run, sealed[1]))
+    lines = {line.unit: line for line in listed}
     calm_lines = {line.unit: line for line in unit_lines(calm, right[1])}
-    pairs: Counter[tuple[str, int]] = Counter()
+    pairs = Counter(_read_pairs(store, listed, poisoned))
     for unit, line in calm_lines.items():
         ours = lines.get(unit)
-        if ours is None:
-            found.lost += line.accepted
-            continue
-        if unit in poisoned:
+        if ours is None or unit in poisoned:
             continue
         if ours != line:
             found.torn += 1
@@ -126,16 +125,14 @@ def _compare_data(
         try:
             data = store.get(ours.pairs_key)
         except ObjectMissing:
-            # Its pairs are counted as lost below.
+            # Its pairs are counted as lost.
             continue
         if line.pairs_key is None or data != peace.get(line.pairs_key):
             found.torn += 1
-            continue
-        pairs.update((pair.triplet_id, pair.index) for pair in from_parquet(Pair, data)[0])
     found.accepted += len(pairs)
-    found.lost += sum(line.accepted for u, line in calm_lines.items() if u not in poisoned)
-    found.lost -= len(pairs)
-    found.duplicated += sum(count - 1 for count in pairs.values())
+    found.lost += len(set(_read_pairs(peace, calm_lines.values(), poisoned)) - set(pairs))
+    found.duplicated += sum(pairs.values()) - len(pairs)
+    found.duplicated += len(listed) - len(lines)
     found.duplicated += len(sealed[1].parts) - len({part.key for part in sealed[1].parts})
     commits = Counter((name.unit, name.generation) for name in commit_names(store))
     if run.commits == "conditional":
@@ -147,6 +144,21 @@ def _compare_data(
         if keys.pairs(keys.unit_of_pairs(info.key) or 0, whole) != info.key:
             found.torn += 1
             found.words.append(f"{info.key}: not the bytes it is named by")
+
+
+def _read_pairs(
+    store: ObjectStore, listed: Iterable[UnitLine], poisoned: set[int]
+) -> Iterator[tuple[str, int]]:
+    """Each pair as often as a reader meets it who opens every file that the manifest lists."""
+    for line in listed:
+        if line.pairs_key is None or line.unit in poisoned:
+            continue
+        try:
+            rows, _ = from_parquet(Pair, store.get(line.pairs_key))
+        except (ObjectMissing, ValueError, OSError):
+            # Its pairs are counted as lost, and what is left of it as torn.
+            continue
+        yield from ((pair.triplet_id, pair.index) for pair in rows)
 
 
 def _read_log(plan: Plan, log: Path, landed: Mapping[int, float], found: Findings) -> None:

@@ -1,31 +1,37 @@
-"""What must be true after a death: the same command again makes the run that nobody disturbed."""
+"""What must be true after a death: the same start again leaves what it leaves when nobody disturbs it."""
 
 from functools import cache
 
 from factory.ledger.run import open_run
 from factory.ledger.verify import verify
 from factory.storage.protocol import ObjectStore
-from tests.chaos.command import command, committed, content, names, small_world
-from tests.chaos.memory_store import MemoryStore
+from schemas.candidate import Verdict
+from tests.chaos.command import committed, names, small_world
+from tests.chaos.scenarios import FRESH, Scenario, retry
 from tests.stub_source import StubSource
 
 
 @cache
-def undisturbed() -> dict[str, object]:
-    """The content of a run left in peace."""
-    store = MemoryStore()
-    assert command(store, StubSource()).exit_code == 0
-    with small_world():
-        return content(store)
+def undisturbed(scenario: Scenario) -> dict[str, object]:
+    """What a start leaves that was left in peace."""
+    store = scenario.store()
+    scenario.start(store, StubSource())
+    return scenario.outcome(store)
 
 
-def assert_resumes(store: ObjectStore) -> None:
-    """Run the command on a store that a death left behind."""
+def assert_resumes(store: ObjectStore, scenario: Scenario = FRESH) -> None:
+    """Start again on a store that a death left behind."""
     with small_world():
-        done = names(committed(store))
+        rows = committed(store)
+    if scenario.start is retry:
+        rows = {
+            unit: there
+            for unit, there in rows.items()
+            if any(row.verdict != Verdict.FAILED for row in there)
+        }
     source = StubSource()
-    assert command(store, source).exit_code == 0
-    assert not done & set(source.made), "committed candidates were made again"
+    scenario.start(store, source)
+    assert not names(rows) & set(source.made), "committed candidates were made again"
+    assert scenario.outcome(store) == undisturbed(scenario)
     with small_world():
-        assert content(store) == undisturbed()
         assert verify(open_run(store)).damages == []

@@ -8,11 +8,16 @@ from factory.errors import ObjectMissing
 from factory.generate import generate_unit
 from factory.here import run_here
 from factory.job import run_job
+from factory.ledger import keys
 from factory.ledger.commits import commit_names
 from factory.ledger.failed import commit_failed
+from factory.ledger.manifest import manifest_part
 from factory.ledger.plan import find_plan, write_plan
 from factory.ledger.run import create_run, open_run
+from factory.ledger.sealed import manifest_bytes, newest_manifest, unit_lines
+from schemas.arrow import from_parquet, to_parquet
 from schemas.config import Config
+from schemas.pair import Pair
 from tests.chaos.actors import OwnSource, WeakStore
 from tests.chaos.command import undisturbed_run
 from tests.chaos.findings import examine
@@ -71,6 +76,27 @@ def test_changed_byte_is_torn(store, peace, tmp_path, note):
     data[len(data) // 2] ^= 1
     store.objects[key] = bytes(data)
     assert examine(store, peace, tmp_path, LANDED).torn > 0
+
+
+def test_unit_that_the_manifest_lists_twice_is_duplicated(store, peace, tmp_path, note):
+    number, manifest = newest_manifest(open_run(store))
+    lines = list(unit_lines(open_run(store), manifest))
+    twice = next(line for line in lines if line.accepted)
+    part, data = manifest_part(0, [*lines, twice])
+    store.put(part.key, data)
+    other = manifest.model_copy(update={"parts": (part,)})
+    store.put(keys.manifest(number), manifest_bytes(other))
+    found = examine(store, peace, tmp_path, LANDED)
+    assert (found.duplicated, found.lost) == (twice.accepted + 1, 0)
+
+
+def test_row_that_a_pairs_file_holds_twice_is_duplicated(store, peace, tmp_path, note):
+    key = pairs_of(store)
+    rows, _ = from_parquet(Pair, store.objects[key])
+    store.objects[key] = to_parquet(Pair, [*rows, rows[0]])
+    found = examine(store, peace, tmp_path, LANDED)
+    assert (found.duplicated, found.lost) == (1, 0)
+    assert found.torn > 0
 
 
 def test_half_an_object_that_nobody_names_is_torn(store, peace, tmp_path, note):

@@ -109,5 +109,12 @@ def test_a_store_that_shows_other_than_was_written_is_refused(
         probe(kind(tmp_path))
 
 
+def test_slow_store_is_raced_for_eight_times_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("factory.storage.probe.RACING_SECONDS", 0.0)
+    assert probe(LocalStore(tmp_path)).rounds == 8
+
+
 def test_unclear_answers_in_a_race_are_no_weakness(tmp_path: Path) -> None:
     assert probe(Quarrelsome(tmp_path)).commits == "conditional"

@@ -1,0 +1,55 @@
+"""Sealing looks at every pairs object, and reads one in a hundred of them."""
+
+import pytest
+
+from factory.errors import Damaged
+from factory.generate import generate_unit
+from factory.ledger import keys
+from factory.ledger.book import Book
+from factory.ledger.manifest import sample, seal
+from factory.ledger.plan import write_plan
+from factory.ledger.run import create_run
+from schemas.commit import UnitLine
+from tests.chaos.memory_store import MemoryStore
+from tests.stub_source import StubSource, recipe, triplets
+
+
+def made(units=4):
+    run = create_run(MemoryStore(), recipe(unit_triplets=1))
+    plan = write_plan(run.store, triplets(units), 1)
+    for unit in plan.units:
+        generate_unit(run, plan, unit, StubSource())
+    return run, plan
+
+
+def line(unit, key="pairs/some.parquet"):
+    counts = {"accepted": 1, "rejected": 0, "failed": 0}
+    pairs = {"pairs_key": key, "pairs_sha256": "0" * 64, "pairs_bytes": 1}
+    return UnitLine(unit=unit, candidates_sha256="0" * 64, **counts, **pairs)
+
+
+def test_pairs_of_the_right_size_and_wrong_bytes_in_the_sample_are_refused():
+    run, plan = made()
+    (chosen,) = sample(Book(run, plan).lines())
+    data = bytearray(run.store.objects[chosen.pairs_key])
+    data[len(data) // 2] ^= 1
+    run.store.objects[chosen.pairs_key] = bytes(data)
+    for partial in (True, False):
+        with pytest.raises(Damaged, match=f"{chosen.pairs_key}: unit {chosen.unit}'s commit names"):
+            seal(run, plan, partial=partial)
+    assert not list(run.store.list(keys.MANIFESTS + "000"))
+
+
+@pytest.mark.parametrize(("units", "least"), [(0, 0), (1, 1), (100, 1), (101, 2), (4096, 41)])
+def test_sample_is_a_hundredth_at_least_and_the_same_each_time(units, least):
+    lines = [line(unit) for unit in range(units)]
+    chosen = sample(lines)
+    assert len(chosen) == least
+    assert chosen == sample(reversed(lines))
+    assert sample([*lines, line(9999, None)]) == chosen
+
+
+def test_samples_are_spread_over_a_segment():
+    units = [one.unit for one in sample([line(unit) for unit in range(4096)])]
+    assert min(units) < 1024
+    assert max(units) > 3072

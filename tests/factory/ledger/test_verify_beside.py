@@ -1,0 +1,114 @@
+"""`verify` beside a run that goes on: what comes while it reads is no damage."""
+
+import pytest
+
+from factory.generate import generate_unit
+from factory.here import run_here
+from factory.job import run_job
+from factory.ledger import keys
+from factory.ledger.book import Book
+from factory.ledger.failed import commit_failed, open_failed
+from factory.ledger.manifest import seal
+from factory.ledger.plan import write_plan
+from factory.ledger.run import create_run, open_run
+from factory.ledger.verify import verify
+from schemas.config import Config
+from tests.chaos.actors import WeakStore
+from tests.chaos.memory_store import MemoryStore
+from tests.chaos.passing_store import PassingStore
+from tests.stub_source import StubSource, recipe, triplets
+
+
+@pytest.fixture(autouse=True)
+def small_segments(monkeypatch):
+    monkeypatch.setattr(keys, "SEGMENT_UNITS", 2)
+
+
+class Living:
+    """Four units, the first two made, and what else may happen."""
+
+    def __init__(self, store, commits):
+        self.store = store
+        self.run = create_run(store, recipe(unit_triplets=1, candidates=3), commits)
+        self.plan = write_plan(store, triplets(3), 1)
+        self.make(0, 1)
+
+    def make(self, *units):
+        for unit in units:
+            generate_unit(self.run, self.plan, unit, StubSource())
+
+    def finish_a_segment(self):
+        self.plan = write_plan(self.store, triplets(4), 1, extend=True)
+        self.make(2, 3)
+        assert Book(self.run, self.plan).roll_up(1)
+
+    def extend(self):
+        self.plan = write_plan(self.store, triplets(7), 1, extend=True)
+        self.make(3, 6)
+
+    def seal_longer(self):
+        self.extend()
+        self.make(2, 4, 5)
+        seal(self.run, self.plan)
+
+    def retry(self):
+        commit_failed(self.run, self.plan, 2, "planted")
+        self.plan = open_failed(self.run, self.plan)
+        self.make(2)
+
+    def finish(self):
+        run_job(
+            self.run, self.plan, Config(recipe=self.run.recipe), run_here(lambda _: StubSource())
+        )
+
+
+class Interrupted(PassingStore):
+    """Something happens beside, once, before or after a listing of this prefix, or a read."""
+
+    def __init__(self, inner, when, prefix, beside):
+        super().__init__(inner)
+        self.when, self.beside = (when, prefix), beside
+
+    def _at(self, when, key):
+        if self.beside and when == self.when[0] and key.startswith(self.when[1]):
+            beside, self.beside = self.beside, None
+            beside()
+
+    def get(self, key):
+        self._at("before", key)
+        return super().get(key)
+
+    def list(self, prefix=""):
+        self._at("before", prefix)
+        listed = list(super().list(prefix))
+        self._at("after", prefix)
+        return iter(listed)
+
+
+MOMENTS = [
+    ("before", keys.PLANS),
+    ("before", keys.STRIKES),
+    ("after", keys.MANIFESTS),
+    ("before", keys.commits_of(0)),
+    ("after", keys.commits_of(0)),
+    ("before", "segments/000001"),
+    ("before", keys.commits_of(1)),
+    ("after", keys.commits_of(1)),
+    ("before", keys.COMMITS),
+    ("after", keys.COMMITS),
+]
+
+
+@pytest.mark.parametrize(
+    ("store", "commits"), [(MemoryStore, "conditional"), (WeakStore, "sealed")]
+)
+@pytest.mark.parametrize("what", ["finish_a_segment", "extend", "seal_longer", "retry", "finish"])
+def test_what_comes_while_verify_reads_is_no_damage(store, commits, what):
+    came = 0
+    for when, prefix in MOMENTS:
+        living = Living(store(), commits)
+        beside = Interrupted(living.store, when, prefix, getattr(living, what))
+        assert verify(open_run(beside)).damages == [], (when, prefix)
+        came += beside.beside is None
+        assert verify(living.run).damages == []
+    assert came >= 6
