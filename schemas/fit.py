@@ -77,7 +77,7 @@ class Law(Record):
     dropout: Dropout = Dropout()
     """Conditions that are dropped, for classifier-free guidance."""
     steps: int = Field(10_000, ge=1)
-    """Optimiser steps."""
+    """Optimiser steps; without a cool-down a later start may name more, never fewer than are done."""
     batch: int = Field(1024, ge=1)
     """Pairs per optimiser step, over all workers and accumulation."""
     learning_rate: float = Field(1e-4, gt=0)

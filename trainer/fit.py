@@ -13,7 +13,7 @@ import torch
 
 from factory.engine.checkpoint import TextToImage, load_text_to_image
 from factory.engine.schedule import NoiseSchedule
-from factory.errors import ConfigError
+from factory.errors import ConfigError, RunMismatch
 from factory.miniature.world import SIDE_PX
 from factory.model_files import model_folder
 from factory.pinning import pin_text_to_image
@@ -164,10 +164,19 @@ def fit(
 
 
 def go_on(state: State, checkpoints: Checkpoints, group: Group) -> None:
-    """Restore the checkpoint that the leader finds newest, on all workers. Raises `ModelError`."""
+    """Restore the checkpoint that the leader finds newest, on all workers.
+
+    Raises `ModelError`, and `RunMismatch` where it is further than the training should come.
+    """
     found = checkpoints.newest() if group.leads else None
     step = group.share(found[0] if found else None)
     if step is not None:
+        if step > state.law.steps:
+            # Its weights would be written as the editor of fewer steps.
+            raise RunMismatch(
+                f"law.steps: must be at least {step}, the newest checkpoint's in "
+                f"{checkpoints.store.uri}, got {state.law.steps}"
+            )
         state.restore(step, found[1] if found else checkpoints.read(step))
 
 

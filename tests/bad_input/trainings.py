@@ -233,6 +233,12 @@ AT_WORK = [
         code=4,
         leaves=("out/FIT.json",),
     ),
+    begun(
+        "fewer steps than are done",
+        "",
+        r"law\.steps: must be at least 3, the newest checkpoint's in /.*/out, got 2",
+        lambda: state_of_another_network(3),
+    ),
 ]
 TRAININGS = PLACES + DATASETS + ROOTS + AT_WORK
 """Refused once torch was imported."""

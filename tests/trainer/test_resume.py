@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 import torch
 
-from factory.errors import ModelError
+from factory.errors import ModelError, RunMismatch
 from factory.storage.local import LocalStore
 from tests.trainer.small import files_of, objects, small, state_of, train, write_pairs
 from trainer import loop as loops
@@ -124,6 +124,16 @@ def test_more_steps_go_on_from_a_finished_training(dataset, tmp_path):
     train(long, dataset, tmp_path / "whole")
     expected, got = state_of(tmp_path / "whole"), state_of(tmp_path / "out")
     assert all(torch.equal(got[name], tensor) for name, tensor in expected.items())
+
+
+def test_fewer_steps_than_are_done_are_refused_and_nothing_is_written(
+    undisturbed, dataset, tmp_path
+):
+    _, whole = undisturbed
+    shutil.copytree(whole, tmp_path / "again")
+    with pytest.raises(RunMismatch, match=r"law\.steps: must be at least 5, .*/again, got 3"):
+        train(small(law={"steps": 3}), dataset, tmp_path / "again")
+    assert objects(tmp_path / "again") == objects(whole)
 
 
 def test_the_state_of_another_network_is_refused(tmp_path):
