@@ -13,7 +13,7 @@ import torch
 
 from factory.engine.checkpoint import TextToImage, load_text_to_image
 from factory.engine.schedule import NoiseSchedule
-from factory.errors import ConfigError, RunMismatch
+from factory.errors import ConfigError, InputError, RunMismatch
 from factory.miniature.world import SIDE_PX
 from factory.model_files import model_folder
 from factory.pinning import pin_text_to_image
@@ -110,6 +110,13 @@ def fit(
         torch.cuda.set_device(device)
     store = open_store(out)
     pairs = open_pairs(dataset, config.reading.columns)
+    theirs = group.share(pairs.digest)
+    if pairs.digest != theirs:
+        # Another export, or another machine's folder of the same name: other rows in the same places.
+        raise InputError(
+            f"{dataset}: must be the same pairs for every worker, the leader's with sha256 {theirs}, "
+            f"got {pairs.digest} on worker {group.rank}"
+        )
     if group.leads:
         begin_training(store, law, pairs.digest)
     parts = load_text_to_image(law.model, law.autoencoder, NUMBERS[law.dtype])
