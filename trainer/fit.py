@@ -80,9 +80,10 @@ def prepare(config: Fit, dataset: str, out: str) -> tuple[Fit, str, str]:
         dataset,
         latents_law(law, reading.columns, digest),
     )
-    begin_training(open_store(out), law, digest)
     reading = reading.model_copy(update={"latents": latents})
-    return config.model_copy(update={"law": law, "reading": reading}), dataset, out
+    config = config.model_copy(update={"law": law, "reading": reading})
+    begin_training(open_store(out), config, digest)
+    return config, dataset, out
 
 
 def fit(
@@ -118,7 +119,7 @@ def fit(
             f"got {pairs.digest} on worker {group.rank}"
         )
     if group.leads:
-        begin_training(store, law, pairs.digest)
+        begin_training(store, config, pairs.digest)
     parts = load_text_to_image(law.model, law.autoencoder, NUMBERS[law.dtype])
     network = prepare_network(parts, device)
     if law.lora is not None:

@@ -1,5 +1,6 @@
 """Interrupted anywhere and resumed: the same weights, average and optimiser, bit for bit."""
 
+import json
 import math
 import shutil
 from itertools import count
@@ -9,6 +10,7 @@ import torch
 
 from factory.errors import ModelError, RunMismatch
 from factory.storage.local import LocalStore
+from schemas.canonical import canonical_json, content_hash
 from tests.trainer.small import files_of, objects, small, state_of, train, write_pairs
 from trainer import loop as loops
 from trainer.checkpoint import Checkpoints
@@ -16,6 +18,7 @@ from trainer.fit import fit, go_on
 from trainer.group import Group
 from trainer.loop import NotFinite
 from trainer.state import State
+from trainer.training import RECORD
 
 STEPS = 5
 LAWS = {
@@ -134,6 +137,38 @@ def test_fewer_steps_than_are_done_are_refused_and_nothing_is_written(
     with pytest.raises(RunMismatch, match=r"law\.steps: must be at least 5, .*/again, got 3"):
         train(small(law={"steps": 3}), dataset, tmp_path / "again")
     assert objects(tmp_path / "again") == objects(whole)
+
+
+@pytest.mark.parametrize(
+    ("group", "named"),
+    [
+        ({"reading": {"held_out": 0.4}}, r"reading\.held_out: 0\.0 -> 0\.4"),
+        ({"watching": {"sheet_pairs": 3}}, r"watching\.sheet_pairs: 1 -> 3"),
+        (
+            {"reading": {"columns": {"edited_image": "original_image"}}},
+            r'reading\.columns\.edited_image: "edited_image" -> "original_image"',
+        ),
+    ],
+    ids=["held_out", "sheet_pairs", "columns"],
+)
+def test_what_decides_which_pairs_are_trained_stays_as_it_was_at_first(
+    dataset, tmp_path, group, named
+):
+    train(small(), dataset, tmp_path, should_stop=After(1))
+    with pytest.raises(RunMismatch, match=rf"differing: {named}$"):
+        train(small(**group), dataset, tmp_path)
+
+
+def test_a_training_begun_before_that_was_recorded_goes_on(dataset, tmp_path):
+    train(small(), dataset, tmp_path, should_stop=After(1))
+    store = LocalStore(tmp_path)
+    record = json.loads(store.get(RECORD))
+    for name in ("stamp", "columns", "held_out", "sheet_pairs"):
+        del record[name]
+    data = canonical_json(record | {"stamp": content_hash(record)})
+    store.put(RECORD, data)
+    assert train(small(reading={"held_out": 0.4}), dataset, tmp_path).done
+    assert store.get(RECORD) == data, "written once"
 
 
 def test_the_state_of_another_network_is_refused(tmp_path):
