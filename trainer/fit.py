@@ -129,7 +129,7 @@ def fit(
     spread_network = spread(network, group, shard)
     state = State(network, law, group)
     checkpoints = Checkpoints(store, law.law_hash, pairs.digest, config.watching.keep)
-    go_on(state, checkpoints, group)
+    go_on(state, checkpoints, group, say)
     trained, kept = hold_out(pairs.prompts, config.reading.held_out, config.watching.sheet_pairs)
     rows = [pairs.rows[i] for i in trained]
     order = Order(law.seed, [pairs.prompts[i] for i in trained], rows, law.batch)
@@ -171,12 +171,16 @@ def fit(
     return Fitted(state.step, state.step >= law.steps, editor, len(reader.bad))
 
 
-def go_on(state: State, checkpoints: Checkpoints, group: Group) -> None:
-    """Restore the checkpoint that the leader finds newest, on all workers.
+def go_on(
+    state: State, checkpoints: Checkpoints, group: Group, say: Callable[[str], None] = print
+) -> None:
+    """Restore the checkpoint that the leader finds newest, on all workers; say which were passed over.
 
     Raises `ModelError`, and `RunMismatch` where it is further than the training should come.
     """
     found = checkpoints.newest() if group.leads else None
+    for passed, why in sorted(checkpoints.damaged.items()):
+        say(f"checkpoint {passed} is damaged and passed over: {why}")
     step = group.share(found[0] if found else None)
     if step is not None:
         if step > state.law.steps:

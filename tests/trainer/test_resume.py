@@ -104,6 +104,12 @@ def test_a_damaged_newest_checkpoint_costs_steps_and_nothing_else(undisturbed, d
     store = LocalStore(tmp_path)
     file = files_of(store, 4)[0].key
     store.put(file, store.get(file)[:-1])
+    lines = []
+    # Stopped where the damaged one stands: that is no reason not to write.
+    assert fit(config, dataset, str(tmp_path), say=lines.append, should_stop=After(2)).step == 4
+    assert lines[0].startswith("checkpoint 4 is damaged and passed over: ")
+    assert "not the bytes of its record" in lines[0]
+    assert train(config, dataset, tmp_path, should_stop=After(0)).step == 4
     assert train(config, dataset, tmp_path).done
     expected, got = state_of(whole), state_of(tmp_path)
     assert all(torch.equal(got[name], tensor) for name, tensor in expected.items())
