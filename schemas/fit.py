@@ -77,7 +77,7 @@ class Law(Record):
     dropout: Dropout = Dropout()
     """Conditions that are dropped, for classifier-free guidance."""
     steps: int = Field(10_000, ge=1)
-    """Optimiser steps."""
+    """Optimiser steps; without a cool-down a later start may name more, never fewer than are done."""
     batch: int = Field(1024, ge=1)
     """Pairs per optimiser step, over all workers and accumulation."""
     learning_rate: float = Field(1e-4, gt=0)
@@ -178,7 +178,7 @@ class Watching(Record):
     sheet_every: int = Field(2000, ge=0)
     """Optimiser steps between sheets of edits; 0 makes none."""
     sheet_pairs: int = Field(8, ge=1, le=64)
-    """Pairs on the sheet, the same every time, held out of training."""
+    """Pairs on the sheet, the same every time, held out of training; so every start must name as many."""
     oracle_edits: int = Field(0, ge=0, le=1000)
     """Edits with each sheet that the oracle of the miniature's world judges; 0 for any other world."""
     sampler: Sampler = Sampler()
@@ -193,12 +193,13 @@ class Reading(Record):
     """How a dataset is read."""
 
     columns: Columns = Columns()
-    """What its columns are called."""
+    """What its columns are called; the same for every start of a training."""
     latents: str | None = None
     """Where `encode` left this dataset's latents; null takes those in its folder's `latents`, and where
     there are none encodes pictures as they are needed. Changes the last bits at most."""
     held_out: float = Field(0.0, ge=0, lt=1)
-    """Share of prompts kept from training, by hash; the sheet's pairs are held out in any case."""
+    """Share of prompts kept from training, by hash; the sheet's pairs are held out in any case. The same
+    for every start of a training."""
     max_bad: int = Field(0, ge=0)
     """Rows with unreadable pictures that are skipped and counted before the training is refused."""
 

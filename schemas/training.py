@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from schemas.fit import Columns
 from schemas.record import Record
 
 
@@ -18,6 +19,13 @@ class TrainingRecord(Record):
     """Of the law; every start must have the same."""
     dataset: str
     """sha256 over the dataset's prompts and rows."""
+    columns: Columns | None = None
+    """`reading.columns`. This and the two below decide which pairs are trained and in which order, so every
+    start must have the same; null is a training begun before they were recorded, which any fit."""
+    held_out: float | None = None
+    """`reading.held_out`."""
+    sheet_pairs: int | None = None
+    """`watching.sheet_pairs`, which are held out in any case."""
 
 
 class StateFile(Record):

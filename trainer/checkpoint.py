@@ -35,6 +35,8 @@ class Checkpoints:
         self.law_hash = law_hash
         self.dataset = dataset
         self.keep = keep
+        self.damaged: dict[int, str] = {}
+        """Steps that `newest` passed over, and why: what only reading shows, such as another byte."""
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
 
@@ -64,6 +66,7 @@ class Checkpoints:
         )
         # Over what is there: it may be damaged, and a whole one of this step is as good.
         patiently(lambda: self.store.put(record_key(step), to_stamped_json(record)))
+        self.damaged.pop(step, None)
         with suppress(StorageError):
             self._remove_older(record)
 
@@ -72,8 +75,8 @@ class Checkpoints:
         for step in reversed(self.steps()):
             try:
                 return step, self.read(step)
-            except Damaged:
-                continue
+            except Damaged as error:
+                self.damaged[step] = first_line(error)
         return None
 
     def steps(self) -> list[int]:
@@ -129,6 +132,8 @@ class Checkpoints:
         # Records first: a checkpoint must never look whole and lack a file.
         enough = len(whole) == self.keep
         for step in (step for step in steps if enough and step < whole[-1]):
+            if step == newest.step:
+                continue
             with suppress(Damaged):
                 old |= {file.key for file in self.record(step).files}
             self.store.delete(record_key(step))
@@ -138,6 +143,8 @@ class Checkpoints:
                 self.store.delete(info.key)
 
     def _is_there(self, step: int) -> bool:
+        if step in self.damaged:
+            return False
         try:
             files = self.record(step).files
         except Damaged:

@@ -16,6 +16,9 @@ from factory.model_configs import read_config
 
 LATENT_CHANNELS = 4
 EDITOR_CHANNELS = 2 * LATENT_CHANNELS
+FILE_BYTES = 4 * 10**9
+"""A larger network is written as several files and an index: S3 takes 5 GiB in one piece. Stable Diffusion
+1.5's UNet is one file, XL's three."""
 
 
 def check_source(folder: Path) -> None:
@@ -81,6 +84,7 @@ def write_editor(
             # Or it would be stored with what it was last used for.
             part.backend_tokenizer.no_truncation()
             part.backend_tokenizer.no_padding()
-        part.save_pretrained(folder / name)
+        cut = {"max_shard_size": FILE_BYTES} if isinstance(part, nn.Module) else {}
+        part.save_pretrained(folder / name, **cut)
         index[name] = [type(part).__module__.partition(".")[0], type(part).__name__]
     (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")

@@ -13,7 +13,7 @@ import torch
 
 from factory.engine.checkpoint import TextToImage, load_text_to_image
 from factory.engine.schedule import NoiseSchedule
-from factory.errors import ConfigError
+from factory.errors import ConfigError, InputError, RunMismatch
 from factory.miniature.world import SIDE_PX
 from factory.model_files import model_folder
 from factory.pinning import pin_text_to_image
@@ -80,9 +80,10 @@ def prepare(config: Fit, dataset: str, out: str) -> tuple[Fit, str, str]:
         dataset,
         latents_law(law, reading.columns, digest),
     )
-    begin_training(open_store(out), law, digest)
     reading = reading.model_copy(update={"latents": latents})
-    return config.model_copy(update={"law": law, "reading": reading}), dataset, out
+    config = config.model_copy(update={"law": law, "reading": reading})
+    begin_training(open_store(out), config, digest)
+    return config, dataset, out
 
 
 def fit(
@@ -110,8 +111,15 @@ def fit(
         torch.cuda.set_device(device)
     store = open_store(out)
     pairs = open_pairs(dataset, config.reading.columns)
+    theirs = group.share(pairs.digest)
+    if pairs.digest != theirs:
+        # Another export, or another machine's folder of the same name: other rows in the same places.
+        raise InputError(
+            f"{dataset}: must be the same pairs for every worker, the leader's with sha256 {theirs}, "
+            f"got {pairs.digest} on worker {group.rank}"
+        )
     if group.leads:
-        begin_training(store, law, pairs.digest)
+        begin_training(store, config, pairs.digest)
     parts = load_text_to_image(law.model, law.autoencoder, NUMBERS[law.dtype])
     network = prepare_network(parts, device)
     if law.lora is not None:
@@ -121,7 +129,7 @@ def fit(
     spread_network = spread(network, group, shard)
     state = State(network, law, group)
     checkpoints = Checkpoints(store, law.law_hash, pairs.digest, config.watching.keep)
-    go_on(state, checkpoints, group)
+    go_on(state, checkpoints, group, say)
     trained, kept = hold_out(pairs.prompts, config.reading.held_out, config.watching.sheet_pairs)
     rows = [pairs.rows[i] for i in trained]
     order = Order(law.seed, [pairs.prompts[i] for i in trained], rows, law.batch)
@@ -163,11 +171,24 @@ def fit(
     return Fitted(state.step, state.step >= law.steps, editor, len(reader.bad))
 
 
-def go_on(state: State, checkpoints: Checkpoints, group: Group) -> None:
-    """Restore the checkpoint that the leader finds newest, on all workers. Raises `ModelError`."""
+def go_on(
+    state: State, checkpoints: Checkpoints, group: Group, say: Callable[[str], None] = print
+) -> None:
+    """Restore the checkpoint that the leader finds newest, on all workers; say which were passed over.
+
+    Raises `ModelError`, and `RunMismatch` where it is further than the training should come.
+    """
     found = checkpoints.newest() if group.leads else None
+    for passed, why in sorted(checkpoints.damaged.items()):
+        say(f"checkpoint {passed} is damaged and passed over: {why}")
     step = group.share(found[0] if found else None)
     if step is not None:
+        if step > state.law.steps:
+            # Its weights would be written as the editor of fewer steps.
+            raise RunMismatch(
+                f"law.steps: must be at least {step}, the newest checkpoint's in "
+                f"{checkpoints.store.uri}, got {state.law.steps}"
+            )
         state.restore(step, found[1] if found else checkpoints.read(step))
 
 

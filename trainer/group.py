@@ -50,8 +50,11 @@ class Group:
         return held
 
     def leave(self) -> None:
-        """Without the others: gloo tells those that wait for this worker, NCCL lets them time out."""
-        if self.size > 1:
+        """Without the others, where that tells those that wait for this worker, as gloo does.
+
+        NCCL lets them time out, and might have this worker wait for them.
+        """
+        if self.size > 1 and dist.get_backend() == "gloo":
             dist.destroy_process_group()
 
     def wait(self) -> None:

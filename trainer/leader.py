@@ -67,7 +67,8 @@ class Leader(Member):
 
     def is_unsaved(self) -> bool:
         self.checkpoints.finish()
-        return self.state.step not in self.checkpoints.steps()
+        step = self.state.step
+        return step in self.checkpoints.damaged or step not in self.checkpoints.steps()
 
     def finish(self) -> None:
         super().finish()

@@ -6,7 +6,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from factory.errors import InputError
+from factory.errors import InputError, ObjectMissing
 from factory.ledger import keys
 from factory.ledger.run import open_run
 from factory.ledger.sealed import sealed_pairs_uris
@@ -20,28 +20,55 @@ class Shelf:
     """Keys of a store, and a folder in which each lies after it was first asked for."""
 
     def __init__(self, store: ObjectStore, names: list[str], cache: Path | None = None) -> None:
-        """`cache` is where files of a remote store are kept; null is a folder of the system's."""
+        """`cache` is where files of a remote store are kept; null is a folder of the user's."""
         self.store = store
         self.names = names
-        self._cache = cache or Path(tempfile.gettempdir()) / "editmill-datasets"
+        self._cache = cache
+        self._found: dict[int, Path] = {}
         self._lock = threading.Lock()
 
     def path(self, number: int) -> Path:
-        """Where the file with this number lies now."""
+        """Where the file with this number lies now. Raises `InputError` where none can be kept."""
         key = self.names[number]
         if isinstance(self.store, LocalStore):
             return Path(self.store.folder) / key
-        place = hashlib.sha256(self.store.uri.encode()).hexdigest()[:16]
-        path = self._cache / place / key.replace("/", "_")
         with self._lock:
+            if number not in self._found:
+                self._found[number] = self._fetched(key)
+            return self._found[number]
+
+    def _fetched(self, key: str) -> Path:
+        """A file named by all that tells this object from others, and from what it was before."""
+        info = patiently(lambda: self.store.find(key))
+        if info is None:
+            raise ObjectMissing(f"{self.store.uri}/{key}: no such object")
+        version = (self.store.uri, key, str(info.bytes), str(info.modified))
+        cache = self._cache or _users_cache()
+        path = cache / hashlib.sha256("\n".join(version).encode()).hexdigest()
+        try:
+            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+            cache.chmod(0o700)
             if not path.exists():
                 data = patiently(lambda: self.store.get(key))
-                path.parent.mkdir(parents=True, exist_ok=True)
                 # Workers of one machine may fetch the same file at one moment.
-                beside = path.with_name(f"{path.name}.{os.getpid()}")
-                beside.write_bytes(data)
+                handle, beside = tempfile.mkstemp(prefix=path.name[:16], dir=cache)
+                with os.fdopen(handle, "wb") as stream:
+                    stream.write(data)
                 os.replace(beside, path)
+        except OSError as error:
+            raise InputError(
+                f"{cache}: must be a folder to keep datasets in (XDG_CACHE_HOME), got "
+                f"{error.strerror}"
+            ) from None
         return path
+
+
+def _users_cache() -> Path:
+    # Not below the system's temporary folder, where others may put files first.
+    for root in (os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache")):
+        if os.path.isabs(root):
+            return Path(root) / "editmill" / "datasets"
+    raise InputError("XDG_CACHE_HOME: must be an absolute path where there is no home, got none")
 
 
 def find_files(uri: str, cache: Path | None = None) -> Shelf:

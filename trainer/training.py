@@ -7,7 +7,7 @@ from factory.errors import Damaged, ObjectMissing, RunMismatch, first_line
 from factory.ledger.run import differing_fields
 from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
-from schemas.fit import Law
+from schemas.fit import Fit
 from schemas.stamped import from_stamped_json, to_stamped_json
 from schemas.training import TrainingRecord
 
@@ -16,11 +16,12 @@ EDITOR = "editor/"
 LORA = "lora/"
 
 
-def begin_training(store: ObjectStore, law: Law, dataset: str) -> None:
+def begin_training(store: ObjectStore, config: Fit, dataset: str) -> None:
     """Write whose training this root holds, or find that it is this one's.
 
-    Raises `RunMismatch` where it holds something else, another law or another dataset.
+    Raises `RunMismatch` where it holds something else, another law, another dataset, or other pairs of it.
     """
+    law, reading, watching = config.law, config.reading, config.watching
     if find_training(store) is None:
         stranger = next((o.key for o in store.list() if not o.key.startswith("probe/")), None)
         if stranger is not None and stranger != RECORD:
@@ -28,7 +29,12 @@ def begin_training(store: ObjectStore, law: Law, dataset: str) -> None:
                 f"{store.uri}: must be empty or a training, got {stranger!r} and no {RECORD}"
             )
         record = TrainingRecord(
-            law=json.loads(law.model_dump_json()), law_hash=law.law_hash, dataset=dataset
+            law=json.loads(law.model_dump_json()),
+            law_hash=law.law_hash,
+            dataset=dataset,
+            columns=reading.columns,
+            held_out=reading.held_out,
+            sheet_pairs=watching.sheet_pairs,
         )
         write_once(store, RECORD, to_stamped_json(record))
     found = find_training(store)
@@ -40,6 +46,25 @@ def begin_training(store: ObjectStore, law: Law, dataset: str) -> None:
         )
     if found.dataset != dataset:
         raise RunMismatch(f"{store.uri}: holds a training on another dataset; choose another --out")
+    differing = [
+        line
+        for name, then, now in (
+            (
+                "reading.columns",
+                found.columns and found.columns.model_dump(),
+                reading.columns.model_dump(),
+            ),
+            ("reading.held_out", found.held_out, reading.held_out),
+            ("watching.sheet_pairs", found.sheet_pairs, watching.sheet_pairs),
+        )
+        if then is not None
+        for line in differing_fields(then, now, name)
+    ]
+    if differing:
+        raise RunMismatch(
+            f"{store.uri}: holds a training that read its dataset otherwise; differing: "
+            f"{'; '.join(differing)}"
+        )
 
 
 def find_training(store: ObjectStore) -> TrainingRecord | None:

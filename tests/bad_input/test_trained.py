@@ -48,7 +48,7 @@ def fitted(setting: str = "") -> tuple[int, int, int]:
     words = shlex.split(f"{FIT} --config f.yaml --set watching.report_every=1")
     result = CliRunner().invoke(app, [*words, *(("--set", setting) if setting else ())])
     assert result.exit_code == 0, result.output
-    first = re.match(r"step (\d+)/", result.stderr)
+    first = re.search(r"^step (\d+)/", result.stderr, re.MULTILINE)
     assert first, result.stderr
     facts = json.loads(result.stdout)
     return int(first[1]), facts["step"], facts["unreadable"]

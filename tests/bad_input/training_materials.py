@@ -90,7 +90,7 @@ def _latents(settings: tuple[str, ...]) -> dict[str, bytes]:
     return found
 
 
-def state_of_another_network() -> None:
+def state_of_another_network(step: int = 1) -> None:
     """A checkpoint whose record fits and whose tensors do not."""
     import torch
 
@@ -101,7 +101,7 @@ def state_of_another_network() -> None:
 
     config, dataset, out = prepare(_config(), "pairs", "out")
     digest = open_pairs(dataset).digest
-    Checkpoints(open_store(out), config.law.law_hash, digest, 2).write(1, {"w": torch.zeros(2)})
+    Checkpoints(open_store(out), config.law.law_hash, digest, 2).write(step, {"w": torch.zeros(2)})
 
 
 def _config(*settings: str) -> Any:

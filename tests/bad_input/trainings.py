@@ -233,6 +233,19 @@ AT_WORK = [
         code=4,
         leaves=("out/FIT.json",),
     ),
+    begun(
+        "fewer steps than are done",
+        "",
+        r"law\.steps: must be at least 3, the newest checkpoint's in /.*/out, got 2",
+        lambda: state_of_another_network(3),
+    ),
+    fitted(
+        "other prompts held out than at first",
+        "--set reading.held_out=0.5",
+        r"/.*/out: holds a training that read its dataset otherwise; differing: "
+        r"reading\.held_out: 0\.0 -> 0\.5",
+        written(),
+    ),
 ]
 TRAININGS = PLACES + DATASETS + ROOTS + AT_WORK
 """Refused once torch was imported."""

@@ -17,7 +17,9 @@ from schemas.recipe import ModelSource
 from tests.factory.engine.tiny import LATENT_SIDE, SCHEDULER, save_tiny, tiny_parts
 from tests.trainer.pipeline import assert_it_edits
 from tests.trainer.small import png, small, train, write_pairs
+from trainer import editor as editors
 from trainer.editor import widen, write_editor
+from trainer.evaluate import load_editor
 from trainer.fit import pin_law
 
 RNG = torch.Generator().manual_seed(4)
@@ -106,6 +108,38 @@ def test_what_is_written_is_the_average_and_a_training_may_go_on_from_it(trained
     assert 0 < moved < 2 * config.law.learning_rate
     more = small(law={"model": source.model_dump(), "steps": 1})
     assert train(more, write_pairs(tmp_path / "pairs"), tmp_path / "more").done
+
+
+def test_networks_too_large_for_one_file_are_cut_and_all_readers_put_them_together(
+    tmp_path, monkeypatch
+):
+    config, dataset = small(law={"steps": 1}), write_pairs(tmp_path / "pairs")
+    train(config, dataset, tmp_path / "whole")
+    monkeypatch.setattr(editors, "FILE_BYTES", 50_000)
+    train(config, dataset, tmp_path / "cut")
+    whole, cut = (tmp_path / name / "editor" for name in ("whole", "cut"))
+    for part in ("unet", "vae", "text_encoder"):
+        assert len(list((whole / part).glob("*.safetensors"))) == 1, "as every pipeline has it"
+        assert len(list((cut / part).glob("*.safetensors"))) > 1
+        assert len(list((cut / part).glob("*.safetensors.index.json"))) == 1
+    source = ModelSource(source=str(cut))
+    ours, pinned = load_editor(source, "cpu")
+    theirs, expected = pipeline_of(cut), load_text_to_image(
+        ModelSource(source=str(whole)), None, torch.float32
+    )  # fmt: skip
+    assert sum(name.startswith("unet/") for name in pinned.files) > 3
+    for found in (
+        (ours.unet, ours.autoencoder, ours.text.encoder),
+        (theirs.unet, theirs.vae, theirs.text_encoder),
+    ):
+        for part, like in zip(
+            found, (expected.unet, expected.autoencoder, expected.text.encoder), strict=True
+        ):
+            same = part.state_dict()
+            assert all(torch.equal(same[name], of) for name, of in like.state_dict().items())
+    assert_it_edits(theirs, Image.open(io.BytesIO(png(1))))
+    more = small(law={"model": source.model_dump(), "steps": 1})
+    assert train(more, dataset, tmp_path / "more").done
 
 
 def test_guidance_at_one_noise_level_is_the_pipelines(tmp_path):

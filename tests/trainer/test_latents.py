@@ -218,6 +218,9 @@ def test_data_of_another_store_is_fetched_once_and_kept(dataset, tmp_path):
         uri = "s3://bucket/latents"
         asked: list[str] = []
 
+        def find(self, key):
+            return LocalStore(tmp_path / "out").find(key)
+
         def get(self, key):
             self.asked.append(key)
             return LocalStore(tmp_path / "out").get(key)

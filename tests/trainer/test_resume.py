@@ -1,5 +1,6 @@
 """Interrupted anywhere and resumed: the same weights, average and optimiser, bit for bit."""
 
+import json
 import math
 import shutil
 from itertools import count
@@ -7,8 +8,9 @@ from itertools import count
 import pytest
 import torch
 
-from factory.errors import ModelError
+from factory.errors import ModelError, RunMismatch
 from factory.storage.local import LocalStore
+from schemas.canonical import canonical_json, content_hash
 from tests.trainer.small import files_of, objects, small, state_of, train, write_pairs
 from trainer import loop as loops
 from trainer.checkpoint import Checkpoints
@@ -16,6 +18,7 @@ from trainer.fit import fit, go_on
 from trainer.group import Group
 from trainer.loop import NotFinite
 from trainer.state import State
+from trainer.training import RECORD
 
 STEPS = 5
 LAWS = {
@@ -101,6 +104,12 @@ def test_a_damaged_newest_checkpoint_costs_steps_and_nothing_else(undisturbed, d
     store = LocalStore(tmp_path)
     file = files_of(store, 4)[0].key
     store.put(file, store.get(file)[:-1])
+    lines = []
+    # Stopped where the damaged one stands: that is no reason not to write.
+    assert fit(config, dataset, str(tmp_path), say=lines.append, should_stop=After(2)).step == 4
+    assert lines[0].startswith("checkpoint 4 is damaged and passed over: ")
+    assert "not the bytes of its record" in lines[0]
+    assert train(config, dataset, tmp_path, should_stop=After(0)).step == 4
     assert train(config, dataset, tmp_path).done
     expected, got = state_of(whole), state_of(tmp_path)
     assert all(torch.equal(got[name], tensor) for name, tensor in expected.items())
@@ -124,6 +133,48 @@ def test_more_steps_go_on_from_a_finished_training(dataset, tmp_path):
     train(long, dataset, tmp_path / "whole")
     expected, got = state_of(tmp_path / "whole"), state_of(tmp_path / "out")
     assert all(torch.equal(got[name], tensor) for name, tensor in expected.items())
+
+
+def test_fewer_steps_than_are_done_are_refused_and_nothing_is_written(
+    undisturbed, dataset, tmp_path
+):
+    _, whole = undisturbed
+    shutil.copytree(whole, tmp_path / "again")
+    with pytest.raises(RunMismatch, match=r"law\.steps: must be at least 5, .*/again, got 3"):
+        train(small(law={"steps": 3}), dataset, tmp_path / "again")
+    assert objects(tmp_path / "again") == objects(whole)
+
+
+@pytest.mark.parametrize(
+    ("group", "named"),
+    [
+        ({"reading": {"held_out": 0.4}}, r"reading\.held_out: 0\.0 -> 0\.4"),
+        ({"watching": {"sheet_pairs": 3}}, r"watching\.sheet_pairs: 1 -> 3"),
+        (
+            {"reading": {"columns": {"edited_image": "original_image"}}},
+            r'reading\.columns\.edited_image: "edited_image" -> "original_image"',
+        ),
+    ],
+    ids=["held_out", "sheet_pairs", "columns"],
+)
+def test_what_decides_which_pairs_are_trained_stays_as_it_was_at_first(
+    dataset, tmp_path, group, named
+):
+    train(small(), dataset, tmp_path, should_stop=After(1))
+    with pytest.raises(RunMismatch, match=rf"differing: {named}$"):
+        train(small(**group), dataset, tmp_path)
+
+
+def test_a_training_begun_before_that_was_recorded_goes_on(dataset, tmp_path):
+    train(small(), dataset, tmp_path, should_stop=After(1))
+    store = LocalStore(tmp_path)
+    record = json.loads(store.get(RECORD))
+    for name in ("stamp", "columns", "held_out", "sheet_pairs"):
+        del record[name]
+    data = canonical_json(record | {"stamp": content_hash(record)})
+    store.put(RECORD, data)
+    assert train(small(reading={"held_out": 0.4}), dataset, tmp_path).done
+    assert store.get(RECORD) == data, "written once"
 
 
 def test_the_state_of_another_network_is_refused(tmp_path):

@@ -20,6 +20,7 @@ from ray.train import (
     Result,
     RunConfig,
     ScalingConfig,
+    TrainingFailedError,
     WorkerGroupError,
     get_context,
 )
@@ -78,7 +79,7 @@ def fit_on_ray(config: Fit, dataset: str, out: str) -> Fitted:
                 f"{compute.failures}; run the same command to go on from the newest checkpoint. The "
                 f"last: {_last_words(error)}"
             ) from error
-        except (RayError, RuntimeError) as error:
+        except (RayError, TrainingFailedError, RuntimeError) as error:
             raise ClusterFailed(f"ray: {first_line(error, 400)}") from error
         finally:
             ray.kill(desk)

@@ -7,8 +7,10 @@ import signal
 import psutil
 import pytest
 import torch
+from ray.train import ControllerError, TrainingFailedError
 
-from factory.errors import InputError
+from factory.errors import InputError, RunMismatch
+from factory.on_ray.rows import ClusterFailed
 from tests.trainer.small import objects, small, state_of, train, write_pairs
 from trainer.checkpoint import record_key
 from trainer.fit import prepare
@@ -84,6 +86,29 @@ def test_what_no_restart_helps_against_ends_it_with_the_workers_words(tmp_path, 
         on_ray.fit_on_ray(*prepare(on(2), dataset, str(tmp_path / "out")))
     with pytest.raises(InputError, match="holds a training by another law"):
         fit_elsewhere(on(2, law={"seed": 9}), dataset, tmp_path / "out")
+
+
+class GivingUp:
+    """A trainer that Ray Train gives up before any worker is there."""
+
+    def fit(self):
+        raise ControllerError(ValueError("no node holds 8 GPUs"))
+
+
+def test_what_ray_train_gives_up_by_itself_is_told_in_one_line(
+    dataset, tmp_path, lines, monkeypatch
+):
+    monkeypatch.setattr(on_ray, "_trainer", lambda *arguments: GivingUp())
+    with pytest.raises(ClusterFailed, match=r"ray: ControllerError: .* no node holds 8 GPUs$") as e:
+        on_ray.fit_on_ray(*prepare(on(1), dataset, str(tmp_path)))
+    assert isinstance(e.value.__cause__, TrainingFailedError)
+
+
+@pytest.mark.slow
+def test_fewer_steps_than_are_done_are_refused_by_the_driver_too(dataset, tmp_path, lines):
+    train(small(), dataset, tmp_path)
+    with pytest.raises(RunMismatch, match=r"law\.steps: must be at least 5, .* got 3"):
+        on_ray.fit_on_ray(*prepare(on(2, law={"steps": 3}), dataset, str(tmp_path)))
 
 
 def fit_elsewhere(config, dataset, out):

@@ -1,0 +1,91 @@
+"""Files of a remote dataset on this machine: each store's, key's and version's own, and nobody else's."""
+
+import pytest
+
+from factory.errors import InputError, ObjectMissing
+from tests.chaos.memory_store import MemoryStore
+from tests.trainer.small import small, write_pairs
+from trainer.fit import fit
+from trainer.group import Group
+from trainer.shelf import Shelf
+
+
+@pytest.fixture
+def store():
+    found = MemoryStore()
+    found.uri = "s3://bucket/pairs"
+    return found
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def contents(store, *keys):
+    shelf = Shelf(store, list(keys))
+    return [shelf.path(number).read_bytes() for number in range(len(keys))]
+
+
+def test_keys_that_look_alike_are_different_files(store):
+    store.put("a/b_c.parquet", b"one")
+    store.put("a_b/c.parquet", b"two")
+    assert contents(store, "a/b_c.parquet", "a_b/c.parquet") == [b"one", b"two"]
+
+
+def test_a_dataset_that_was_exported_again_is_fetched_again(store):
+    store.put("a.parquet", b"old")
+    assert contents(store, "a.parquet") == [b"old"]
+    store.clock += 60
+    store.put("a.parquet", b"new")
+    assert contents(store, "a.parquet") == [b"new"]
+    store.put("a.parquet", b"longer")
+    assert contents(store, "a.parquet") == [b"longer"]
+
+
+def test_what_did_not_change_is_fetched_once_and_found_by_later_starts(store, monkeypatch):
+    store.put("a.parquet", b"one")
+    shelf = Shelf(store, ["a.parquet"])
+    place = shelf.path(0)
+    monkeypatch.setattr(store, "get", None)
+    assert Shelf(store, ["a.parquet"]).path(0) == place
+    monkeypatch.setattr(store, "find", None)
+    assert shelf.path(0) == place
+
+
+def test_only_its_user_may_look_into_the_folder(store, cache):
+    (cache / "editmill" / "datasets").mkdir(parents=True, mode=0o755)
+    store.put("a.parquet", b"one")
+    folder = Shelf(store, ["a.parquet"]).path(0).parent
+    assert folder == cache / "editmill" / "datasets"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert [path.read_bytes() for path in folder.iterdir()] == [b"one"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(store, cache):
+    cache.write_text("in the way")
+    store.put("a.parquet", b"one")
+    with pytest.raises(InputError, match=r"cache/editmill/datasets: .* \(XDG_CACHE_HOME\)"):
+        Shelf(store, ["a.parquet"]).path(0)
+
+
+def test_a_file_that_is_gone_is_missing(store):
+    with pytest.raises(ObjectMissing, match=r"a\.parquet"):
+        Shelf(store, ["a.parquet"]).path(0)
+
+
+class Follower(Group):
+    """A worker whose leader read another dataset."""
+
+    leads = False
+
+    def share(self, value):
+        return "0" * 64
+
+
+def test_a_worker_that_reads_other_pairs_than_the_leader_ends_it(tmp_path):
+    dataset = write_pairs(tmp_path / "pairs")
+    with pytest.raises(InputError, match=r"pairs: must be the same .* sha256 0{64}, got \w{64} on"):
+        fit(small(), dataset, str(tmp_path / "out"), group=Follower())
+    assert not (tmp_path / "out").exists()
