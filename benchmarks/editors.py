@@ -9,13 +9,16 @@ again. The rival is trained alike, on as many pairs of the same triplets that no
 DIR/triplets.jsonl          of the world, none with a held-out caption, more than are needed
 DIR/pairs, rival-pairs      sealed runs: what passed the gates; as many of which all is kept
 DIR/fit, rival-fit          trainings: sheets, progress, editor
-DIR/editor, rival-editor    the same in half precision
+DIR/first, rival-first      their UNets with the rest of the miniature, so that latents serve on
+DIR/fit-2, rival-fit-2      a second cycle from there
+DIR/editor, rival-editor    what it made, in half precision
 DIR/judged, rival-judged    evaluations on 300 held-out scenes
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,9 +29,11 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
+from diffusers import EulerAncestralDiscreteScheduler  # noqa: E402
 
 from factory.engine.checkpoint import load_text_to_image  # noqa: E402
 from factory.miniature import world  # noqa: E402
+from factory.model_files import MINIATURE  # noqa: E402
 from schemas.recipe import ModelSource  # noqa: E402
 from trainer.editor import write_editor  # noqa: E402
 
@@ -38,6 +43,8 @@ PAIRS = 3000
 SEED = 303
 """Of the triplets; those that gates were chosen and reported on have others."""
 EDITS = 300
+SECOND = ("law.steps=8000", "law.learning_rate=0.0007", "law.cool_down=1.0")
+"""What the second cycle's law has of its own."""
 UNGATED = {"image": -1, "text": -1, "direction": -1, "borderline": 0.001}
 
 
@@ -68,18 +75,32 @@ def train(work: Path, prefix: str, threads: int) -> None:
     preset = ["--preset", "miniature-editor", *_set(f"compute.threads={threads}")]
     alone = _set("compute.where=here")
     run(["encode", *preset, *alone, "--dataset", str(dataset), "--out", str(dataset / "latents")])
-    run(["fit", *preset, *alone, "--dataset", str(dataset), "--out", str(root)])
+    fit = ["fit", *preset, *alone, "--dataset", str(dataset)]
+    first, second = work / f"{prefix}first", work / f"{prefix}fit-2"
+    run([*fit, "--out", str(root)])
+    if not first.exists():
+        with_unet(root / "editor" / "unet", first)
+    run([*fit, *_set(*SECOND, f"law.model.source={first}"), "--out", str(second)])
     judged, halved = work / f"{prefix}judged", work / f"{prefix}editor"
-    halve(root / "editor", halved)
+    halve(second / "editor", halved)
     if not (judged / "evaluation.json").exists():
         editor = ["--editor", str(halved), "--edits", str(EDITS)]
         run(["evaluate", *preset, *editor, "--out", str(judged)])
 
 
+def with_unet(unet: Path, folder: Path) -> None:
+    """The miniature with another UNet."""
+    half = folder.with_name(f"{folder.name}-half")
+    shutil.copytree(MINIATURE / "text_to_image", half, dirs_exist_ok=True)
+    shutil.copytree(unet, half / "unet", dirs_exist_ok=True)
+    half.rename(folder)
+
+
 def halve(editor: Path, folder: Path) -> None:
     """An editor's folder with float16 weights."""
     parts = load_text_to_image(ModelSource(source=str(editor)), None, torch.float16)
-    write_editor(folder, parts.unet, parts.autoencoder, parts.text, parts.scheduler)
+    scheduler = EulerAncestralDiscreteScheduler.from_config(parts.scheduler)
+    write_editor(folder, parts.unet, parts.autoencoder, parts.text, scheduler)
 
 
 def _set(*settings: str) -> list[str]:

@@ -136,7 +136,7 @@ def fit_editor(
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from trainer.fit import fit, prepare
 
-    prepared = prepare(given, dataset, out)
+    prepared = prepare(given, dataset, out, say)
     if given.compute.where == "ray":
         from trainer.on_ray.fit import fit_on_ray
 

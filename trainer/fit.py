@@ -53,7 +53,9 @@ class Fitted:
     """Unreadable rows that were passed over."""
 
 
-def prepare(config: Fit, dataset: str, out: str) -> tuple[Fit, str, str]:
+def prepare(
+    config: Fit, dataset: str, out: str, say: Callable[[str], None] = print
+) -> tuple[Fit, str, str]:
     """All that can be refused before anything starts; then `out` holds this training.
 
     Returns the three with weights pinned and places absolute: workers run in other folders. Raises
@@ -79,6 +81,7 @@ def prepare(config: Fit, dataset: str, out: str) -> tuple[Fit, str, str]:
         reading.latents and _absolute(reading.latents),
         dataset,
         latents_law(law, reading.columns, digest),
+        say,
     )
     reading = reading.model_copy(update={"latents": latents})
     config = config.model_copy(update={"law": law, "reading": reading})

@@ -1,7 +1,7 @@
 """Latents and contexts that `encode` left: the reader that needs no picture and no frozen network."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +131,12 @@ def check_latents(uri: str, law: LatentsLaw) -> LatentsRecord:
     return record
 
 
-def choose_latents(named: str | None, dataset: str, law: LatentsLaw) -> str | None:
+def choose_latents(
+    named: str | None, dataset: str, law: LatentsLaw, say: Callable[[str], None]
+) -> str | None:
     """Where a training's latents are: as named, else beside its dataset if whole and of its law.
+
+    Says so where there are some that do not serve.
 
     Raises as `check_latents`, for those that are named.
     """
@@ -143,4 +147,9 @@ def choose_latents(named: str | None, dataset: str, law: LatentsLaw) -> str | No
         return None
     uri = f"{dataset.rstrip('/')}/{BESIDE}"
     record = find_latents_record(open_store(uri))
-    return uri if record is not None and record.law == law else None
+    if record is None:
+        return None
+    if record.law != law:
+        say(f"{uri}: latents by other models or of other pairs; pictures are encoded as they come")
+        return None
+    return uri

@@ -248,8 +248,12 @@ def editor_weights(out):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_latents_beside_a_dataset_that_are_another_laws_are_left_alone(tmp_path):
+def test_latents_beside_a_dataset_that_are_another_laws_are_left_alone_and_named(tmp_path):
     dataset = write_dataset(tmp_path / "pairs", rows=(6,), unreadable=None)
     encode_dataset(configuration(seed=1), dataset, f"{dataset}/latents")
-    config, _, _ = prepare(configuration(), dataset, str(tmp_path / "out"))
+    said = []
+    config, _, _ = prepare(configuration(), dataset, str(tmp_path / "out"), said.append)
     assert config.reading.latents is None
+    assert said == [
+        f"{dataset}/latents: latents by other models or of other pairs; pictures are encoded as they come"
+    ]
