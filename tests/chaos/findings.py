@@ -24,7 +24,7 @@ from tests.chaos.command import committed, names
 
 @dataclass
 class Findings:
-    """Counts; all but the last six must be 0."""
+    """Counts; all but the last seven must be 0."""
 
     lost: int = 0
     """Planned candidates without an outcome, and accepted ones without their pair."""
@@ -43,6 +43,9 @@ class Findings:
     accepted: int = 0
     made: int = 0
     """Candidates made, those in flight at a kill included."""
+    most_open: int = 0
+    """Units that a worker had begun and nobody had committed when it was last heard of, at most of all
+    workers: what a kill costs."""
     surplus_attempts: int = 0
     """Commits beside the one that counts, where each attempt has its own: of workers who both began
     before either had committed."""
@@ -52,8 +55,10 @@ class Findings:
 
     def add(self, other: "Findings") -> None:
         """Sum up."""
+        most = max(self.most_open, other.most_open)
         for each in fields(self):
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+        self.most_open = most
 
     @property
     def faults(self) -> int:
@@ -162,12 +167,16 @@ def _read_pairs(
 
 
 def _read_log(plan: Plan, log: Path, landed: Mapping[int, float], found: Findings) -> None:
-    """Count what was made, and what was made although its commit could be seen."""
+    """Count what was made, what was made although its commit could be seen, and what was open at an end."""
     unit_of = {t.triplet_id: unit for unit in plan.units for t in plan.triplets(unit)}
     made: set[int] = set()
     for file in sorted(log.glob("*.jsonl")):
+        begun: set[int] = set()
+        heard = 0.0
         for line in whole_lines(file):
+            heard = line["at"]
             if "made" not in line:
+                begun |= {unit_of[triplet] for triplet in line["begin"]}
                 continue
             unit = unit_of[line["made"]]
             made.add(unit)
@@ -176,6 +185,8 @@ def _read_log(plan: Plan, log: Path, landed: Mapping[int, float], found: Finding
             if landed.get(unit, float("inf")) < (line["asked"] or line["at"]):
                 found.recomputed += 1
                 found.words.append(f"unit {unit} was made again by {file.stem}")
+        still_open = [unit for unit in begun if landed.get(unit, float("inf")) > heard]
+        found.most_open = max(found.most_open, len(still_open))
     assert len(made) + found.poison_units_found >= found.units, "the workers' log has gaps"
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from schemas.config import Compute
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -33,6 +35,8 @@ def assert_nothing_wrong(figures):
     assert figures["words"] == []
     for wrong in ("lost", "duplicated", "torn", "recomputed", "falsely_failed"):
         assert figures[wrong] == 0, wrong
+    # A kill costs what the worker has in hand.
+    assert 1 <= figures["most_open"] <= Compute().calls_per_worker
 
 
 def test_killed_workers_drivers_and_nodes_change_nothing():

@@ -164,3 +164,17 @@ def test_made_again_counts_where_the_commit_could_be_seen(
 ):
     note(triplets(UNITS)[1].triplet_id, at, asked)
     assert examine(store, peace, tmp_path, LANDED).recomputed == again
+
+
+def test_units_that_were_open_when_a_worker_was_last_heard_of_are_counted(
+    store, peace, tmp_path, note
+):
+    def begin(name, at, *units):
+        lines = [{"begin": [triplets(UNITS)[unit].triplet_id], "at": at} for unit in units]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    assert examine(store, peace, tmp_path, LANDED).most_open == 0
+    begin(2, 60.0, 3)
+    begin(3, 60.0, 0, 2)
+    begin(4, 101.0, 0, 1, 2, 3)
+    assert examine(store, peace, tmp_path, LANDED).most_open == 2
