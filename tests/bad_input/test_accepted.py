@@ -1,4 +1,4 @@
-"""Lists that are only untidy: read, counted, and made from."""
+"""Lists that are only untidy: read, counted, and made from; numbers that look odd."""
 
 import json
 import re
@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 
 from editmill import app
+from factory.config import read_config
+from factory.errors import ConfigError
 from factory.model_files import MINIATURE
+from schemas.fit import Fit
 from tests.bad_input.materials import BAD, GOOD, OTHER, write
 from tests.bad_input.table import PLAN
+from trainer.__main__ import PRESETS
 
 CAPTIONED = '{"caption": "a cat", "edit": "make it a dog", "output": "a dog"}\n'
 URL = '{"input": "a cow", "edit": "a pig", "output": "a pig", "url": "https://host/x.jpg"}\n'
@@ -102,3 +106,18 @@ def test_a_prompt_longer_than_the_text_encoders_limit_is_cut_and_recorded(
     tally = state["counts"]
     assert (tally["accepted"] + tally["rejected"], tally["failed"]) == (2, 0)
     assert state["truncated"] == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("learning_rate=1e-5", 1e-5), ("steps=010", 10), ("steps=0o10", 8), ("steps=1e3", 1000)],
+)
+def test_numbers_of_a_configuration_are_what_they_look_like(setting, value):
+    """Not those of YAML 1.1, in which 1e-5 is a word and 010 is eight."""
+    law = read_config(Fit, PRESETS, "miniature", None, [f"law.{setting}"]).law
+    assert getattr(law, setting.partition("=")[0]) == value
+
+
+def test_no_is_a_word_and_no_answer():
+    with pytest.raises(ConfigError, match='watching.tensorboard: .* a valid boolean, got "no"'):
+        read_config(Fit, PRESETS, "miniature", None, ["watching.tensorboard=no"])
