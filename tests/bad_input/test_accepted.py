@@ -110,7 +110,7 @@ def test_a_prompt_longer_than_the_text_encoders_limit_is_cut_and_recorded(
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("learning_rate=1e-5", 1e-5), ("steps=010", 10), ("steps=0o10", 8), ("steps=1e3", 1000)],
+    [("learning_rate=1e-5", 1e-5), ("steps=010", 10), ("steps=0o10", 8)],
 )
 def test_numbers_of_a_configuration_are_what_they_look_like(setting, value):
     """Not those of YAML 1.1, in which 1e-5 is a word and 010 is eight."""

@@ -46,8 +46,6 @@ def heard(own_certificate, monkeypatch):
         def do_GET(self):
             told.append(dict(self.headers))
 
-        do_PUT = do_HEAD = do_GET
-
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(own_certificate)
