@@ -83,8 +83,9 @@ class Chaos:
         """Rounds until there was enough of everything."""
         while self.events.total():
             self.round()
+        odds = self.proxy.odds
         while self.least_fault < self.amounts.store_faults:
-            self.proxy.odds = favouring(self.proxy.odds, min(self._awaited(), key=self._had))
+            self.proxy.odds = favouring(odds, min(self._awaited(), key=self._had))
             self.round()
         if self.amounts.poison:
             poisoned = SUBJECTS[self.amounts.subject].triplets(self.amounts.poison)
