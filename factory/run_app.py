@@ -90,7 +90,8 @@ def gc(
         bool, typer.Option(help="Remove it; without this it is only listed.")
     ] = False,
     older_than: Annotated[
-        float, typer.Option(min=0, help="Hours; never less than 24, by the store's own times.")
+        float,
+        typer.Option(min=0, help="Hours; never less than 24 or ten times the longest unit took."),
     ] = 24.0,
     as_json: AsJson = False,
 ) -> int:
@@ -103,6 +104,7 @@ def gc(
         "bytes": found.bytes,
         "unfinished uploads": len(found.uploads),
         "too young": found.young,
+        "least hours": round(found.least_hours, 1),
         "removed": found.removed,
     }
     lines = [f"{one.key}  {one.why}" for one in found.found]

@@ -93,6 +93,8 @@ class LedgerLine(UnitLine):
     """Of the commit's bytes."""
     tally: str
     """Its `Tally`, as JSON."""
+    seconds: float
+    """From its start to its commit, by the clock of the worker that made it."""
 
     @property
     def content(self) -> UnitLine:

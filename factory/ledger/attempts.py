@@ -46,6 +46,7 @@ class Found:
             attempt=record.attempt,
             commit_sha256=hashlib.sha256(self.data).hexdigest(),
             tally=canonical_json(record.tally.model_dump(mode="json")).decode(),
+            seconds=record.ended - record.started,
         )
 
 

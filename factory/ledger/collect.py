@@ -21,6 +21,8 @@ from schemas.commit import Manifest
 
 LEAST_HOURS = 24.0
 """Nothing younger is ever removed."""
+LEAST_ATTEMPTS = 10
+"""Nor what is younger than so many of the run's longest attempts."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Collection:
     """Objects that nothing names, too young to be sure of."""
     removed: int = 0
     """Objects and uploads."""
+    least_hours: float = LEAST_HOURS
+    """How old something had to be."""
 
     @property
     def bytes(self) -> int:
@@ -52,7 +56,10 @@ class Collection:
 def collect(
     run: Run, plan: Plan, *, delete: bool = False, older_than_hours: float = 0.0
 ) -> Collection:
-    """List the garbage older than the hours given and at least `LEAST_HOURS`; remove it on demand.
+    """List the garbage that is old enough; remove it on demand.
+
+    That is the most of the hours given, `LEAST_HOURS`, and `LEAST_ATTEMPTS` times the longest attempt
+    that was committed: a worker that was given up may take as long as any other.
 
     Raises `Incomplete` where the run is not sealed whole, `Damaged` where it cannot be read.
     """
@@ -61,9 +68,11 @@ def collect(
     whole = newest and not newest[1].partial and newest[1].plan_digest == plan.record.digest
     if not whole or book.committed().count(0):
         raise Incomplete(f"{run.uri}: gc needs a run that is sealed whole; finish it first")
-    latest = run.store.now() - 3600 * max(LEAST_HOURS, older_than_hours)
+    longest = max((line.seconds for line in book.lines()), default=0.0)
+    hours = max(LEAST_HOURS, older_than_hours, LEAST_ATTEMPTS * longest / 3600)
+    latest = run.store.now() - 3600 * hours
     manifests = [read_manifest(run, sequence) for sequence in manifest_sequences(run)]
-    collection = Collection()
+    collection = Collection(least_hours=hours)
     for info, why in _unnamed(book, manifests):
         if info.modified > latest:
             collection.young += 1

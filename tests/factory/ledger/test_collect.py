@@ -2,6 +2,7 @@
 
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -106,6 +107,24 @@ def test_only_what_is_older_than_a_day_and_than_asked_goes(tmp_path, hours, aske
     age(tmp_path, hours)
     found = collect(run, plan, delete=True, older_than_hours=asked)
     assert (found.removed, found.young) == (gone, 4 - gone)
+
+
+@pytest.mark.parametrize("unit", [0, 4], ids=["rolled up", "in an open segment"])
+def test_nothing_younger_than_ten_of_the_longest_attempts_goes(tmp_path, monkeypatch, unit):
+    run, plan = start(tmp_path)
+    with monkeypatch.context() as slow:
+        # Committed four hours after it was begun.
+        later = SimpleNamespace(time=lambda: time.time() + 4 * HOUR)
+        slow.setattr("factory.ledger.commits.time", later)
+        generate_unit(run, plan, unit, StubSource())
+    finish(run, plan)
+    assert ((tmp_path / keys.roll_up(keys.segment_of(unit))).exists()) == (unit == 0)
+    litter(run)
+    age(tmp_path, 39)
+    young = collect(run, plan, delete=True)
+    assert (young.removed, young.young, round(young.least_hours, 1)) == (0, 4, 40.0)
+    age(tmp_path, 41)
+    assert collect(run, plan, delete=True).removed == 4
 
 
 @pytest.mark.parametrize(
