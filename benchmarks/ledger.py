@@ -11,19 +11,23 @@ import argparse
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.record import machine, replace_results, write_results  # noqa: E402
 from factory.generate import generate_unit  # noqa: E402
+from factory.ledger import keys  # noqa: E402
 from factory.ledger.plan import write_plan  # noqa: E402
-from factory.ledger.run import create_run  # noqa: E402
+from factory.ledger.run import create_run, open_run  # noqa: E402
+from factory.ledger.verify import verify  # noqa: E402
 from factory.storage.local import LocalStore  # noqa: E402
 from factory.storage.open import open_store  # noqa: E402
 from tests.chaos.crash_points import (  # noqa: E402
@@ -36,6 +40,13 @@ from tests.chaos.crash_points import (  # noqa: E402
 from tests.chaos.resume import assert_resumes  # noqa: E402
 from tests.chaos.scenarios import FRESH, SCENARIOS  # noqa: E402
 from tests.chaos.servers import BUCKET, s3_server  # noqa: E402
+from tests.factory.ledger.damage import (  # noqa: E402
+    WRONG,
+    eventful,
+    flips,
+    removals,
+    unknowable,
+)
 from tests.stub_source import StubSource, recipe, triplets  # noqa: E402
 
 WHOLE = {
@@ -79,9 +90,9 @@ def chaos(server: str, amounts: dict) -> dict:
     )
     figures = json.loads(done.stdout.splitlines()[-1])
     # Committed candidates of every verdict, not the rejected ones alone.
-    recomputed = figures.pop("recomputed")
-    planted = {"poison_units_planted": amounts.get("poison", 0)}
-    return {**figures, "recomputed_rejects": recomputed, **planted}
+    figures["recomputed_rejects"] = figures.pop("recomputed")
+    figures["units_lost_per_kill_at_most"] = figures.pop("most_open")
+    return {**figures, "poison_units_planted": amounts.get("poison", 0)}
 
 
 def crash_points(most: float, server: str) -> dict[str, object]:
@@ -120,19 +131,41 @@ def die_in_processes(points: list[Point]) -> None:
             assert_resumes(LocalStore(folder))
 
 
-def planning(units: int) -> dict[str, float]:
+def damage() -> dict[str, int]:
+    """What `verify` finds of harm that is done to a small run with every kind of object, one at a time."""
+    with tempfile.TemporaryDirectory() as name, patch.object(keys, "SEGMENT_UNITS", 2):
+        pristine, folder = Path(name) / "pristine" / "run", Path(name) / "run"
+        eventful(pristine)
+        run = open_run(LocalStore(pristine))
+        flipped = [bool(verify(run).damages) for _ in flips(pristine)]
+        known = unknowable(pristine)
+        removed = [bool(verify(run).damages) for key in removals(pristine) if key not in known]
+        altered = []
+        for harm in dict(WRONG):
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(pristine, folder)
+            run = open_run(LocalStore(folder))
+            harm(run, folder.parent)
+            altered.append(bool(verify(run).damages))
+    planted = {"flipped_bytes": flipped, "missing_objects": removed, "altered_objects": altered}
+    found = {f"damage_{name}_found": sum(each) for name, each in planted.items()}
+    return {f"damage_{name}_planted": len(each) for name, each in planted.items()} | found
+
+
+def planning(units: int, server: str) -> dict[str, float]:
     """A start that finds nearly all units committed, at a tenth of them and at all.
 
-    In a folder and with conditional commits, so it says nothing of a server.
+    The runs are made in a folder and copied to the server, but for what such a start never reads.
     """
     program = [sys.executable, str(ROOT / "benchmarks" / "ledger_planning.py")]
     found = {}
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, s3_server(server):
         for count in (units // 10, units):
-            folder = f"{name}/{count}"
-            subprocess.run([*program, "make", folder, str(count)], check=True)
+            folder, uri = f"{name}/{count}", f"s3://{BUCKET}/planning-{os.getpid()}-{count}"
+            for verb in (["make", folder], ["copy", folder, uri]):
+                subprocess.run([*program, *verb, str(count)], check=True)
             done = subprocess.run(
-                [*program, "start", folder, str(count)], check=True, stdout=subprocess.PIPE
+                [*program, "start", uri, str(count)], check=True, stdout=subprocess.PIPE
             )
             found[count] = json.loads(done.stdout)
     name = "seconds_to_plan_100k_units" if units == 100_000 else "seconds_to_plan"
@@ -141,6 +174,9 @@ def planning(units: int) -> dict[str, float]:
         "planned_units": units,
         "planning_rss_mib": found[units]["rss_mib"],
         "planning_rss_mib_at_a_tenth": found[units // 10]["rss_mib"],
+        "seconds_to_read_all_lines": found[units]["read_seconds"],
+        "reading_rss_mib": found[units]["read_rss_mib"],
+        "reading_rss_mib_at_a_tenth": found[units // 10]["read_rss_mib"],
     }
 
 
@@ -190,7 +226,8 @@ def main() -> None:
         figures = chaos(given.server, amounts | {"units": given.units})
         figures |= crash_points(min(1.0, 4 * given.scale), given.server)
         if given.server != "swift":
-            figures |= planning(max(100, round(100_000 * given.scale)))
+            figures |= planning(max(100, round(100_000 * given.scale)), given.server)
+        figures |= damage()
         figures |= overhead(given.server, max(10, round(200 * given.scale)))
     if given.dry:
         print(json.dumps(figures, indent=1))

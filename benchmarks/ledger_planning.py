@@ -1,23 +1,28 @@
 """How long a start takes to read a run of many committed units and plan what is open.
 
 python benchmarks/ledger_planning.py make FOLDER UNITS      a run of so many units, ten of them open
-python benchmarks/ledger_planning.py start FOLDER UNITS     start it; prints seconds and MiB as JSON
+python benchmarks/ledger_planning.py copy FOLDER URI UNITS  what a start reads of it, to a server
+python benchmarks/ledger_planning.py start URI UNITS        start it; prints seconds and MiB as JSON
 """
 
 import json
 import resource
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from factory.job import prepare  # noqa: E402
+from factory.ledger import keys  # noqa: E402
 from factory.ledger.book import Book  # noqa: E402
 from factory.ledger.commits import write_commit  # noqa: E402
+from factory.ledger.status import status  # noqa: E402
 from factory.pair_source import draws  # noqa: E402
 from factory.selection import Selection  # noqa: E402
+from factory.storage.open import open_store  # noqa: E402
 from factory.triplets import TripletList  # noqa: E402
 from schemas.config import Config  # noqa: E402
 from schemas.tally import Tally  # noqa: E402
@@ -59,17 +64,42 @@ def make(folder, units):
             book.roll_up(segment)
 
 
-def start(folder, units):
+def copy(folder, uri, units):
+    """All but the pairs, and the commits of segments that are rolled up: a start asks for none of them."""
+    here, there = open_store(folder), open_store(uri)
+    rolled_up = {info.key.removeprefix(keys.SEGMENTS)[:6] for info in here.list(keys.SEGMENTS)}
+    assert len(rolled_up) == units // keys.SEGMENT_UNITS
+
+    def wanted(key):
+        segment = key.removeprefix(keys.COMMITS)[:6] if key.startswith(keys.COMMITS) else None
+        return not key.startswith(keys.PAIRS) and segment not in rolled_up
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in pool.map(
+            lambda key: there.put(key, here.get(key)),
+            [info.key for info in here.list() if wanted(info.key)],
+        ):
+            pass
+
+
+def start(uri, units):
     started = time.monotonic()
-    run, plan = opened(folder, units)
+    run, plan = opened(uri, units)
     done = Book(run, plan).committed()
     pending = [unit for unit in plan.units if not done[unit]]
-    seconds = time.monotonic() - started
+    planned = figures(started)
     assert len(pending) == OPEN
+    started = time.monotonic()
+    assert status(run, plan).committed_units == units - OPEN
+    read = {f"read_{name}": figure for name, figure in figures(started).items()}
+    print(json.dumps(planned | read))
+
+
+def figures(started):
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": round(seconds, 2), "rss_mib": round(rss, 1)}))
+    return {"seconds": round(time.monotonic() - started, 2), "rss_mib": round(rss, 1)}
 
 
 if __name__ == "__main__":
-    verb, folder, units = sys.argv[1:]
-    {"make": make, "start": start}[verb](folder, int(units))
+    verb, *where, units = sys.argv[1:]
+    {"make": make, "copy": copy, "start": start}[verb](*where, int(units))
