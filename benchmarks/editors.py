@@ -29,7 +29,6 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
-from diffusers import EulerAncestralDiscreteScheduler  # noqa: E402
 
 from factory.engine.checkpoint import load_text_to_image  # noqa: E402
 from factory.miniature import world  # noqa: E402
@@ -99,8 +98,7 @@ def with_unet(unet: Path, folder: Path) -> None:
 def halve(editor: Path, folder: Path) -> None:
     """An editor's folder with float16 weights."""
     parts = load_text_to_image(ModelSource(source=str(editor)), None, torch.float16)
-    scheduler = EulerAncestralDiscreteScheduler.from_config(parts.scheduler)
-    write_editor(folder, parts.unet, parts.autoencoder, parts.text, scheduler)
+    write_editor(folder, parts.unet, parts.autoencoder, parts.text, parts.scheduler)
 
 
 def _set(*settings: str) -> list[str]:

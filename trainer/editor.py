@@ -1,10 +1,12 @@
 """The editor's network: a text-to-image UNet that also sees the picture to be edited."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import EulerAncestralDiscreteScheduler
 from torch import nn
 
 from factory.engine.text import TextEncoder
@@ -61,12 +63,15 @@ def widen(unet: Any) -> None:
 
 
 def write_editor(
-    folder: Path, unet: Any, autoencoder: Any, text: TextEncoder, scheduler: Any
+    folder: Path, unet: Any, autoencoder: Any, text: TextEncoder, scheduler: Mapping[str, Any]
 ) -> None:
     """A folder that diffusers' `StableDiffusionInstructPix2PixPipeline.from_pretrained` loads, or of
     XL's networks its `StableDiffusionXLInstructPix2PixPipeline`.
+
+    The noise schedule is given in diffusers' fields; the folder's scheduler takes Euler ancestral steps.
     """
-    parts = {"unet": unet, "vae": autoencoder, **text.parts, "scheduler": scheduler}
+    parts = {"unet": unet, "vae": autoencoder, **text.parts}
+    parts["scheduler"] = EulerAncestralDiscreteScheduler.from_config(scheduler)
     index: dict[str, Any] = {
         "_class_name": "StableDiffusionInstructPix2PixPipeline",
         "feature_extractor": [None, None],

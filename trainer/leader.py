@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from diffusers import EulerAncestralDiscreteScheduler
-
 from factory.engine.checkpoint import TextToImage
 from factory.engine.editor import Editor
 from factory.engine.schedule import NoiseSchedule
@@ -102,13 +100,7 @@ class Leader(Member):
                 write_adapter(Path(name, "lora"), unet)
                 store_folder(self.store, Path(name, "lora"), LORA)
                 unet = merged(unet)
-            write_editor(
-                Path(name, "editor"),
-                unet,
-                parts.autoencoder,
-                parts.text,
-                EulerAncestralDiscreteScheduler.from_config(parts.scheduler),
-            )
+            write_editor(Path(name, "editor"), unet, parts.autoencoder, parts.text, parts.scheduler)
             store_folder(self.store, Path(name, "editor"), EDITOR)
 
     def close(self) -> None:

@@ -147,13 +147,8 @@ def test_guidance_at_one_noise_level_is_the_pipelines(tmp_path):
     parts = tiny_parts(dtype=torch.float32)
     widen(parts.unet)
     parts.unet.conv_in.weight.data[:, 4:] = normal(32, 4, 3, 3).float() * 0.1
-    scheduler = diffusers.EulerAncestralDiscreteScheduler(
-        **{k: v for k, v in SCHEDULER.items() if k in (
-            "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "steps_offset"
-        )}
-    )  # fmt: skip
     words = TextEncoder(parts.tokenizer, parts.text_encoder)
-    write_editor(tmp_path, parts.unet, parts.vae, words, scheduler)
+    write_editor(tmp_path, parts.unet, parts.vae, words, SCHEDULER)
     pipeline = pipeline_of(tmp_path)
     text = load_text_to_image(ModelSource(source=str(tmp_path)), None, torch.float32).text
     picture = Image.open(io.BytesIO(png(2)))

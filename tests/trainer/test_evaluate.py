@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-from diffusers import EulerAncestralDiscreteScheduler
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -24,8 +23,7 @@ def editor(tmp_path_factory):
     folder = tmp_path_factory.mktemp("editor")
     parts = load_text_to_image(ModelSource(source=model()), None, torch.float32)
     widen(parts.unet)
-    scheduler = EulerAncestralDiscreteScheduler.from_config(parts.scheduler)
-    write_editor(folder, parts.unet, parts.autoencoder, parts.text, scheduler)
+    write_editor(folder, parts.unet, parts.autoencoder, parts.text, parts.scheduler)
     return folder
 
 

@@ -107,7 +107,7 @@ def test_an_editor_says_what_a_withheld_instruction_becomes_as_its_base(model, t
     folder, pipeline = model
     parts = load(folder)
     widen(parts.unet)
-    write_editor(tmp_path, parts.unet, parts.autoencoder, parts.text, pipeline.scheduler)
+    write_editor(tmp_path, parts.unet, parts.autoencoder, parts.text, pipeline.scheduler.config)
     kind = diffusers.StableDiffusionXLInstructPix2PixPipeline
     written = kind.from_pretrained(str(tmp_path), local_files_only=True, add_watermarker=False)
     assert written.config.force_zeros_for_empty_prompt == parts.text.zeros

@@ -16,6 +16,7 @@ from factory.ledger.sealed import manifest_sequences, newest_manifest, read_mani
 from factory.ledger.verify import verify
 from factory.storage.local import LocalStore
 from schemas.config import Config
+from tests.factory.ledger.interrupted_store import Interrupted
 from tests.factory.ledger.watched_store import WeakStore
 from tests.stub_source import StubSource, recipe, triplets
 
@@ -23,34 +24,6 @@ from tests.stub_source import StubSource, recipe, triplets
 @pytest.fixture(autouse=True)
 def small_segments(monkeypatch):
     monkeypatch.setattr(keys, "SEGMENT_UNITS", 2)
-
-
-class Interrupted(LocalStore):
-    """Something happens beside, once, when this store is first asked to do a certain thing."""
-
-    def __init__(self, folder, verb, prefix, beside):
-        super().__init__(folder)
-        self.when, self.beside = (verb, prefix), beside
-
-    def _at(self, verb, key):
-        if self.beside and verb == self.when[0] and key.startswith(self.when[1]):
-            beside, self.beside = self.beside, None
-            beside()
-
-    def put(self, key, data):
-        self._at("put", key)
-        super().put(key, data)
-
-    def find(self, key):
-        found = super().find(key)
-        self._at("find", key)
-        return found
-
-    def list(self, prefix=""):
-        # A listing is what it was when it was asked for.
-        listed = list(super().list(prefix))
-        self._at("list", prefix)
-        return iter(listed)
 
 
 def start(folder, count=9, store=LocalStore, commits="conditional"):
@@ -69,6 +42,11 @@ def listed(run):
     return [{line.unit for line in unit_lines(run, read_manifest(run, n))} for n in sequences]
 
 
+def before_a_part(run, beside):
+    """The run's store, and what happens before a part of a manifest is stored in it."""
+    return Interrupted(run.store, "before", "put", keys.MANIFEST_PARTS, beside)
+
+
 def make(run, plan, *units):
     for unit in units:
         generate_unit(run, plan, unit, StubSource())
@@ -77,7 +55,7 @@ def make(run, plan, *units):
 def test_slow_snapshot_does_not_come_after_a_manifest_that_lists_more(tmp_path):
     run, plan = start(tmp_path)
     make(run, plan, 0, 3)
-    slow = Interrupted(str(tmp_path), "put", keys.MANIFEST_PARTS, lambda: finish(run, plan))
+    slow = before_a_part(run, lambda: finish(run, plan))
     number, snapshot = seal(open_run(slow), plan, partial=True)
     assert listed(run) == [{0, 1, 2, 3, 4}]
     assert (number, snapshot.partial) == (0, False)
@@ -94,7 +72,7 @@ def test_two_snapshots_at_once_lose_nothing_of_each_other(tmp_path):
         assert seal(run, plan, partial=True)[0] == 0
         make(run, plan, 2)
 
-    slow = Interrupted(str(tmp_path), "put", keys.MANIFEST_PARTS, beside)
+    slow = before_a_part(run, beside)
     number, _ = seal(open_run(slow), plan, partial=True)
     assert number == 1
     assert listed(run) == [{0, 4}, {0, 2, 4}]
@@ -164,13 +142,15 @@ class Other(StubSource):
 def test_unit_that_is_committed_while_the_pairs_are_listed_is_no_damage(tmp_path):
     run, plan = start(tmp_path)
     make(run, plan, 0, 4)
-    slow = Interrupted(str(tmp_path), "list", keys.PAIRS, lambda: make(run, plan, 1, 2))
+    slow = Interrupted(run.store, "after", "list", keys.PAIRS, lambda: make(run, plan, 1, 2))
     _, snapshot = seal(open_run(slow), plan, partial=True)
     assert {0, 4} < {line.unit for line in unit_lines(run, snapshot)}
 
 
 def test_driver_that_looks_while_another_begins_the_run_is_not_refused(tmp_path):
-    slow = Interrupted(str(tmp_path), "find", keys.RUN, lambda: start(tmp_path))
+    slow = Interrupted(
+        LocalStore(str(tmp_path)), "after", "find", keys.RUN, lambda: start(tmp_path)
+    )
     assert is_begun(slow)
 
 

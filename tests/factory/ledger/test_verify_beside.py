@@ -15,7 +15,7 @@ from factory.ledger.verify import verify
 from schemas.config import Config
 from tests.chaos.actors import WeakStore
 from tests.chaos.memory_store import MemoryStore
-from tests.chaos.passing_store import PassingStore
+from tests.factory.ledger.interrupted_store import Interrupted
 from tests.stub_source import StubSource, recipe, triplets
 
 
@@ -62,40 +62,17 @@ class Living:
         )
 
 
-class Interrupted(PassingStore):
-    """Something happens beside, once, before or after a listing of this prefix, or a read."""
-
-    def __init__(self, inner, when, prefix, beside):
-        super().__init__(inner)
-        self.when, self.beside = (when, prefix), beside
-
-    def _at(self, when, key):
-        if self.beside and when == self.when[0] and key.startswith(self.when[1]):
-            beside, self.beside = self.beside, None
-            beside()
-
-    def get(self, key):
-        self._at("before", key)
-        return super().get(key)
-
-    def list(self, prefix=""):
-        self._at("before", prefix)
-        listed = list(super().list(prefix))
-        self._at("after", prefix)
-        return iter(listed)
-
-
 MOMENTS = [
-    ("before", keys.PLANS),
-    ("before", keys.STRIKES),
-    ("after", keys.MANIFESTS),
-    ("before", keys.commits_of(0)),
-    ("after", keys.commits_of(0)),
-    ("before", "segments/000001"),
-    ("before", keys.commits_of(1)),
-    ("after", keys.commits_of(1)),
-    ("before", keys.COMMITS),
-    ("after", keys.COMMITS),
+    ("before", "list", keys.PLANS),
+    ("before", "list", keys.STRIKES),
+    ("after", "list", keys.MANIFESTS),
+    ("before", "list", keys.commits_of(0)),
+    ("after", "list", keys.commits_of(0)),
+    ("before", "get", "segments/000001"),
+    ("before", "list", keys.commits_of(1)),
+    ("after", "list", keys.commits_of(1)),
+    ("before", "list", keys.COMMITS),
+    ("after", "list", keys.COMMITS),
 ]
 
 
@@ -105,10 +82,10 @@ MOMENTS = [
 @pytest.mark.parametrize("what", ["finish_a_segment", "extend", "seal_longer", "retry", "finish"])
 def test_what_comes_while_verify_reads_is_no_damage(store, commits, what):
     came = 0
-    for when, prefix in MOMENTS:
+    for moment in MOMENTS:
         living = Living(store(), commits)
-        beside = Interrupted(living.store, when, prefix, getattr(living, what))
-        assert verify(open_run(beside)).damages == [], (when, prefix)
+        beside = Interrupted(living.store, *moment, getattr(living, what))
+        assert verify(open_run(beside)).damages == [], moment
         came += beside.beside is None
         assert verify(living.run).damages == []
     assert came >= 6
