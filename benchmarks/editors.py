@@ -10,10 +10,10 @@ pairs and on more, of triplets of their own, fewer of each.
 DIR/triplets.jsonl          of the world, none with a held-out caption, more than are needed
 DIR/pairs, rival-pairs      sealed runs: what passed the gates; as many of which all is kept
 DIR/fit, rival-fit          trainings: sheets, progress, editor
-DIR/more-triplets.jsonl     others
-DIR/more-pairs, all-pairs   what passed of those; links to the files of this run and of the first
+DIR/more-triplets.jsonl     by another seed
+DIR/more-pairs, all-pairs   what passed of those; a folder of both runs' pairs, each once
 DIR/first                   the first editor's UNet with the rest of the miniature, so that latents serve
-DIR/fit-2                   the second cycle, from there
+DIR/second                  the second training, from there, on all pairs
 DIR/gated-, rival-, editor  what the three trainings made, in half precision
 DIR/...-judged, judged      evaluations on 300 held-out scenes
 """
@@ -31,23 +31,34 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+import pyarrow as pa  # noqa: E402
+import pyarrow.parquet as pq  # noqa: E402
 import torch  # noqa: E402
 
 from factory.engine.checkpoint import load_text_to_image  # noqa: E402
+from factory.ledger.run import open_run  # noqa: E402
+from factory.ledger.sealed import sealed_pairs_uris  # noqa: E402
 from factory.miniature import world  # noqa: E402
 from factory.model_files import MINIATURE  # noqa: E402
+from factory.pinning import pin_text_to_image  # noqa: E402
+from factory.storage.open import open_store  # noqa: E402
 from schemas.recipe import ModelSource  # noqa: E402
 from trainer.editor import write_editor  # noqa: E402
 
-TRIPLETS, PAIRS, SEED = 2000, 3000, 303
-"""A run of the triplets ends when it has so many pairs."""
-MORE_TRIPLETS, MORE_PAIRS, MORE_SEED = 7000, 3000, 404
+Plan = tuple[str, int, int]
+"""Triplets: their file, how many, the seed."""
+PLAN: Plan = ("triplets.jsonl", 2000, 303)
+MORE_PLAN: Plan = ("more-triplets.jsonl", 7000, 404)
+PAIRS = MORE_PAIRS = 3000
+"""A run ends when it has so many pairs."""
 MORE = ("recipe.candidates=3", "recipe.unit_triplets=8")
 """Fewer candidates of each triplet than the preset's 8: more triplets for the same arithmetic."""
 UNGATED = {"image": -1, "text": -1, "direction": -1, "borderline": 0.001}
 SECOND = ("law.steps=10000", "law.learning_rate=0.0007", "law.cool_down=1.0")
-"""What the second cycle's law has of its own."""
+"""What the second training's law has of its own."""
 EDITS = 300
+JUDGED = {"gated": "fit", "rival": "rival-fit"}
+"""Editors that are compared, and their trainings."""
 
 
 def write_triplets(file: Path, count: int, seed: int) -> None:
@@ -58,17 +69,17 @@ def write_triplets(file: Path, count: int, seed: int) -> None:
         for line in world.triplets(2 * count, seed)
         if line["input"] not in held_out and line["output"] not in held_out
     )
-    file.write_text("".join(json.dumps(line) + "\n" for line in islice(free, count)))
+    half = file.with_name(f"{file.name}.half")
+    half.write_text("".join(json.dumps(line) + "\n" for line in islice(free, count)))
+    half.replace(file)
 
 
-def generate(work: Path, triplets: str, name: str, workers: int, *settings: str) -> None:
+def generate(work: Path, plan: Plan, name: str, workers: int, *settings: str) -> None:
     """A run of the triplets; it goes on where it stands."""
-    file = work / triplets
-    if not file.exists():
-        more = triplets.startswith("more")
-        counts = (MORE_TRIPLETS, MORE_SEED) if more else (TRIPLETS, SEED)
-        write_triplets(file, *counts)
-    of = ["--preset", "miniature", "--triplets", str(file)]
+    triplets, count, seed = plan
+    if not (work / triplets).exists():
+        write_triplets(work / triplets, count, seed)
+    of = ["--preset", "miniature", "--triplets", str(work / triplets)]
     wide = (f"compute.min_workers={workers}", f"compute.max_workers={workers}")
     # Half the arithmetic of float32, and as many pairs pass.
     more = _set("recipe.dtype=bfloat16", "compute.threads=1", *wide, *settings)
@@ -84,10 +95,12 @@ def train(dataset: Path, out: Path, threads: int, *settings: str) -> None:
 
 
 def evaluate(fit: Path, editor: Path, judged: Path, threads: int) -> None:
-    """The oracle's word on what a training made, in half precision."""
-    if (judged / "evaluation.json").exists():
-        return
+    """The oracle's word on what a training made, in half precision; of other files it is asked anew."""
     halve(fit / "editor", editor)
+    pinned, _ = pin_text_to_image(ModelSource(source=str(editor)), None, world.SIDE_PX, "editor")
+    report = judged / "evaluation.json"
+    if report.exists() and json.loads(report.read_bytes())["files"] == pinned.files:
+        return
     preset = ["--preset", "miniature-editor", *_set(f"compute.threads={threads}")]
     of = ["--editor", str(editor), "--edits", str(EDITS)]
     run(["evaluate", *preset, *of, "--out", str(judged)])
@@ -103,14 +116,26 @@ def with_unet(unet: Path, folder: Path) -> None:
     half.rename(folder)
 
 
-def link_pairs(folder: Path, *runs: Path) -> None:
-    """One dataset of the pairs of several runs."""
-    folder.mkdir(exist_ok=True)
+def join_pairs(folder: Path, *runs: Path) -> None:
+    """The sealed pairs of several runs as one folder; a candidate that both have made stands there once."""
+    if folder.exists():
+        return
+    half = folder.with_name(f"{folder.name}-half")
+    shutil.rmtree(half, ignore_errors=True)
+    half.mkdir()
+    seen: set[tuple[str, int]] = set()
     for each in runs:
-        for file in each.glob("pairs/*.parquet"):
-            link = folder / f"{each.name}-{file.name}"
-            if not link.exists():
-                link.hardlink_to(file)
+        for uri in sealed_pairs_uris(open_run(open_store(str(each)))):
+            table = pq.read_table(uri)
+            names = [(row["triplet_id"], row["index"]) for row in table.select(NAME).to_pylist()]
+            new = table.filter(pa.array([name not in seen for name in names]))
+            seen.update(names)
+            if len(new):
+                pq.write_table(new, half / f"{each.name}-{Path(uri).name}")
+    half.rename(folder)
+
+
+NAME = ["triplet_id", "index"]
 
 
 def halve(editor: Path, folder: Path) -> None:
@@ -137,38 +162,31 @@ def run(command: list[str]) -> None:
 
 
 def counts(work: Path, name: str) -> dict[str, int]:
-    """Accepted pairs of a run, and triplets that were tried for them."""
-    done = subprocess.run(
-        [sys.executable, "-m", "editmill", "status", str(work / name), "--json"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        check=True,
+    """Pairs, and triplets that have one, of a run or of all."""
+    files = (
+        [str(file) for file in sorted((work / name).glob("*.parquet"))]
+        if name == "all-pairs"
+        else sealed_pairs_uris(open_run(open_store(str(work / name))))
     )
-    status = json.loads(done.stdout)
-    tried = status["triplets"] * status["committed_units"] // status["units"]
-    return {"pairs": int(status["counts"]["accepted"]), "triplets": tried}
+    ids = [one for file in files for one in pq.read_table(file)["triplet_id"].to_pylist()]
+    return {"pairs": len(ids), "triplets": len(set(ids))}
 
 
 def figures(work: Path) -> dict[str, Any]:
-    """What was found, under the names that the design gives them; the rival's peer is named `_filtered`."""
+    """What was found, under the names that the design gives them; those of the two editors that were
+    trained alike are named `_gated` and `_unfiltered`.
+    """
     judged = _evaluation(work / "judged")
     names = ("edit_accuracy", "edit_accuracy_95", "identity_share", "kept_rest")
-    both = {
-        f"{name}_{kind}": _evaluation(work / f"{prefix}judged")[name]
-        for kind, prefix in (("filtered", "gated-"), ("unfiltered", "rival-"))
-        for name in names
-    }
-    runs = {kind: counts(work, f"{prefix}pairs") for kind, prefix in RUNS.items()}
-    return {
-        **{name: judged[name] for name in (*names, "edit_accuracy_by_kind", "edits", "sampler")},
-        **both,
-        **{f"{name}_{kind}": count for kind, run in runs.items() for name, count in run.items()},
-        "pairs": runs["filtered"]["pairs"] + runs["more"]["pairs"],
-        "triplets": runs["filtered"]["triplets"] + runs["more"]["triplets"],
-    }
-
-
-RUNS = {"filtered": "", "unfiltered": "rival-", "more": "more-"}
+    found = {name: judged[name] for name in (*names, "edit_accuracy_by_kind", "edits", "sampler")}
+    for kind, prefix, pairs in (
+        ("gated", "gated", "pairs"),
+        ("unfiltered", "rival", "rival-pairs"),
+    ):
+        other = _evaluation(work / f"{prefix}-judged")
+        found |= {f"{name}_{kind}": other[name] for name in names}
+        found |= {f"{name}_{kind}": count for name, count in counts(work, pairs).items()}
+    return found | counts(work, "all-pairs")
 
 
 def _evaluation(folder: Path) -> dict[str, Any]:
@@ -183,25 +201,25 @@ def main() -> None:
     given = parser.parse_args()
     work, cores = given.work, given.cores
     work.mkdir(parents=True, exist_ok=True)
-    generate(work, "triplets.jsonl", "pairs", cores, f"budget.target_pairs={PAIRS}")
+    generate(work, PLAN, "pairs", cores, f"budget.target_pairs={PAIRS}")
     train(work / "pairs", work / "fit", cores)
     pairs = counts(work, "pairs")["pairs"]
     ungated = (
-        f"recipe.candidates={-(-pairs // TRIPLETS)}",
+        f"recipe.candidates={-(-pairs // PLAN[1])}",
         f"recipe.thresholds={json.dumps(UNGATED)}",
         f"budget.target_pairs={pairs}",
     )
-    generate(work, "triplets.jsonl", "rival-pairs", cores, *ungated)
+    generate(work, PLAN, "rival-pairs", cores, *ungated)
     train(work / "rival-pairs", work / "rival-fit", cores)
-    for name, fit in {"gated": "fit", "rival": "rival-fit"}.items():
+    for name, fit in JUDGED.items():
         evaluate(work / fit, work / f"{name}-editor", work / f"{name}-judged", cores)
     target = f"budget.target_pairs={MORE_PAIRS}"
-    generate(work, "more-triplets.jsonl", "more-pairs", cores, *MORE, target)
-    link_pairs(work / "all-pairs", work / "pairs", work / "more-pairs")
+    generate(work, MORE_PLAN, "more-pairs", cores, *MORE, target)
+    join_pairs(work / "all-pairs", work / "pairs", work / "more-pairs")
     with_unet(work / "fit" / "editor" / "unet", work / "first")
     source = f"law.model.source={work / 'first'}"
-    train(work / "all-pairs", work / "fit-2", cores, *SECOND, source)
-    evaluate(work / "fit-2", work / "editor", work / "judged", cores)
+    train(work / "all-pairs", work / "second", cores, *SECOND, source)
+    evaluate(work / "second", work / "editor", work / "judged", cores)
     print(json.dumps(figures(work), indent=1))
 
 

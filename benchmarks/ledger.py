@@ -4,6 +4,7 @@ python benchmarks/ledger.py                  (from the repository's root; Ceph c
 python benchmarks/ledger.py --server swift   (weak conditional writes; from PyPI)
 python benchmarks/ledger.py --miniature
 python benchmarks/ledger.py --crash-points   (these alone; the other figures of the result stay)
+python benchmarks/ledger.py --damage         (likewise)
 python benchmarks/ledger.py --scale 0.05 --server moto --dry
 """
 
@@ -91,7 +92,7 @@ def chaos(server: str, amounts: dict) -> dict:
     figures = json.loads(done.stdout.splitlines()[-1])
     # Committed candidates of every verdict, not the rejected ones alone.
     figures["recomputed_rejects"] = figures.pop("recomputed")
-    figures["units_lost_per_kill_at_most"] = figures.pop("most_open")
+    figures["units_lost_per_worker_kill_at_most"] = figures.pop("most_open")
     return {**figures, "poison_units_planted": amounts.get("poison", 0)}
 
 
@@ -132,7 +133,10 @@ def die_in_processes(points: list[Point]) -> None:
 
 
 def damage() -> dict[str, int]:
-    """What `verify` finds of harm that is done to a small run with every kind of object, one at a time."""
+    """What `verify` finds of harm that is done to a small run with every kind of object, one at a time.
+
+    In a folder, with conditional commits.
+    """
     with tempfile.TemporaryDirectory() as name, patch.object(keys, "SEGMENT_UNITS", 2):
         pristine, folder = Path(name) / "pristine" / "run", Path(name) / "run"
         eventful(pristine)
@@ -149,7 +153,8 @@ def damage() -> dict[str, int]:
             altered.append(bool(verify(run).damages))
     planted = {"flipped_bytes": flipped, "missing_objects": removed, "altered_objects": altered}
     found = {f"damage_{name}_found": sum(each) for name, each in planted.items()}
-    return {f"damage_{name}_planted": len(each) for name, each in planted.items()} | found
+    unknown = {"damage_missing_objects_that_nothing_names": len(known)}
+    return {f"damage_{name}_planted": len(each) for name, each in planted.items()} | found | unknown
 
 
 def planning(units: int, server: str) -> dict[str, float]:
@@ -211,12 +216,16 @@ def main() -> None:
     parser.add_argument("--server", default="ceph", help="ceph, swift or moto")
     parser.add_argument("--miniature", action="store_true", help="the part with real models alone")
     parser.add_argument("--crash-points", action="store_true", help="these alone")
+    parser.add_argument("--damage", action="store_true", help="what verify finds alone")
     parser.add_argument("--units", type=int, default=300, help="units in a round")
     parser.add_argument("--dry", action="store_true", help="print, write no result")
     given = parser.parse_args()
     where = machine()
     name = "ledger" if given.server == "ceph" else f"ledger_{given.server}"
-    if given.crash_points:
+    part = "damage" if given.damage else "crash_points" if given.crash_points else None
+    if part == "damage":
+        figures = damage()
+    elif part:
         figures = crash_points(min(1.0, 4 * given.scale), given.server)
     elif given.miniature:
         name += "_miniature"
@@ -227,12 +236,12 @@ def main() -> None:
         figures |= crash_points(min(1.0, 4 * given.scale), given.server)
         if given.server != "swift":
             figures |= planning(max(100, round(100_000 * given.scale)), given.server)
-        figures |= damage()
+            figures |= damage()
         figures |= overhead(given.server, max(10, round(200 * given.scale)))
     if given.dry:
         print(json.dumps(figures, indent=1))
-    elif given.crash_points:
-        print(replace_results(name, "crash_points", figures, where))
+    elif part:
+        print(replace_results(name, part, figures, where))
     else:
         print(write_results(name, figures, where))
 

@@ -68,7 +68,7 @@ def copy(folder, uri, units):
     """All but the pairs, and the commits of segments that are rolled up: a start asks for none of them."""
     here, there = open_store(folder), open_store(uri)
     rolled_up = {info.key.removeprefix(keys.SEGMENTS)[:6] for info in here.list(keys.SEGMENTS)}
-    assert len(rolled_up) == units // keys.SEGMENT_UNITS
+    assert len(rolled_up) == (units - OPEN) // keys.SEGMENT_UNITS
 
     def wanted(key):
         segment = key.removeprefix(keys.COMMITS)[:6] if key.startswith(keys.COMMITS) else None

@@ -94,7 +94,7 @@ class LedgerLine(UnitLine):
     tally: str
     """Its `Tally`, as JSON."""
     seconds: float
-    """From its start to its commit, by the clock of the worker that made it."""
+    """From the start of the attempt to its commit, by its worker's clock."""
 
     @property
     def content(self) -> UnitLine:

@@ -20,6 +20,8 @@ def ray_of(cpus: int, gpus: int = 0, megabytes: int = 100) -> Iterator[None]:
             logging_level=logging.ERROR,
             object_store_memory=megabytes * 2**20,
         )
-    yield
-    if started:
-        ray.shutdown()
+    try:
+        yield
+    finally:
+        if started:
+            ray.shutdown()

@@ -64,7 +64,6 @@ def write_evaluation(
         "oracle_version": ORACLE_VERSION,
         "files": pinned.files,
     }
-    (out / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n")
     (out / "edits.jsonl").write_text(
         "".join(
             json.dumps(
@@ -83,6 +82,10 @@ def write_evaluation(
         )
     )
     (out / "sheet.png").write_bytes(sheet(tasks[:ON_SHEET], edits, judged))
+    # Last, and whole: who finds it finds the others, too.
+    half = out / "evaluation.json.half"
+    half.write_text(json.dumps(report, indent=1) + "\n")
+    half.replace(out / "evaluation.json")
     return report
 
 

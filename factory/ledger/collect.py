@@ -58,8 +58,8 @@ def collect(
 ) -> Collection:
     """List the garbage that is old enough; remove it on demand.
 
-    That is the most of the hours given, `LEAST_HOURS`, and `LEAST_ATTEMPTS` times the longest attempt
-    that was committed: a worker that was given up may take as long as any other.
+    That is the most of the hours given, `LEAST_HOURS`, and `LEAST_ATTEMPTS` times the longest of the
+    attempts that count: a worker that was given up may take as long as any other.
 
     Raises `Incomplete` where the run is not sealed whole, `Damaged` where it cannot be read.
     """

@@ -6,8 +6,20 @@ from tests.chaos.passing_store import PassingStore
 class Interrupted(PassingStore):
     """Before or after the first call of a verb on keys, or listings, with a prefix, something happens."""
 
+    moments = frozenset(
+        {
+            ("before", "put"),
+            ("before", "get"),
+            ("after", "find"),
+            ("before", "list"),
+            ("after", "list"),
+        }
+    )
+
     def __init__(self, inner, when, verb, prefix, beside):
         super().__init__(inner)
+        if (when, verb) not in self.moments:
+            raise ValueError(f"moment must be one of {sorted(self.moments)}, got {(when, verb)}")
         self.when, self.prefix, self.beside = (when, verb), prefix, beside
 
     def _at(self, when, verb, key):
