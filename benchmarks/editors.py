@@ -49,12 +49,12 @@ Plan = tuple[str, int, int]
 """Triplets: their file, how many, the seed."""
 PLAN: Plan = ("triplets.jsonl", 2000, 303)
 MORE_PLAN: Plan = ("more-triplets.jsonl", 7000, 404)
-PAIRS = MORE_PAIRS = 3000
+PAIRS, MORE_PAIRS = 3000, 2500
 """A run ends when it has so many pairs."""
 MORE = ("recipe.candidates=3", "recipe.unit_triplets=8")
 """Fewer candidates of each triplet than the preset's 8: more triplets for the same arithmetic."""
 UNGATED = {"image": -1, "text": -1, "direction": -1, "borderline": 0.001}
-SECOND = ("law.steps=10000", "law.learning_rate=0.0007", "law.cool_down=1.0")
+SECOND = ("law.steps=9000", "law.cool_down=0.7")
 """What the second training's law has of its own."""
 EDITS = 300
 JUDGED = {"gated": "fit", "rival": "rival-fit"}
