@@ -124,18 +124,22 @@ def join_pairs(folder: Path, *runs: Path) -> None:
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir()
     seen: set[tuple[str, int]] = set()
+    tables = []
     for each in runs:
         for uri in sealed_pairs_uris(open_run(open_store(str(each)))):
             table = pq.read_table(uri)
             names = [(row["triplet_id"], row["index"]) for row in table.select(NAME).to_pylist()]
-            new = table.filter(pa.array([name not in seen for name in names]))
+            tables.append(table.filter(pa.array([name not in seen for name in names])))
             seen.update(names)
-            if len(new):
-                pq.write_table(new, half / f"{each.name}-{Path(uri).name}")
+    joined = pa.concat_tables(tables)
+    for start in range(0, len(joined), ROWS):
+        pq.write_table(joined.slice(start, ROWS), half / f"{start:06d}.parquet")
     half.rename(folder)
 
 
 NAME = ["triplet_id", "index"]
+ROWS = 500
+"""In a file: encoding has its costs for each."""
 
 
 def halve(editor: Path, folder: Path) -> None:
