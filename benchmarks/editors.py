@@ -180,20 +180,21 @@ def figures(work: Path) -> dict[str, Any]:
     """What was found, under the names that the design gives them; those of the two editors that were
     trained alike are named `_gated` and `_unfiltered`.
     """
-    judged = _evaluation(work / "judged")
+    judged = evaluation(work / "judged")
     names = ("edit_accuracy", "edit_accuracy_95", "identity_share", "kept_rest")
     found = {name: judged[name] for name in (*names, "edit_accuracy_by_kind", "edits", "sampler")}
     for kind, prefix, pairs in (
         ("gated", "gated", "pairs"),
         ("unfiltered", "rival", "rival-pairs"),
     ):
-        other = _evaluation(work / f"{prefix}-judged")
+        other = evaluation(work / f"{prefix}-judged")
         found |= {f"{name}_{kind}": other[name] for name in names}
         found |= {f"{name}_{kind}": count for name, count in counts(work, pairs).items()}
     return found | counts(work, "all-pairs")
 
 
-def _evaluation(folder: Path) -> dict[str, Any]:
+def evaluation(folder: Path) -> dict[str, Any]:
+    """What `evaluate` found."""
     found: dict[str, Any] = json.loads((folder / "evaluation.json").read_bytes())
     return found
 

@@ -2,13 +2,13 @@
 
 python benchmarks/trainer.py                 (from the repository's root)
 python benchmarks/trainer.py --repeats 2 --steps 1 --dry
+python benchmarks/trainer.py --work DIR      (what editors.py found there alone; the other figures stay)
 python benchmarks/trainer.py --gpu           (needs a CUDA device; on no machine so far)
 
 Without a GPU: a small Stable Diffusion with random weights, in which encoding both pictures costs what the
 UNet's step does, as in SD 1.5. Sides take turns, so that a busy machine is busy for all of them; figures
 are medians over the turns, and a ratio is the median of the turns' own ratios. The script's side is
-handed decoded pictures; ours reads and decodes files in its threads, meanwhile. With `--work DIR`, what
-`benchmarks/editors.py` found there stands beside them.
+handed decoded pictures; ours reads and decodes files in its threads, meanwhile.
 
 With `--gpu`: the UNet of SD 1.5 at 256 px (`benchmarks/trainer_gpu.py`), random weights, from latents, and
 its share of the rate at which the same device multiplies matrices in the same run. That part was written
@@ -32,7 +32,7 @@ import torch  # noqa: E402
 
 from benchmarks import editors  # noqa: E402
 from benchmarks.diffusers_law import DiffusersLaw  # noqa: E402
-from benchmarks.record import machine, write_results  # noqa: E402
+from benchmarks.record import machine, replace_results, write_results  # noqa: E402
 from benchmarks.trainer_model import SIDE, encodes_over_step, write_model, write_pairs  # noqa: E402
 from factory.engine.checkpoint import load_text_to_image  # noqa: E402
 from factory.engine.schedule import NoiseSchedule  # noqa: E402
@@ -242,11 +242,11 @@ def main() -> None:
         figures = on_gpu()
         where["gpu"] = torch.cuda.get_device_name()
     else:
-        figures = on_cpu(given)
-        if given.work:
-            figures |= editors.figures(given.work)
+        figures = editors.figures(given.work) if given.work else on_cpu(given)
     if given.dry:
         print(json.dumps(figures, indent=1))
+    elif given.work:
+        print(replace_results("trainer", "editors", figures, where))
     else:
         print(write_results("trainer_gpu" if given.gpu else "trainer", figures, where))
 
