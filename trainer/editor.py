@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import EulerAncestralDiscreteScheduler
+from diffusers import EulerAncestralDiscreteScheduler, ModelMixin
 from torch import nn
 
 from factory.engine.text import TextEncoder
@@ -89,6 +89,9 @@ def write_editor(
             # Or it would be stored with what it was last used for.
             part.backend_tokenizer.no_truncation()
             part.backend_tokenizer.no_padding()
+        if isinstance(part, ModelMixin):
+            # Or it would tell from which folder of this machine it was loaded.
+            part.register_to_config(_name_or_path="")
         cut = {"max_shard_size": FILE_BYTES} if isinstance(part, nn.Module) else {}
         part.save_pretrained(folder / name, **cut)
         index[name] = [type(part).__module__.partition(".")[0], type(part).__name__]

@@ -5,12 +5,17 @@ import json
 import pytest
 
 from factory.calibration import KIND_SHARE, KINDS, PASSING
-from factory.config import load_config
+from factory.config import load_config, read_config
 from factory.miniature.oracle import ORACLE_VERSION
+from factory.miniature.world import SIDE_PX
 from factory.model_files import MINIATURE
-from factory.pinning import pin
+from factory.pinning import pin, pin_text_to_image
+from schemas.fit import Fit
+from schemas.recipe import ModelSource
+from trainer.__main__ import PRESETS
 
 CARD = json.loads((MINIATURE / "card.json").read_text())
+EDITOR = json.loads((MINIATURE / "editor_card.json").read_text())
 CALIBRATION = json.loads((MINIATURE / "calibration.json").read_text())
 
 
@@ -48,6 +53,31 @@ def test_gates_are_above_their_bars():
     assert sum(part >= KIND_SHARE for part in report["part_of_accepted"].values()) >= KINDS
 
 
-def test_family_is_at_most_20_mib():
-    size = sum(file.stat().st_size for file in MINIATURE.rglob("*") if file.is_file())
-    assert size <= 20 * 2**20
+def test_the_editors_claims_are_of_its_weights_the_frozen_oracle_and_the_presets_sampler():
+    source, _ = pin_text_to_image(ModelSource(source="miniature/editor"), None, SIDE_PX, "editor")
+    assert EDITOR["files"] == source.files
+    assert EDITOR["oracle_version"] == ORACLE_VERSION
+    preset = read_config(Fit, PRESETS, "miniature-editor", None, [])
+    assert EDITOR["sampler"] == preset.watching.sampler.model_dump()
+    law = preset.law.model_dump()
+    first, _ = EDITOR["training"]
+    assert {name: law.get(name) for name in first} == first | {"seconds": None}
+
+
+def test_the_editor_is_above_its_bars():
+    figures, bars = EDITOR["figures"], EDITOR["bars"]
+    assert EDITOR["state"] == "trained"
+    assert all(figures[name] >= bar for name, bar in bars["at_least"].items())
+    assert all(figures[name] <= bar for name, bar in bars["at_most"].items())
+    assert figures["triplets"] >= 1500
+    assert figures["pairs"] >= 3000
+    assert figures["edits"] == 300
+
+
+def mib(folder):
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20
+
+
+def test_family_is_at_most_20_mib_and_48_with_the_editor():
+    assert mib(MINIATURE / "text_to_image") + mib(MINIATURE / "clip") <= 20
+    assert mib(MINIATURE) <= 48
