@@ -34,7 +34,7 @@ def test_it_does_what_it_is_told_and_keeps_the_rest(sampler):
 
 def test_the_pipeline_of_diffusers_edits_with_it(sampler):
     pipeline = diffusers.StableDiffusionInstructPix2PixPipeline.from_pretrained(
-        str(MINIATURE / "editor"), local_files_only=True
+        str(MINIATURE / "editor"), local_files_only=True, torch_dtype=torch.float32
     )
     pipeline.set_progress_bar_config(disable=True)
     done = 0
