@@ -44,6 +44,7 @@ from factory.pinning import pin_text_to_image  # noqa: E402
 from factory.storage.open import open_store  # noqa: E402
 from schemas.recipe import ModelSource  # noqa: E402
 from trainer.editor import write_editor  # noqa: E402
+from trainer.pairs import open_pairs  # noqa: E402
 
 Plan = tuple[str, int, int]
 """Triplets: their file, how many, the seed."""
@@ -167,13 +168,8 @@ def run(command: list[str]) -> None:
 
 def counts(work: Path, name: str) -> dict[str, int]:
     """Pairs, and triplets that have one, of a run or of all."""
-    files = (
-        [str(file) for file in sorted((work / name).glob("*.parquet"))]
-        if name == "all-pairs"
-        else sealed_pairs_uris(open_run(open_store(str(work / name))))
-    )
-    ids = [one for file in files for one in pq.read_table(file)["triplet_id"].to_pylist()]
-    return {"pairs": len(ids), "triplets": len(set(ids))}
+    pairs = open_pairs(str(work / name))
+    return {"pairs": len(pairs), "triplets": len(pairs.prompts)}
 
 
 def figures(work: Path) -> dict[str, Any]:
