@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 ROOT = Path(__file__).parent.parent
@@ -222,6 +223,7 @@ def main() -> None:
     given = parser.parse_args()
     where = machine()
     name = "ledger" if given.server == "ceph" else f"ledger_{given.server}"
+    figures: dict[str, Any]
     part = "damage" if given.damage else "crash_points" if given.crash_points else None
     if part == "damage":
         figures = damage()

@@ -9,6 +9,7 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import patch
@@ -102,4 +103,5 @@ def figures(started):
 
 if __name__ == "__main__":
     verb, *where, units = sys.argv[1:]
-    {"make": make, "copy": copy, "start": start}[verb](*where, int(units))
+    verbs: dict[str, Callable[..., None]] = {"make": make, "copy": copy, "start": start}
+    verbs[verb](*where, int(units))

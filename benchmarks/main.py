@@ -27,6 +27,7 @@ from factory.job import prepare, run_job  # noqa: E402
 from factory.on_ray.generate import run_on_ray  # noqa: E402
 from factory.pair_source import draws  # noqa: E402
 from factory.pinning import pin  # noqa: E402
+from factory.reports import UnitReport  # noqa: E402
 from factory.triplets import TripletList, read_triplets  # noqa: E402
 from tests.factory.engine.family import CAPTIONS, by_reference, draw, sample  # noqa: E402
 from tests.factory.engine.reference import Parts  # noqa: E402
@@ -68,10 +69,11 @@ def through_ray(folder: Path) -> dict[str, float]:
     ray.data.DataContext.get_current().enable_stats_summary_collection = True
     bundled = read_triplets("miniature").triplets[:12]
     run, plan = prepare(config, TripletList(bundled), str(folder))
-    reports = []
+    reports: list[UnitReport] = []
 
     def watched(*arguments):
         for report in run_on_ray(*arguments):
+            assert isinstance(report, UnitReport)
             reports.append(report)
             yield report
 

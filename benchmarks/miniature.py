@@ -28,7 +28,7 @@ from factory.engine.engine import Engine  # noqa: E402
 from factory.miniature import world  # noqa: E402
 from factory.miniature.oracle import read  # noqa: E402
 from factory.model_files import MINIATURE  # noqa: E402
-from factory.pair_source import draws  # noqa: E402
+from factory.pair_source import Made, draws  # noqa: E402
 from factory.wilson import wilson  # noqa: E402
 from tests.factory.miniature.damage import (  # noqa: E402
     READABLE,
@@ -74,6 +74,7 @@ def half_denoised(count: int = 96) -> float:
         spread = (1 + batch.sigmas[recipe.steps // 2] ** 2).sqrt()
         occupied = [(slot.draw, batch.x[i] / spread) for i, slot in enumerate(batch.slots) if slot]
         for made in decoder.finish(occupied):
+            assert isinstance(made, Made)
             rejected += [read(made.original) is None, read(made.edited) is None]
         batch.clear()
     return float(np.mean(rejected))

@@ -123,6 +123,7 @@ def _as_released(picture: Picture, pair: ReleasedPair, image: int) -> Picture:
     """Through the same JPEG as the released file, so that the codec's loss is on both sides."""
     sink = io.BytesIO()
     with Image.open(pair.file(image), formats=["JPEG"]) as released:
+        assert isinstance(released, JpegImagePlugin.JpegImageFile)
         Image.fromarray(picture).save(
             sink,
             "JPEG",

@@ -22,6 +22,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -117,7 +118,7 @@ class Theirs:
         self.law = DiffusersLaw(model, config.law)
         pairs = open_pairs(str(dataset))
         self.batches = []
-        with Decoders() as decoders:
+        with closing(Decoders()) as decoders:
             for start in range(0, len(pairs), config.law.batch):
                 rows = [pairs.pair(row) for row in range(start, start + config.law.batch)]
                 pictures = (
@@ -142,7 +143,11 @@ def speeds(config: Fit, model: Path, dataset: Path, latents: Path, steps: int, r
     """Images a second of each side, and what the sides' turns are to each other."""
     online = Ours(config, dataset)
     cached = Ours(reading_from(config, latents), dataset)
-    sides = {"online": online, "cached": cached, "diffusers_law": Theirs(config, model, dataset)}
+    sides: dict[str, Ours | Theirs] = {
+        "online": online,
+        "cached": cached,
+        "diffusers_law": Theirs(config, model, dataset),
+    }
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(repeats + 1):
         for name, side in sides.items():

@@ -25,7 +25,7 @@ def write_model(folder: Path) -> Path:
     """A Stable Diffusion in small, in diffusers' folders."""
     tokens = vocabulary()
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         unet = diffusers.UNet2DConditionModel(
             sample_size=SIDE // FACTOR,
             block_out_channels=(64, 128),

@@ -1,7 +1,7 @@
 """Noise levels: sigma as a function of the training timestep, and the steps of each solver."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,8 +15,7 @@ class NoiseSchedule:
 
     sigmas: Tensor
     """Noise level at each training timestep, float64 (timesteps,), ascending."""
-    prediction: str
-    """`epsilon` or `v_prediction`."""
+    prediction: Literal["epsilon", "v_prediction"]
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "NoiseSchedule":

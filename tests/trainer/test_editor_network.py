@@ -96,6 +96,14 @@ def test_the_pipeline_of_diffusers_loads_what_a_training_wrote_and_edits_a_pictu
     assert_it_edits(pipeline_of(trained[1] / "editor"), Image.open(io.BytesIO(png(1))))
 
 
+def test_what_is_written_names_no_folder_of_the_machine(trained):
+    config, out = trained
+    texts = [file.read_text() for file in (out / "editor").rglob("*.json")]
+    assert len(texts) >= 5
+    assert not [text for text in texts if config.law.model.source in text]
+    assert not [text for text in texts if str(out.parent) in text]
+
+
 def test_what_is_written_is_the_average_and_a_training_may_go_on_from_it(trained, tmp_path):
     config, out = trained
     source = ModelSource(source=str(out / "editor"))
