@@ -13,12 +13,12 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.editors import counts, evaluation  # noqa: E402
+from benchmarks.editors import LAST, LATER, counts, evaluation  # noqa: E402
 from factory.model_files import MINIATURE  # noqa: E402
 
 LEAST, MOST = {"edit_accuracy": 0.70}, {"identity_share": 0.05}
 LAW = ("steps", "batch", "learning_rate", "cool_down", "ema_decay", "seed")
-TRAININGS = ("fit", "second")
+TRAININGS = ("fit", *(later.name for later in LATER))
 OF_THE_FILES = ("sampler", "oracle_version", "files")
 
 
@@ -30,7 +30,7 @@ def card(work: Path) -> dict[str, Any]:
     good = good and all(found[name] <= bar for name, bar in MOST.items())
     return {
         "state": "trained" if good else "half-trained",
-        "figures": found | counts(work, "all-pairs"),
+        "figures": found | counts(work, LAST.pairs),
         "bars": {"at_least": LEAST, "at_most": MOST},
         "training": [cycle(work / name) for name in TRAININGS],
         "data": "accepted pairs of two runs of `generate` on triplets of the world; 200 captions held out",

@@ -4,17 +4,18 @@ python benchmarks/editors.py --work DIR      (from the repository's root; hours 
 
 Every stage is a command of editmill that goes on where it was stopped; stop this at any time, start it
 again. First two editors alike, one from pairs that passed the gates and a rival from as many pairs of the
-same triplets that no gate has looked at. Then the editor that ships: the first, trained further on those
-pairs and on more, of triplets of their own, fewer of each.
+same triplets that no gate has looked at. Then the editor that ships: the first, trained further twice, on
+those pairs and ever more of other triplets, fewer of each.
 
 DIR/triplets.jsonl          of the world, none with a held-out caption, more than are needed
 DIR/pairs, rival-pairs      sealed runs: what passed the gates; as many of which all is kept
 DIR/fit, rival-fit          trainings: sheets, progress, editor
 DIR/more-triplets.jsonl     by another seed
-DIR/more-pairs, all-pairs   what passed of those; a folder of both runs' pairs, each once
-DIR/first                   the first editor's UNet with the rest of the miniature, so that latents serve
-DIR/second                  the second training, from there, on all pairs
-DIR/gated-, rival-, editor  what the three trainings made, in half precision
+DIR/more-pairs              what passed of those
+DIR/all-pairs, all-pairs-2  folders of both runs' pairs, each once, when there were so many
+DIR/first, first-two        an editor's UNet with the rest of the miniature, so that latents serve
+DIR/second, third           trainings from there, on all pairs
+DIR/gated-, rival-, editor  what the first two trainings and the last made, in half precision
 DIR/...-judged, judged      evaluations on 300 held-out scenes
 """
 
@@ -24,6 +25,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -50,13 +52,39 @@ Plan = tuple[str, int, int]
 """Triplets: their file, how many, the seed."""
 PLAN: Plan = ("triplets.jsonl", 2000, 303)
 MORE_PLAN: Plan = ("more-triplets.jsonl", 7000, 404)
-PAIRS, MORE_PAIRS = 3000, 2500
+PAIRS = 3000
 """A run ends when it has so many pairs."""
 MORE = ("recipe.candidates=3", "recipe.unit_triplets=8")
 """Fewer candidates of each triplet than the preset's 8: more triplets for the same arithmetic."""
 UNGATED = {"image": -1, "text": -1, "direction": -1, "borderline": 0.001}
-SECOND = ("law.steps=9000", "law.cool_down=0.7")
-"""What the second training's law has of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Later:
+    """A training that goes on from the editor of the one before."""
+
+    name: str
+    before: str
+    start: str
+    """Folder of what it begins with."""
+    more_pairs: int
+    """Of the second run, beside the first's."""
+    pairs: str
+    """Folder of all of them."""
+    law: tuple[str, ...]
+
+
+LATER = (
+    Later(
+        name="second", before="fit", start="first", more_pairs=2500, pairs="all-pairs",
+        law=("law.steps=9000", "law.cool_down=0.7"),
+    ),
+    Later(
+        name="third", before="second", start="first-two", more_pairs=5000, pairs="all-pairs-2",
+        law=("law.steps=5000", "law.cool_down=0.7"),
+    ),
+)  # fmt: skip
+LAST = LATER[-1]
 EDITS = 300
 JUDGED = {"gated": "fit", "rival": "rival-fit"}
 """Editors that are compared, and their trainings."""
@@ -186,7 +214,7 @@ def figures(work: Path) -> dict[str, Any]:
         other = evaluation(work / f"{prefix}-judged")
         found |= {f"{name}_{kind}": other[name] for name in names}
         found |= {f"{name}_{kind}": count for name, count in counts(work, pairs).items()}
-    return found | counts(work, "all-pairs")
+    return found | counts(work, LAST.pairs)
 
 
 def evaluation(folder: Path) -> dict[str, Any]:
@@ -214,13 +242,14 @@ def main() -> None:
     train(work / "rival-pairs", work / "rival-fit", cores)
     for name, fit in JUDGED.items():
         evaluate(work / fit, work / f"{name}-editor", work / f"{name}-judged", cores)
-    target = f"budget.target_pairs={MORE_PAIRS}"
-    generate(work, MORE_PLAN, "more-pairs", cores, *MORE, target)
-    join_pairs(work / "all-pairs", work / "pairs", work / "more-pairs")
-    with_unet(work / "fit" / "editor" / "unet", work / "first")
-    source = f"law.model.source={work / 'first'}"
-    train(work / "all-pairs", work / "second", cores, *SECOND, source)
-    evaluate(work / "second", work / "editor", work / "judged", cores)
+    for later in LATER:
+        target = f"budget.target_pairs={later.more_pairs}"
+        generate(work, MORE_PLAN, "more-pairs", cores, *MORE, target)
+        join_pairs(work / later.pairs, work / "pairs", work / "more-pairs")
+        with_unet(work / later.before / "editor" / "unet", work / later.start)
+        source = f"law.model.source={work / later.start}"
+        train(work / later.pairs, work / later.name, cores, *later.law, source)
+    evaluate(work / LAST.name, work / "editor", work / "judged", cores)
     print(json.dumps(figures(work), indent=1))
 
 
