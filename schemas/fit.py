@@ -194,6 +194,9 @@ class Reading(Record):
 
     columns: Columns = Columns()
     """What its columns are called; the same for every start of a training."""
+    files: str | None = None
+    """Of a folder of Parquet files, those whose names below it match this pattern, such as `train-*`; null
+    takes all, and refuses a folder that holds several splits. A sealed run says itself what counts."""
     latents: str | None = None
     """Where `encode` left this dataset's latents; null takes those in its folder's `latents`, and where
     there are none encodes pictures as they are needed. Changes the last bits at most."""

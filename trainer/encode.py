@@ -19,14 +19,16 @@ from trainer.encoding import (
     commit_unit,
     committed_units,
     data_key,
+    find_encoding,
     find_latents_record,
     find_unit,
     latents_law,
     plan_units,
     seal,
 )
-from trainer.pairs import Pairs, open_pairs
-from trainer.shelf import Shelf
+from trainer.find_files import shelf_of
+from trainer.index import Index, read_index
+from trainer.pairs import Pairs, known_or_open
 
 Runner = Callable[
     [Fit, str, str, EncodingRecord, Sequence[Unit]], Generator[EncodedUnit, None, None]
@@ -61,15 +63,17 @@ def encode_unit(
 class Files:
     """A dataset's files, of which the newest stays open."""
 
-    def __init__(self, store: ObjectStore, columns: Columns) -> None:
-        self.store = store
+    def __init__(self, dataset: str, columns: Columns, index: Index) -> None:
+        self.shelf = shelf_of(dataset, index.files)
         self.columns = columns
+        self.index = index
         self._open: tuple[str, Pairs] | None = None
 
     def pairs(self, name: str) -> Pairs:
         """One file's rows, numbered from 0. Raises `InputError`."""
         if self._open is None or self._open[0] != name:
-            self._open = name, Pairs(Shelf(self.store, [name]), self.columns)
+            shelf = self.shelf.of([name])
+            self._open = name, Pairs(shelf, self.columns, self.index.of_file(name))
         return self._open[1]
 
 
@@ -77,7 +81,9 @@ def encode_here(
     config: Fit, dataset: str, out: str, record: EncodingRecord, units: Sequence[Unit]
 ) -> Generator[EncodedUnit, None, None]:
     """A runner in this process."""
-    store, files = open_store(out), Files(open_store(dataset), config.reading.columns)
+    store = open_store(out)
+    index = read_index(store, record.law.dataset)
+    files = Files(dataset, config.reading.columns, index)
     with closing(Encoder.of(config)) as encoder:
         for unit in units:
             yield encode_unit(store, record, encoder, files.pairs(unit.file), unit)
@@ -96,13 +102,15 @@ def encode_dataset(
     not read. SIGTERM ends it after a unit, with an `EditmillError`. Raises `InputError`, and
     `RunMismatch` where `out` holds something else.
     """
-    store, columns = open_store(out), config.reading.columns
-    pairs = open_pairs(dataset, columns)
-    record = begin_encoding(store, latents_law(config.law, columns, pairs.digest))
+    store, reading = open_store(out), config.reading
+    begun = find_encoding(store)
+    pairs = known_or_open(store, begun.law.dataset if begun else None, dataset, reading)
+    law = latents_law(config.law, reading.columns, pairs.digest)
+    record = begin_encoding(store, law, pairs.index)
     found = find_latents_record(store)
     if found is not None:
         return found
-    units = plan_units(pairs.shelf, columns, record.unit_rows)
+    units = plan_units(pairs.index, record.unit_rows)
     committed = committed_units(store)
     missing = [unit for unit in units if unit.number not in committed]
     done, unreadable = len(units) - len(missing), 0

@@ -18,8 +18,9 @@ from schemas.fit import Fit, Law
 from schemas.latents import EncodingEnvironment, UnreadableRow
 from trainer.conditions import Conditions
 from trainer.decoders import Decoders
-from trainer.encoding import NOTHING, Unit, instruction_name
+from trainer.encoding import NOTHING, Unit
 from trainer.group import pick_device
+from trainer.index import instruction_name
 from trainer.loop import NUMBERS
 from trainer.pairs import EditPair, Pairs
 from trainer.pictures import Shape, fit, shape_of

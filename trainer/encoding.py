@@ -1,5 +1,6 @@
 """A root of encoded latents in a store: whose it is, its units and their commits, its seal.
 
+    dataset/<sha256, 16 hex>.safetensors       the dataset's rows, see `index.py`
     ENCODE.json                        written once: what is encoded, and how it is cut into units
     data/<unit>-<sha256, 16 hex>.safetensors   a unit's latents and contexts, named by their content
     units/<unit>.json                  the unit's commit, written once, after its data
@@ -9,13 +10,12 @@ Killed at any byte, a rerun finds the commits and makes the rest. Two workers th
 files of data at most, and the first commit counts.
 """
 
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-import pyarrow.parquet as pq
+import numpy as np
 
 from factory.errors import Damaged, InputError, ObjectMissing, RunMismatch, first_line
 from factory.ledger.run import differing_fields
@@ -32,7 +32,7 @@ from schemas.latents import (
 )
 from schemas.record import Record
 from schemas.stamped import from_stamped_json, to_stamped_json
-from trainer.shelf import Shelf
+from trainer.index import FOLDER, Index, instruction_name, store_index
 
 HEAD = "ENCODE.json"
 SEAL = "LATENTS.json"
@@ -82,24 +82,31 @@ def latents_law(law: Law, columns: Columns, dataset: str) -> LatentsLaw:
     )
 
 
-def begin_encoding(store: ObjectStore, law: LatentsLaw) -> EncodingRecord:
+def begin_encoding(store: ObjectStore, law: LatentsLaw, index: Index) -> EncodingRecord:
     """Write whose latents this root holds, or find that they are these.
 
     Raises `RunMismatch` where it holds something else, naming what differs.
     """
-    found = _read(store, HEAD, EncodingRecord)
+    found = find_encoding(store)
     if found is None:
-        stranger = next((o.key for o in store.list() if not o.key.startswith("probe/")), None)
+        ours = ("probe/", FOLDER)
+        stranger = next((o.key for o in store.list() if not o.key.startswith(ours)), None)
         if stranger not in (None, HEAD):
             raise RunMismatch(
                 f"{store.uri}: must be empty or hold latents, got {stranger!r} and no {HEAD}"
             )
+        store_index(store, index)
         rows = max(LEAST_ROWS, min(MOST_ROWS, UNIT_PIXELS // law.size_px**2))
         write_once(store, HEAD, to_stamped_json(EncodingRecord(law=law, unit_rows=rows)))
-        found = _read(store, HEAD, EncodingRecord)
+        found = find_encoding(store)
         assert found is not None
     check_law(store, found.law, law)
     return found
+
+
+def find_encoding(store: ObjectStore) -> EncodingRecord | None:
+    """Whose latents a root holds, or None. Raises `Damaged`."""
+    return _read(store, HEAD, EncodingRecord)
 
 
 def check_law(store: ObjectStore, found: LatentsLaw, wanted: LatentsLaw) -> None:
@@ -112,28 +119,23 @@ def check_law(store: ObjectStore, found: LatentsLaw, wanted: LatentsLaw) -> None
         )
 
 
-def plan_units(shelf: Shelf, columns: Columns, unit_rows: int) -> list[Unit]:
+def plan_units(index: Index, unit_rows: int) -> list[Unit]:
     """The units of a dataset, in its order: the same for the same files."""
     # The empty instruction is unit 0's in any case.
     said = {instruction_name("")}
     units: list[Unit] = []
-    for number, name in enumerate(shelf.names):
-        table = pq.read_table(shelf.path(number), columns=[columns.edit_prompt])
-        words = table[columns.edit_prompt].to_pylist()
-        for first in range(0, len(words), unit_rows):
+    counts = np.bincount(index.file, minlength=len(index.files))
+    for name, base, count in zip(index.files, np.cumsum(counts) - counts, counts, strict=True):
+        for first in range(0, int(count), unit_rows):
+            rows = min(unit_rows, int(count) - first)
             speaks = []
-            for row, instruction in enumerate(words[first : first + unit_rows]):
-                if instruction_name(instruction) not in said:
-                    said.add(instruction_name(instruction))
+            for row in range(rows):
+                instruction = index.said[base + first + row].tobytes()
+                if instruction not in said:
+                    said.add(instruction)
                     speaks.append(row)
-            rows = min(unit_rows, len(words) - first)
             units.append(Unit(len(units), name, first, rows, tuple(speaks)))
     return units
-
-
-def instruction_name(instruction: str) -> bytes:
-    """16 bytes that stand for an instruction."""
-    return hashlib.sha256(instruction.encode()).digest()[:16]
 
 
 def commit_unit(

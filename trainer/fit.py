@@ -13,18 +13,21 @@ import torch
 
 from factory.engine.checkpoint import TextToImage, load_text_to_image
 from factory.engine.schedule import NoiseSchedule
-from factory.errors import ConfigError, InputError, RunMismatch
+from factory.errors import ConfigError, RunMismatch
 from factory.miniature.world import SIDE_PX
 from factory.model_files import model_folder
 from factory.pinning import pin_text_to_image
 from factory.storage.open import open_store
-from schemas.fit import Fit, Law
+from factory.storage.protocol import ObjectStore
+from schemas.fit import Fit, Law, Reading
 from trainer.checkpoint import Checkpoints
 from trainer.conditions import Conditions
 from trainer.editor import check_source, widen
 from trainer.encoding import latents_law
+from trainer.find_files import shelf_of
 from trainer.group import Group, pick_device
 from trainer.hold_out import hold_out
+from trainer.index import read_index
 from trainer.latents import choose_latents, open_latents
 from trainer.leader import Leader
 from trainer.loop import NUMBERS, Loop
@@ -32,11 +35,11 @@ from trainer.lora import add_lora, check_targets
 from trainer.member import Member
 from trainer.objective import Objective
 from trainer.order import Order
-from trainer.pairs import Pairs, open_pairs
+from trainer.pairs import Pairs, known_or_open
 from trainer.reader import PictureReader, Reader
 from trainer.spread import spread
 from trainer.state import State
-from trainer.training import EDITOR, begin_training
+from trainer.training import EDITOR, begin_training, find_training
 
 
 @dataclass(frozen=True)
@@ -76,16 +79,17 @@ def prepare(
     law, reading = pin_law(law), config.reading
     check_targets(law)
     dataset, out = _absolute(dataset), _absolute(out)
-    digest = open_pairs(dataset, reading.columns).digest
+    store = open_store(out)
+    pairs = training_pairs(store, dataset, reading)
     latents = choose_latents(
         reading.latents and _absolute(reading.latents),
         dataset,
-        latents_law(law, reading.columns, digest),
+        latents_law(law, reading.columns, pairs.digest),
         say,
     )
     reading = reading.model_copy(update={"latents": latents})
     config = config.model_copy(update={"law": law, "reading": reading})
-    begin_training(open_store(out), config, digest)
+    begin_training(store, config, pairs)
     return config, dataset, out
 
 
@@ -113,16 +117,14 @@ def fit(
         # What the group says beside gradients goes by way of the current one.
         torch.cuda.set_device(device)
     store = open_store(out)
-    pairs = open_pairs(dataset, config.reading.columns)
-    theirs = group.share(pairs.digest)
-    if pairs.digest != theirs:
-        # Another export, or another machine's folder of the same name: other rows in the same places.
-        raise InputError(
-            f"{dataset}: must be the same pairs for every worker, the leader's with sha256 {theirs}, "
-            f"got {pairs.digest} on worker {group.rank}"
-        )
     if group.leads:
-        begin_training(store, config, pairs.digest)
+        pairs = training_pairs(store, dataset, config.reading)
+        begin_training(store, config, pairs)
+        group.share(pairs.digest)
+    else:
+        # The leader's rows in the leader's order; a file of other content is refused when it is read.
+        index = read_index(store, group.share(None))
+        pairs = Pairs(shelf_of(dataset, index.files), config.reading.columns, index)
     parts = load_text_to_image(law.model, law.autoencoder, NUMBERS[law.dtype])
     network = prepare_network(parts, device)
     if law.lora is not None:
@@ -195,6 +197,12 @@ def go_on(
         state.restore(step, found[1] if found else checkpoints.read(step))
 
 
+def training_pairs(store: ObjectStore, dataset: str, reading: Reading) -> Pairs:
+    """The pairs that a training's root knows, or of one that has not begun those that are there."""
+    begun = find_training(store)
+    return known_or_open(store, begun.dataset if begun else None, dataset, reading)
+
+
 def pin_law(law: Law) -> Law:
     """The law with every file of its models named by its sha256. Raises `ModelError`."""
     folder = model_folder(law.model, "text_to_image")
@@ -214,7 +222,8 @@ def open_reader(
     law, reading = config.law, config.reading
     if reading.latents is None:
         return PictureReader(pairs, law, conditions, trained)
-    return open_latents(reading.latents, latents_law(law, reading.columns, pairs.digest), trained)
+    wanted = latents_law(law, reading.columns, pairs.digest)
+    return open_latents(reading.latents, wanted, pairs.index, trained)
 
 
 def prepare_network(parts: TextToImage, device: torch.device) -> Any:

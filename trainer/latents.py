@@ -1,13 +1,14 @@
 """Latents and contexts that `encode` left: the reader that needs no picture and no frozen network."""
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -17,103 +18,129 @@ from factory.errors import Damaged, InputError, first_line
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from factory.untrusted_image.decoder import ImageRefused
-from schemas.latents import EncodedUnit, LatentsLaw, LatentsRecord
-from trainer.encoding import (
-    HEAD,
-    NOTHING,
-    SEAL,
-    check_law,
-    find_latents_record,
-    instruction_name,
-)
+from schemas.latents import LatentsLaw, LatentsRecord
+from trainer.encoding import DATA, HEAD, NOTHING, SEAL, check_law, find_latents_record
+from trainer.index import Index, instruction_name
+from trainer.mapped_unit import MappedUnit
 from trainer.pictures import Shape
 from trainer.reader import Reader, Seen
 from trainer.shelf import Shelf
 
+MOST_MAPPED = 4096
+"""Files."""
 BESIDE = "latents"
 """Folder of a dataset in which a training looks for its latents unasked."""
 
 
 class LatentReader(Reader):
-    """Rows by number, as `PictureReader` would have them; files are mapped into memory, not read."""
+    """Rows by number, as `PictureReader` would have them; files are mapped into memory as rows need them.
+
+    A system lets a process map some 65,000 files, and a dataset may have more: the newest stay mapped.
+    """
 
     def __init__(
         self,
         store: ObjectStore,
         record: LatentsRecord,
+        index: Index,
         cache: Path | None = None,
         trained: Sequence[int] | None = None,
     ) -> None:
-        """Fetches every file that is not on this machine and checks its hash. Raises `Damaged`."""
+        """`index` is the dataset's. Raises `Damaged` where a file is not there whole."""
         super().__init__(store.uri, trained or range(record.rows))
-        self._shelf = Shelf(store, [unit.key for unit in record.units], cache)
-        self._latents: list[tuple[Shape, Tensor]] = []
-        # Of each row: which of those, and where in it; -1 where it has none.
-        self._group = np.full(record.rows, -1, np.int32)
-        self._index = np.full(record.rows, -1, np.int32)
-        self._said = np.zeros((record.rows, 16), np.uint8)
-        self._words: dict[bytes, Words] = {}
-        self._why: dict[int, str] = {}
-        base = 0
-        for number, unit in enumerate(record.units):
-            self._add(base, unit, self._open(number, unit))
-            base += unit.rows
-        if base != record.rows or instruction_name("") not in self._words:
+        self._units = record.units
+        self._index = index
+        keys = [unit.key for unit in record.units]
+        self._shelf = Shelf(store, keys, cache, named_by_content=True)
+        self._first = np.cumsum([0, *(unit.rows for unit in record.units)])
+        if not self._first[-1] == record.rows == len(index):
             raise Damaged(f"{self.uri}/{SEAL}: does not list all units")
+        there = {info.key: info.bytes for info in store.list(DATA)}
+        for unit in record.units:
+            if there.get(unit.key) != unit.bytes:
+                raise Damaged(
+                    f"{self.uri}/{unit.key}: must be {unit.bytes} bytes, got "
+                    f"{there.get(unit.key, 'nothing')}"
+                )
+        names, rows = np.unique(index.said.view(np.dtype((np.void, 16))).ravel(), return_index=True)
+        # The dataset's first row with an instruction lies in the unit that holds its context.
+        self._home = {
+            bytes(name): self._unit_of(row) for name, row in zip(names, rows, strict=True)
+        }
+        self._home |= {instruction_name(""): 0, NOTHING: 0}
+        self._open: OrderedDict[int, MappedUnit] = OrderedDict()
+        self._whole: set[int] = set()
+        self._lock = Lock()
+        self._nothing = self._words(NOTHING) or self._words(instruction_name(""))
+        if self._nothing is None:
+            raise Damaged(f"{self.uri}/{SEAL}: does not hold the empty instruction")
+
+    def where(self, row: int) -> str:
+        number = self._unit_of(row)
+        unit = self._units[number]
+        return f"{unit.file}: row {unit.first + row - self._first[number]}"
 
     def _content(self, row: int, flip: bool) -> tuple[Shape, Any]:
-        group = int(self._group[row])
-        if group < 0:
-            raise ImageRefused(self._why[row])
-        shape, latents = self._latents[group]
-        # A copy, so that the disk is waited for here and not in the step.
-        found = latents[int(self._index[row]), int(flip)].clone()
-        return shape, (found, self._said[row].tobytes())
+        number = self._unit_of(row)
+        found = self._mapped(number).row(int(row - self._first[number]), flip)
+        if found is None:
+            raise ImageRefused(self._why(number, row))
+        name = self._index.said[row].tobytes()
+        words = self._words(name)
+        if words is None:
+            raise Damaged(f"{self.uri}/{self._units[self._home[name]].key}: lacks an instruction")
+        return found[0], (found[1], words)
 
     def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
         """What was stored."""
         latents = torch.stack([one.content[0] for one in seen])
-        words = [self._words[one.content[1]] for one in seen]
-        return latents[:, 0], latents[:, 1], latents[:, 2], words
+        return latents[:, 0], latents[:, 1], latents[:, 2], [one.content[1] for one in seen]
 
     def nothing(self) -> Words:
-        return self._words.get(NOTHING, self._words[instruction_name("")])
+        assert self._nothing is not None
+        return self._nothing
 
     def close(self) -> None:
         """Nothing: what is mapped goes with the reader."""
 
-    def _open(self, number: int, unit: EncodedUnit) -> dict[str, Tensor]:
-        path = self._shelf.path(number)
-        with path.open("rb") as stream:
-            got = hashlib.file_digest(stream, "sha256").hexdigest()
-        if got != unit.sha256:
-            raise Damaged(f"{path}: must have sha256 {unit.sha256}, got {got}")
+    def _unit_of(self, row: int) -> int:
+        return int(np.searchsorted(self._first, row, "right")) - 1
+
+    def _why(self, number: int, row: int) -> str:
+        unreadable = self._units[number].unreadable
+        return next(one.why for one in unreadable if one.row == row - self._first[number])
+
+    def _words(self, name: bytes) -> Words | None:
+        return self._mapped(self._home[name]).words(name)
+
+    def _mapped(self, number: int) -> MappedUnit:
+        with self._lock:
+            if number in self._open:
+                self._open.move_to_end(number)
+                return self._open[number]
+        path, unit = self._shelf.path(number), self._units[number]
+        if number not in self._whole:
+            with path.open("rb") as stream:
+                got = hashlib.file_digest(stream, "sha256").hexdigest()
+            if got != unit.sha256:
+                raise Damaged(f"{path}: must have sha256 {unit.sha256}, got {got}")
         try:
-            return load_file(path)
+            mapped = MappedUnit(load_file(path))
         except SafetensorError as error:
             raise Damaged(f"{path}: {first_line(error)}") from None
-
-    def _add(self, base: int, unit: EncodedUnit, tensors: dict[str, Tensor]) -> None:
-        self._said[base : base + unit.rows] = tensors["said"].numpy()
-        names = [name.tobytes() for name in tensors["instructions"].numpy()]
-        contexts = tensors.get("contexts", ())
-        pooled = tensors.get("pooled", [None] * len(names))
-        self._words |= dict(zip(names, map(Words, contexts, pooled), strict=True))
-        for name in sorted(tensors):
-            kind, _, shape = name.partition(".")
-            if kind != "rows":
-                continue
-            height, _, width = shape.partition("x")
-            rows: NDArray[np.int64] = base + tensors[name].numpy()
-            self._group[rows] = len(self._latents)
-            self._index[rows] = np.arange(len(rows))
-            self._latents.append(((int(height), int(width)), tensors[f"latents.{shape}"]))
-        self._why |= {base + one.row: one.why for one in unit.unreadable}
+        with self._lock:
+            self._whole.add(number)
+            self._open[number] = mapped
+            while len(self._open) > MOST_MAPPED:
+                self._open.popitem(last=False)
+        return mapped
 
 
-def open_latents(uri: str, law: LatentsLaw, trained: Sequence[int] | None = None) -> LatentReader:
-    """The latents in a root. Raises as `check_latents`, and `Damaged`."""
-    return LatentReader(open_store(uri), check_latents(uri, law), trained=trained)
+def open_latents(
+    uri: str, law: LatentsLaw, index: Index, trained: Sequence[int] | None = None
+) -> LatentReader:
+    """The latents in a root, of the dataset with this index. Raises as `check_latents`, and `Damaged`."""
+    return LatentReader(open_store(uri), check_latents(uri, law), index, trained=trained)
 
 
 def check_latents(uri: str, law: LatentsLaw) -> LatentsRecord:

@@ -20,6 +20,8 @@ from trainer.order import Order
 from trainer.reader import Reader, Seen, assemble, micro_batches
 from trainer.state import State
 
+MOST_NAMED = 8
+"""Rows in a message."""
 AHEAD = 2
 """Steps whose pictures are read before they are needed."""
 
@@ -157,16 +159,17 @@ class Loop:
             row = min(bad)
             raise InputError(
                 f"dataset: reading.max_bad is {self.max_bad}, got {len(bad)} rows with pictures "
-                f"that cannot be read; row {row}: {bad[row]}"
+                f"that cannot be read; {self.reader.where(row)}: {bad[row]}"
             )
 
     def _not_finite(self, what: str, value: float, rows: list[int]) -> NotFinite:
         """Made by all workers at once; `rows` are those of this one that may be the cause."""
         found = sorted({row for part in self.group.gather(rows) for row in part})
-        more = f" and {len(found) - 32} more" if len(found) > 32 else ""
+        more = f"; and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+        named = "; ".join(map(self.reader.where, found[:MOST_NAMED]))
         return NotFinite(
             f"step {self.state.step + 1}: {what} must be finite, got {value}; rows of the dataset: "
-            f"{', '.join(map(str, found[:32])) or 'none by itself'}{more}"
+            f"{named or 'none by itself'}{more}"
         )
 
     def _losses(self, items: list[Seen]) -> Tensor:

@@ -1,6 +1,5 @@
 """A dataset of pairs as the trainer sees it: prompts, the rows of each, and their pictures."""
 
-import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +7,15 @@ from threading import Lock
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from factory.errors import InputError, first_line
-from schemas.arrow import check_plain
-from schemas.canonical import content_hash
-from schemas.fit import Columns
-from trainer.shelf import Shelf, find_files
+from factory.errors import InputError
+from factory.storage.local import LocalStore
+from factory.storage.protocol import ObjectStore
+from schemas.fit import Columns, Reading
+from trainer.find_files import find_files
+from trainer.index import Index, find_index
+from trainer.scan import footer_hash, open_file, read_group, scan, where
+from trainer.shelf import Shelf
 
 OPEN_BYTES = 2**30
 """Row groups are kept in memory up to this size."""
@@ -32,85 +33,54 @@ class EditPair:
 class Pairs:
     """Rows by number, grouped by prompt; pictures are read when they are asked for."""
 
-    def __init__(self, shelf: Shelf, columns: Columns) -> None:
-        """Reads every file's captions. Raises `InputError`."""
+    def __init__(self, shelf: Shelf, columns: Columns, index: Index) -> None:
+        """`shelf` holds the files that the index names."""
         self.shelf = shelf
         self.columns = columns
-        self._places: list[tuple[int, int, int]] = []
+        self.index = index
+        self.digest = index.digest
+        """sha256 over files, prompts and places: equal for one dataset wherever it lies."""
         self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
         self._lock = Lock()
-        grouped: dict[str, list[int]] = {}
-        for number, name in enumerate(shelf.names):
-            for prompt, place in self._index(number, name):
-                grouped.setdefault(prompt, []).append(len(self._places))
-                self._places.append((number, *place))
-        if not grouped:
-            raise InputError(f"{shelf.store.uri}: must hold at least one pair, got no rows")
-        self.prompts = sorted(grouped)
+        grouped: dict[bytes, list[int]] = {}
+        for row, prompt in enumerate(map(bytes, index.prompt)):
+            grouped.setdefault(prompt, []).append(row)
+        names = sorted(grouped)
+        self.prompts = [name.hex() for name in names]
         """Names of the prompts, 16 hex digits each."""
-        self.rows = [grouped[prompt] for prompt in self.prompts]
+        self.rows = [grouped[name] for name in names]
         """The rows of each prompt."""
 
     def __len__(self) -> int:
-        return len(self._places)
-
-    @property
-    def digest(self) -> str:
-        """sha256 over prompts and places: equal for one sealed dataset wherever it lies."""
-        return content_hash([self.shelf.names, self.prompts, self.rows])
+        return len(self.index)
 
     def where(self, row: int) -> str:
         """A row for a message."""
-        number, group, offset = self._places[row]
-        return _where(self.shelf.names[number], group, offset)
+        number, group, offset = self._place(row)
+        return where(self.shelf.names[number], group, offset)
 
     def pair(self, row: int) -> EditPair:
-        """One row's pictures, empty where they are null, and its instruction."""
-        number, group, offset = self._places[row]
+        """One row's pictures, empty where they are null, and its instruction.
+
+        Raises `InputError` where the file cannot be read, or is not the one that was indexed.
+        """
+        number, group, offset = self._place(row)
         table = self._table(number, group)
         names = self.columns
-        found = [
+        original, instruction, edited = (
             table[name][offset].as_py()
             for name in (names.original_image, names.edit_prompt, names.edited_image)
-        ]
-        original, instruction, edited = found
+        )
         return EditPair(_bytes(original), instruction, _bytes(edited))
 
-    def _index(self, number: int, name: str) -> list[tuple[str, tuple[int, int]]]:
-        """Each row's prompt and place in a file."""
-        file = self._open(number, name)
-        schema, names = file.schema_arrow, self.columns
-        present = set(schema.names)
-        needed = (names.original_image, names.edit_prompt, names.edited_image)
-        missing = [column for column in needed if column not in present]
-        if missing:
-            raise InputError(
-                f"{name}: must have the columns {', '.join(needed)}, got no {missing[0]} among "
-                f"{', '.join(sorted(present))}; reading.columns names them otherwise"
-            )
-        try:
-            check_plain(schema)
-        except ValueError as error:
-            raise InputError(f"{name}: {error}") from None
-        for column in (names.original_image, names.edited_image):
-            if not _holds_pictures(schema.field(column).type):
-                raise InputError(
-                    f"{name}: {column} must hold encoded pictures (binary, or a struct with bytes), "
-                    f"got {schema.field(column).type}"
-                )
-        captions = [c for c in (names.original_prompt, names.edited_prompt) if c in present]
-        wanted = [names.edit_prompt, *captions]
-        found: list[tuple[str, tuple[int, int]]] = []
-        for group in range(file.num_row_groups):
-            columns = _read(file, name, group, wanted).to_pydict()
-            words = zip(*(columns[column] for column in wanted), strict=True)
-            for row, said in enumerate(words):
-                if not isinstance(said[0], str):
-                    raise InputError(
-                        f"{_where(name, group, row)}: {wanted[0]} must be text, got {said[0]!r:.40}"
-                    )
-                found.append((_prompt(said), (group, row)))
-        return found
+    def is_unchanged(self) -> bool:
+        """Whether all files are those that were indexed; fetches them."""
+        numbers = range(len(self.shelf.names))
+        return all(footer_hash(self.shelf, i) == self.index.footers[i] for i in numbers)
+
+    def _place(self, row: int) -> tuple[int, int, int]:
+        index = self.index
+        return int(index.file[row]), int(index.group[row]), int(index.offset[row])
 
     def _table(self, number: int, group: int) -> pa.Table:
         place, names, name = (number, group), self.columns, self.shelf.names[number]
@@ -118,37 +88,19 @@ class Pairs:
             if place in self._groups:
                 self._groups.move_to_end(place)
                 return self._groups[place]
+        if footer_hash(self.shelf, number) != self.index.footers[number]:
+            raise InputError(
+                f"{self.shelf.store.uri}/{name}: must be the file that it was when this dataset was "
+                "first read, got another"
+            )
         wanted = [names.original_image, names.edit_prompt, names.edited_image]
-        table = _read(self._open(number, name), name, group, wanted)
+        table = read_group(open_file(self.shelf, number), name, group, wanted)
         with self._lock:
             self._groups[place] = table
             held = sum(other.nbytes for other in self._groups.values())
             while held > OPEN_BYTES and len(self._groups) > 1:
                 held -= self._groups.popitem(last=False)[1].nbytes
         return table
-
-    def _open(self, number: int, name: str) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(self.shelf.path(number), memory_map=True)
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(f"{name}: not a Parquet file: {first_line(error)}") from None
-
-
-def _read(file: pq.ParquetFile, name: str, group: int, columns: list[str]) -> pa.Table:
-    try:
-        return file.read_row_group(group, columns=columns)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{name}: row group {group} cannot be read: {first_line(error)}") from None
-
-
-def _where(name: str, group: int, row: int) -> str:
-    return f"{name}: row group {group}, row {row}"
-
-
-def _holds_pictures(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def _bytes(picture: Any) -> bytes:
@@ -158,10 +110,29 @@ def _bytes(picture: Any) -> bytes:
     return picture or b""
 
 
-def _prompt(said: tuple[Any, ...]) -> str:
-    return hashlib.sha256(repr(said).encode()).hexdigest()[:16]
+def known_or_open(store: ObjectStore, digest: str | None, dataset: str, reading: Reading) -> Pairs:
+    """A dataset's pairs by the index that a root holds under a digest, if it still has those files.
+
+    A run that was sealed further still has them; a folder must hold no others, and one on this machine
+    is looked at file by file. Otherwise what the dataset holds now. Raises `InputError`.
+    """
+    index = find_index(store, digest) if digest else None
+    if index is not None:
+        there = find_files(dataset, pattern=reading.files)
+        known, names = set(index.files), set(there.names)
+        if known <= names if there.named_by_content else known == names:
+            pairs = Pairs(there.of(index.files), reading.columns, index)
+            if not isinstance(there.store, LocalStore) or pairs.is_unchanged():
+                return pairs
+    return open_pairs(dataset, reading.columns, pattern=reading.files)
 
 
-def open_pairs(uri: str, columns: Columns | None = None, cache: Path | None = None) -> Pairs:
-    """A dataset by its URI. Raises `InputError`."""
-    return Pairs(find_files(uri, cache), columns or Columns())
+def open_pairs(
+    uri: str,
+    columns: Columns | None = None,
+    cache: Path | None = None,
+    pattern: str | None = None,
+) -> Pairs:
+    """A dataset by its URI, all its captions read; see `find_files`. Raises `InputError`."""
+    shelf, columns = find_files(uri, cache, pattern), columns or Columns()
+    return Pairs(shelf, columns, scan(shelf, columns))

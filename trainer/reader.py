@@ -66,6 +66,10 @@ class Reader(ABC):
             "are trained"
         )
 
+    def where(self, row: int) -> str:
+        """A row for a message."""
+        return f"row {row}"
+
     @abstractmethod
     def _content(self, row: int, flip: bool) -> tuple[Shape, Any]:
         """A row's shape, and what `encode` needs. Raises `ImageRefused`."""
@@ -95,6 +99,9 @@ class PictureReader(Reader):
         self.law = law
         self.conditions = conditions
         self._decoders = Decoders()
+
+    def where(self, row: int) -> str:
+        return self.pairs.where(row)
 
     def _content(self, row: int, flip: bool) -> tuple[Shape, Any]:
         pair = self.pairs.pair(row)

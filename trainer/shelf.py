@@ -1,17 +1,13 @@
-"""A dataset's Parquet files as local files: those of a store are fetched once."""
+"""A dataset's files as local files: those of a store are fetched once."""
 
 import hashlib
 import os
 import tempfile
-import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from factory.errors import InputError, ObjectMissing
-from factory.ledger import keys
-from factory.ledger.run import open_run
-from factory.ledger.sealed import sealed_pairs_uris
 from factory.storage.local import LocalStore
-from factory.storage.open import open_store
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
 
@@ -19,38 +15,56 @@ from factory.storage.protocol import ObjectStore
 class Shelf:
     """Keys of a store, and a folder in which each lies after it was first asked for."""
 
-    def __init__(self, store: ObjectStore, names: list[str], cache: Path | None = None) -> None:
-        """`cache` is where files of a remote store are kept; null is a folder of the user's."""
+    def __init__(
+        self,
+        store: ObjectStore,
+        names: Sequence[str],
+        cache: Path | None = None,
+        named_by_content: bool = False,
+    ) -> None:
+        """`cache` is where files of a remote store are kept; null is a folder of the user's.
+
+        Objects that are named by their content never change: the store is not asked whether they have.
+        """
         self.store = store
         self.names = names
         self._cache = cache
+        self.named_by_content = named_by_content
         self._found: dict[int, Path] = {}
-        self._lock = threading.Lock()
+
+    def of(self, names: Sequence[str]) -> "Shelf":
+        """Other files of the same store."""
+        return Shelf(self.store, names, self._cache, self.named_by_content)
 
     def path(self, number: int) -> Path:
-        """Where the file with this number lies now. Raises `InputError` where none can be kept."""
+        """Where the file with this number lies now; threads may ask at once.
+
+        Raises `ObjectMissing`, and `InputError` where none can be kept.
+        """
         key = self.names[number]
         if isinstance(self.store, LocalStore):
             return Path(self.store.folder) / key
-        with self._lock:
-            if number not in self._found:
-                self._found[number] = self._fetched(key)
-            return self._found[number]
+        if number not in self._found:
+            self._found[number] = self._fetched(key)
+        return self._found[number]
 
     def _fetched(self, key: str) -> Path:
         """A file named by all that tells this object from others, and from what it was before."""
-        info = patiently(lambda: self.store.find(key))
-        if info is None:
-            raise ObjectMissing(f"{self.store.uri}/{key}: no such object")
-        version = (self.store.uri, key, str(info.bytes), str(info.modified))
+        version: tuple[str, ...] = ()
+        if not self.named_by_content:
+            info = patiently(lambda: self.store.find(key))
+            if info is None:
+                raise ObjectMissing(f"{self.store.uri}/{key}: no such object")
+            version = (str(info.bytes), str(info.modified))
         cache = self._cache or _users_cache()
-        path = cache / hashlib.sha256("\n".join(version).encode()).hexdigest()
+        name = "\n".join((self.store.uri, key, *version))
+        path = cache / hashlib.sha256(name.encode()).hexdigest()
         try:
             cache.mkdir(mode=0o700, parents=True, exist_ok=True)
             cache.chmod(0o700)
             if not path.exists():
                 data = patiently(lambda: self.store.get(key))
-                # Workers of one machine may fetch the same file at one moment.
+                # Threads and processes of one machine may fetch the same file at one moment.
                 handle, beside = tempfile.mkstemp(prefix=path.name[:16], dir=cache)
                 with os.fdopen(handle, "wb") as stream:
                     stream.write(data)
@@ -69,23 +83,3 @@ def _users_cache() -> Path:
         if os.path.isabs(root):
             return Path(root) / "editmill" / "datasets"
     raise InputError("XDG_CACHE_HOME: must be an absolute path where there is no home, got none")
-
-
-def find_files(uri: str, cache: Path | None = None) -> Shelf:
-    """The files of a dataset: a sealed run's pairs, every `.parquet` below a folder, or one file.
-
-    Raises `InputError` where there is none, and for a run that was never sealed.
-    """
-    if uri.endswith(".parquet"):
-        parent, _, name = uri.rpartition("/")
-        return Shelf(open_store(parent or "."), [name], cache)
-    store = open_store(uri)
-    if store.find(keys.RUN) is not None:
-        names = [name.removeprefix(f"{store.uri}/") for name in sealed_pairs_uris(open_run(store))]
-        if not names:
-            raise InputError(f"{uri}: holds no sealed pairs; `editmill seal --partial` seals some")
-        return Shelf(store, names, cache)
-    names = [info.key for info in store.list() if info.key.endswith(".parquet")]
-    if not names:
-        raise InputError(f"{uri}: must be a sealed run or hold .parquet files, got none")
-    return Shelf(store, names, cache)

@@ -10,24 +10,29 @@ from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit
 from schemas.stamped import from_stamped_json, to_stamped_json
 from schemas.training import TrainingRecord
+from trainer.index import FOLDER, store_index
+from trainer.pairs import Pairs
 
 RECORD = "FIT.json"
 EDITOR = "editor/"
 LORA = "lora/"
 
 
-def begin_training(store: ObjectStore, config: Fit, dataset: str) -> None:
+def begin_training(store: ObjectStore, config: Fit, pairs: Pairs) -> None:
     """Write whose training this root holds, or find that it is this one's.
 
     Raises `RunMismatch` where it holds something else, another law, another dataset, or other pairs of it.
     """
+    dataset = pairs.digest
     law, reading, watching = config.law, config.reading, config.watching
     if find_training(store) is None:
-        stranger = next((o.key for o in store.list() if not o.key.startswith("probe/")), None)
+        ours = ("probe/", FOLDER)
+        stranger = next((o.key for o in store.list() if not o.key.startswith(ours)), None)
         if stranger is not None and stranger != RECORD:
             raise RunMismatch(
                 f"{store.uri}: must be empty or a training, got {stranger!r} and no {RECORD}"
             )
+        store_index(store, pairs.index)
         record = TrainingRecord(
             law=json.loads(law.model_dump_json()),
             law_hash=law.law_hash,

@@ -125,7 +125,11 @@ class S3Store:
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Objects whose name is no key (such as a console's `folder/`) are passed over."""
         check_prefix(prefix)
-        return self._pages(prefix)
+        return (info for info in self._pages(prefix) if is_key(info.key))
+
+    def strangers(self) -> Iterator[str]:
+        """Names below the root that are no keys, which `list` passes over."""
+        return (info.key for info in self._pages("") if not is_key(info.key))
 
     def _pages(self, prefix: str) -> Iterator[ObjectInfo]:
         root = f"{self.prefix}/" if self.prefix else ""
@@ -135,8 +139,7 @@ class S3Store:
                 check_reply(page, "IsTruncated", self.uri)
                 for entry in page.get("Contents", []):
                     key = entry["Key"].removeprefix(root)
-                    if is_key(key):
-                        yield ObjectInfo(key, entry["Size"], seconds(entry.get("LastModified")))
+                    yield ObjectInfo(key, entry["Size"], seconds(entry.get("LastModified")))
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""

@@ -36,6 +36,18 @@ DATASETS = [
         r"part-0\.parquet: not a Parquet file: .*",
         cut("pairs/part-0.parquet", 9),
     ),
+    fitted(
+        "a folder of several splits",
+        "",
+        r"/.*/pairs: holds the splits test, train; reading\.files chooses one, such as 'train\*'",
+        write("pairs/train-00000.parquet", NO_ROWS),
+        write("pairs/test-00000.parquet", NO_ROWS),
+    ),
+    fitted(
+        "a pattern that no file matches",
+        "--set 'reading.files=train*'",
+        r"reading\.files: must match files of /.*/pairs, got 'train\*'",
+    ),
     *(
         table(
             f"a dataset without {column}",

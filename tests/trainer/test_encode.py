@@ -14,7 +14,8 @@ from tests.trainer.encoded import INSTRUCTIONS, UNREADABLE, configuration, write
 from trainer.conditions import Conditions
 from trainer.encode import encode_dataset, encode_here
 from trainer.encoder import Encoder
-from trainer.encoding import committed_units, find_latents_record, instruction_name, plan_units
+from trainer.encoding import committed_units, find_latents_record, plan_units
+from trainer.index import instruction_name
 from trainer.pairs import open_pairs
 
 
@@ -115,7 +116,7 @@ def test_dying_at_any_write_loses_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("trainer.encode.Encoder.of", lambda config: encoder)
     encode_dataset(configuration(), dataset, str(tmp_path / "whole"))
     whole = stored(tmp_path / "whole")
-    assert len(whole) == 8
+    assert len(whole) == 9
     for after in range(1, len(whole) + 1):
         out = str(tmp_path / f"{after}")
         opened = {out: Mortal(out, after)}
@@ -199,6 +200,6 @@ def test_weights_that_are_not_pinned_are_refused(dataset, tmp_path):
 
 def test_units_do_not_depend_on_how_far_an_encoding_came(dataset):
     pairs = open_pairs(dataset)
-    units = plan_units(pairs.shelf, pairs.columns, 2)
-    assert units == plan_units(open_pairs(dataset).shelf, pairs.columns, 2)
+    units = plan_units(pairs.index, 2)
+    assert units == plan_units(open_pairs(dataset).index, 2)
     assert sum(unit.rows for unit in units) == len(pairs)

@@ -10,6 +10,7 @@ from factory.engine.schedule import NoiseSchedule
 from factory.errors import Damaged, InputError, RunMismatch
 from factory.storage.local import LocalStore
 from tests.trainer.encoded import UNREADABLE, configuration, write_dataset
+from trainer import latents
 from trainer.conditions import Conditions
 from trainer.encode import encode_dataset
 from trainer.encoding import latents_law
@@ -205,8 +206,37 @@ def test_a_changed_byte_of_the_data_is_found(dataset, tmp_path):
     data = bytearray(path.read_bytes())
     data[-5] ^= 1
     path.write_bytes(data)
+    reader = open_latents(str(tmp_path), law, pairs.index)
     with pytest.raises(Damaged, match=r"000001-.*must have sha256"):
-        open_latents(str(tmp_path), law)
+        reader.read(Item(record.units[0].rows, False, "nothing", 1, 2))
+    path.write_bytes(data[:-1])
+    with pytest.raises(Damaged, match=rf"000001-.*must be {len(data)} bytes, got {len(data) - 1}"):
+        open_latents(str(tmp_path), law, pairs.index)
+    path.unlink()
+    with pytest.raises(Damaged, match=rf"000001-.*must be {len(data)} bytes, got nothing"):
+        open_latents(str(tmp_path), law, pairs.index)
+
+
+def test_any_number_of_files_is_read_with_few_mapped_at_once(dataset, tmp_path, monkeypatch):
+    record = encode_dataset(configuration(), dataset, str(tmp_path))
+    pairs = open_pairs(dataset)
+    law = latents_law(configuration().law, pairs.columns, pairs.digest)
+    readable = [row for row in range(len(pairs)) if row != UNREADABLE]
+
+    def read(reader):
+        items = [Item(row, False, "nothing", 1, 2) for row in reversed(readable)]
+        return reader.encode([reader.read(item) for item in items])
+
+    wanted = read(open_latents(str(tmp_path), law, pairs.index))
+    monkeypatch.setattr(latents, "MOST_MAPPED", 1)
+    few = open_latents(str(tmp_path), law, pairs.index)
+    found = read(few)
+    assert len(record.units) > 2
+    assert len(few._open) == 1
+    assert all(torch.equal(one, other) for one, other in zip(found[:3], wanted[:3], strict=True))
+    assert all(
+        torch.equal(one.tokens, w.tokens) for one, w in zip(found[3], wanted[3], strict=True)
+    )
 
 
 def test_data_of_another_store_is_fetched_once_and_kept(dataset, tmp_path):
@@ -218,17 +248,19 @@ def test_data_of_another_store_is_fetched_once_and_kept(dataset, tmp_path):
         uri = "s3://bucket/latents"
         asked: list[str] = []
 
-        def find(self, key):
-            return LocalStore(tmp_path / "out").find(key)
-
         def get(self, key):
             self.asked.append(key)
             return LocalStore(tmp_path / "out").get(key)
 
+        def list(self, prefix):
+            return LocalStore(tmp_path / "out").list(prefix)
+
+    pairs = open_pairs(dataset)
     for _ in range(2):
-        reader = LatentReader(Remote(), record, tmp_path / "cache")
+        reader = LatentReader(Remote(), record, pairs.index, tmp_path / "cache")
+        rows = [reader.read(Item(row, False, "nothing", 1, 2)).row for row in range(len(pairs))]
     assert sorted(Remote.asked) == sorted(unit.key for unit in record.units)
-    assert reader.read(Item(0, False, "nothing", 1, 2)).row == 0
+    assert rows == [row + (row == UNREADABLE) for row in range(len(pairs))]
 
 
 def test_a_training_uses_the_latents_beside_its_dataset_and_makes_the_same_editor(tmp_path):

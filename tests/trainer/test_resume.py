@@ -17,6 +17,7 @@ from trainer.checkpoint import Checkpoints
 from trainer.fit import fit, go_on
 from trainer.group import Group
 from trainer.loop import NotFinite
+from trainer.pairs import open_pairs
 from trainer.state import State
 from trainer.training import RECORD
 
@@ -217,9 +218,10 @@ def test_a_number_that_is_not_finite_ends_it_and_the_last_good_checkpoint_stays(
     with pytest.raises(NotFinite) as raised:
         train(config, dataset, tmp_path)
     assert raised.value.exit_code == 4
-    rows = str(raised.value).partition("rows of the dataset: ")[2].split(", ")
+    rows = str(raised.value).partition("rows of the dataset: ")[2].split("; ")
     assert str(raised.value).startswith(f"step 4: {what} must be finite, got ")
-    assert rows == [str(row) for row in poisoned] or len(rows) == 4
+    named = open_pairs(dataset)
+    assert rows == [named.where(row) for row in poisoned] or len(rows) == 4
     checkpoints = sorted(objects(tmp_path, "checkpoints/"))
     assert checkpoints == ["checkpoints/000000002.json"]
     assert editors(tmp_path) == {}

@@ -4,9 +4,10 @@ import pytest
 
 from factory.errors import InputError, ObjectMissing
 from tests.chaos.memory_store import MemoryStore
-from tests.trainer.small import small, write_pairs
-from trainer.fit import fit
+from tests.trainer.small import png, small, write_pairs
+from trainer.fit import fit, prepare
 from trainer.group import Group
+from trainer.pairs import open_pairs
 from trainer.shelf import Shelf
 
 
@@ -76,16 +77,35 @@ def test_a_file_that_is_gone_is_missing(store):
 
 
 class Follower(Group):
-    """A worker whose leader read another dataset."""
+    """A worker of a leader that read these pairs."""
 
     leads = False
 
+    def __init__(self, digest):
+        super().__init__()
+        self.said = [digest]
+
     def share(self, value):
-        return "0" * 64
+        return self.said.pop() if self.said else value
 
 
-def test_a_worker_that_reads_other_pairs_than_the_leader_ends_it(tmp_path):
-    dataset = write_pairs(tmp_path / "pairs")
-    with pytest.raises(InputError, match=r"pairs: must be the same .* sha256 0{64}, got \w{64} on"):
-        fit(small(), dataset, str(tmp_path / "out"), group=Follower())
+def test_a_worker_that_has_other_pairs_than_the_leader_ends_it(tmp_path):
+    config = small()
+    out, here = str(tmp_path / "out"), tmp_path / "pairs"
+    prepare(config, write_pairs(here), out)
+    digest = open_pairs(str(here)).digest
+    # Its machine's folder of this name holds other pictures under the same captions.
+    write_pairs(here, edited_image={"bytes": png(999), "path": "b"})
+    with pytest.raises(InputError, match=r"part-0\.parquet: must be the file that it was when"):
+        fit(config, str(here), out, group=Follower(digest))
+
+
+def test_a_worker_that_cannot_read_the_trainings_folder_ends_it(tmp_path):
+    with pytest.raises(InputError, match=r"must be there for every worker; a folder must be one"):
+        fit(
+            small(),
+            write_pairs(tmp_path / "pairs"),
+            str(tmp_path / "out"),
+            group=Follower("0" * 64),
+        )
     assert not (tmp_path / "out").exists()

@@ -21,6 +21,7 @@ from schemas.latents import EncodedUnit, EncodingRecord
 from trainer.encode import Files, encode_unit
 from trainer.encoder import Encoder
 from trainer.encoding import Unit
+from trainer.index import read_index
 from trainer.on_ray.fit import joined
 
 MOST_BLOCKS = 16_384
@@ -105,9 +106,10 @@ class EncodeWorker:
         self.record = EncodingRecord.model_validate_json(record)
         self.units = units
         self.store = open_store(out)
-        self.files = Files(open_store(dataset), of.reading.columns)
         self.broken: EditmillError | None = None
         try:
+            index = read_index(self.store, self.record.law.dataset)
+            self.files = Files(dataset, of.reading.columns, index)
             self.encoder = Encoder.of(of)
         except EditmillError as error:
             self.broken = error

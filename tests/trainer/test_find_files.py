@@ -1,0 +1,63 @@
+"""Which files a dataset is, whoever made it."""
+
+import boto3
+import pytest
+
+from factory.errors import InputError
+from tests.bad_input.s3 import emulator
+from trainer.find_files import find_files
+
+NAMES = ("train-0-of-1.parquet", "part 1.parquet", "split=a/0.parquet", "b/latest.parquet")
+
+
+def folder_of(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    return str(folder)
+
+
+def test_every_file_of_a_folder_counts_whatever_signs_its_name_has(tmp_path):
+    uri = folder_of(tmp_path, *NAMES, ".hidden/0.parquet", ".0.parquet", "notes.txt")
+    (tmp_path / "folder.parquet").mkdir()
+    shelf = find_files(uri)
+    assert shelf.names == sorted(NAMES)
+    assert [shelf.path(number).read_bytes() for number in range(len(NAMES))] == [b"x"] * len(NAMES)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("data/train-0.parquet", "data/test-0.parquet"),
+        ("train/0.parquet", "validation/0.parquet"),
+        ("train.parquet", "eval.parquet"),
+    ],
+)
+def test_splits_are_not_joined_unasked(tmp_path, names):
+    uri = folder_of(tmp_path, *names)
+    with pytest.raises(InputError, match=r"holds the splits \w+, \w+; reading.files chooses one"):
+        find_files(uri)
+    assert find_files(uri, pattern="*train*").names == [name for name in names if "train" in name]
+
+
+@pytest.mark.parametrize("names", [("train-0.parquet", "train-1.parquet"), ("testing.parquet",)])
+def test_one_split_or_a_name_that_begins_like_one_is_read(tmp_path, names):
+    assert find_files(folder_of(tmp_path, *names)).names == list(names)
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    with emulator() as access:
+        access.export(monkeypatch)
+        client = boto3.session.Session().client("s3", region_name="us-east-1")
+        client.create_bucket(Bucket="there")
+        yield client
+
+
+def test_names_that_a_store_cannot_read_are_refused_and_not_left_out(bucket):
+    for name in ("part-0.parquet", "console/", "part 1.txt"):
+        bucket.put_object(Bucket="there", Key=f"pairs/{name}", Body=b"x")
+    assert find_files("s3://there/pairs").names == ["part-0.parquet"]
+    bucket.put_object(Bucket="there", Key="pairs/split=a/0.parquet", Body=b"x")
+    with pytest.raises(InputError, match=r"s3://there/pairs/split=a/0\.parquet: the name must be"):
+        find_files("s3://there/pairs")

@@ -1,0 +1,78 @@
+"""Which files a dataset is: a sealed run's pairs, the Parquet files of a folder, or one file."""
+
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from factory.errors import InputError
+from factory.ledger import keys
+from factory.ledger.run import open_run
+from factory.ledger.sealed import sealed_pairs_uris
+from factory.storage.local import LocalStore
+from factory.storage.open import open_store
+from factory.storage.protocol import ObjectStore
+from factory.storage.s3 import S3Store
+from trainer.shelf import Shelf
+
+SUFFIX = ".parquet"
+SPLIT = re.compile(r"(?:^|/)(train|validation|valid|val|dev|test|eval)(?=[-_./])")
+"""As hub datasets name files and folders."""
+
+
+def find_files(uri: str, cache: Path | None = None, pattern: str | None = None) -> Shelf:
+    """The files of a dataset: a sealed run's pairs, every `.parquet` below a folder, or one file.
+
+    Of a folder, `pattern` chooses files by their names below it (`train-*`). Raises `InputError` where
+    there are none, for a run that was never sealed, and for a folder of several splits without a pattern.
+    """
+    if uri.endswith(SUFFIX):
+        parent, _, name = uri.rpartition("/")
+        return Shelf(open_store(parent or "."), [name], cache)
+    store = open_store(uri)
+    if store.find(keys.RUN) is not None:
+        names = [name.removeprefix(f"{store.uri}/") for name in sealed_pairs_uris(open_run(store))]
+        if not names:
+            raise InputError(f"{uri}: holds no sealed pairs; `editmill seal --partial` seals some")
+        return Shelf(store, names, cache, named_by_content=True)
+    names = _parquet_names(store)
+    if not names:
+        raise InputError(f"{uri}: must be a sealed run or hold .parquet files, got none")
+    if pattern is not None:
+        chosen = [name for name in names if fnmatch(name, pattern)]
+        if not chosen:
+            raise InputError(f"reading.files: must match files of {uri}, got {pattern!r}")
+        return Shelf(store, chosen, cache)
+    splits = {found[1] for name in names if (found := SPLIT.search(name))}
+    if len(splits) > 1:
+        raise InputError(
+            f"{uri}: holds the splits {', '.join(sorted(splits))}; reading.files chooses one, such as "
+            "'train*'"
+        )
+    return Shelf(store, names, cache)
+
+
+def shelf_of(uri: str, names: Sequence[str]) -> Shelf:
+    """Files of a dataset whose names are known."""
+    store = open_store(uri.rpartition("/")[0] or "." if uri.endswith(SUFFIX) else uri)
+    return Shelf(store, names, named_by_content=store.find(keys.RUN) is not None)
+
+
+def _parquet_names(store: ObjectStore) -> list[str]:
+    """Strangers' names may hold blanks and signs that no key of ours has."""
+    if isinstance(store, LocalStore):
+        below = (path.relative_to(store.folder) for path in store.folder.rglob(f"*{SUFFIX}"))
+        return sorted(
+            path.as_posix()
+            for path in below
+            if not any(part.startswith(".") for part in path.parts)
+            and (store.folder / path).is_file()
+        )
+    if isinstance(store, S3Store):
+        for name in store.strangers():
+            if name.endswith(SUFFIX):
+                raise InputError(
+                    f"{store.uri}/{name}: the name must be letters, digits and ._- in parts separated "
+                    "by / to be read from a store; rename it, or copy the dataset to a folder"
+                )
+    return [info.key for info in store.list() if info.key.endswith(SUFFIX)]
