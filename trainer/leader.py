@@ -83,8 +83,8 @@ class Leader(Member):
         parts, schedule = self.parts, NoiseSchedule.from_config(self.parts.scheduler)
         with self._averaged() as unet:
             editor = Editor(unet.eval(), parts.autoencoder, parts.text, schedule)
-            side, watching = self.config.law.size_px, self.config.watching
-            data = edit_sheet(editor, self.pairs, self.sheet_rows, side, watching.sampler)
+            law, watching = self.config.law, self.config.watching
+            data = edit_sheet(editor, self.pairs, self.sheet_rows, law, watching.sampler)
             if watching.oracle_edits:
                 self._judge(step, editor)
             unet.train()
