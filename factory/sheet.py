@@ -77,13 +77,14 @@ def score_line(p: float, guidance: float, scores: Pair | Scores) -> str:
 
 
 def cell(pictures: Sequence[Image.Image], lines: Sequence[str]) -> Image.Image:
-    """Pictures side by side with lines of text below, the last one in grey."""
+    """Pictures side by side, their longer sides equal, lines of text below, the last one in grey."""
     drawn = Image.new("RGB", (len(pictures) * CELL_PX, CELL_PX + TEXT_PX), "white")
     for place, picture in enumerate(pictures):
         # Small pictures are shown pixel by pixel, so that nothing looks better than it is.
-        enlarges = picture.width < CELL_PX
-        method = Image.Resampling.NEAREST if enlarges else Image.Resampling.LANCZOS
-        drawn.paste(picture.resize((CELL_PX - 2, CELL_PX - 2), method), (place * CELL_PX, 0))
+        longest = max(picture.size)
+        method = Image.Resampling.NEAREST if longest < CELL_PX else Image.Resampling.LANCZOS
+        width, height = (max(1, round(side * (CELL_PX - 2) / longest)) for side in picture.size)
+        drawn.paste(picture.resize((width, height), method), (place * CELL_PX, 0))
     pen = ImageDraw.Draw(drawn)
     font = ImageFont.load_default(FONT_PX)
     for row, line in enumerate(lines):

@@ -176,7 +176,7 @@ class Watching(Record):
     keep: int = Field(3, ge=2)
     """Newest checkpoints that stay."""
     sheet_every: int = Field(2000, ge=0)
-    """Optimiser steps between sheets of edits; 0 makes none."""
+    """Optimiser steps between sheets of edits, in `sheets/` and wherever figures go; 0 makes none."""
     sheet_pairs: int = Field(8, ge=1, le=64)
     """Pairs on the sheet, the same every time, held out of training; so every start must name as many."""
     oracle_edits: int = Field(0, ge=0, le=1000)
@@ -184,9 +184,10 @@ class Watching(Record):
     sampler: Sampler = Sampler()
     """Of these edits, and of `evaluate`'s."""
     tensorboard: bool = True
-    """Event files beside the checkpoints."""
+    """Event files beside the checkpoints, in `tensorboard/`; in S3 as they were at the newest one."""
     wandb: str | None = None
-    """A project of Weights & Biases; null writes none. Its key comes from the environment."""
+    """A project of Weights & Biases, where all starts of a training are one run, and the law its
+    configuration; null writes none. Its key comes from the environment."""
 
 
 class Reading(Record):

@@ -9,8 +9,6 @@ from typing import Any
 from factory.engine.checkpoint import TextToImage
 from factory.engine.editor import Editor
 from factory.engine.schedule import NoiseSchedule
-from factory.storage.local import LocalStore
-from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit
 from trainer.checkpoint import Checkpoints
@@ -54,10 +52,7 @@ class Leader(Member):
         self.pairs = pairs
         self.sheet_rows = sheet_rows
         self.spare = spare
-        # TensorBoard writes files as they grow, so beside a local training only.
-        events = store.folder / "tensorboard" if isinstance(store, LocalStore) else None
-        law = config.law
-        self.watch = Watch(store, config.watching, law.steps, law.batch, say, events)
+        self.watch = Watch(store, config.watching, config.law, say)
 
     def see(self, report: StepReport, urgent: bool) -> None:
         self.watch.see(report)
@@ -76,20 +71,20 @@ class Leader(Member):
         # First the one before, so that no two copies wait in memory.
         self.checkpoints.finish()
         self.checkpoints.begin(self.state.step, self.state.tensors())
-        self.watch.store_lines()
+        self.watch.store_files()
 
     def draw(self, step: int) -> None:
         """Always of the same held-out pairs; and the oracle's tasks."""
         parts, schedule = self.parts, NoiseSchedule.from_config(self.parts.scheduler)
         with self._averaged() as unet:
             editor = Editor(unet.eval(), parts.autoencoder, parts.text, schedule)
-            side, watching = self.config.law.size_px, self.config.watching
-            data = edit_sheet(editor, self.pairs, self.sheet_rows, side, watching.sampler)
+            law, watching = self.config.law, self.config.watching
+            data = edit_sheet(editor, self.pairs, self.sheet_rows, law, watching.sampler)
             if watching.oracle_edits:
                 self._judge(step, editor)
             unet.train()
         if data is not None:
-            patiently(lambda: self.store.put(f"sheets/{step:09d}.png", data))
+            self.watch.sheet(step, data)
 
     def write_editor(self) -> None:
         # No editor before the checkpoint that it comes from.
@@ -104,7 +99,7 @@ class Leader(Member):
             store_folder(self.store, Path(name, "editor"), EDITOR)
 
     def close(self) -> None:
-        """However it ended: the checkpoint that is being written, and the last lines."""
+        """However it ended: the checkpoint that is being written, and the last files."""
         self.checkpoints.close()
         self.watch.close()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,45 +13,78 @@ from factory.engine.editor import Editor
 from factory.pair_source import Picture
 from factory.sheet import cell, grid
 from factory.untrusted_image.decoder import ImageRefused
-from schemas.fit import Sampler
+from schemas.fit import Law, Sampler
 from trainer.decoders import Decoders
 from trainer.pairs import Pairs
-from trainer.pictures import fit
+from trainer.pictures import Shape, fit, shape_of
+
+PIXELS_AT_ONCE = 2**20
+"""Of the originals in one batch of the sampler: four of 512 px, one of Stable Diffusion XL."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A pair in the shape that the law brings it to; pictures are (3, height, width) bytes."""
+
+    instruction: str
+    original: NDArray[np.uint8]
+    edited: NDArray[np.uint8]
 
 
 def edit_sheet(
-    editor: Editor, pairs: Pairs, rows: Sequence[int], side: int, sampler: Sampler
+    editor: Editor, pairs: Pairs, rows: Sequence[int], law: Law, sampler: Sampler
 ) -> bytes | None:
     """A PNG: each row's original, the edit of it, and the dataset's own edited picture.
 
     Rows with unreadable pictures are left out; None where no row is left.
     """
-    found: list[tuple[str, NDArray[np.uint8], Picture]] = []
+    found = _read(pairs, rows, law, 2 ** (len(editor.autoencoder.config.block_out_channels) - 1))
+    if not found:
+        return None
+    edits: dict[int, Picture] = {}
+    for numbers in _batches([row.original.shape[1:] for row in found]):
+        batch = [found[number] for number in numbers]
+        edited = editor.edit(
+            torch.from_numpy(np.stack([row.original for row in batch])),
+            tuple(row.instruction for row in batch),
+            numbers,
+            **sampler.model_dump(),
+        )
+        edits |= zip(numbers, edited, strict=True)
+    cells = [
+        cell(
+            [
+                Image.fromarray(row.original.transpose(1, 2, 0)),
+                Image.fromarray(edits[number]),
+                Image.fromarray(row.edited.transpose(1, 2, 0)),
+            ],
+            [row.instruction, "original | edited by the model | the dataset's"],
+        )
+        for number, row in enumerate(found)
+    ]
+    return grid(cells, 2)
+
+
+def _read(pairs: Pairs, rows: Sequence[int], law: Law, factor: int) -> list[_Row]:
+    """The readable rows; `factor` is the autoencoder's."""
+    found = []
     with closing(Decoders()) as decoders:
         for row in rows:
             pair = pairs.pair(row)
             with suppress(ImageRefused):
-                original = fit(decoders.decode(pair.original, "original"), (side, side), flip=False)
+                original = decoders.decode(pair.original, "original")
                 edited = decoders.decode(pair.edited, "edited")
-                found.append((pair.instruction, original, edited))
-    if not found:
-        return None
-    instructions, originals, _ = zip(*found, strict=True)
-    edits = editor.edit(
-        torch.from_numpy(np.stack(originals)),
-        instructions,
-        list(range(len(found))),
-        **sampler.model_dump(),
-    )
-    cells = [
-        cell(
-            [
-                Image.fromarray(original.transpose(1, 2, 0)),
-                Image.fromarray(edit),
-                Image.fromarray(edited),
-            ],
-            [instruction, "original | edited by the model | the dataset's"],
-        )
-        for (instruction, original, edited), edit in zip(found, edits, strict=True)
-    ]
-    return grid(cells, 2)
+                shape = shape_of(original, law, factor)
+                pictures = (fit(picture, shape, flip=False) for picture in (original, edited))
+                found.append(_Row(pair.instruction, *pictures))
+    return found
+
+
+def _batches(shapes: Sequence[Shape]) -> list[list[int]]:
+    """Numbers of pictures of one shape that go through the editor together."""
+    found = []
+    for height, width in sorted(set(shapes)):
+        same = [number for number, shape in enumerate(shapes) if shape == (height, width)]
+        most = max(1, PIXELS_AT_ONCE // (height * width))
+        found += [same[start : start + most] for start in range(0, len(same), most)]
+    return found

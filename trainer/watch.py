@@ -1,19 +1,24 @@
 """What a person sees of a training: lines, files in its store, TensorBoard, Weights & Biases."""
 
+import io
 import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
+
+from PIL import Image
 
 from factory.errors import StorageError
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
-from schemas.fit import Watching
+from schemas.fit import Law, Watching
+from trainer.boards import Board, TensorBoard, WeightsAndBiases
 from trainer.loop import StepReport
 
 PROGRESS = "progress/"
+SHEETS = "sheets/"
 
 
 @dataclass
@@ -22,34 +27,43 @@ class Watch:
 
     store: ObjectStore
     watching: Watching
-    until: int
-    batch: int
+    law: Law
     say: Callable[[str], None]
     """Hears each line."""
-    events: Path | None = None
-    """Where TensorBoard's files go; null writes none."""
     _steps: list[StepReport] = field(default_factory=list)
     _lines: list[dict[str, Any]] = field(default_factory=list)
-    _boards: list[Any] = field(default_factory=list)
+    _waiting: dict[str, bytes] = field(default_factory=dict)
+    """Objects that are not yet stored."""
+    _boards: list[Board] = field(default_factory=list)
+    _events: TensorBoard | None = None
+    """One of the boards; the other has no files."""
 
     def __post_init__(self) -> None:
-        if self.events is not None and self.watching.tensorboard:
-            from tensorboardX import SummaryWriter
-
-            self._boards.append(SummaryWriter(str(self.events)))
+        if self.watching.tensorboard:
+            self._events = TensorBoard(self.store)
+            self._boards.append(self._events)
         if self.watching.wandb is not None:
-            self._boards.append(_Wandb(self.watching.wandb))
+            self._boards.append(WeightsAndBiases(self.watching.wandb, self.law, self.store.uri))
 
     def see(self, report: StepReport) -> None:
         """A step was done."""
         self._steps.append(report)
-        if report.step % self.watching.report_every == 0 or report.step == self.until:
+        if report.step % self.watching.report_every == 0 or report.step == self.law.steps:
             self._tell()
 
     def figure(self, step: int, **figures: float) -> None:
         """Other figures of a step."""
         self._lines.append({"step": step, **figures})
-        self._plot(step, figures)
+        for board in self._boards:
+            board.plot(step, figures)
+
+    def sheet(self, step: int, data: bytes) -> None:
+        """A sheet of edits, a PNG file."""
+        self._waiting[f"{SHEETS}{step:09d}.png"] = data
+        self.store_files()
+        with Image.open(io.BytesIO(data)) as sheet:
+            for board in self._boards:
+                board.show(step, sheet)
 
     def _tell(self) -> None:
         steps, self._steps = self._steps, []
@@ -59,54 +73,40 @@ class Watch:
             "loss": sum(one.loss for one in steps) / len(steps),
             "gradient_norm": last.norm,
             "learning_rate": last.rate,
-            "images_per_s": self.batch * len(steps) / max(seconds, 1e-9),
+            "images_per_s": self.law.batch * len(steps) / max(seconds, 1e-9),
         }
         self.figure(last.step, **figures)
-        left = (self.until - last.step) * seconds / len(steps)
+        left = (self.law.steps - last.step) * seconds / len(steps)
         self.say(
-            f"step {last.step}/{self.until}  loss {figures['loss']:.5f}  "
+            f"step {last.step}/{self.law.steps}  loss {figures['loss']:.5f}  "
             f"{figures['images_per_s']:.1f} pairs/s  {_duration(left)} left"
         )
 
-    def _plot(self, step: int, figures: dict[str, float]) -> None:
-        for board in self._boards:
-            for name, value in figures.items():
-                board.add_scalar(name, value, step)
-
-    def store_lines(self) -> None:
-        """Put what was gathered since the last time beside the checkpoints."""
-        if not self._lines:
-            return
-        first, lines = self._lines[0]["step"], self._lines
-        data = "".join(json.dumps(line) + "\n" for line in lines).encode()
-        key = f"{PROGRESS}{first:09d}-{int(time.time())}.jsonl"
+    def store_files(self) -> None:
+        """Put what was gathered since the last time beside the checkpoints; what fails waits."""
+        if self._lines:
+            data = "".join(json.dumps(line) + "\n" for line in self._lines).encode()
+            # One step's lines may come in two files within a second.
+            key = f"{PROGRESS}{self._lines[0]['step']:09d}-{time.time_ns()}.jsonl"
+            self._waiting[key], self._lines = data, []
         try:
-            patiently(lambda: self.store.put(key, data))
+            for key, data in list(self._waiting.items()):
+                patiently(partial(self.store.put, key, data))
+                del self._waiting[key]
+            if self._events is not None:
+                self._events.store_files()
         except StorageError as error:
             self.say(f"progress was not stored: {error}")
-            return
-        self._lines = []
 
     def close(self) -> None:
-        """The last lines, and the boards."""
-        self.store_lines()
-        for board in self._boards:
-            board.close()
-
-
-class _Wandb:
-    """Weights & Biases with TensorBoard's two verbs."""
-
-    def __init__(self, project: str) -> None:
-        import wandb
-
-        self.run = wandb.init(project=project)
-
-    def add_scalar(self, name: str, value: float, step: int) -> None:
-        self.run.log({name: value}, step=step)
-
-    def close(self) -> None:
-        self.run.finish()
+        """The boards, and the last files."""
+        try:
+            for board in self._boards:
+                board.close()
+        finally:
+            self.store_files()
+            if self._events is not None:
+                self._events.remove_scratch()
 
 
 def _duration(seconds: float) -> str:

@@ -4,6 +4,7 @@ import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -12,6 +13,7 @@ from PIL import Image
 
 from factory.untrusted_image import child as script
 from factory.untrusted_image.decoder import ImageRefused
+from schemas.fit import Sampler
 from tests.trainer.encoded import configuration, write_dataset
 from tests.trainer.small import png, small, train, write_pairs
 from trainer.decoders import Decoders
@@ -122,15 +124,17 @@ def test_a_sheet_ends_its_child_and_leaves_unreadable_rows_out(tmp_path):
     asked = []
 
     class Still:
+        autoencoder = SimpleNamespace(config=SimpleNamespace(block_out_channels=(8, 8, 8, 8)))
+
         def edit(self, pictures, instructions, seeds, **settings):
             asked.append(instructions)
             return pictures.permute(0, 2, 3, 1).numpy()
 
     before = children()
     bad = {"bytes": b"not a picture", "path": "x"}
-    pairs = open_pairs(write_pairs(tmp_path, edited_image=bad))
-    data = edit_sheet(Still(), pairs, [0, 2, 4], 16, small(False).watching)
+    pairs, law = open_pairs(write_pairs(tmp_path, edited_image=bad)), small(False).law
+    data = edit_sheet(Still(), pairs, [0, 2, 4], law, Sampler())
     assert Image.open(io.BytesIO(data)).format == "PNG"
     assert asked == [("make it green", "make it blue")]
-    assert edit_sheet(Still(), pairs, [0], 16, small(False).watching) is None
+    assert edit_sheet(Still(), pairs, [0], law, Sampler()) is None
     assert children() <= before
