@@ -14,6 +14,7 @@ from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
+from factory.users_cache import make_private, users_cache
 
 
 class Shelf:
@@ -43,11 +44,10 @@ class Shelf:
         if info is None:
             raise ObjectMissing(f"{self.store.uri}/{key}: no such object")
         version = (self.store.uri, key, str(info.bytes), str(info.modified))
-        cache = self._cache or _users_cache()
+        cache = self._cache or users_cache("datasets")
         path = cache / hashlib.sha256("\n".join(version).encode()).hexdigest()
         try:
-            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-            cache.chmod(0o700)
+            make_private(cache)
             if not path.exists():
                 data = patiently(lambda: self.store.get(key))
                 # Workers of one machine may fetch the same file at one moment.
@@ -61,14 +61,6 @@ class Shelf:
                 f"{error.strerror}"
             ) from None
         return path
-
-
-def _users_cache() -> Path:
-    # Not below the system's temporary folder, where others may put files first.
-    for root in (os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache")):
-        if os.path.isabs(root):
-            return Path(root) / "editmill" / "datasets"
-    raise InputError("XDG_CACHE_HOME: must be an absolute path where there is no home, got none")
 
 
 def find_files(uri: str, cache: Path | None = None) -> Shelf:

@@ -1,8 +1,11 @@
-"""Encoding in units so small that a small dataset has several."""
+"""Encoding in units so small that a small dataset has several; an S3 emulator."""
 
 import pytest
 
+from tests.factory.storage.conftest import moto, moto_bucket
 from trainer import encoding
+
+__all__ = ["moto", "moto_bucket"]
 
 
 @pytest.fixture
