@@ -12,7 +12,7 @@ from factory import family_xl
 from factory.errors import ModelError
 from factory.family import autoencoder_fields, check_autoencoder, check_unet, checkpoint_family
 from factory.model_configs import check_configs
-from factory.model_files import Role, files_below, model_folder, read_files
+from factory.model_files import Role, check_pinned, files_below, model_folder, read_files
 from factory.safetensors_header import check_numbers
 from schemas.recipe import ModelSource, Recipe
 
@@ -136,13 +136,7 @@ def _pinned(source: S, role: Role, needed: Sequence[str]) -> S:
         hashes = {file.relative_to(root).as_posix(): _checked_hash(file) for file in files}
     except OSError as error:
         raise ModelError(f"{error.filename or folder}: cannot be read: {error.strerror}") from None
-    if source.files and source.files != hashes:
-        changed = sorted(
-            k for k in {*source.files, *hashes} if source.files.get(k) != hashes.get(k)
-        )
-        raise ModelError(
-            f"{folder}: must hold the files that this recipe pins, got others: {', '.join(changed)}"
-        )
+    check_pinned(folder, source.files, hashes)
     found: dict[str, Any] = {"files": hashes}
     if os.path.exists(os.path.expanduser(source.source)):
         # Workers may run in another folder.

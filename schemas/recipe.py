@@ -15,10 +15,11 @@ class ModelSource(Record):
     """Where weights come from, and, once pinned, which bytes they are."""
 
     source: str = Field(min_length=1)
-    """`miniature`, a local folder, a hub id `owner/name`, or one `.safetensors` file: a LoRA, a CLIP
-    by `name`, a whole checkpoint or an autoencoder of Stable Diffusion 1.x or 2.x (CompVis' names)."""
+    """`miniature`, a local folder, `s3://bucket/prefix`, a hub id `owner/name`, or one `.safetensors`
+    file, here or on S3: a LoRA, a CLIP by `name`, a whole checkpoint or an autoencoder of Stable
+    Diffusion 1.x or 2.x (CompVis' names). What lies on S3 is fetched once into the user's cache."""
     revision: str | None = None
-    """Commit of a hub id, 40 hex digits; required for hub ids, null for local files."""
+    """Commit of a hub id, 40 hex digits; required for hub ids, null for all others."""
     name: str | None = None
     """For CLIP: the open_clip architecture where `source` has no open_clip_config.json; OpenAI's own
     weights need `ViT-L-14-quickgelu`. For a checkpoint in one file: its family, `sd-1`, `sd-2-base`

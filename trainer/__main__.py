@@ -162,7 +162,10 @@ def fit_editor(
 @app.command()
 @command
 def evaluate(
-    editor: Annotated[str, typer.Option(help="A folder that `fit` wrote, or `miniature/editor`.")],
+    editor: Annotated[
+        str,
+        typer.Option(help="What `fit` wrote: a folder, s3://bucket/prefix, or `miniature/editor`."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for evaluation.json, edits.jsonl, sheet.png.")],
     edits: Annotated[
         int, typer.Option(min=1, max=1000, help="Held-out scenes and instructions.")

@@ -10,6 +10,7 @@ from factory.errors import InputError, ObjectMissing
 from factory.storage.local import LocalStore
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
+from factory.users_cache import make_private, users_cache
 
 
 class Shelf:
@@ -56,12 +57,11 @@ class Shelf:
             if info is None:
                 raise ObjectMissing(f"{self.store.uri}/{key}: no such object")
             version = (str(info.bytes), str(info.modified))
-        cache = self._cache or _users_cache()
+        cache = self._cache or users_cache("datasets")
         name = "\n".join((self.store.uri, key, *version))
         path = cache / hashlib.sha256(name.encode()).hexdigest()
         try:
-            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-            cache.chmod(0o700)
+            make_private(cache)
             if not path.exists():
                 data = patiently(lambda: self.store.get(key))
                 # Threads and processes of one machine may fetch the same file at one moment.
@@ -75,11 +75,3 @@ class Shelf:
                 f"{error.strerror}"
             ) from None
         return path
-
-
-def _users_cache() -> Path:
-    # Not below the system's temporary folder, where others may put files first.
-    for root in (os.environ.get("XDG_CACHE_HOME", ""), os.path.expanduser("~/.cache")):
-        if os.path.isabs(root):
-            return Path(root) / "editmill" / "datasets"
-    raise InputError("XDG_CACHE_HOME: must be an absolute path where there is no home, got none")

@@ -79,7 +79,8 @@ def model_files(recipe: Recipe) -> Check[Recipe | None]:
 
 def _how_to_get(name: str, source: ModelSource) -> str:
     local = f"--set recipe.{name}.source=FOLDER for a copy on disk"
-    if "/" not in source.source or not source.revision:
+    hub = "/" in source.source and not source.source.startswith("s3://")
+    if not hub or not source.revision:
         return f"correct recipe.{name}.source, or give {local}"
     return (
         "run the doctor where huggingface.co can be reached (it fetches only what is needed, into "

@@ -9,7 +9,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from tests.bad_input.materials import models
-from tests.bad_input.table import PLAN, S3_OUT, Case, case, refused
+from tests.bad_input.table import PLAN, S3_OUT, Case, case, generated, refused
 from tests.factory.storage.crooked import answer, crooked_server, page
 from tests.servers.fixtures import S3Access
 
@@ -110,7 +110,27 @@ ANSWERED = [
         act=page,
     ),
 ]
-S3 = REACHED + UNREACHED + ANSWERED
+MODELS = [
+    generated(id, f"--set recipe.{setting}", message)
+    for id, setting, message in [
+        (
+            "a prefix without a model",
+            "clip.source=s3://there/run",
+            r"s3://there/run: must be a model's folder with \.safetensors files, or .*, got photo\.png",
+        ),
+        (
+            "a prefix with nothing",
+            "text_to_image.source=s3://there/sd.ckpt",
+            r"s3://there/sd\.ckpt: must be a model's folder with .*, got no objects",
+        ),
+        (
+            "a model's file that is not in its bucket",
+            "autoencoder.source=s3://there/vae.safetensors",
+            r"s3://there/vae\.safetensors: no such object",
+        ),
+    ]
+]
+S3 = REACHED + UNREACHED + ANSWERED + MODELS
 
 
 @contextmanager

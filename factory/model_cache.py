@@ -1,0 +1,147 @@
+"""Models in buckets: fetched once into the user's cache, and used only when they are whole."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from factory.errors import ModelError
+from factory.storage.key_rules import is_key
+from factory.storage.open import open_store
+from factory.storage.patience import patiently
+from factory.storage.protocol import ObjectInfo, ObjectStore
+from factory.users_cache import make_private, users_cache
+
+MOST_OBJECTS = 1000
+"""Below a model's prefix: one page of a listing; a repository of one model has a hundred or less."""
+MOST_BYTES = 64 * 2**30
+"""Of a model; Stable Diffusion XL in float32 has 14 GB."""
+HASHES = ".sha256.json"
+"""Beside a fetched model; no key begins with a dot."""
+
+Choose = Callable[[Sequence[str]], list[str]]
+"""Of the names of a folder's files those that are read."""
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A model as its bucket showed it at one moment."""
+
+    uri: str
+    """Without a slash at its end."""
+    store: ObjectStore
+    """The prefix; of a single object the one that it lies in."""
+    objects: Sequence[ObjectInfo]
+    """What is read, and nothing else."""
+    single: bool
+
+    @property
+    def name(self) -> str:
+        return self.uri.rpartition("/")[2]
+
+    @property
+    def version(self) -> str:
+        """sha256 of all that tells it from other models, and from what it was before."""
+        facts = [f"{info.key} {info.bytes} {info.modified}" for info in self.objects]
+        return hashlib.sha256("\n".join([self.uri, *facts]).encode()).hexdigest()
+
+    def files(self, place: Path) -> list[Path]:
+        """Where the objects lie below a place in the cache, in their order."""
+        root = place if self.single else place / self.name
+        return [root / info.key for info in self.objects]
+
+    def is_whole(self, place: Path) -> bool:
+        """Whether nothing is missing there, as after a cleaner of old files."""
+        return (place / HASHES).is_file() and all(
+            file.is_file() and file.stat().st_size == info.bytes
+            for file, info in zip(self.files(place), self.objects, strict=True)
+        )
+
+
+def fetched(uri: str, choose: Choose) -> tuple[Path, dict[str, str]]:
+    """The local copy of `s3://bucket/prefix`, or of one `.safetensors` object, and its files' sha256.
+
+    What changed in the bucket is another model, in a folder of its own. Raises `ModelError`,
+    `StorageError`.
+    """
+    uri = uri.rstrip("/")
+    listed = _look(uri, choose)
+    cache = users_cache("models")
+    place = cache / listed.version
+    try:
+        make_private(cache)
+        if not listed.is_whole(place):
+            from huggingface_hub.utils import WeakFileLock
+
+            # Of a machine's workers one fetches, and the others wait.
+            with WeakFileLock(cache / f"{listed.version}.lock"):
+                if not listed.is_whole(place):
+                    _fetch(listed, place, choose)
+        hashes: dict[str, str] = json.loads((place / HASHES).read_bytes())
+    except OSError as error:
+        raise ModelError(
+            f"{cache}: must be a folder to keep models in (XDG_CACHE_HOME), got {error.strerror}"
+        ) from None
+    return place / listed.name, hashes
+
+
+def _look(uri: str, choose: Choose) -> _Listed:
+    """Raises `ModelError` for what is no model, or more than one can be."""
+    folder, _, name = uri.rpartition("/")
+    if name.endswith(".safetensors"):
+        store = open_store(folder)
+        found = patiently(lambda: store.find(name))
+        if found is None:
+            raise ModelError(f"{uri}: no such object")
+        return _bounded(_Listed(uri, store, [found], single=True))
+    store = open_store(uri)
+    infos = {i.key: i for i in patiently(lambda: list(islice(store.list(), MOST_OBJECTS + 1)))}
+    if len(infos) > MOST_OBJECTS:
+        raise ModelError(f"{uri}: must hold at most {MOST_OBJECTS} objects, got more")
+    for key in infos:
+        # A store's listing has no others; they would become paths.
+        if not is_key(key):
+            raise ModelError(f"{uri}: names must be plain parts separated by /, got {key[:80]!r}")
+    read = choose(list(infos))
+    if not any(key.endswith(".safetensors") for key in read):
+        there = sorted({key.partition("/")[0] for key in infos})
+        raise ModelError(
+            f"{uri}: must be a model's folder with .safetensors files, or one such file, got "
+            f"{', '.join(there[:6]) or 'no objects'}"
+        )
+    return _bounded(_Listed(uri, store, [infos[key] for key in read], single=False))
+
+
+def _bounded(listed: _Listed) -> _Listed:
+    size = sum(info.bytes for info in listed.objects)
+    if size > MOST_BYTES:
+        raise ModelError(f"{listed.uri}: must be at most {MOST_BYTES} bytes, got {size}")
+    return listed
+
+
+def _fetch(listed: _Listed, place: Path, choose: Choose) -> None:
+    """Beside its place, and there once all of it is what was listed."""
+    half = place.with_suffix(".half")
+    for left in (half, place):
+        # A process that was killed left the one, a cleaner of old files the other.
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        hashes = {}
+        for info, file in zip(listed.objects, listed.files(half), strict=True):
+            data = patiently(partial(listed.store.get, info.key))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+            hashes[info.key] = hashlib.sha256(data).hexdigest()
+        (half / HASHES).write_text(json.dumps(hashes))
+        if not listed.is_whole(half) or _look(listed.uri, choose).version != listed.version:
+            raise ModelError(
+                f"{listed.uri}: must stay as it is while it is fetched, got other objects than were "
+                "listed; start again"
+            )
+        half.rename(place)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
