@@ -104,7 +104,7 @@ def fit(
 
     All workers of a group ask both questions equally often and must get equal answers: `should_stop`
     before each step, and `is_leaving` after it: a node of theirs has notice, so that a checkpoint is
-    written at once. Raises `InputError`, `NotFinite`.
+    stored before the next step. Raises `InputError`, `NotFinite`.
     """
     law, group = config.law, group or Group()
     torch.set_num_threads(config.compute.threads)
@@ -166,6 +166,9 @@ def fit(
                 urgent = not noticed and is_leaving()
                 noticed = noticed or urgent
                 member.see(report, urgent)
+                if urgent:
+                    # Outside of sums: NCCL ends workers that lose a peer in one, and their threads.
+                    checkpoints.finish()
         member.finish()
         group.wait()
     finally:
