@@ -99,12 +99,14 @@ def fit(
     should_stop: Callable[[], bool] = lambda: False,
     is_leaving: Callable[[], bool] = lambda: False,
     local_rank: int = 0,
+    is_begun: bool = False,
 ) -> Fitted:
     """Train from the newest checkpoint in `out`, or from the start, and write the editor at the end.
 
     All workers of a group ask both questions equally often and must get equal answers: `should_stop`
     before each step, and `is_leaving` after it: a node of theirs has notice, so that a checkpoint is
-    stored before the next step. Raises `InputError`, `NotFinite`.
+    stored before the next step. `is_begun` has every worker find what `prepare` left in `out`, and the
+    leading one begin nothing. Raises `InputError`, `NotFinite`.
     """
     law, group = config.law, group or Group()
     torch.set_num_threads(config.compute.threads)
@@ -121,8 +123,8 @@ def fit(
             f"{dataset}: must be the same pairs for every worker, the leader's with sha256 {theirs}, "
             f"got {pairs.digest} on worker {group.rank}"
         )
-    if group.leads:
-        begin_training(store, config, pairs.digest)
+    if group.leads or is_begun:
+        begin_training(store, config, pairs.digest, is_begun)
     parts = load_text_to_image(law.model, law.autoencoder, NUMBERS[law.dtype])
     network = prepare_network(parts, device)
     if law.lora is not None:

@@ -117,6 +117,7 @@ def train(settings: dict[str, Any]) -> dict[str, Any] | None:
             should_stop=should_stop,
             is_leaving=is_leaving,
             local_rank=get_context().get_local_rank(),
+            is_begun=True,
         )
     except EditmillError as error:
         # Perhaps of this worker alone, while the others wait for it: raised, it ends them too. Those that

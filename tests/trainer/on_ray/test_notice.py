@@ -1,19 +1,14 @@
 """A lost peer after a node's notice is no failure of those who are left."""
 
-from contextlib import suppress
 from pathlib import Path
 from time import sleep
-from types import SimpleNamespace
 
 import pytest
 from ray.train import PreemptionInfo
 
-from factory.errors import StorageRefused
 from tests.trainer.small import objects, small, train, write_pairs
 from trainer.checkpoint import Checkpoints
 from trainer.fit import Fitted
-from trainer.group import Group
-from trainer.on_ray import fit as on_ray
 from trainer.on_ray import notice
 from trainer.on_ray.notice import LONGEST_S, Notice
 
@@ -62,40 +57,6 @@ def test_after_notice_ray_has_time_to_end_the_worker(clock, give):
     assert clock.now == LONGEST_S
 
 
-class Desk:
-    """Notes what it is told."""
-
-    def __init__(self):
-        self.told = []
-
-    def __getattr__(self, name):
-        def remote(*words):
-            self.told.append((name, *words))
-
-        return SimpleNamespace(remote=remote)
-
-
-@pytest.fixture
-def desk():
-    return Desk()
-
-
-@pytest.fixture
-def work(desk, monkeypatch):
-    """One worker, without Ray; its training is a function of what `fit` is asked."""
-    here = SimpleNamespace(current_actor="me", get_local_rank=lambda: 0)
-    monkeypatch.setattr(on_ray.ray, "get", lambda found: found)
-    monkeypatch.setattr(on_ray.ray, "get_runtime_context", lambda: here)
-    monkeypatch.setattr(on_ray, "get_context", lambda: here)
-
-    def start(act):
-        monkeypatch.setattr(on_ray, "fit", lambda *_, **asked: act(**asked))
-        config = '{"law": {"model": {"source": "miniature"}}}'
-        on_ray.train({"config": config, "desk": desk, "dataset": "", "out": ""})
-
-    return start
-
-
 def lose_peer(*, is_leaving, **_):
     is_leaving()
     raise RuntimeError("Connection reset by peer")
@@ -110,23 +71,6 @@ def test_a_worker_that_lost_a_peer_raises_at_once_unless_a_node_has_notice(
     with pytest.raises(RuntimeError, match="reset by peer"):
         work(lose_peer)
     assert (clock.now > 0) is noticed
-
-
-@pytest.mark.parametrize("error", [None, RuntimeError, StorageRefused, KeyError])
-@pytest.mark.parametrize("leads", [True, False])
-def test_only_the_leading_worker_says_that_all_is_stored_however_it_ended(
-    give, desk, work, monkeypatch, leads, error
-):
-    def act(**_):
-        assert ("end",) not in desk.told
-        if error is not None:
-            raise error("no")
-        return Fitted(1, True, "editor", 0)
-
-    monkeypatch.setattr(Group, "leads", leads)
-    with suppress(error or ()):
-        work(act)
-    assert (desk.told.count(("begin", "me")), desk.told.count(("end",))) == (leads, leads)
 
 
 def test_what_notice_has_the_leader_write_is_stored_before_its_next_step(give, desk, work):
