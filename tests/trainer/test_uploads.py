@@ -1,6 +1,7 @@
 """A checkpoint's files go a few at a time, each a copy in memory, and its record after them."""
 
 from threading import Barrier
+from time import sleep
 
 import pytest
 
@@ -34,6 +35,8 @@ def test_files_meet_on_their_way_but_never_too_many_and_the_record_goes_alone(st
         elif key.startswith("state/"):
             # Alone it would wait for ever.
             pair.wait(timeout=20)
+            # A third may come meanwhile.
+            sleep(0.1)
         put(key, data)
         if key.startswith("state/"):
             copies.pop()

@@ -87,6 +87,7 @@ class Clock:
 def desk(monkeypatch):
     monkeypatch.setattr(pause.ray, "get", lambda found: found)
     monkeypatch.setattr(pause, "LOOK_EVERY_S", 600)
+    monkeypatch.setattr(pause, "time", SimpleNamespace(sleep=lambda _: pytest.fail("it waited")))
     return NearDesk()
 
 
