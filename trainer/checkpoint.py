@@ -25,6 +25,8 @@ ABANDONED_S = 24 * 3600
 """Files that no record names are what killed workers left, once they are so old."""
 FILE_BYTES = 2**30
 """Tensors are stored in files of about this size: S3 takes 5 GB in one piece."""
+UPLOADS = 4
+"""Files that are on their way at once: one alone seldom fills the line. Each is a copy in memory."""
 
 
 class Checkpoints:
@@ -60,7 +62,8 @@ class Checkpoints:
 
     def write(self, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Store the files, then the record, then remove what is older than the newest few."""
-        files = tuple(self._put(part) for part in _parts(tensors))
+        with ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload") as uploads:
+            files = tuple(uploads.map(self._put, _parts(tensors)))
         record = CheckpointRecord(
             step=step, law_hash=self.law_hash, dataset=self.dataset, files=files
         )

@@ -103,12 +103,14 @@ def fit(
     should_stop: Callable[[], bool] = lambda: False,
     is_leaving: Callable[[], bool] = lambda: False,
     local_rank: int = 0,
+    is_begun: bool = False,
 ) -> Fitted:
     """Train from the newest checkpoint in `out`, or from the start, and write the editor at the end.
 
     All workers of a group ask both questions equally often and must get equal answers: `should_stop`
     before each step, and `is_leaving` after it: a node of theirs has notice, so that a checkpoint is
-    written at once. Raises `InputError`, `NotFinite`.
+    stored before the next step. `is_begun` has every worker find what `prepare` left in `out`, and the
+    leading one begin nothing. Raises `InputError`, `NotFinite`.
     """
     law, group = config.law, group or Group()
     torch.set_num_threads(config.compute.threads)
@@ -119,7 +121,7 @@ def fit(
     store = open_store(out)
     if group.leads:
         pairs = training_pairs(store, dataset, config.reading)
-        begin_training(store, config, pairs)
+        begin_training(store, config, pairs, is_begun)
         group.share(pairs.digest)
     else:
         # The leader's rows in the leader's order; a file of other content is refused when it is read.
@@ -168,6 +170,9 @@ def fit(
                 urgent = not noticed and is_leaving()
                 noticed = noticed or urgent
                 member.see(report, urgent)
+                if urgent:
+                    # Outside of sums: NCCL ends workers that lose a peer in one, and their threads.
+                    checkpoints.finish()
         member.finish()
         group.wait()
     finally:

@@ -1,9 +1,10 @@
 """A training's root in a store: whose it is, its checkpoints, the finished editor."""
 
 import json
+import platform
 from pathlib import Path
 
-from factory.errors import Damaged, ObjectMissing, RunMismatch, first_line
+from factory.errors import Damaged, InputError, ObjectMissing, RunMismatch, first_line
 from factory.ledger.run import differing_fields
 from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
@@ -18,10 +19,12 @@ EDITOR = "editor/"
 LORA = "lora/"
 
 
-def begin_training(store: ObjectStore, config: Fit, pairs: Pairs) -> None:
+def begin_training(store: ObjectStore, config: Fit, pairs: Pairs, is_begun: bool = False) -> None:
     """Write whose training this root holds, or find that it is this one's.
 
-    Raises `RunMismatch` where it holds something else, another law, another dataset, or other pairs of it.
+    `is_begun`: elsewhere, by who started this worker; nothing is written, and `InputError` raised where
+    this machine does not find it. Raises `RunMismatch` where the root holds something else, another law,
+    another dataset, or other pairs of it.
     """
     dataset = pairs.digest
     law, reading, watching = config.law, config.reading, config.watching
@@ -31,6 +34,12 @@ def begin_training(store: ObjectStore, config: Fit, pairs: Pairs) -> None:
         if stranger is not None and stranger != RECORD:
             raise RunMismatch(
                 f"{store.uri}: must be empty or a training, got {stranger!r} and no {RECORD}"
+            )
+        # A shared folder that is listed is looked at anew, and may show it now.
+        if is_begun and stranger is None:
+            raise InputError(
+                f"{store.uri}: must be a folder that all nodes share, or s3://bucket/prefix, got one "
+                f"without {RECORD} on {platform.node()}"
             )
         store_index(store, pairs.index)
         record = TrainingRecord(

@@ -1,6 +1,7 @@
 """Checkpoints: killed at any call of the store, damaged anywhere, the newest whole one is found."""
 
 import time
+from threading import Lock
 
 import pytest
 import torch
@@ -43,11 +44,12 @@ class Killed(BaseException):
 
 
 class Mortal:
-    """A store whose process dies before or after its nth call that changes anything."""
+    """A store whose process, all its threads, dies before or after its nth call that changes anything."""
 
     def __init__(self, store, life, after=False):
         self.store, self.life, self.after = store, life, after
         self.uri = store.uri
+        self.lock, self.is_dead = Lock(), False
 
     def __getattr__(self, name):
         act = getattr(self.store, name)
@@ -55,13 +57,14 @@ class Mortal:
             return act
 
         def call(*arguments):
-            self.life -= 1
-            if self.life == 0 and not self.after:
-                raise Killed
-            found = act(*arguments)
-            if self.life == 0:
-                raise Killed
-            return found
+            with self.lock:
+                self.life -= 1
+                acts = not self.is_dead and (self.after or self.life != 0)
+                self.is_dead |= self.life == 0
+                found = act(*arguments) if acts else None
+                if self.is_dead:
+                    raise Killed
+                return found
 
         return call
 

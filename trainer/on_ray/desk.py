@@ -1,5 +1,7 @@
 """The driver's desk: what the workers of a training tell the driver, and what it asks of them."""
 
+from typing import Any
+
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -16,6 +18,8 @@ class Desk:
         self._pausing = False
         self._is_up = False
         self._ended = False
+        self._stored = True
+        self._leader: Any = None
 
     def say(self, line: str) -> None:
         """A line for the person."""
@@ -55,17 +59,29 @@ class Desk:
         """Whether a group of workers is there, or nodes are waited for."""
         self._is_up = is_up
 
-    def begin(self) -> None:
-        """A group has begun."""
-        self._ended = False
+    def begin(self, leader: Any) -> None:
+        """A group has begun; the actor of its leading worker, who writes."""
+        self._ended, self._stored, self._leader = False, True, leader
+
+    def leader(self) -> Any:
+        """Of the group that began last; None before the first."""
+        return self._leader
 
     def end(self) -> None:
-        """It has ended, well and with all stored, or not."""
-        self._ended = True
+        """Its leading worker has ended, well and with all stored, or not."""
+        self._ended = self._stored = True
 
     def has_ended(self) -> bool:
         """Whether the group that began last has."""
         return self._ended
+
+    def set_stored(self, is_stored: bool) -> None:
+        """Whether the checkpoint that notice of a node has the leading worker write is whole."""
+        self._stored = is_stored
+
+    def has_stored(self) -> bool:
+        """Whether nothing is written on notice."""
+        return self._stored
 
 
 def open_desk() -> "ray.actor.ActorHandle[Desk]":

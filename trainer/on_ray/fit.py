@@ -93,9 +93,18 @@ def train(settings: dict[str, Any]) -> dict[str, Any] | None:
         return None
 
     if group.leads:
-        ray.get(desk.begin.remote())
+        ray.get(desk.begin.remote(ray.get_runtime_context().current_actor))
+
+    def is_leaving() -> bool:
+        is_given = notice.is_given()
+        if is_given and group.leads:
+            ray.get(desk.set_stored.remote(False))
+        return is_given
 
     def should_stop() -> bool:
+        if notice.given and group.leads:
+            # `fit` has waited for it.
+            ray.get(desk.set_stored.remote(True))
         return bool(group.share(group.leads and ray.get(desk.is_asked.remote())))
 
     try:
@@ -106,8 +115,9 @@ def train(settings: dict[str, Any]) -> dict[str, Any] | None:
             say=desk.say.remote,
             group=group,
             should_stop=should_stop,
-            is_leaving=notice.is_given,
+            is_leaving=is_leaving,
             local_rank=get_context().get_local_rank(),
+            is_begun=True,
         )
     except EditmillError as error:
         # Perhaps of this worker alone, while the others wait for it: raised, it ends them too. Those that
@@ -115,14 +125,14 @@ def train(settings: dict[str, Any]) -> dict[str, Any] | None:
         if error.exit_code != EditmillError.exit_code:
             ray.get(desk.fail.remote(error))
         group.leave()
-        ray.get(desk.end.remote())
         raise
     except RuntimeError:
         notice.outlive()
-        ray.get(desk.end.remote())
         raise
-    if group.leads:
-        ray.get(desk.end.remote())
+    finally:
+        # The others may lose a peer while this one still stores.
+        if group.leads:
+            ray.get(desk.end.remote())
     return asdict(fitted)
 
 
@@ -143,6 +153,7 @@ def _trainer(compute: Where, settings: dict[str, Any], scratch: str) -> TorchTra
         run_config=RunConfig(
             name=f"editmill-{secrets.token_hex(4)}",
             storage_path=scratch,
+            # No `preemption_grace_s`: `Pause` waits for a notice's checkpoint, and for nothing else.
             failure_config=FailureConfig(max_failures=compute.failures),
             callbacks=[Pause(settings["desk"])],
         ),

@@ -12,12 +12,13 @@ class Notice:
     """What a worker knows of it."""
 
     def __init__(self) -> None:
-        self._given = False
+        self.given = False
+        """As it was when last asked."""
 
     def is_given(self) -> bool:
         """Whether any worker's node has notice; asked by all workers equally often."""
-        self._given = self._given or get_preemption_info() is not None
-        return self._given
+        self.given = self.given or get_preemption_info() is not None
+        return self.given
 
     def outlive(self) -> None:
         """After a failed exchange: where notice was given, wait for Ray Train to end this process.
@@ -26,5 +27,5 @@ class Notice:
         have failed by themselves. Returns where nothing ends them, or where no notice was given. Ray
         Train takes a node for preempted from its deadline on: one that goes earlier counts as a failure.
         """
-        if self._given:
+        if self.given:
             time.sleep(LONGEST_S)

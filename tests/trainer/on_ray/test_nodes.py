@@ -1,6 +1,5 @@
 """`fit` on nodes that come, are given notice and go: nothing is learnt twice or otherwise."""
 
-import json
 import logging
 import os
 import signal
@@ -8,15 +7,18 @@ import subprocess
 import sys
 from concurrent.futures import wait
 from pathlib import Path
+from time import sleep
 
 import pytest
 import ray
-import torch
 from ray._private import ray_constants
+from ray.train import get_context
 
 from factory.on_ray.rows import ClusterFailed
-from tests.chaos.nodes import Nodes, children
-from tests.trainer.small import objects, small, state_of, train, write_pairs
+from factory.storage.local import LocalStore
+from tests.chaos.nodes import Nodes
+from tests.trainer.on_ray.planned import LAW, Plan, all_busy, assert_as_alone, stop, workers_of
+from tests.trainer.small import objects, small, write_pairs
 from trainer.checkpoint import record_key
 from trainer.fit import prepare
 from trainer.on_ray import fit as on_ray
@@ -24,8 +26,6 @@ from trainer.on_ray import fit as on_ray
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent.parent.parent
-LAW = {"dtype": "float64", "batch": 8, "steps": 100_000, "learning_rate": 1e-6}
-"""So slow that rounding does not grow, while another item would show."""
 NOTICE_S = 10.0
 SOONER = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
@@ -58,25 +58,6 @@ def dataset(tmp_path_factory):
     return write_pairs(tmp_path_factory.mktemp("pairs"))
 
 
-class Plan(list):
-    """The steps that the driver hears of, and what is done once so many came after the thing before."""
-
-    def __init__(self, *acts):
-        super().__init__()
-        self.acts = list(acts)
-        self.began = 0
-
-    def append(self, line):
-        super().append(int(line.partition("/")[0].removeprefix("step ")))
-        if self.acts and len(self) >= self.began + 3 and self.acts[0]():
-            self.acts.pop(0)
-            self.began = len(self)
-
-    def rewinds(self):
-        """Pairs of a step and the one after which the group went on anew."""
-        return [(a, b) for a, b in zip(self, self[1:], strict=False) if b != a + 1]
-
-
 @pytest.fixture
 def go(nodes, dataset, tmp_path, monkeypatch):
     """Train by a plan."""
@@ -97,42 +78,6 @@ def go(nodes, dataset, tmp_path, monkeypatch):
         return on_ray.fit_on_ray(*prepare(config, dataset, str(tmp_path / "out")))
 
     return start
-
-
-def stop():
-    os.kill(os.getpid(), signal.SIGTERM)
-    return True
-
-
-def workers_of(node):
-    """Processes of a group on a node."""
-    found = []
-    for pid in children(node.all_processes["raylet"][0].process.pid):
-        if b"TrainWorker" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            found.append(pid)
-    return found
-
-
-def all_busy(nodes):
-    return all(workers_of(node) for node in nodes.staying())
-
-
-def losses(out):
-    lines = b"".join(objects(out, "progress/").values()).decode().splitlines()
-    return {fields["step"]: fields["loss"] for fields in map(json.loads, lines)}
-
-
-def assert_as_alone(out, dataset, steps, tmp_path):
-    """Every step used the items that it has on one worker, and so did all of them together."""
-    train(small(law=LAW | {"steps": steps}), dataset, tmp_path / "alone")
-    expected = losses(tmp_path / "alone")
-    assert sorted(expected) == list(range(1, steps + 1))
-    # Steps that were lost left their lines too.
-    found = {step: loss for step, loss in losses(out).items() if step <= steps}
-    assert found == pytest.approx(expected, rel=1e-9)
-    one, other = state_of(tmp_path / "alone", steps), state_of(out, steps)
-    for name, tensor in one.items():
-        torch.testing.assert_close(other[name], tensor, rtol=0, atol=1e-10, msg=name)
 
 
 def test_a_group_grows_with_its_nodes_and_shrinks_when_one_dies(nodes, go, dataset, tmp_path):
@@ -190,6 +135,52 @@ def test_notice_has_a_checkpoint_written_and_is_no_failure(nodes, go, dataset, t
     assert written == [f"checkpoints/{step:09d}.json" for step in (again - 1, fitted.step)]
     assert again > 3
     assert last >= again
+    assert_as_alone(tmp_path / "out", dataset, fitted.step, tmp_path)
+
+
+def train_beside_a_slow_store(settings):
+    """A worker; the leading one tells its node, and once there was notice stores beyond its end."""
+    put, around = LocalStore.put, Path(settings["out"]).parent
+
+    def slow(store, key, data):
+        if key.startswith("state/") and (around / "noticed").exists():
+            (around / "noticed").unlink()
+            sleep(2 * NOTICE_S)
+        put(store, key, data)
+
+    LocalStore.put = slow
+    if get_context().get_world_rank() == 0:
+        with (around / "leaders").open("a") as file:
+            file.write(ray.get_runtime_context().get_node_id() + "\n")
+    return on_ray.train(settings)
+
+
+def test_a_checkpoint_that_takes_longer_than_the_notice_is_whole(
+    nodes, go, dataset, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(on_ray, "train", train_beside_a_slow_store)
+    nodes.count = 2
+    nodes.refill()
+
+    def leaders():
+        return (tmp_path / "leaders").read_text().split()
+
+    def give_notice():
+        if not all_busy(nodes):
+            return False
+        (tmp_path / "noticed").touch()
+        nodes.count = 1
+        nodes.give_notice(next(n for n in nodes.staying() if n.node_id != leaders()[-1]), NOTICE_S)
+        plan.groups = len(leaders())
+        return True
+
+    def has_restarted():
+        return len(leaders()) > plan.groups
+
+    plan = Plan(give_notice, has_restarted, stop)
+    fitted = go(plan, failures=0, checkpoint_every=100_000)
+    assert not (tmp_path / "noticed").exists()
+    assert (plan.acts, plan.rewinds()) == ([], [])
     assert_as_alone(tmp_path / "out", dataset, fitted.step, tmp_path)
 
 

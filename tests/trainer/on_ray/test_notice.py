@@ -1,9 +1,14 @@
 """A lost peer after a node's notice is no failure of those who are left."""
 
+from pathlib import Path
+from time import sleep
+
 import pytest
 from ray.train import PreemptionInfo
 
-from trainer.on_ray import fit as on_ray
+from tests.trainer.small import objects, small, train, write_pairs
+from trainer.checkpoint import Checkpoints
+from trainer.fit import Fitted
 from trainer.on_ray import notice
 from trainer.on_ray.notice import LONGEST_S, Notice
 
@@ -52,34 +57,56 @@ def test_after_notice_ray_has_time_to_end_the_worker(clock, give):
     assert clock.now == LONGEST_S
 
 
+def lose_peer(*, is_leaving, **_):
+    is_leaving()
+    raise RuntimeError("Connection reset by peer")
+
+
 @pytest.mark.parametrize("noticed", [False, True])
 def test_a_worker_that_lost_a_peer_raises_at_once_unless_a_node_has_notice(
-    clock, give, monkeypatch, noticed
+    clock, give, work, noticed
 ):
-    def lose_peer(*_, is_leaving, **__):
-        is_leaving()
-        raise RuntimeError("Connection reset by peer")
-
-    class Desk:
-        @property
-        def problem(self):
-            return self
-
-        say = begin = end = problem
-
-        def remote(self, *_):
-            return None
-
-    class Context:
-        def get_local_rank(self):
-            return 0
-
     if noticed:
         give()
-    monkeypatch.setattr(on_ray, "fit", lose_peer)
-    monkeypatch.setattr(on_ray.ray, "get", lambda found: found)
-    monkeypatch.setattr(on_ray, "get_context", Context)
-    config = '{"law": {"model": {"source": "miniature"}}}'
     with pytest.raises(RuntimeError, match="reset by peer"):
-        on_ray.train({"config": config, "desk": Desk(), "dataset": "", "out": ""})
+        work(lose_peer)
     assert (clock.now > 0) is noticed
+
+
+def test_what_notice_has_the_leader_write_is_stored_before_its_next_step(give, desk, work):
+    def act(*, should_stop, is_leaving, **_):
+        def told():
+            return [words for words in desk.told if words[0] == "set_stored"]
+
+        should_stop()
+        assert not is_leaving()
+        assert told() == []
+        give()
+        assert is_leaving()
+        assert told() == [("set_stored", False)]
+        should_stop()
+        assert told()[1:] == [("set_stored", True)]
+        return Fitted(1, True, "editor", 0)
+
+    work(act)
+
+
+def test_no_step_is_taken_before_the_checkpoint_of_a_notice_is_stored(tmp_path, monkeypatch):
+    write = Checkpoints.write
+
+    def late(*arguments):
+        sleep(0.3)
+        write(*arguments)
+
+    monkeypatch.setattr(Checkpoints, "write", late)
+    out, stored = tmp_path / "out", []
+
+    def should_stop():
+        stored.append([Path(key).stem for key in objects(out, "checkpoints/")])
+        return False
+
+    config = small(law={"steps": 4}, watching={"checkpoint_every": 1000})
+    given = iter([False, True])
+    dataset = write_pairs(tmp_path / "pairs")
+    train(config, dataset, out, should_stop=should_stop, is_leaving=lambda: next(given))
+    assert stored == [[], [], ["000000002"], ["000000002"]]
