@@ -12,6 +12,7 @@ from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Columns, Fit
 from schemas.latents import EncodedUnit, EncodingRecord, LatentsRecord
+from trainer.dataset import known_or_open
 from trainer.encoder import Encoder
 from trainer.encoding import (
     Unit,
@@ -28,7 +29,7 @@ from trainer.encoding import (
 )
 from trainer.find_files import shelf_of
 from trainer.index import Index, read_index
-from trainer.pairs import Pairs, known_or_open
+from trainer.pairs import Pairs
 
 Runner = Callable[
     [Fit, str, str, EncodingRecord, Sequence[Unit]], Generator[EncodedUnit, None, None]

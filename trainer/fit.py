@@ -18,16 +18,14 @@ from factory.miniature.world import SIDE_PX
 from factory.model_files import model_folder
 from factory.pinning import pin_text_to_image
 from factory.storage.open import open_store
-from factory.storage.protocol import ObjectStore
-from schemas.fit import Fit, Law, Reading
+from schemas.fit import Fit, Law
 from trainer.checkpoint import Checkpoints
 from trainer.conditions import Conditions
+from trainer.dataset import agreed_pairs, training_pairs
 from trainer.editor import check_source, widen
 from trainer.encoding import latents_law
-from trainer.find_files import shelf_of
 from trainer.group import Group, pick_device
 from trainer.hold_out import hold_out
-from trainer.index import read_index
 from trainer.latents import choose_latents, open_latents
 from trainer.leader import Leader
 from trainer.loop import NUMBERS, Loop
@@ -35,11 +33,11 @@ from trainer.lora import add_lora, check_targets
 from trainer.member import Member
 from trainer.objective import Objective
 from trainer.order import Order
-from trainer.pairs import Pairs, known_or_open
+from trainer.pairs import Pairs
 from trainer.reader import PictureReader, Reader
 from trainer.spread import spread
 from trainer.state import State
-from trainer.training import EDITOR, begin_training, find_training
+from trainer.training import EDITOR, begin_training
 
 
 @dataclass(frozen=True)
@@ -119,14 +117,7 @@ def fit(
         # What the group says beside gradients goes by way of the current one.
         torch.cuda.set_device(device)
     store = open_store(out)
-    if group.leads:
-        pairs = training_pairs(store, dataset, config.reading)
-        begin_training(store, config, pairs, is_begun)
-        group.share(pairs.digest)
-    else:
-        # The leader's rows in the leader's order; a file of other content is refused when it is read.
-        index = read_index(store, group.share(None))
-        pairs = Pairs(shelf_of(dataset, index.files), config.reading.columns, index)
+    pairs = agreed_pairs(store, config, dataset, group, is_begun)
     parts = load_text_to_image(law.model, law.autoencoder, NUMBERS[law.dtype])
     network = prepare_network(parts, device)
     if law.lora is not None:
@@ -200,12 +191,6 @@ def go_on(
                 f"{checkpoints.store.uri}, got {state.law.steps}"
             )
         state.restore(step, found[1] if found else checkpoints.read(step))
-
-
-def training_pairs(store: ObjectStore, dataset: str, reading: Reading) -> Pairs:
-    """The pairs that a training's root knows, or of one that has not begun those that are there."""
-    begun = find_training(store)
-    return known_or_open(store, begun.dataset if begun else None, dataset, reading)
 
 
 def pin_law(law: Law) -> Law:

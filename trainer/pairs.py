@@ -9,11 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from factory.errors import InputError
-from factory.storage.local import LocalStore
-from factory.storage.protocol import ObjectStore
-from schemas.fit import Columns, Reading
+from schemas.fit import Columns
 from trainer.find_files import find_files
-from trainer.index import Index, find_index
+from trainer.index import Index
 from trainer.scan import footer_hash, open_file, read_group, scan, where
 from trainer.shelf import Shelf
 
@@ -108,23 +106,6 @@ def _bytes(picture: Any) -> bytes:
     if isinstance(picture, dict):
         picture = picture["bytes"]
     return picture or b""
-
-
-def known_or_open(store: ObjectStore, digest: str | None, dataset: str, reading: Reading) -> Pairs:
-    """A dataset's pairs by the index that a root holds under a digest, if it still has those files.
-
-    A run that was sealed further still has them; a folder must hold no others, and one on this machine
-    is looked at file by file. Otherwise what the dataset holds now. Raises `InputError`.
-    """
-    index = find_index(store, digest) if digest else None
-    if index is not None:
-        there = find_files(dataset, pattern=reading.files)
-        known, names = set(index.files), set(there.names)
-        if known <= names if there.named_by_content else known == names:
-            pairs = Pairs(there.of(index.files), reading.columns, index)
-            if not isinstance(there.store, LocalStore) or pairs.is_unchanged():
-                return pairs
-    return open_pairs(dataset, reading.columns, pattern=reading.files)
 
 
 def open_pairs(

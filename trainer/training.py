@@ -19,12 +19,10 @@ EDITOR = "editor/"
 LORA = "lora/"
 
 
-def begin_training(store: ObjectStore, config: Fit, pairs: Pairs, is_begun: bool = False) -> None:
+def begin_training(store: ObjectStore, config: Fit, pairs: Pairs) -> None:
     """Write whose training this root holds, or find that it is this one's.
 
-    `is_begun`: elsewhere, by who started this worker; nothing is written, and `InputError` raised where
-    this machine does not find it. Raises `RunMismatch` where the root holds something else, another law,
-    another dataset, or other pairs of it.
+    Raises `RunMismatch` where it holds something else, another law, another dataset, or other pairs of it.
     """
     dataset = pairs.digest
     law, reading, watching = config.law, config.reading, config.watching
@@ -34,12 +32,6 @@ def begin_training(store: ObjectStore, config: Fit, pairs: Pairs, is_begun: bool
         if stranger is not None and stranger != RECORD:
             raise RunMismatch(
                 f"{store.uri}: must be empty or a training, got {stranger!r} and no {RECORD}"
-            )
-        # A shared folder that is listed is looked at anew, and may show it now.
-        if is_begun and stranger is None:
-            raise InputError(
-                f"{store.uri}: must be a folder that all nodes share, or s3://bucket/prefix, got one "
-                f"without {RECORD} on {platform.node()}"
             )
         store_index(store, pairs.index)
         record = TrainingRecord(
@@ -78,6 +70,16 @@ def begin_training(store: ObjectStore, config: Fit, pairs: Pairs, is_begun: bool
         raise RunMismatch(
             f"{store.uri}: holds a training that read its dataset otherwise; differing: "
             f"{'; '.join(differing)}"
+        )
+
+
+def must_be_begun(store: ObjectStore) -> None:
+    """Raises `InputError` where this machine does not find what another has begun."""
+    # A shared folder that is listed is looked at anew, and may show it now.
+    if find_training(store) is None and RECORD not in {info.key for info in store.list()}:
+        raise InputError(
+            f"{store.uri}: must be a folder that all nodes share, or s3://bucket/prefix, got one "
+            f"without {RECORD} on {platform.node()}"
         )
 
 

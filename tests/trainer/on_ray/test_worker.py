@@ -9,6 +9,7 @@ from factory.storage.local import LocalStore
 from tests.trainer.small import small, train, write_pairs
 from trainer.fit import Fitted, fit, prepare
 from trainer.group import Group
+from trainer.pairs import open_pairs
 from trainer.training import RECORD
 
 
@@ -47,7 +48,9 @@ def test_a_worker_begins_no_training_by_itself(work, dataset, tmp_path):
 
 @pytest.mark.parametrize("leads", [True, False])
 def test_every_worker_must_find_the_drivers_training(dataset, tmp_path, monkeypatch, leads):
+    digest = open_pairs(dataset).digest
     monkeypatch.setattr(Group, "leads", leads)
+    monkeypatch.setattr(Group, "share", lambda group, value: digest)
     with pytest.raises(InputError, match="all nodes share"):
         train(small(), dataset, tmp_path / "local", is_begun=True)
     prepare(small(law={"seed": 9}), dataset, str(tmp_path / "other"))
