@@ -60,7 +60,7 @@ def test_the_editors_claims_are_of_its_weights_the_frozen_oracle_and_the_presets
     preset = read_config(Fit, PRESETS, "miniature-editor", None, [])
     assert EDITOR["sampler"] == preset.watching.sampler.model_dump()
     law = preset.law.model_dump()
-    first, _ = EDITOR["training"]
+    first, *_ = EDITOR["training"]
     assert {name: law.get(name) for name in first} == first | {"seconds": None}
 
 
