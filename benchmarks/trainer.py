@@ -156,6 +156,8 @@ def speeds(config: Fit, model: Path, dataset: Path, latents: Path, steps: int, r
             # The first turn warms up.
             if turn:
                 taken[name].append(time.monotonic() - started)
+    for ours in (online, cached):
+        ours.loop.reader.close()
     images = config.law.batch * steps
 
     def over(one: str, other: str) -> float:
