@@ -21,9 +21,7 @@ from factory.storage.protocol import ObjectStore
 
 FOLDER = "dataset/"
 FILES = "files"
-PLACES = ("file", "group", "offset")
-NAMES = {"prompt": 8, "said": 16}
-"""Bytes of each."""
+ARRAYS = ("file", "group", "offset", "prompt", "said")
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,13 @@ class Index:
     def digest(self) -> str:
         """sha256 over all of it: equal for one dataset wherever it lies."""
         taken = hashlib.sha256(json.dumps([self.files, self.footers]).encode())
-        for name in (*PLACES, *NAMES):
+        for name in ARRAYS:
             taken.update(np.ascontiguousarray(getattr(self, name)).tobytes())
         return taken.hexdigest()
+
+    def where(self, row: int) -> str:
+        """A row for a message."""
+        return where(self.files[self.file[row]], int(self.group[row]), int(self.offset[row]))
 
     def of_file(self, name: str) -> "Index":
         """One file's rows, numbered from 0."""
@@ -72,6 +74,11 @@ class Index:
         )
 
 
+def where(name: str, group: int, row: int) -> str:
+    """A row of a file for a message."""
+    return f"{name}: row group {group}, row {row}"
+
+
 def instruction_name(instruction: str) -> bytes:
     """16 bytes that stand for an instruction."""
     return hashlib.sha256(instruction.encode()).digest()[:16]
@@ -79,7 +86,7 @@ def instruction_name(instruction: str) -> bytes:
 
 def store_index(store: ObjectStore, index: Index) -> None:
     """Put it into a root, under its digest."""
-    arrays = {name: np.ascontiguousarray(getattr(index, name)) for name in (*PLACES, *NAMES)}
+    arrays = {name: np.ascontiguousarray(getattr(index, name)) for name in ARRAYS}
     # One entry: of several, safetensors writes now one first and now another.
     named = json.dumps([index.files, index.footers])
     data = save(arrays, metadata={FILES: named})

@@ -76,9 +76,7 @@ class LatentReader(Reader):
             raise Damaged(f"{self.uri}/{SEAL}: does not hold the empty instruction")
 
     def where(self, row: int) -> str:
-        number = self._unit_of(row)
-        unit = self._units[number]
-        return f"{unit.file}: row {unit.first + row - self._first[number]}"
+        return self._index.where(row)
 
     def _content(self, row: int, flip: bool) -> tuple[Shape, Any]:
         number = self._unit_of(row)

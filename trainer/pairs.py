@@ -12,7 +12,7 @@ from factory.errors import InputError
 from schemas.fit import Columns
 from trainer.find_files import find_files
 from trainer.index import Index
-from trainer.scan import footer_hash, open_file, read_group, scan, where
+from trainer.scan import footer_hash, open_file, read_group, scan
 from trainer.shelf import Shelf
 
 OPEN_BYTES = 2**30
@@ -54,8 +54,7 @@ class Pairs:
 
     def where(self, row: int) -> str:
         """A row for a message."""
-        number, group, offset = self._place(row)
-        return where(self.shelf.names[number], group, offset)
+        return self.index.where(row)
 
     def pair(self, row: int) -> EditPair:
         """One row's pictures, empty where they are null, and its instruction.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from factory.errors import InputError, first_line
 from schemas.arrow import check_plain
 from schemas.fit import Columns
-from trainer.index import Index, instruction_name
+from trainer.index import Index, instruction_name, where
 from trainer.shelf import Shelf
 
 READERS = 16
@@ -83,11 +83,6 @@ def read_group(file: pq.ParquetFile, name: str, group: int, columns: list[str]) 
         return file.read_row_group(group, columns=columns)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{name}: row group {group} cannot be read: {first_line(error)}") from None
-
-
-def where(name: str, group: int, row: int) -> str:
-    """A row for a message."""
-    return f"{name}: row group {group}, row {row}"
 
 
 def _rows(shelf: Shelf, number: int, names: Columns) -> Rows:
