@@ -74,7 +74,8 @@ class Files:
         """One file's rows, numbered from 0. Raises `InputError`."""
         if self._open is None or self._open[0] != name:
             shelf = self.shelf.of([name])
-            self._open = name, Pairs(shelf, self.columns, self.index.of_file(name))
+            index = self.index.of_file(name)
+            self._open = name, Pairs(shelf, self.columns, index, passing=True)
         return self._open[1]
 
 

@@ -9,6 +9,7 @@ from factory.errors import InputError
 from factory.ledger import keys
 from factory.ledger.run import open_run
 from factory.ledger.sealed import sealed_pairs_uris
+from factory.storage.key_rules import is_key
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
@@ -68,11 +69,13 @@ def _parquet_names(store: ObjectStore) -> list[str]:
             if not any(part.startswith(".") for part in path.parts)
             and (store.folder / path).is_file()
         )
-    if isinstance(store, S3Store):
-        for name in store.strangers():
-            if name.endswith(SUFFIX):
-                raise InputError(
-                    f"{store.uri}/{name}: the name must be letters, digits and ._- in parts separated "
-                    "by / to be read from a store; rename it, or copy the dataset to a folder"
-                )
-    return [info.key for info in store.list() if info.key.endswith(SUFFIX)]
+    if not isinstance(store, S3Store):
+        return [info.key for info in store.list() if info.key.endswith(SUFFIX)]
+    names = [name for name in store.names() if name.endswith(SUFFIX)]
+    stranger = next((name for name in names if not is_key(name)), None)
+    if stranger is not None:
+        raise InputError(
+            f"{store.uri}/{stranger}: the name must be letters, digits and ._- in parts separated by / "
+            "to be read from a store; rename it, or copy the dataset to a folder"
+        )
+    return names

@@ -31,9 +31,14 @@ class EditPair:
 class Pairs:
     """Rows by number, grouped by prompt; pictures are read when they are asked for."""
 
-    def __init__(self, shelf: Shelf, columns: Columns, index: Index) -> None:
-        """`shelf` holds the files that the index names."""
+    def __init__(self, shelf: Shelf, columns: Columns, index: Index, passing: bool = False) -> None:
+        """`shelf` holds the files that the index names.
+
+        A store's files are fetched and kept, or read where they lie for a reader that is `passing`:
+        once, from row to row.
+        """
         self.shelf = shelf
+        self._place_of = shelf.place if passing else shelf.path
         self.columns = columns
         self.index = index
         self.digest = index.digest
@@ -71,9 +76,12 @@ class Pairs:
         return EditPair(_bytes(original), instruction, _bytes(edited))
 
     def is_unchanged(self) -> bool:
-        """Whether all files are those that were indexed; fetches them."""
-        numbers = range(len(self.shelf.names))
-        return all(footer_hash(self.shelf, i) == self.index.footers[i] for i in numbers)
+        """Whether all files are those that were indexed."""
+        footers = zip(self.shelf.names, self.index.footers, strict=True)
+        return all(
+            footer_hash(self.shelf.place(number), name) == footer
+            for number, (name, footer) in enumerate(footers)
+        )
 
     def _place(self, row: int) -> tuple[int, int, int]:
         index = self.index
@@ -85,13 +93,14 @@ class Pairs:
             if place in self._groups:
                 self._groups.move_to_end(place)
                 return self._groups[place]
-        if footer_hash(self.shelf, number) != self.index.footers[number]:
+        where = self._place_of(number)
+        if footer_hash(where, name) != self.index.footers[number]:
             raise InputError(
                 f"{self.shelf.store.uri}/{name}: must be the file that it was when this dataset was "
                 "first read, got another"
             )
         wanted = [names.original_image, names.edit_prompt, names.edited_image]
-        table = read_group(open_file(self.shelf, number), name, group, wanted)
+        table = read_group(open_file(where, name), name, group, wanted)
         with self._lock:
             self._groups[place] = table
             held = sum(other.nbytes for other in self._groups.values())

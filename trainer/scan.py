@@ -2,6 +2,7 @@
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from factory.errors import InputError, first_line
 from schemas.arrow import check_plain
 from schemas.fit import Columns
 from trainer.index import Index, instruction_name, where
+from trainer.remote_file import RemoteFile
 from trainer.shelf import Shelf
 
 READERS = 16
@@ -46,35 +48,30 @@ def scan(shelf: Shelf, columns: Columns) -> Index:
     )
 
 
-def footer_hash(shelf: Shelf, number: int) -> str:
+def footer_hash(place: Path | RemoteFile, name: str) -> str:
     """sha256 of a file's size and footer, 32 hex digits: where columns lie, their sizes and extremes.
 
     Other pictures under the same captions give another, without reading them all: unless not one has
     another size, nor is the first or last in order of bytes. Raises `InputError`.
     """
-    path = shelf.path(number)
     try:
-        with Path(path).open("rb") as file:
+        with nullcontext(place) if isinstance(place, RemoteFile) else place.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - TAIL))
             length = int.from_bytes(file.read(TAIL)[:4], "little")
             file.seek(max(0, size - TAIL - length))
             footer = file.read(length)
     except OSError as error:
-        raise InputError(
-            f"{shelf.names[number]}: not a Parquet file: {first_line(error)}"
-        ) from None
+        raise InputError(f"{name}: not a Parquet file: {first_line(error)}") from None
     return hashlib.sha256(f"{size}\n".encode() + footer).hexdigest()[:32]
 
 
-def open_file(shelf: Shelf, number: int) -> pq.ParquetFile:
+def open_file(place: Path | RemoteFile, name: str) -> pq.ParquetFile:
     """A file of a dataset. Raises `InputError`."""
     try:
-        return pq.ParquetFile(shelf.path(number), memory_map=True)
+        return pq.ParquetFile(place, memory_map=True, pre_buffer=isinstance(place, RemoteFile))
     except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"{shelf.names[number]}: not a Parquet file: {first_line(error)}"
-        ) from None
+        raise InputError(f"{name}: not a Parquet file: {first_line(error)}") from None
 
 
 def read_group(file: pq.ParquetFile, name: str, group: int, columns: list[str]) -> pa.Table:
@@ -86,7 +83,8 @@ def read_group(file: pq.ParquetFile, name: str, group: int, columns: list[str]) 
 
 
 def _rows(shelf: Shelf, number: int, names: Columns) -> Rows:
-    file, name = open_file(shelf, number), shelf.names[number]
+    place, name = shelf.place(number), shelf.names[number]
+    footer, file = footer_hash(place, name), open_file(place, name)
     present = set(file.schema_arrow.names)
     _check(name, file.schema_arrow, names)
     captions = [c for c in (names.original_prompt, names.edited_prompt) if c in present]
@@ -105,7 +103,7 @@ def _rows(shelf: Shelf, number: int, names: Columns) -> Rows:
             places.append((group, row))
             prompts.append(_prompt(said))
             instructions.append(instruction_name(said[0]))
-    return footer_hash(shelf, number), places, prompts, instructions
+    return footer, places, prompts, instructions
 
 
 def _check(name: str, schema: pa.Schema, names: Columns) -> None:

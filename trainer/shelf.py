@@ -1,4 +1,4 @@
-"""A dataset's files as local files: those of a store are fetched once."""
+"""A dataset's files as local files: those of a store are fetched once, or read where they lie."""
 
 import hashlib
 import os
@@ -11,6 +11,7 @@ from factory.storage.local import LocalStore
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
 from factory.users_cache import make_private, users_cache
+from trainer.remote_file import RemoteFile
 
 
 class Shelf:
@@ -48,6 +49,15 @@ class Shelf:
         if number not in self._found:
             self._found[number] = self._fetched(key)
         return self._found[number]
+
+    def place(self, number: int) -> Path | RemoteFile:
+        """What to read a little of a file from, or all of it once, without keeping it on this machine.
+
+        Raises `ObjectMissing`.
+        """
+        if isinstance(self.store, LocalStore):
+            return self.path(number)
+        return RemoteFile(self.store, self.names[number])
 
     def _fetched(self, key: str) -> Path:
         """A file named by all that tells this object from others, and from what it was before."""

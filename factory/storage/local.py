@@ -56,9 +56,18 @@ class LocalStore:
 
     def get(self, key: str) -> bytes:
         """Raises `ObjectMissing` also where the key names a folder."""
+        return self._read(key, 0, -1)
+
+    def get_part(self, key: str, first: int, count: int) -> bytes:
+        """As `get`."""
+        return self._read(key, first, count)
+
+    def _read(self, key: str, first: int, count: int) -> bytes:
         with self._translated(key):
             try:
-                return self._path(key).read_bytes()
+                with self._path(key).open("rb") as file:
+                    file.seek(first)
+                    return file.read(count)
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 raise ObjectMissing(f"{self.folder / key}: no such object") from None
 

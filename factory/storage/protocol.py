@@ -1,4 +1,4 @@
-"""What the ledger asks of a store: five verbs on whole objects; what `gc` asks: three more."""
+"""What the ledger asks of a store: five verbs on whole objects; what readers and `gc` ask besides."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -53,6 +53,12 @@ class ObjectStore(Protocol):
 
     def get(self, key: str) -> bytes:
         """The whole object. Raises `ObjectMissing`."""
+
+    def get_part(self, key: str, first: int, count: int) -> bytes:
+        """`count` bytes (1 or more) from byte `first` on; fewer where the object ends before.
+
+        For readers of large objects; the ledger reads whole ones only. Raises `ObjectMissing`.
+        """
 
     def find(self, key: str) -> ObjectInfo | None:
         """The object's size, or None where there is none."""

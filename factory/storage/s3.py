@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import os
 import re
 import threading
 import time
@@ -12,8 +11,6 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -22,28 +19,16 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from factory.errors import ConfigError, StorageRefused, StorageUnavailable
+from factory.errors import ConfigError, StorageUnavailable
 from factory.storage.key_rules import check_key, check_prefix, is_key
 from factory.storage.protocol import ObjectInfo, Upload
+from factory.storage.s3_client import connect
 from factory.storage.s3_errors import error_of, status_of
 
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
-ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-PRINTABLE = re.compile(r"[!-~]*")
 
 READ_ATTEMPTS = 3
 """botocore repeats a request that failed, but not one whose body was cut while it was read."""
-
-SETTINGS: dict[str, Any] = {
-    # Servers of before 2025 refuse the newer checksum trailers; ContentMD5 guards what we send.
-    "request_checksum_calculation": "when_required",
-    "response_checksum_validation": "when_required",
-    "connect_timeout": 5,
-    "read_timeout": 60,
-    "retries": {"mode": "standard", "total_max_attempts": 3},
-    "max_pool_connections": 32,
-}
 
 
 class S3Store:
@@ -95,17 +80,32 @@ class S3Store:
 
     def get(self, key: str) -> bytes:
         """The whole object."""
+        return self._read(key)[1]
+
+    def get_part(self, key: str, first: int, count: int) -> bytes:
+        """Where a server knows no ranges and sends the whole object, its part is returned."""
+        end = first + count
+        reply, body = self._read(key, Range=f"bytes={first}-{end - 1}")
+        if reply.get("ContentRange", "").startswith(f"bytes {first}-"):
+            return body
+        return body[first:end]
+
+    def _read(self, key: str, **part: str) -> tuple[dict[str, Any], bytes]:
+        """A reply and its body; both empty where the object ends before the part begins."""
         name = self._name(key)
         with self._translated("GetObject", key):
             for attempt in range(1, READ_ATTEMPTS + 1):
-                reply = self.client.get_object(Bucket=self.bucket, Key=name)
                 try:
-                    body: bytes = reply["Body"].read()
+                    reply = self.client.get_object(Bucket=self.bucket, Key=name, **part)
+                except ClientError as error:
+                    if part and status_of(error) == 416:
+                        return {}, b""
+                    raise
+                try:
+                    return reply, reply["Body"].read()
                 except (HTTPClientError, IncompleteReadError):
                     if attempt == READ_ATTEMPTS:
                         raise
-                else:
-                    return body
         raise StorageUnavailable(f"{self.uri}/{key}: not read")
 
     def find(self, key: str) -> ObjectInfo | None:
@@ -127,9 +127,9 @@ class S3Store:
         check_prefix(prefix)
         return (info for info in self._pages(prefix) if is_key(info.key))
 
-    def strangers(self) -> Iterator[str]:
-        """Names below the root that are no keys, which `list` passes over."""
-        return (info.key for info in self._pages("") if not is_key(info.key))
+    def names(self) -> Iterator[str]:
+        """All names below the root, those included that are no keys and that `list` passes over."""
+        return (info.key for info in self._pages(""))
 
     def _pages(self, prefix: str) -> Iterator[ObjectInfo]:
         root = f"{self.prefix}/" if self.prefix else ""
@@ -191,25 +191,6 @@ class S3Store:
             yield
         except (BotoCoreError, ClientError, ResponseParserError, ValueError) as error:
             raise error_of(error, verb, f"{self.uri}/{key}") from None
-
-
-def connect() -> Any:
-    """A client from the environment. Raises `StorageRefused` on settings that cannot be."""
-    endpoint = next((os.environ[name] for name in ENDPOINTS if os.environ.get(name)), "")
-    if "@" in endpoint:
-        raise StorageRefused(
-            "AWS_ENDPOINT_URL: expected no user or password in it, got one (not shown); "
-            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
-    for name in KEYS:
-        if not PRINTABLE.fullmatch(os.environ.get(name, "")):
-            # As from a file that ends with a line feed; errors about headers would quote it.
-            raise StorageRefused(f"{name}: expected no blanks or line ends in it, got some")
-    # boto3 itself reads AWS_DEFAULT_REGION only, and goes on to us-east-1. At an endpoint that
-    # is not Amazon's it puts the bucket into the path, as few of those have a host for each.
-    region = os.environ.get("AWS_REGION") or None
-    session = boto3.session.Session()
-    return session.client("s3", region_name=region, config=Config(**SETTINGS))
 
 
 def split_uri(uri: str) -> tuple[str, str]:

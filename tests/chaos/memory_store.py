@@ -43,6 +43,9 @@ class MemoryStore:
         except KeyError:
             raise ObjectMissing(f"{self.uri}/{key}: no such object") from None
 
+    def get_part(self, key: str, first: int, count: int) -> bytes:
+        return self.get(key)[first : first + count]
+
     def find(self, key: str) -> ObjectInfo | None:
         check_key(key)
         with self._lock:

@@ -21,6 +21,9 @@ class PassingStore:
     def get(self, key: str) -> bytes:
         return self.inner.get(key)
 
+    def get_part(self, key: str, first: int, count: int) -> bytes:
+        return self.inner.get_part(key, first, count)
+
     def find(self, key: str) -> ObjectInfo | None:
         return self.inner.find(key)
 

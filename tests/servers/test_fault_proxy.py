@@ -25,7 +25,7 @@ def places(moto, moto_bucket, monkeypatch):
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         # One try, so that a fault is not mended by the client.
         monkeypatch.setattr(
-            "factory.storage.s3.SETTINGS",
+            "factory.storage.s3_client.SETTINGS",
             {
                 "connect_timeout": 5,
                 "read_timeout": 20,

@@ -24,6 +24,18 @@ def test_what_is_put_is_what_is_got(store: ObjectStore, size: int) -> None:
     assert store.get("pairs/0000042-0123456789abcdef.parquet") == data
 
 
+def test_a_part_is_what_lies_there_and_ends_with_the_object(store: ObjectStore) -> None:
+    data = random.Random(1).randbytes(3 * MEGABYTE)
+    store.put("a", data)
+    for first, count in ((0, 1), (0, len(data)), (5, 70_000), (len(data) - 3, 3)):
+        assert store.get_part("a", first, count) == data[first : first + count]
+    assert store.get_part("a", len(data) - 3, 1000) == data[-3:]
+    assert store.get_part("a", len(data), 1) == b""
+    assert store.get_part("a", len(data) + 7, 1000) == b""
+    store.put("empty", b"")
+    assert store.get_part("empty", 0, 10) == b""
+
+
 @pytest.mark.parametrize("size", [0, 1, 3 * MEGABYTE])
 def test_what_is_put_new_is_what_is_got(store: ObjectStore, size: int) -> None:
     data = random.Random(size).randbytes(size)
@@ -73,6 +85,8 @@ def test_of_eight_writers_of_one_new_key_one_wins(strong_store: ObjectStore) -> 
 def test_a_missing_object_is_reported_as_missing(store: ObjectStore) -> None:
     with pytest.raises(ObjectMissing, match="commits/0"):
         store.get("commits/0")
+    with pytest.raises(ObjectMissing, match="commits/0"):
+        store.get_part("commits/0", 0, 1)
     assert store.find("commits/0") is None
     store.put("commits/000", b"")
     with pytest.raises(ObjectMissing):
@@ -183,9 +197,9 @@ ODD_KEYS = [
 ] + ["ä", "a\0b", "a%2Fb", "a+b", "x" * 201, "/".join(["abc"] * 200)]
 
 
-@pytest.mark.parametrize("verb", ["put", "put_new", "get", "find"])
+@pytest.mark.parametrize("verb", ["put", "put_new", "get", "get_part", "find"])
 def test_odd_keys_are_refused(store: ObjectStore, verb: str) -> None:
-    data = [b""] if verb.startswith("put") else []
+    data = {"put": [b""], "put_new": [b""], "get_part": [0, 1]}.get(verb, [])
     for key in ODD_KEYS:
         with pytest.raises(StorageRefused, match="object key: expected"):
             getattr(store, verb)(key, *data)

@@ -5,6 +5,7 @@ import pickle
 import socket
 import traceback
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from typing import Any, NoReturn
 
 import boto3
@@ -34,12 +35,14 @@ from .crooked import (
     forward_and_hang_up,
     hang_up,
     page,
+    reply,
 )
 
 VERBS: dict[str, Callable[[ObjectStore], object]] = {
     "put": lambda store: store.put("a", b"1"),
     "put_new": lambda store: store.put_new("a", b"1"),
     "get": lambda store: store.get("a"),
+    "get_part": lambda store: store.get_part("a", 10, 5),
     "find": lambda store: store.find("a"),
     "list": lambda store: list(store.list()),
 }
@@ -98,9 +101,25 @@ def test_an_object_whose_reading_was_cut_is_read_again(
         assert store.get("a") == b"x" * 1000
 
 
-def test_an_object_that_is_always_cut_is_never_returned(crooked: Callable[[str], S3Store]) -> None:
+@pytest.mark.parametrize("verb", ["get", "get_part"])
+def test_an_object_that_is_always_cut_is_never_returned(
+    crooked: Callable[[str], S3Store], verb: str
+) -> None:
     with crooked_server(cut) as endpoint, pytest.raises(StorageUnavailable):
-        crooked(endpoint).get("a")
+        VERBS[verb](crooked(endpoint))
+
+
+def test_of_a_server_that_knows_no_ranges_the_part_is_taken(
+    crooked: Callable[[str], S3Store],
+) -> None:
+    def whole(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+        reply(handler, 200, b"0123456789")
+
+    with crooked_server(whole) as endpoint:
+        store = crooked(endpoint)
+        assert store.get_part("a", 3, 4) == b"3456"
+        assert store.get_part("a", 8, 4) == b"89"
+        assert store.get_part("a", 10, 4) == b""
 
 
 @pytest.mark.parametrize(
@@ -160,7 +179,7 @@ def test_a_refusal_without_a_body_says_what_to_do(
             store.find("a")
 
 
-@pytest.mark.parametrize("verb", ["get", "put", "put_new", "list"])
+@pytest.mark.parametrize("verb", ["get", "get_part", "put", "put_new", "list"])
 def test_a_404_whose_body_was_cut_does_not_say_what_is_missing(
     crooked: Callable[[str], S3Store], verb: str
 ) -> None:

@@ -1,0 +1,52 @@
+"""An object of a store as a file, of which only what is read is fetched."""
+
+import io
+
+from factory.errors import ObjectMissing
+from factory.storage.patience import patiently
+from factory.storage.protocol import ObjectStore
+
+TAIL = 2**18
+"""Bytes at its end that are fetched at once and kept: a Parquet file's footer, or all of a small file."""
+
+
+class RemoteFile(io.RawIOBase):
+    """For one reader at a time, as pyarrow's."""
+
+    def __init__(self, store: ObjectStore, key: str) -> None:
+        """Raises `ObjectMissing`."""
+        info = patiently(lambda: store.find(key))
+        if info is None:
+            raise ObjectMissing(f"{store.uri}/{key}: no such object")
+        self._store, self._key, self._size = store, key, info.bytes
+        self._tail_from = max(0, info.bytes - TAIL)
+        self._tail = self._part(self._tail_from, TAIL) if info.bytes else b""
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = origin + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        """All that is left without a size. May raise `StorageError`."""
+        left = max(0, self._size - self._at)
+        count = left if size is None or size < 0 else min(size, left)
+        if not count:
+            return b""
+        kept = self._at - self._tail_from
+        data = self._tail[kept : kept + count] if kept >= 0 else self._part(self._at, count)
+        self._at += len(data)
+        return data
+
+    def _part(self, first: int, count: int) -> bytes:
+        return patiently(lambda: self._store.get_part(self._key, first, count))
