@@ -187,7 +187,8 @@ class Watching(Record):
     """Event files beside the checkpoints, in `tensorboard/`; in S3 as they were at the newest one."""
     wandb: str | None = None
     """A project of Weights & Biases, where all starts of a training are one run, and the law its
-    configuration; null writes none. Its key comes from the environment."""
+    configuration; null writes none. Its key comes from the environment. Where it is not reached, a training
+    goes on without it."""
 
 
 class Reading(Record):

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from factory.errors import StorageError
+from factory.errors import StorageError, first_line
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Law, Watching
@@ -43,7 +43,14 @@ class Watch:
             self._events = TensorBoard(self.store)
             self._boards.append(self._events)
         if self.watching.wandb is not None:
-            self._boards.append(WeightsAndBiases(self.watching.wandb, self.law, self.store.uri))
+            self._begin_run(self.watching.wandb)
+
+    def _begin_run(self, project: str) -> None:
+        try:
+            self._boards.append(WeightsAndBiases(project, self.law, self.store.uri))
+        except Exception as error:
+            # A preempted training must start again whatever that service does.
+            self.say(f"Weights & Biases was not reached, and is not told: {first_line(error)}")
 
     def see(self, report: StepReport) -> None:
         """A step was done."""

@@ -224,6 +224,17 @@ def test_weights_and_biases_has_one_run_for_all_starts(dataset, tmp_path, wandb)
     assert sorted(shown) == [3, 5]
 
 
+def test_a_service_that_is_not_reached_ends_no_training(dataset, tmp_path, wandb):
+    def init(**settings):
+        raise RuntimeError("no API key")
+
+    wandb.init = init
+    said = []
+    config = small(watching=SHEETS | {"wandb": "mine"})
+    assert fit(config, dataset, str(tmp_path), say=said.append).done
+    assert said[0] == "Weights & Biases was not reached, and is not told: RuntimeError: no API key"
+
+
 def test_a_run_is_of_one_law_and_one_root():
     law, other = (small(False, law={"seed": seed}).law for seed in (0, 1))
     found = [run_id(law, "s3://a/b"), run_id(other, "s3://a/b"), run_id(law, "s3://a/c")]
