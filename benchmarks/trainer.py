@@ -45,8 +45,8 @@ from trainer.decoders import Decoders  # noqa: E402
 from trainer.encode import encode_dataset  # noqa: E402
 from trainer.fit import fit, open_reader, pin_law, prepare_network  # noqa: E402
 from trainer.group import Group  # noqa: E402
-from trainer.loop import NUMBERS, Loop  # noqa: E402
-from trainer.objective import Objective  # noqa: E402
+from trainer.loop import Loop  # noqa: E402
+from trainer.objective import NUMBERS, Objective  # noqa: E402
 from trainer.order import Order  # noqa: E402
 from trainer.pairs import open_pairs  # noqa: E402
 from trainer.pictures import fit as fitted  # noqa: E402

@@ -37,11 +37,13 @@ MATRIX = 8192
 class LatentsInMemory(Reader):
     """A reader of made-up latents, so that no disk is measured."""
 
-    def __init__(self, rows: int, width: int, device: torch.device) -> None:
+    asks_networks = False
+
+    def __init__(self, rows: int, width: int) -> None:
         super().__init__("memory", range(rows))
         draws = torch.Generator().manual_seed(0)
         self.latents = torch.randn(3, *LATENT, generator=draws)
-        self.words = Words(torch.randn(77, width, generator=draws).to(device))
+        self.words = Words(torch.randn(77, width, generator=draws))
 
     def _content(self, row: int, flip: bool) -> tuple[Shape, Any]:
         return (SIDE, SIDE), self.latents
@@ -92,7 +94,7 @@ def measured(
         state,
         Objective(NoiseSchedule.from_config(scheduler), 0.18215),
         Order(law.seed, prompts, [[row] for row in range(len(prompts))], batch),
-        LatentsInMemory(len(prompts), width, device),
+        LatentsInMemory(len(prompts), width),
         law,
         config.compute,
         device,

@@ -21,7 +21,7 @@ from trainer.decoders import Decoders
 from trainer.encoding import NOTHING, Unit
 from trainer.group import pick_device
 from trainer.index import instruction_name
-from trainer.loop import NUMBERS
+from trainer.objective import NUMBERS
 from trainer.pairs import EditPair, Pairs
 from trainer.pictures import Shape, fit, shape_of
 

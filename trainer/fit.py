@@ -28,10 +28,10 @@ from trainer.group import Group, pick_device
 from trainer.hold_out import hold_out
 from trainer.latents import choose_latents, open_latents
 from trainer.leader import Leader
-from trainer.loop import NUMBERS, Loop
+from trainer.loop import Loop
 from trainer.lora import add_lora, check_targets
 from trainer.member import Member
-from trainer.objective import Objective
+from trainer.objective import NUMBERS, Objective
 from trainer.order import Order
 from trainer.pairs import Pairs
 from trainer.reader import PictureReader, Reader

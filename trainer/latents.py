@@ -38,6 +38,8 @@ class LatentReader(Reader):
     A system lets a process map some 65,000 files, and a dataset may have more: the newest stay mapped.
     """
 
+    asks_networks = False
+
     def __init__(
         self,
         store: ObjectStore,

@@ -2,10 +2,8 @@
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,23 +12,15 @@ from torch import Tensor, nn
 
 from factory.errors import EditmillError, InputError
 from schemas.fit import Law, Where
+from trainer.feed import Feed, Part
 from trainer.group import Group, silent
-from trainer.objective import Objective
+from trainer.objective import MicroBatch, Objective
 from trainer.order import Order
-from trainer.reader import Reader, Seen, assemble, micro_batches
+from trainer.reader import Reader, Seen
 from trainer.state import State
 
 MOST_NAMED = 8
 """Rows in a message."""
-AHEAD = 2
-"""Steps whose pictures are read before they are needed."""
-
-NUMBERS = {
-    "float64": torch.float64,
-    "float32": torch.float32,
-    "bfloat16": torch.float32,
-}
-"""Of weights, latents and loss, by `law.dtype`."""
 
 
 class NotFinite(EditmillError):
@@ -91,49 +81,43 @@ class Loop:
         Raises, on all workers at once, `NotFinite`, and `InputError` where more than `max_bad` rows
         could not be read.
         """
-        threads = ThreadPoolExecutor(self.compute.loaders)
-        waiting: deque[list[Future[Seen]]] = deque()
-        coming = self.state.step
+        feed = Feed(
+            self.order,
+            self.reader,
+            self.law,
+            self.compute,
+            self.device,
+            self.group,
+            self.state.step,
+            until,
+        )
         started = time.monotonic()
-        try:
+        with closing(feed):
             while self.state.step < until and not should_stop():
-                while coming < min(until, self.state.step + 1 + AHEAD):
-                    waiting.append(self._begin(threads, coming))
-                    coming += 1
-                seen = [future.result() for future in waiting.popleft()]
+                parts = feed.step()
                 rate = self.state.rate()
-                loss = self._gradients(seen)
+                loss = self._gradients(parts)
                 norm = self.state.clip()
                 if not math.isfinite(norm):
-                    raise self._not_finite("gradient", norm, [one.row for one in seen])
+                    rows = [one.row for part in parts for one in part.items]
+                    raise self._not_finite("gradient", norm, rows)
                 self.state.advance()
                 now = time.monotonic()
                 yield StepReport(self.state.step, loss, norm, rate, now - started)
                 started = time.monotonic()
-        finally:
-            threads.shutdown(cancel_futures=True)
 
-    def _begin(self, threads: ThreadPoolExecutor, step: int) -> list[Future[Seen]]:
-        law = self.law
-        items = (
-            self.order.item(step, slot, law.flip, law.dropout)
-            for slot in self.group.slots(law.batch)
-        )
-        return [threads.submit(self.reader.read, item) for item in items]
-
-    def _gradients(self, seen: list[Seen]) -> float:
+    def _gradients(self, parts: list[Part]) -> float:
         """Backward over this worker's items; the mean loss over all workers'."""
-        batches = list(micro_batches(seen, self.compute.micro_batch))
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         done: list[tuple[list[Seen], Tensor]] = []
-        for number, items in enumerate(batches):
-            last = number == len(batches) - 1
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
             with silent(self.network, not last):
-                losses = self._losses(items)
+                losses = self._losses(part.batch())
                 # Wrapped networks average over workers: each gives its sum over the share.
                 (losses.sum() * self.group.size / self.law.batch).backward()
             total += losses.detach().double().sum()
-            done.append((items, losses.detach()))
+            done.append((part.items, losses.detach()))
         bad = dict(self.reader.bad)
         sums = self.group.sum(torch.stack([total, total.new_tensor(len(bad) - self._bad)]))
         if sums[1]:
@@ -172,8 +156,7 @@ class Loop:
             f"{named or 'none by itself'}{more}"
         )
 
-    def _losses(self, items: list[Seen]) -> Tensor:
-        batch = assemble(self.reader, items, self.device, NUMBERS[self.law.dtype])
+    def _losses(self, batch: MicroBatch) -> Tensor:
         with self._autocast():
             return self.objective.losses(self.network, batch)
 

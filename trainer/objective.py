@@ -1,6 +1,7 @@
 """The training law of InstructPix2Pix, one micro-batch at a time: tensors in, a loss per item out."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -9,6 +10,13 @@ from torch import Tensor
 from factory.engine.schedule import NoiseSchedule
 from factory.errors import ModelError
 from trainer.order import TIMESTEPS
+
+NUMBERS = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.float32,
+}
+"""Of weights, latents and loss, by `law.dtype`."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,21 @@ class MicroBatch:
 
     def __len__(self) -> int:
         return len(self.timestep)
+
+    def to(self, device: torch.device) -> "MicroBatch":
+        """There; from pinned memory without waiting."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> "MicroBatch":
+        """In memory from which a CUDA device copies by itself."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, act: Callable[[Tensor], Tensor]) -> "MicroBatch":
+        tensors = {
+            of.name: act(getattr(self, of.name)) for of in fields(self) if of.name != "added"
+        }
+        added = self.added and {name: act(tensor) for name, tensor in self.added.items()}
+        return MicroBatch(**tensors, added=added)
 
 
 class Objective:

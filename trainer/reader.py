@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -43,6 +43,9 @@ class Reader(ABC):
     Where a row is unreadable, the next readable one of those that are trained takes its place: the same
     on every start, from pictures and from latents.
     """
+
+    asks_networks: ClassVar[bool] = True
+    """Whether `encode` does."""
 
     def __init__(self, uri: str, trained: Sequence[int]) -> None:
         """`uri` is the dataset for messages; `trained` are the rows that are not held out."""

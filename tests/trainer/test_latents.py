@@ -16,8 +16,7 @@ from trainer.encode import encode_dataset
 from trainer.encoding import latents_law
 from trainer.fit import fit, open_reader, prepare, prepare_network
 from trainer.latents import LatentReader, open_latents
-from trainer.loop import NUMBERS
-from trainer.objective import Objective
+from trainer.objective import NUMBERS, Objective
 from trainer.order import Item, Order
 from trainer.pairs import open_pairs
 from trainer.reader import PictureReader, Reader, assemble, micro_batches

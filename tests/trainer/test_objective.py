@@ -13,6 +13,7 @@ from tests.trainer.reference_law import reference_step
 from tests.trainer.small import SIDE, small
 from trainer.conditions import Conditions
 from trainer.editor import widen
+from trainer.feed import parts_of
 from trainer.group import Group
 from trainer.loop import Loop
 from trainer.objective import Objective
@@ -41,6 +42,8 @@ ITEMS = [
 
 class Pictures:
     """A reader of the pairs above: their pictures are decoded already."""
+
+    asks_networks = True
 
     def __init__(self, conditions):
         self.conditions = conditions
@@ -84,7 +87,8 @@ def loop(parts, unet, micro_batch=6, items=ITEMS):
         unet, State(unet, law), Objective(schedule, conditions.scaling), None, reader, law, compute,
         torch.device("cpu"), Group(),
     )  # fmt: skip
-    loss = found._gradients([reader.seen(item) for item in items])
+    seen = [reader.seen(item) for item in items]
+    loss = found._gradients(parts_of(reader, seen, law, compute, torch.device("cpu")))
     return loss, {name: p.grad for name, p in unet.named_parameters()}
 
 

@@ -12,7 +12,7 @@ from factory.errors import ModelError, RunMismatch
 from factory.storage.local import LocalStore
 from schemas.canonical import canonical_json, content_hash
 from tests.trainer.small import files_of, objects, small, state_of, train, write_pairs
-from trainer import loop as loops
+from trainer import feed
 from trainer.checkpoint import Checkpoints
 from trainer.fit import fit, go_on
 from trainer.group import Group
@@ -195,7 +195,7 @@ def test_a_number_that_is_not_finite_ends_it_and_the_last_good_checkpoint_stays(
 ):
     config, poisoned, steps = small(law={"steps": STEPS}), [], count(1)
     if what == "loss":
-        real = loops.assemble
+        real = feed.assemble
 
         def assemble(reader, seen, device, dtype):
             batch = real(reader, seen, device, dtype)
@@ -205,7 +205,7 @@ def test_a_number_that_is_not_finite_ends_it_and_the_last_good_checkpoint_stays(
                 batch.mean[0] = math.nan
             return batch
 
-        monkeypatch.setattr(loops, "assemble", assemble)
+        monkeypatch.setattr(feed, "assemble", assemble)
     else:
         clip = State.clip
 

@@ -20,6 +20,7 @@ from tests.trainer.small import small
 from tests.trainer.test_objective import ITEMS, PAIRS, Pictures
 from trainer.conditions import Conditions
 from trainer.editor import widen, write_editor
+from trainer.feed import parts_of
 from trainer.group import Group
 from trainer.loop import Loop
 from trainer.objective import Objective
@@ -73,12 +74,14 @@ def test_loss_and_gradients_equal_the_reference(model):
     conditions = Conditions(parts.autoencoder, parts.text)
     assert conditions.scaling == SCALING_FACTOR
     reader = Pictures(conditions)
+    compute = Where(micro_batch=4)
     loop = Loop(
         unet, State(unet, law),
         Objective(NoiseSchedule.from_config(parts.scheduler), conditions.scaling), None, reader, law,
-        Where(micro_batch=4), torch.device("cpu"), Group(),
+        compute, torch.device("cpu"), Group(),
     )  # fmt: skip
-    loss = loop._gradients([reader.seen(item) for item in ITEMS])
+    seen = [reader.seen(item) for item in ITEMS]
+    loss = loop._gradients(parts_of(reader, seen, law, compute, torch.device("cpu")))
     assert loss == pytest.approx(expected, abs=1e-9)
     found = {name: p.grad for name, p in unet.named_parameters()}
     assert found.keys() == gradients.keys()

@@ -1,0 +1,97 @@
+"""The micro-batches of coming steps: read, and where no network is asked made, while a step runs."""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+
+import torch
+
+from schemas.fit import Law, Where
+from trainer.group import Group
+from trainer.objective import NUMBERS, MicroBatch
+from trainer.order import Order
+from trainer.reader import Reader, Seen, assemble, micro_batches
+
+AHEAD = 2
+"""Steps whose pictures are read before they are needed; the next of them is made."""
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A micro-batch of a step."""
+
+    items: list[Seen]
+    batch: Callable[[], MicroBatch]
+    """Gives it on the device."""
+
+
+class Feed:
+    """This worker's part of the steps from `first` up to `until`, in order."""
+
+    def __init__(
+        self,
+        order: Order,
+        reader: Reader,
+        law: Law,
+        compute: Where,
+        device: torch.device,
+        group: Group,
+        first: int,
+        until: int,
+    ) -> None:
+        self.order = order
+        self.reader = reader
+        self.law = law
+        self.compute = compute
+        self.device = device
+        self.group = group
+        self._coming = iter(range(first, until))
+        self._loaders = ThreadPoolExecutor(compute.loaders)
+        self._maker = ThreadPoolExecutor(1)
+        self._read: deque[list[Future[Seen]]] = deque()
+        """The maker's alone."""
+        self._next: Future[list[Part]] | None = None
+
+    def step(self) -> list[Part]:
+        """What the next step is made of: nothing at the end. Raises what its reading raised."""
+        now = self._next or self._maker.submit(self._made)
+        self._next = self._maker.submit(self._made)
+        return now.result()
+
+    def close(self) -> None:
+        """What is read ahead is in vain."""
+        for threads in (self._maker, self._loaders):
+            threads.shutdown(cancel_futures=True)
+
+    def _made(self) -> list[Part]:
+        self._read.extend(map(self._items, islice(self._coming, AHEAD - len(self._read))))
+        seen = [future.result() for future in self._read.popleft()] if self._read else []
+        return parts_of(self.reader, seen, self.law, self.compute, self.device)
+
+    def _items(self, step: int) -> list[Future[Seen]]:
+        law = self.law
+        items = (
+            self.order.item(step, slot, law.flip, law.dropout)
+            for slot in self.group.slots(law.batch)
+        )
+        return [self._loaders.submit(self.reader.read, item) for item in items]
+
+
+def parts_of(
+    reader: Reader, seen: list[Seen], law: Law, compute: Where, device: torch.device
+) -> list[Part]:
+    """A worker's items of a step as micro-batches: made now, or where networks are asked when needed."""
+    parts = []
+    for items in micro_batches(seen, compute.micro_batch):
+        if reader.asks_networks:
+            # Beside the step before they would only slow it down.
+            batch = partial(assemble, reader, items, device, NUMBERS[law.dtype])
+        else:
+            made = assemble(reader, items, CPU, NUMBERS[law.dtype])
+            batch = partial((made.pinned() if device.type == "cuda" else made).to, device)
+        parts.append(Part(items, batch))
+    return parts
