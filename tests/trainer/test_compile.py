@@ -38,9 +38,13 @@ def test_what_is_captured_trains_as_what_is_not(dataset, plain, tmp_path, monkey
 
 
 @pytest.mark.slow
-def test_compiled_it_trains_as_uncompiled(dataset, plain, tmp_path):
-    assert train(small(compute={"compile": True}), dataset, tmp_path).done
-    found = state_of(tmp_path)
-    for name, tensor in plain.items():
-        if name.startswith("weight"):
-            torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-5)
+def test_compiled_its_first_gradient_is_that_of_the_uncompiled(dataset, tmp_path):
+    """Weights differ more: AdamW's first steps are a gradient's sign, of one that is nearly zero too."""
+    for name, compiled in (("plain", False), ("compiled", True)):
+        config = small(law={"steps": 1}, compute={"compile": compiled})
+        assert train(config, dataset, tmp_path / name).done
+    plain, found = (state_of(tmp_path / name, 1) for name in ("plain", "compiled"))
+    gradients = [name for name in plain if name.startswith("mean.")]
+    assert max(plain[name].abs().max() for name in gradients) > 1e-3
+    for name in gradients:
+        torch.testing.assert_close(found[name], plain[name], rtol=1e-3, atol=1e-6, msg=name)

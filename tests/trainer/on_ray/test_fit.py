@@ -82,7 +82,8 @@ def test_sigterm_has_a_checkpoint_written_and_ends_all_workers(dataset, tmp_path
 def test_what_no_restart_helps_against_ends_it_with_the_workers_words(tmp_path, lines):
     bad = {"bytes": b"not a picture", "path": "x"}
     dataset = write_pairs(tmp_path / "pairs", prompts=4, pairs=1, edited_image=bad)
-    with pytest.raises(InputError, match=r"reading\.max_bad is 0, got 1 rows .*; row 0: "):
+    expected = r"reading\.max_bad is 0, got 1 rows .*; part-0\.parquet: row group 0, row 0: "
+    with pytest.raises(InputError, match=expected):
         on_ray.fit_on_ray(*prepare(on(2), dataset, str(tmp_path / "out")))
     with pytest.raises(InputError, match="holds a training by another law"):
         fit_elsewhere(on(2, law={"seed": 9}), dataset, tmp_path / "out")
