@@ -8,6 +8,10 @@ from schemas.config import Config
 
 # Rough bytes per pixel: flat drawings for PNG, photographs at quality 95 to 100 for JPEG.
 _BYTES_PER_PIXEL = {"png": 0.7, "jpeg": 1.2}
+_UNIT_BYTES = 48 * 1024
+"""Of a unit's two files beside pictures and candidates: up to 40 kB in the miniature's runs, where Parquet
+keeps the extremes of small pictures; fewer of large ones."""
+_CANDIDATE_BYTES = 256
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ def estimate(
     recipe = config.recipe
     count = len(triplets.triplets)
     candidates = count * recipe.candidates
+    units = -(-count // recipe.unit_triplets)
     rows = candidates * recipe.steps * 4
     kept = count * min(recipe.keep.most, recipe.candidates)
     if pair_bytes is None:
@@ -49,9 +54,9 @@ def estimate(
         triplets=count,
         duplicates=triplets.duplicates,
         bad_lines=len(triplets.bad),
-        units=-(-count // recipe.unit_triplets),
+        units=units,
         candidates=candidates,
         rows=rows,
         gpu_hours=rows / rows_per_s / 3600 if rows_per_s else None,
-        storage_bytes=int(kept * pair_bytes),
+        storage_bytes=int(kept * pair_bytes + units * _UNIT_BYTES + candidates * _CANDIDATE_BYTES),
     )

@@ -5,7 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
-Preset = Annotated[Optional[str], typer.Option(help="miniature, paper or fast.")]
+Preset = Annotated[Optional[str], typer.Option(help="miniature (the default), paper or fast.")]
 ConfigFile = Annotated[
     Optional[Path], typer.Option("--config", help="A YAML file; `base:` names a preset.")
 ]

@@ -35,6 +35,12 @@ def test_plan_prints_one_json_object_and_writes_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("of", "key"), [("generate", "recipe"), ("fit", "law")])
+def test_the_schema_says_what_a_command_may_be_told(of, key):
+    result = CliRunner().invoke(app, ["config", "schema", "--of", of])
+    assert key in json.loads(result.stdout)["properties"]
+
+
 def test_bundled_list_covers_every_edit_kind():
     from factory.miniature import world
     from factory.triplets import read_triplets

@@ -11,11 +11,22 @@ from factory.config import read_config
 from factory.console import command, print_facts, print_json, say
 from factory.errors import ConfigError, EditmillError
 from factory.job import Drain
-from factory.options import AsJson, ConfigFile, Preset, Settings
+from factory.options import AsJson, ConfigFile
 from factory.progress import Progress
 from schemas.fit import Fit
 
 PRESETS = Path(__file__).parent / "presets"
+
+Preset = Annotated[
+    Optional[str],
+    typer.Option(help="miniature (the default), miniature-editor, paper or paper-xl."),
+]
+Settings = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--set", help="key=value, e.g. law.steps=100; repeatable; `config schema --of fit`."
+    ),
+]
 
 app = typer.Typer(
     no_args_is_help=True,

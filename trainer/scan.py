@@ -61,6 +61,8 @@ def footer_hash(place: Path | RemoteFile, name: str) -> str:
             length = int.from_bytes(file.read(TAIL)[:4], "little")
             file.seek(max(0, size - TAIL - length))
             footer = file.read(length)
+    except FileNotFoundError:
+        raise InputError(f"{name}: must be a Parquet file, none is there") from None
     except OSError as error:
         raise InputError(f"{name}: not a Parquet file: {first_line(error)}") from None
     return hashlib.sha256(f"{size}\n".encode() + footer).hexdigest()[:32]

@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext
+from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import RayError
 
 from factory.errors import first_line
@@ -29,8 +30,8 @@ MOST_BLOCKS = 16_384
 keeps the pool busy to the end."""
 
 
-class _Asked(Exception):
-    """The job wants to stop; ends Ray Data's own loop."""
+class _Asked(ExecutionTimeoutError):
+    """The job wants to stop; ends Ray Data's own loop, which shows a traceback of any other kind."""
 
 
 def run_on_ray(

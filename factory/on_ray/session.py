@@ -3,15 +3,18 @@
 import os
 import secrets
 import sys
+from typing import Any
 
 import grpc
 import ray
+from ray._private import worker as ray_worker
 
 from factory.errors import ConfigError, EditmillError, first_line
 from schemas.cluster import OPEN_CLUSTER
 from schemas.config import Compute
 
 TOKEN = "token"
+ENDED_BY_US = "killed by `ray.kill`"
 ANSWER_S = 30.0
 """Longest wait for a cluster to answer someone without a token."""
 
@@ -30,6 +33,7 @@ def connect(compute: Compute) -> Compute:
     """
     if not ray.is_initialized():
         joins = bool(os.environ.get("RAY_ADDRESS"))
+        _keep_stdout_for_results()
         options: dict[str, object] = {"log_to_driver": False, "logging_level": "ERROR"}
         if not joins:
             wanted = int(compute.cpus_per_worker * compute.max_workers) + 1
@@ -56,6 +60,25 @@ def connect(compute: Compute) -> Compute:
         on_cpu = {"gpus_per_worker": 0.0, "min_workers": 1, "max_workers": 1}
         return compute.model_copy(update=on_cpu)
     return compute
+
+
+def _keep_stdout_for_results() -> None:
+    """Ray tells of its workers on stdout, also of those that we end: that one is left out, the rest goes
+    to stderr. It has no option for it, so this replaces a function of its own.
+    """
+    if getattr(ray_worker.print_worker_logs, "is_ours", False):
+        return
+    printed = ray_worker.print_worker_logs
+
+    def print_worker_logs(
+        data: dict[str, Any], print_file: Any, ignore_prefix: bool = False
+    ) -> None:
+        lines = [line for line in data.get("lines", ()) if ENDED_BY_US not in line]
+        if lines:
+            printed({**data, "lines": lines}, sys.stderr, ignore_prefix)
+
+    print_worker_logs.is_ours = True  # type: ignore[attr-defined]
+    ray_worker.print_worker_logs = print_worker_logs
 
 
 def _keep_others_out() -> None:

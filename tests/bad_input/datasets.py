@@ -22,7 +22,9 @@ DATASETS = [
         r"/.*/t2i: must be a sealed run or hold \.parquet files, got none",
     ),
     fitted(
-        "a file that is missing", "--dataset no.parquet", r"no\.parquet: not a Parquet file: .*"
+        "a file that is missing",
+        "--dataset no.parquet",
+        r"no\.parquet: must be a Parquet file, none is there",
     ),
     fitted(
         "text as Parquet",

@@ -1,5 +1,6 @@
 """`generate` on a real Ray with the tiny random family: same dataset however it is run."""
 
+import logging
 import os
 import shutil
 import signal
@@ -72,6 +73,28 @@ def test_three_workers_and_the_other_order_give_the_same_manifest(
     _, result = make(tmp_path, config(family, **compute), Watched(reports))
     assert result.manifest_hash == undisturbed.manifest_hash
     assert len({report.worker for report in reports}) == 3
+
+
+def test_a_job_that_is_stopped_before_its_first_unit_shows_no_traceback(family, tmp_path):
+    shown = []
+
+    class Console(logging.Handler):
+        def emit(self, record):
+            # As Ray Data's own console leaves out what is marked so.
+            if not getattr(record, "hide", False):
+                shown.append(record.getMessage())
+
+    of = config(family)
+    run, plan = prepare(of, TripletList(triplets(2)), str(tmp_path))
+    asked = iter([False])
+    console, logger = Console(), logging.getLogger("ray.data.exceptions")
+    logger.addHandler(console)
+    try:
+        reports = list(run_on_ray(run, plan, [0, 1], of, lambda: next(asked, True)))
+    finally:
+        logger.removeHandler(console)
+    assert reports == []
+    assert shown == []
 
 
 def test_a_plain_loop_gives_the_same_manifest(family, tmp_path, undisturbed):

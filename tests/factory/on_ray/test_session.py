@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from ray._private.worker import print_worker_logs
 
 from factory.errors import ConfigError
 from factory.on_ray import session
@@ -48,6 +49,19 @@ def test_a_ray_of_our_own_has_a_token_that_no_file_and_no_command_line_shows(tmp
     assert done.returncode == 0, done.stderr
     assert "guarded ['gcs_server', 'raylet']" in done.stdout
     assert "files []" in done.stdout
+
+
+def test_what_ray_tells_of_its_workers_stays_off_stdout(capsys, monkeypatch):
+    monkeypatch.setattr(session.ray_worker, "print_worker_logs", print_worker_logs)
+    for _ in range(2):
+        session._keep_stdout_for_results()
+    for line in ("a node ran out of memory", "submit failed, killed by `ray.kill`. Retrying"):
+        told = {"lines": [line], "pid": "raylet", "is_err": False}
+        session.ray_worker.print_to_stdstream(told, ignore_prefix=False)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("a node ran out of memory") == 1
+    assert "ray.kill" not in shown.err
 
 
 def test_a_token_that_the_operator_names_is_kept(monkeypatch):

@@ -74,3 +74,5 @@ def test_wilsons_interval_holds_its_share():
     low, high = wilson(0.95, 200)
     assert (round(low, 4), round(high, 4)) == (0.9104, 0.9726)
     assert wilson(0.0, 0) == (0.0, 1.0)
+    # Rounding would leave it, and a page would show -0.0.
+    assert all(wilson(0.0, n)[0] >= 0 and wilson(1.0, n)[1] <= 1 for n in range(1, 400))
