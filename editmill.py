@@ -1,5 +1,8 @@
 """The one command: the programs of the factory, the trainer and the cluster under one name."""
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from cluster.__main__ import app as cluster_app
@@ -10,8 +13,24 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="A factory for instruction-editing data.",
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"editmill {version('editmill')}")
+        raise typer.Exit
+
+
+@app.callback()
+def editmill(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
+    """A factory for instruction-editing data."""
+
+
 for program in (factory_app, trainer_app, cluster_app):
     app.add_typer(program)
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,11 @@ def test_plan_prints_one_json_object_and_writes_nothing(tmp_path, monkeypatch):
     assert estimate["rows"] == 200 * 100 * 100 * 4
     assert estimate["gpu_hours"] == pytest.approx(estimate["rows"] / 500 / 3600)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_its_version_is_the_installed_ones():
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"editmill {version('editmill')}\n")
 
 
 @pytest.mark.parametrize(("of", "key"), [("generate", "recipe"), ("fit", "law")])

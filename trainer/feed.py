@@ -63,8 +63,9 @@ class Feed:
         return now.result()
 
     def close(self) -> None:
-        """What is read ahead is in vain."""
-        for threads in (self._maker, self._loaders):
+        """What is read ahead is in vain, and waited for only where a read has begun."""
+        # The loaders first: the maker waits for a whole step of theirs.
+        for threads in (self._loaders, self._maker):
             threads.shutdown(cancel_futures=True)
 
     def _made(self) -> list[Part]:

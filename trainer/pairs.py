@@ -34,8 +34,8 @@ class Pairs:
     def __init__(self, shelf: Shelf, columns: Columns, index: Index, passing: bool = False) -> None:
         """`shelf` holds the files that the index names.
 
-        A store's files are fetched and kept, or read where they lie for a reader that is `passing`:
-        once, from row to row.
+        A store's files are fetched and kept, or read where they lie for a reader that is `passing`
+        from row to row: then each row group that it comes to is fetched.
         """
         self.shelf = shelf
         self._place_of = shelf.place if passing else shelf.path
@@ -94,13 +94,14 @@ class Pairs:
                 self._groups.move_to_end(place)
                 return self._groups[place]
         where = self._place_of(number)
+        file = open_file(where, name)
         if footer_hash(where, name) != self.index.footers[number]:
             raise InputError(
                 f"{self.shelf.store.uri}/{name}: must be the file that it was when this dataset was "
                 "first read, got another"
             )
         wanted = [names.original_image, names.edit_prompt, names.edited_image]
-        table = read_group(open_file(where, name), name, group, wanted)
+        table = read_group(file, name, group, wanted)
         with self._lock:
             self._groups[place] = table
             held = sum(other.nbytes for other in self._groups.values())

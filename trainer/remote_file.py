@@ -6,7 +6,7 @@ from factory.errors import ObjectMissing
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
 
-TAIL = 2**18
+TAIL = 2**16
 """Bytes at its end that are fetched at once and kept: a Parquet file's footer, or all of a small file."""
 
 

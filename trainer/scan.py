@@ -61,8 +61,6 @@ def footer_hash(place: Path | RemoteFile, name: str) -> str:
             length = int.from_bytes(file.read(TAIL)[:4], "little")
             file.seek(max(0, size - TAIL - length))
             footer = file.read(length)
-    except FileNotFoundError:
-        raise InputError(f"{name}: must be a Parquet file, none is there") from None
     except OSError as error:
         raise InputError(f"{name}: not a Parquet file: {first_line(error)}") from None
     return hashlib.sha256(f"{size}\n".encode() + footer).hexdigest()[:32]
@@ -72,6 +70,8 @@ def open_file(place: Path | RemoteFile, name: str) -> pq.ParquetFile:
     """A file of a dataset. Raises `InputError`."""
     try:
         return pq.ParquetFile(place, memory_map=True, pre_buffer=isinstance(place, RemoteFile))
+    except FileNotFoundError:
+        raise InputError(f"{name}: must be a Parquet file, none is there") from None
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{name}: not a Parquet file: {first_line(error)}") from None
 
@@ -86,7 +86,8 @@ def read_group(file: pq.ParquetFile, name: str, group: int, columns: list[str]) 
 
 def _rows(shelf: Shelf, number: int, names: Columns) -> Rows:
     place, name = shelf.place(number), shelf.names[number]
-    footer, file = footer_hash(place, name), open_file(place, name)
+    # Opened first: of what is no Parquet file any four bytes would be taken for a footer's length.
+    file, footer = open_file(place, name), footer_hash(place, name)
     present = set(file.schema_arrow.names)
     _check(name, file.schema_arrow, names)
     captions = [c for c in (names.original_prompt, names.edited_prompt) if c in present]

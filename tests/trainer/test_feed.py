@@ -1,7 +1,9 @@
 """The micro-batches of coming steps: what is made while a step runs, and what is not."""
 
 import threading
-from contextlib import closing
+import time
+from concurrent.futures import CancelledError
+from contextlib import closing, suppress
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from trainer.reader import Reader, assemble
 
 CPU = torch.device("cpu")
 BATCH = 4
+LOADERS = 2
 ROWS = 5 * BATCH
 
 
@@ -54,7 +57,16 @@ class Watched(Reader):
 def feed(reader, until=5, micro_batch=3, first=0):
     law = small(False, law={"batch": BATCH, "dtype": "float64"}).law
     order = Order(law.seed, [f"{i:016x}" for i in range(ROWS)], [[i] for i in range(ROWS)], BATCH)
-    found = Feed(order, reader, law, Where(micro_batch=micro_batch), CPU, Group(), first, until)
+    found = Feed(
+        order,
+        reader,
+        law,
+        Where(micro_batch=micro_batch, loaders=LOADERS),
+        CPU,
+        Group(),
+        first,
+        until,
+    )
     return closing(found)
 
 
@@ -108,6 +120,31 @@ def test_no_more_is_read_than_the_coming_steps(asks_networks):
     with feed(reader := Watched(asks_networks), until=5, first=4) as found:
         assert len(found.step()) == 2
     assert reader.read_rows == BATCH
+
+
+@pytest.mark.parametrize("asks_networks", [False, True])
+def test_to_be_closed_it_waits_for_no_read_that_has_not_begun(asks_networks):
+    reader, go_on = Watched(asks_networks), threading.Event()
+
+    def slow(row, flip):
+        reader.read_rows += 1
+        assert go_on.wait(60)
+        return (16, 16), reader.latents[row]
+
+    def step():
+        with suppress(CancelledError):
+            found.step()
+
+    reader._content = slow
+    with feed(reader) as found:
+        waiting = threading.Thread(target=step)
+        waiting.start()
+        while reader.read_rows < LOADERS:
+            time.sleep(0.01)
+        threading.Timer(0.5, go_on.set).start()
+    assert reader.read_rows == LOADERS
+    waiting.join(timeout=60)
+    assert not waiting.is_alive()
 
 
 def test_what_cannot_be_made_ends_the_step_that_needs_it():

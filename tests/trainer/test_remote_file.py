@@ -8,7 +8,7 @@ import secrets
 import pytest
 import torch
 
-from factory.errors import ObjectMissing, StorageRefused
+from factory.errors import InputError, ObjectMissing, StorageRefused
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from schemas.fit import Columns
@@ -86,6 +86,15 @@ def test_of_a_large_file_captions_alone_are_fetched(large):
     found = scan(Shelf(store, ["part-0.parquet"]), Columns())
     assert found.digest == scan(Shelf(LocalStore(folder), ["part-0.parquet"]), Columns()).digest
     assert sum(count for _, count in store.parts) < 2 * TAIL
+
+
+def test_what_is_no_parquet_file_is_refused_by_its_end(tmp_path):
+    store = Watched()
+    # What would be a footer's length of a GiB.
+    store.put("a.parquet", os.urandom(20 * TAIL) + b"\0\0\0\x40....")
+    with pytest.raises(InputError, match=r"a\.parquet: not a Parquet file: ArrowInvalid"):
+        scan(Shelf(store, ["a.parquet"]), Columns())
+    assert sum(count for _, count in store.parts) == TAIL
 
 
 def test_what_the_store_refuses_meanwhile_is_the_stores_error(large, monkeypatch):
