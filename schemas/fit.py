@@ -91,11 +91,13 @@ class Law(Record):
     weight_decay: float = Field(0.01, ge=0)
     """AdamW's."""
     clip_norm: float | None = Field(None, gt=0)
-    """Largest norm of a step's gradient; null never clips, as the original."""
+    """Largest norm of a step's gradient; null never clips, as the original. diffusers' script: 1.0."""
     ema_decay: float = Field(0.9999, ge=0, lt=1)
-    """Of the moving average, once per optimiser step (the original: once per micro-batch)."""
+    """Of the moving average, once per optimiser step. The original's is once per micro-batch: the same law
+    up to 22,498 steps, a longer memory after."""
     dtype: Literal["float64", "float32", "bfloat16"] = "float32"
-    """`bfloat16` runs the network so by autocast; weights, loss and optimiser stay float32."""
+    """`bfloat16` runs the network so by autocast; weights, loss, optimiser and the frozen networks stay
+    float32. The original trains in float32; diffusers' script rounds the frozen networks too."""
 
     @model_validator(mode="after")
     def _shares(self) -> "Law":

@@ -9,7 +9,10 @@ from factory.engine.text import TextEncoder, Words
 
 
 class Conditions:
-    """Encodes what the network is told; the law uses latents' means and variances."""
+    """Encodes what the network is told; the law uses latents' means and variances.
+
+    In float32 as the original; diffusers' script runs them in the training's number format.
+    """
 
     def __init__(self, autoencoder: Any, text: TextEncoder) -> None:
         self.autoencoder = autoencoder.eval().requires_grad_(False)

@@ -12,7 +12,10 @@ Shape = tuple[int, int]
 
 
 def fit(picture: Picture, shape: Shape, flip: bool) -> NDArray[np.uint8]:
-    """(3, height, width) bytes, resized whole with Lanczos as the original, mirrored if asked."""
+    """(3, height, width) bytes, resized whole with Lanczos as the original, mirrored if asked.
+
+    diffusers' script resizes with bicubic weights.
+    """
     height, width = shape
     if picture.shape[:2] != shape:
         image = Image.fromarray(picture)
