@@ -1,9 +1,9 @@
 """Which pair stands where in a training, and all that is drawn for it: arithmetic, no state.
 
 Position n of the endless list of items is slot n mod batch of step n div batch. Each epoch visits every
-prompt once, in an order of its own, with one of its pairs drawn anew, as the original does (diffusers' script visits every
-row). A step goes over an epoch's end, where the original's last step is shorter. Nothing
-depends on workers, micro-batches or where a training was interrupted.
+prompt once, in an order of its own, with one of its pairs drawn anew, as the original does (diffusers'
+script visits every row). A step goes over an epoch's end, where the original's last step is shorter.
+Nothing depends on workers, micro-batches or where a training was interrupted.
 """
 
 import hashlib
