@@ -3,6 +3,7 @@
 python benchmarks/miniature_sheets.py        (from the repository's root; minutes)
 """
 
+import io
 import os
 import sys
 import textwrap
@@ -16,7 +17,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from PIL import Image  # noqa: E402
+from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 
 from factory.calibrate import triplet_sets  # noqa: E402
 from factory.config import load_config  # noqa: E402
@@ -26,7 +27,16 @@ from factory.miniature.oracle import ATTRIBUTES, judge, matches, read  # noqa: E
 from factory.model_files import MINIATURE  # noqa: E402
 from factory.pair_source import Draw, Made, draws  # noqa: E402
 from factory.selection import failed_gates  # noqa: E402
-from factory.sheet import cell, grid, prompt_lines, score_line  # noqa: E402
+from factory.sheet import (  # noqa: E402
+    CELL_PX,
+    FONT_PX,
+    MARGIN_PX,
+    TEXT_PX,
+    cell,
+    grid,
+    prompt_lines,
+    score_line,
+)
 from trainer.miniature.accuracy import sample  # noqa: E402
 from trainer.miniature.card import sampling_recipe  # noqa: E402
 
@@ -115,6 +125,25 @@ def make(engine: Engine, wanted: Sequence[Draw]) -> list[Made]:
     return [done[draw.seed, draw.p] for draw in wanted]
 
 
+def front() -> bytes:
+    """The README's picture: the first row of two sheets, under what they are."""
+    height, space = CELL_PX + TEXT_PX, 2 * FONT_PX
+    rows = (
+        ("accepted", "pairs that generate made and kept"),
+        ("edits", "edits by the editor trained on such pairs"),
+    )
+    sheets = [(Image.open(FOLDER / f"{name}.png"), words) for name, words in rows]
+    page = Image.new("RGB", (sheets[0][0].width, len(rows) * (height + space)), "white")
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(FONT_PX + 3)
+    for row, (sheet, words) in enumerate(sheets):
+        top = row * (height + space)
+        pen.text((MARGIN_PX, top + 4), words, fill="black", font=font)
+        page.paste(sheet.crop((0, MARGIN_PX, sheet.width, MARGIN_PX + height)), (0, top + space))
+    sink = io.BytesIO()
+    page.save(sink, "PNG", optimize=True)
+    return sink.getvalue()
+
+
 def main() -> None:
     torch.set_num_threads(1)
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -124,6 +153,7 @@ def main() -> None:
     (FOLDER / "over_p.png").write_bytes(over_p(engine))
     (FOLDER / "accepted.png").write_bytes(judged(engine, passing=True))
     (FOLDER / "rejected.png").write_bytes(judged(engine, passing=False))
+    (FOLDER / "front.png").write_bytes(front())
 
 
 if __name__ == "__main__":
