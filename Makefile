@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-train test check lint types format test-servers test-slow benchmark clean
+.PHONY: help setup demo demo-train test check lint types format test-long test-servers test-slow benchmark clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -25,10 +25,10 @@ demo-train: demo  ## from the demo's pairs to an editor and a sheet of its edits
 	$(BIN)/editmill fit --preset miniature --dataset $$RUN --out demo/editor-$${RUN##*run-} && \
 	ls -t demo/editor-$${RUN##*run-}/sheets/*.png | head -n 1
 
-test: $(STAMP)  ## the tests
-	$(BIN)/pytest
+test: $(STAMP)  ## the tests, two beside each other
+	$(BIN)/pytest -n 2 --dist loadgroup
 
-check: lint types test  ## what CI runs
+check: lint types test  ## what CI runs first
 
 lint: $(STAMP)  ## ruff
 	$(BIN)/ruff check .
@@ -40,6 +40,9 @@ types: $(STAMP)  ## mypy, strict
 format: $(STAMP)  ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+test-long: $(STAMP)  ## runs that are killed everywhere, jobs on a cluster, the built wheel
+	$(BIN)/pytest -m 'long and not slow'
 
 test-servers: $(STAMP)  ## the store's contract and chaos on real S3 servers (Ceph, Swift)
 	EDITMILL_REQUIRE_SERVERS=1 $(BIN)/pytest -m servers

@@ -23,7 +23,7 @@ def wheel(tmp_path_factory) -> Path:
     return built
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_wheel_holds_every_file_of_its_packages(wheel):
     listed = subprocess.run(
         ["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True
@@ -32,7 +32,7 @@ def test_the_wheel_holds_every_file_of_its_packages(wheel):
     assert {name for name in missing if not name.endswith(".md")} == set()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_wheel_runs_the_demo_outside_the_checkout(wheel, tmp_path):
     """In an environment that holds nothing but the wheel, and borrows this one's dependencies."""
     home = tmp_path / "environment"

@@ -39,6 +39,7 @@ def assert_nothing_wrong(figures):
     assert 1 <= figures["most_open"] <= Compute().calls_per_worker
 
 
+@pytest.mark.long
 def test_killed_workers_drivers_and_nodes_change_nothing():
     amounts = {
         "worker_kills": 12,

@@ -47,12 +47,14 @@ def test_points_are_many_and_each_has_one_name():
         assert [point for point in POINTS if word in point.call], word
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("point", POINTS, ids=str)
 def test_run_killed_here_and_started_again_is_the_undisturbed_one(nursery, tmp_path, point):
     assert nursery.die(tmp_path, point) == DEAD
     assert_resumes(LocalStore(tmp_path))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("scenario", "point"), OTHERS)
 def test_start_of_any_kind_that_died_here_is_begun_again_as_if_it_had_not(scenario, point):
     assert_resumes(left_by_death(scenario, point), scenario)

@@ -62,6 +62,7 @@ def endpoint(moto: S3Access, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield proxy.endpoint
 
 
+@pytest.mark.long
 def test_a_job_on_a_cluster_shows_its_nodes_keys_nowhere(
     submit: Callable[..., "subprocess.CompletedProcess[str]"],
     head: LocalCluster,

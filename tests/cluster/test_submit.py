@@ -61,6 +61,7 @@ print(ray.is_initialized())
 """
 
 
+@pytest.mark.long
 def test_a_job_prints_its_log_and_ends_with_0_and_the_token_shows_nowhere(
     submit: Submit, head: local.LocalCluster, cluster_file: Path, token_file: Path
 ) -> None:
@@ -80,6 +81,7 @@ def test_a_job_prints_its_log_and_ends_with_0_and_the_token_shows_nowhere(
         assert head.token not in log.read_text(errors="replace"), log
 
 
+@pytest.mark.long
 def test_the_exit_code_of_a_refused_input_comes_back(
     submit: Submit, cluster_file: Path, token_file: Path, tmp_path: Path
 ) -> None:
@@ -92,6 +94,7 @@ def test_the_exit_code_of_a_refused_input_comes_back(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_a_first_signal_stops_the_job_which_drains(
     environment: dict[str, str],
     head: local.LocalCluster,
@@ -168,6 +171,7 @@ def test_a_local_cluster_keeps_its_token_to_itself_and_off_the_network(
     assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
 
 
+@pytest.mark.long
 def test_an_open_cluster_is_refused_unless_asked_for_and_ends_without_a_trace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -165,6 +165,7 @@ sys.exit(run_job(run, plan, config, run_on_ray).exit_code)
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 3)])
 def test_driver_killed_half_way_and_run_again_gives_the_same_manifest(
     family, tmp_path, undisturbed, how, code

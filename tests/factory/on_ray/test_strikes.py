@@ -25,7 +25,7 @@ from schemas.config import Config
 from tests.factory.on_ray.deadly import Deadly
 from tests.stub_source import StubSource, recipe, triplets
 
-pytestmark = pytest.mark.usefixtures("ray_here")
+pytestmark = [pytest.mark.usefixtures("ray_here"), pytest.mark.long]
 UNITS = 6
 
 

@@ -53,6 +53,7 @@ def losses(out):
     return {fields["step"]: fields["loss"] for fields in map(json.loads, lines)}
 
 
+@pytest.mark.long
 def test_two_workers_learn_what_one_learns(dataset, tmp_path, lines):
     law = {"dtype": "float64", "batch": 5}
     fitted = on_ray.fit_on_ray(*prepare(on(2, law=law), dataset, str(tmp_path / "two")))
