@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from schemas.canonical import content_hash
 from schemas.record import Record
 
-STAGE_VERSIONS = {"plan": 1, "seeds": 1, "sampler": 1, "scorer": 1, "codec": 1}
+STAGE_VERSIONS = {"plan": 1, "seeds": 1, "sampler": 2, "scorer": 1, "codec": 1}
 """Raised by one only when a stage's bytes change."""
 
 

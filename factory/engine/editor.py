@@ -59,12 +59,12 @@ class Editor:
             denoised = guided(rows, text_guidance, image_guidance)
             noise = self._noise(noise_seeds, f"edit {i}", seen)
             before, then = (
-                torch.full((len(latent),), float(level)).to(latent) for level in (sigma, after)
+                latent.new_full((len(latent),), float(level)) for level in (sigma, after)
             )
             latent = euler_ancestral(latent[:, None], denoised[:, None], before, then, noise)[:, 0]
         scaling = self.autoencoder.config.scaling_factor
         decoded = self.autoencoder.decode((latent / scaling).to(weights.dtype)).sample
-        return [to_picture(image) for image in to_unit(decoded.float())]
+        return [to_picture(image) for image in to_unit(decoded.to(latent))]
 
     def _denoised(
         self,
@@ -79,7 +79,7 @@ class Editor:
         spread = (sigma**2 + 1) ** 0.5
         noisy = torch.cat([x, x, x])
         scaled = torch.cat([(noisy / spread).to(conditions.dtype), conditions], 1)
-        at = torch.full((len(noisy),), timestep, device=x.device)
+        at = noisy.new_full((len(noisy),), timestep)
         found = self.unet(scaled, at, contexts, added_cond_kwargs=added, return_dict=False)[0]
         found = found.to(x.dtype)
         if self.schedule.prediction == "v_prediction":

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from factory.prompt_text import told_text
+
 
 @dataclass(frozen=True)
 class Words:
@@ -62,7 +64,8 @@ class TextEncoder:
 
     def truncates(self, prompt: str) -> bool:
         """Whether the prompt is longer than the encoder's limit."""
-        return len(self.tokenizer(prompt, truncation=False, verbose=False).input_ids) > self.limit
+        told = self.tokenizer(told_text(prompt), truncation=False, verbose=False)
+        return len(told.input_ids) > self.limit
 
     def _encode(self, prompt: str) -> Words:
         """The last hidden state."""
@@ -71,9 +74,13 @@ class TextEncoder:
 
 
 def token_ids(tokenizer: Any, prompt: str) -> Tensor:
-    """(1, token), cut or padded to the tokenizer's limit."""
+    """(1, token), cut or padded to the tokenizer's limit.
+
+    Of the text as CLIP's own tokenizer mends it, which transformers' leaves to its caller: so the generator
+    and the scorer read one prompt alike, typographic quotes, entities and capitals included.
+    """
     found: Tensor = tokenizer(
-        prompt,
+        told_text(prompt),
         padding="max_length",
         truncation=True,
         max_length=int(tokenizer.model_max_length),

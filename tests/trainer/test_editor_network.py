@@ -1,6 +1,8 @@
 """The editor's network: what it is at first, what is written, and that diffusers edits with it."""
 
 import io
+import json
+from unittest.mock import patch
 
 import diffusers
 import numpy as np
@@ -8,14 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
+from factory import seeds
 from factory.engine.checkpoint import load_text_to_image
-from factory.engine.editor import Editor, guided
+from factory.engine.editor import Editor
 from factory.engine.schedule import NoiseSchedule
 from factory.engine.text import TextEncoder
 from factory.errors import ModelError
 from schemas.recipe import ModelSource
 from tests.factory.engine.tiny import LATENT_SIDE, SCHEDULER, save_tiny, tiny_parts
-from tests.trainer.pipeline import assert_it_edits
+from tests.trainer.pipeline import assert_it_edits, assert_it_edits_as_we_do, plain_pipeline
 from tests.trainer.small import png, small, train, write_pairs
 from trainer import editor as editors
 from trainer.editor import widen, write_editor
@@ -96,6 +99,32 @@ def test_the_pipeline_of_diffusers_loads_what_a_training_wrote_and_edits_a_pictu
     assert_it_edits(pipeline_of(trained[1] / "editor"), Image.open(io.BytesIO(png(1))))
 
 
+def test_what_a_training_wrote_edits_in_diffusers_as_here_whatever_its_base_walks(tmp_path):
+    save_tiny(tmp_path / "base")
+    config = tmp_path / "base" / "scheduler" / "scheduler_config.json"
+    said = json.loads(config.read_text())
+    assert (said["timestep_spacing"], said["steps_offset"]) == ("leading", 1)
+    law = {"model": {"source": str(tmp_path / "base")}, "steps": 2}
+    train(small(law=law), write_pairs(tmp_path / "pairs"), tmp_path / "out")
+    picture = np.asarray(Image.open(io.BytesIO(png(1))))
+    folder = tmp_path / "out" / "editor"
+    assert_it_edits_as_we_do(folder, picture, "make it red", steps=4, text=1.5)
+    # Its own scheduler's fields are those of which other solvers are made, too.
+    written = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    assert not written["clip_sample"]
+    assert not written["set_alpha_to_one"]
+    kept = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type")
+    assert [written[key] for key in kept] == [said[key] for key in kept]
+
+
+def test_what_is_written_of_a_law_in_float64_is_loaded_in_one_format(tmp_path):
+    parts = tiny_parts()
+    widen(parts.unet)
+    words = TextEncoder(parts.tokenizer, parts.text_encoder)
+    write_editor(tmp_path, parts.unet, parts.vae, words, SCHEDULER)
+    assert_it_edits(plain_pipeline(tmp_path), Image.open(io.BytesIO(png(1))))
+
+
 def test_what_is_written_names_no_folder_of_the_machine(trained):
     config, out = trained
     texts = [file.read_text() for file in (out / "editor").rglob("*.json")]
@@ -150,41 +179,44 @@ def test_networks_too_large_for_one_file_are_cut_and_all_readers_put_them_togeth
     assert train(more, dataset, tmp_path / "more").done
 
 
-def test_guidance_at_one_noise_level_is_the_pipelines(tmp_path):
-    """The pipeline's rows and sums, from its own loop: text, picture, nothing."""
-    parts = tiny_parts(dtype=torch.float32)
+def test_edits_in_float64_are_the_papers_to_nine_digits():
+    """Equation 3 and k-diffusion's `sample_euler_ancestral`, each line in float64."""
+    parts = tiny_parts(prediction_type="v_prediction")
     widen(parts.unet)
-    parts.unet.conv_in.weight.data[:, 4:] = normal(32, 4, 3, 3).float() * 0.1
-    words = TextEncoder(parts.tokenizer, parts.text_encoder)
-    write_editor(tmp_path, parts.unet, parts.vae, words, SCHEDULER)
-    pipeline = pipeline_of(tmp_path)
-    text = load_text_to_image(ModelSource(source=str(tmp_path)), None, torch.float32).text
-    picture = Image.open(io.BytesIO(png(2)))
-    latent = normal(1, 4, LATENT_SIDE, LATENT_SIDE).float()
-    calls = []
-    step = pipeline.scheduler.step
+    parts.unet.conv_in.weight.data[:, 4:] = 0.1 * normal(32, 4, 3, 3)
+    text = TextEncoder(parts.tokenizer, parts.text_encoder)
+    schedule = NoiseSchedule.from_config(SCHEDULER | {"prediction_type": "v_prediction"})
+    editor = Editor(parts.unet, parts.vae, text, schedule)
+    picture = torch.from_numpy(np.array(Image.open(io.BytesIO(png(2))))).permute(2, 0, 1)[None]
+    steps, words, image = 5, 7.5, 1.5
+    with patch.object(parts.vae, "decode", wraps=parts.vae.decode) as decode:
+        editor.edit(
+            picture, ["make it red"], [3], steps=steps, text_guidance=words, image_guidance=image
+        )
+    found = decode.call_args.args[0] * parts.vae.config.scaling_factor
+    assert found.dtype == torch.float64
 
-    def watched(noise, timestep, sample, **more):
-        level = float(pipeline.scheduler.sigmas[pipeline.scheduler.step_index or 0])
-        calls.append((noise, float(timestep), sample, level))
-        return step(noise, timestep, sample, **more)
+    def noise(purpose):
+        return torch.from_numpy(seeds.noise(3, purpose, (4, LATENT_SIDE, LATENT_SIDE)))[
+            None
+        ].double()
 
-    pipeline.scheduler.step = watched
-    pipeline(
-        "make it red", image=picture, num_inference_steps=4, guidance_scale=7.5,
-        image_guidance_scale=1.5, latents=latent, output_type="latent",
-    )  # fmt: skip
-    editor = Editor(parts.unet, parts.vae, text, NoiseSchedule.from_config(SCHEDULER))
     with torch.no_grad():
-        pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
-        seen = parts.vae.encode(pixels[None] / 127.5 - 1).latent_dist.mode()
-    words, nothing = text.context("make it red"), text.context("")
-    for noise, timestep, sample, sigma in calls[:3]:
-        conditions = torch.cat([seen, seen, torch.zeros_like(seen)])
-        with torch.no_grad():
-            rows = editor._denoised(
-                sample, sigma, timestep, conditions, torch.stack([words, nothing, nothing])
-            )
-        expected, found = sample - sigma * noise, guided(rows, 7.5, 1.5)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * sigma)
-        assert not torch.allclose(guided(rows, 7.5, 1.6), expected, rtol=1e-4, atol=1e-4 * sigma)
+        seen = parts.vae.encode(picture.double() / 127.5 - 1).latent_dist.mode()
+        full, none = (text.context(prompt)[None] for prompt in ("make it red", ""))
+        times = torch.linspace(999, 0, steps, dtype=torch.float64)
+        sigmas = torch.cat([schedule.sigma_at(times), torch.zeros(1, dtype=torch.float64)])
+        x = noise("edit start") * sigmas[0]
+        for i, t in enumerate(times):
+            s, after = sigmas[i], sigmas[i + 1]
+            spread = (s**2 + 1).sqrt()
+
+            def denoised(context, condition, x=x, s=s, t=t, spread=spread):
+                v = parts.unet(torch.cat([x / spread, condition], 1), t, context).sample
+                return x / spread**2 - v * s / spread
+
+            rows = [denoised(full, seen), denoised(none, seen), denoised(none, 0 * seen)]
+            guess = rows[2] + image * (rows[1] - rows[2]) + words * (rows[0] - rows[1])
+            up = (after**2 * (s**2 - after**2) / s**2).sqrt()
+            x = x + (x - guess) / s * ((after**2 - up**2).sqrt() - s) + up * noise(f"edit {i}")
+    assert (found - x).abs().max() < 1e-9 * x.abs().max()

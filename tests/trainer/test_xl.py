@@ -4,6 +4,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from schemas.fit import Where
 from schemas.recipe import ModelSource
 from tests.factory.engine.tiny import SCHEDULER
 from tests.factory.engine.tiny_xl import SCALING_FACTOR, tiny_xl
+from tests.trainer.pipeline import assert_it_edits_as_we_do
 from tests.trainer.reference_law import reference_step
 from tests.trainer.small import small
 from tests.trainer.test_objective import ITEMS, PAIRS, Pictures
@@ -117,55 +119,11 @@ def test_an_editor_says_what_a_withheld_instruction_becomes_as_its_base(model, t
     assert load(tmp_path).text.zeros == pipeline.config.force_zeros_for_empty_prompt
 
 
-def test_an_edit_asks_and_guides_as_diffusers_pipeline(tmp_path):
-    height, width, steps = 24, 16, 3
-    pipeline = tiny_xl(tmp_path, editor=True)
-    pipeline.scheduler = diffusers.EulerAncestralDiscreteScheduler.from_config(
-        pipeline.scheduler.config
-    )
-    seed = torch.Generator().manual_seed(5)
-    picture = torch.randint(0, 256, (1, 3, height, width), generator=seed, dtype=torch.uint8)
-    asked, steps_of, step = [], [], pipeline.scheduler.step
-
-    def hear(unet, args, kwargs):
-        asked.append((args[0], kwargs["encoder_hidden_states"], kwargs["added_cond_kwargs"]))
-
-    def watched(noise, timestep, sample, **more):
-        level = float(pipeline.scheduler.sigmas[pipeline.scheduler.step_index or 0])
-        steps_of.append((noise, float(timestep), sample, level))
-        return step(noise, timestep, sample, **more)
-
-    pipeline.scheduler.step = watched
-    pipeline.unet.register_forward_pre_hook(hear, with_kwargs=True)
-    pipeline(
-        "make it red", image=picture / 255, height=height, width=width, num_inference_steps=steps,
-        guidance_scale=7.5, image_guidance_scale=1.5, generator=seed, output_type="latent",
-    )  # fmt: skip
-    parts = load(tmp_path, torch.float32)
-    editor = Editor(parts.unet, parts.autoencoder, parts.text, NoiseSchedule.from_config(SCHEDULER))
-    ours = []
-
-    def hear_ours(unet, args, kwargs):
-        ours.append((args[0], args[2], kwargs["added_cond_kwargs"]))
-
-    hook = parts.unet.register_forward_pre_hook(hear_ours, with_kwargs=True)
-    edited = editor.edit(
-        picture, ["make it red"], [0], steps=1, text_guidance=7.5, image_guidance=1.5
-    )
-    hook.remove()
-    assert edited[0].shape == (height, width, 3)
-    close = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-5)
-    (seen, context, added), (expected, words, more) = ours[0], asked[0]
-    close(seen[:, 4:], expected[:, 4:])
-    assert not expected[2, 4:].any()
-    close(context, words)
-    assert added.keys() == more.keys()
-    for name, tensor in more.items():
-        close(added[name], tensor)
-    assert len(steps_of) == steps
-    for noise, timestep, sample, sigma in steps_of:
-        with torch.no_grad():
-            rows = editor._denoised(sample, sigma, timestep, expected[:, 4:], context, added)
-        aim, near = sample - sigma * noise, partial(torch.allclose, rtol=1e-4, atol=1e-4 * sigma)
-        assert near(guided(rows, 7.5, 1.5), aim)
-        assert not near(guided(rows, 7.5, 1.6), aim)
+def test_a_written_editor_edits_in_diffusers_as_here_whatever_its_base_walks(model, tmp_path):
+    folder, pipeline = model
+    assert pipeline.scheduler.config.timestep_spacing == "leading"
+    parts = load(folder)
+    editing(parts)
+    write_editor(tmp_path, parts.unet, parts.autoencoder, parts.text, pipeline.scheduler.config)
+    picture = np.random.default_rng(3).integers(0, 256, (24, 16, 3), dtype=np.uint8)
+    assert_it_edits_as_we_do(tmp_path, picture, "make it red", steps=4, text=1.5)

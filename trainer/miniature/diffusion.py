@@ -66,6 +66,7 @@ def noise_scheduler() -> DDPMScheduler:
         num_train_timesteps=1000,
         clip_sample=False,
         prediction_type="v_prediction",
+        steps_offset=1,  # or diffusers' pipeline says that the file is outdated
     )
 
 

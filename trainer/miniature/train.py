@@ -3,10 +3,12 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import CLIPTokenizer
 
+from trainer.editor import NO_CHECKER, write_index, write_part
 from trainer.miniature.autoencoder import build_autoencoder, train_autoencoder
 from trainer.miniature.card import write_card
 from trainer.miniature.clip import save_clip, train_clip
@@ -46,7 +48,7 @@ def train_miniature(
         model = train_diffusion(
             work, vae, tokenizer, steps=goal["diffusion"], seed=seed, report=report
         )
-        _save_pipeline(model, pipeline)
+        save_pipeline(model, vae, tokenizer, pipeline)
     if "clip" in stages:
         clip = train_clip(work, tokenizer, steps=goal["clip"], seed=seed, report=report)
         save_clip(clip, len(tokenizer), out / "clip")
@@ -54,9 +56,16 @@ def train_miniature(
         report(json.dumps(write_card(work, out, threads=torch.get_num_threads())["figures"]))
 
 
-def _save_pipeline(model: TextToImage, folder: Path) -> None:
+def save_pipeline(model: TextToImage, vae: Any, tokenizer: Any, folder: Path) -> None:
+    """A folder that diffusers' `StableDiffusionPipeline` loads; the autoencoder lies there."""
     model.half()
-    model.unet.save_pretrained(folder / "unet")
-    model.text_encoder.save_pretrained(folder / "text_encoder")
-    noise_scheduler().save_pretrained(folder / "scheduler")
+    parts = {
+        "unet": model.unet,
+        "text_encoder": model.text_encoder,
+        "scheduler": noise_scheduler(),
+    }
+    for name, part in parts.items():
+        write_part(folder / name, part)
     save_tokenizer(folder / "tokenizer")
+    parts |= {"vae": vae, "tokenizer": tokenizer}
+    write_index(folder, "StableDiffusionPipeline", parts, NO_CHECKER)
