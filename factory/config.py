@@ -19,6 +19,8 @@ from schemas.record import Record
 PRESETS = Path(__file__).parent / "presets"
 FIT_PRESETS = Path(__file__).parents[1] / "trainer" / "presets"
 """Of trainings: the trainer's files, which `config show` shows as well."""
+MINIATURE = "miniature"
+"""The preset for trying; its triplets and its model are called so as well."""
 
 R = TypeVar("R", bound=Record)
 
@@ -111,7 +113,7 @@ def choose_config(
     neither a preset nor a file is given: for the preset that alone can be meant, and why, or it raises
     `ConfigError`.
     """
-    layers = _Layers(presets)
+    layers, asked = _Layers(presets), None
     if preset and file:
         raise ConfigError(
             f"--preset and --config: give one (a file names its preset as `base:`), "
@@ -124,9 +126,13 @@ def choose_config(
     else:
         why = ""
         if preset is None:
-            if unasked is None:
-                raise must_be_given("", presets)
-            preset, why = unasked()
+            try:
+                if unasked is None:
+                    raise must_be_given("", presets)
+                preset, why = unasked()
+            except ConfigError as error:
+                # What is wrong with the settings is said first: they are somebody's own words.
+                preset, asked = MINIATURE, error
         _add_preset(layers, preset, "--preset")
         origin = f"preset {preset}{f' ({why})' if why else ''}"
     for setting in settings:
@@ -139,11 +145,13 @@ def choose_config(
         config = kind.model_validate_json(json.dumps(layers.values), strict=True)
     except ValidationError as error:
         raise ConfigError(_first_problem(error, layers, kind)) from None
+    if asked is not None:
+        raise asked
     return Choice(config, " with ".join(filter(None, (origin, ", ".join(settings)))))
 
 
 def must_be_given(why: str, presets: Path, more: str = "") -> ConfigError:
-    """The refusal to choose a preset for somebody, with all there are."""
+    """The refusal to choose a preset for somebody; it names all there are."""
     return ConfigError(
         f"--preset or --config: must be given{f' {why}' if why else ''}, got neither{more}; presets: "
         f"{preset_purposes(presets)}"

@@ -6,11 +6,17 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
-from factory.config import FIT_PRESETS, PRESETS, choose_config, preset_names, preset_purposes
+from factory.config import (
+    FIT_PRESETS,
+    MINIATURE,
+    PRESETS,
+    choose_config,
+    preset_names,
+    preset_purposes,
+)
 from factory.config_text import to_yaml
 from factory.console import command, say
 from factory.options import AsJson, ConfigFile, Settings, complete
-from factory.preset_choice import MINIATURE
 from schemas.config import Config
 from schemas.fit import Fit
 from schemas.record import Record

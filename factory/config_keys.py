@@ -8,6 +8,8 @@ from schemas.record import Record
 
 MOST_MEANT = 3
 """Keys that one hint names."""
+ALIKE = 0.8
+"""How alike a name of another group must be; in its own, difflib's own measure will do."""
 
 
 def known_keys(kind: type[Record], path: tuple[str, ...] = ()) -> list[str]:
@@ -43,7 +45,7 @@ def meant(kind: type[Record], path: tuple[str, ...], value: Any) -> str:
     known = known_keys(kind, group)
     if near := difflib.get_close_matches(name, known, 1):
         return f"did you mean {near[0]!r}?"
-    if near := difflib.get_close_matches(name, {_last(key) for key in everywhere}, 1):
+    if near := difflib.get_close_matches(name, {_last(key) for key in everywhere}, 1, ALIKE):
         return f"did you mean {_named(everywhere, near)}?"
     listed = f"known: {', '.join(known)}"
     # The group is another program's, or misspelt: its keys may be known elsewhere.

@@ -2,7 +2,7 @@
 
 import typer
 
-from factory.config import preset_purposes
+from factory.config import MINIATURE, preset_purposes
 from factory.console import command, print_facts, print_json, say
 from factory.estimate import counts, estimate, look_ahead
 from factory.headline import headline
@@ -17,7 +17,7 @@ from factory.options import (
     Settings,
     Triplets,
 )
-from factory.preset_choice import MINIATURE, choose
+from factory.preset_choice import choose
 from factory.triplets import TripletList, read_triplets
 
 plan_app = typer.Typer(no_args_is_help=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.config import (
+    MINIATURE,
     PRESETS,
     Choice,
     choose_config,
@@ -20,8 +21,6 @@ from factory.storage.open import open_store
 from schemas.config import Config
 from schemas.recipe import Recipe
 
-MINIATURE = "miniature"
-"""The preset, its triplets and its model are called so."""
 MOST_SHOWN = 6
 """Differing fields in a message."""
 

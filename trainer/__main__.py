@@ -8,13 +8,12 @@ from typing import Annotated, Optional
 import typer
 
 from factory.config import FIT_PRESETS as PRESETS
-from factory.config import Choice, choose_config, preset_names
+from factory.config import MINIATURE, Choice, choose_config, preset_names
 from factory.console import Opening, command, print_facts, print_json, say
 from factory.errors import ConfigError, EditmillError
 from factory.job import Drain
 from factory.model_files import Role, still_to_fetch
 from factory.options import AsJson, ConfigFile, complete
-from factory.preset_choice import MINIATURE
 from factory.progress import Progress
 from schemas.fit import Fit
 from schemas.recipe import ModelSource

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from factory.config import (
     FIT_PRESETS,
+    MINIATURE,
     Choice,
     choose_config,
     must_be_given,
@@ -16,7 +17,7 @@ from factory.config import (
     read_config,
 )
 from factory.errors import EditmillError
-from factory.preset_choice import MINIATURE, Nearest, find_recipe, nearest
+from factory.preset_choice import Nearest, find_recipe, nearest
 from factory.storage.open import open_store
 from schemas.fit import Fit, Law
 from trainer.training import find_training
