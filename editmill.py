@@ -11,7 +11,6 @@ from trainer.__main__ import app as trainer_app
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -36,4 +35,4 @@ for program in (factory_app, trainer_app, cluster_app):
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="editmill")

@@ -1,11 +1,15 @@
 """The cluster's commands."""
 
-from typing import Annotated
+import shlex
+import sys
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from cluster.description import read_cluster
-from factory.console import command
+from factory.console import command, say
+from factory.errors import InputError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,7 +19,21 @@ app = typer.Typer(
 )
 
 
-@app.command()
+class _SubmitCommand(TyperCommand):
+    """Says what is wrong where a verb's options would be taken for its own."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        own = {name for option in self.get_params(ctx) for name in option.opts}
+        words = [i for i, word in enumerate(args) if not word.startswith("-")]
+        strange = [word for word in args if word.startswith("-") and word not in own]
+        if "--" not in args and len(words) > 1 and strange:
+            right = shlex.join(["editmill", "submit", *args[: words[1]], "--", *args[words[1] :]])
+            say(f"editmill: --: must stand before the verb and its options, got none; {right}")
+            sys.exit(InputError.exit_code)
+        return super().parse_args(ctx, args)
+
+
+@app.command(cls=_SubmitCommand)
 @command
 def submit(
     file: Annotated[

@@ -1,6 +1,8 @@
 """The factory's commands."""
 
 import os
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -9,6 +11,7 @@ import typer
 from factory.config import load_config
 from factory.config_app import config_app
 from factory.console import (
+    Opening,
     command,
     print_facts,
     print_findings,
@@ -17,7 +20,9 @@ from factory.console import (
     say,
 )
 from factory.doctor.finding import Device, MeasuredSource
+from factory.headline import headline
 from factory.job import prepare, run_job
+from factory.model_files import model_sources, still_to_fetch
 from factory.options import (
     AsJson,
     ConfigFile,
@@ -25,15 +30,18 @@ from factory.options import (
     MaxBad,
     Preset,
     Price,
-    RowsPerS,
     Settings,
     SomeOut,
     SomeTriplets,
     Triplets,
+    iso_time,
 )
+from factory.pair_source import Draw
+from factory.plan_app import plan_app, tell_of
+from factory.preset_choice import choose
 from factory.reports import Runner
 from factory.run_app import run_app
-from factory.triplets import TripletList, read_triplets
+from factory.triplets import read_triplets
 from schemas.config import Compute, Config
 from schemas.recipe import Recipe
 
@@ -44,16 +52,8 @@ app = typer.Typer(
     help="Captions to triplets, triplets to before/after pairs, pairs to a dataset.",
 )
 app.add_typer(config_app, name="config")
+app.add_typer(plan_app)
 app.add_typer(run_app)
-
-
-def _read(uri: str, max_bad: int) -> TripletList:
-    triplets = read_triplets(uri, max_bad)
-    for line in triplets.bad:
-        say(f"skipped: {line}")
-    if triplets.duplicates:
-        say(f"{triplets.duplicates} duplicate triplets collapsed")
-    return triplets
 
 
 def _load_quietly() -> None:
@@ -80,6 +80,16 @@ def _engine(recipe: Recipe, compute: Compute) -> MeasuredSource:
     return Engine.for_compute(recipe, compute)
 
 
+def _steps(
+    source: MeasuredSource, draws: Sequence[Draw]
+) -> AbstractContextManager[Callable[[int], float]]:
+    from factory.engine.engine import Engine
+    from factory.engine.rates import steps_of_other_sizes
+
+    assert isinstance(source, Engine)
+    return steps_of_other_sizes(source, draws)
+
+
 def _device(name: str) -> Device:
     from factory.engine.device import find_device
 
@@ -87,33 +97,12 @@ def _device(name: str) -> Device:
 
 
 def _check_device(compute: Compute) -> None:
-    """Refuse a GPU that is not here before a run is begun; those of a cluster are not here."""
-    here = compute.where == "here" or not os.environ.get("RAY_ADDRESS")
-    if here and compute.device not in ("auto", "cpu"):
-        from factory.engine.device import torch_device
+    """Refuse a device that is not here before anything is begun; torch is asked only where it must be."""
+    on_cpu = compute.device == "cpu" and (compute.where == "here" or not compute.gpus_per_worker)
+    if compute.device != "auto" and not on_cpu:
+        from factory.engine.device import check_device
 
-        torch_device(compute.device)
-
-
-@app.command()
-@command
-def plan(
-    triplets: Triplets,
-    preset: Preset = None,
-    config: ConfigFile = None,
-    settings: Settings = None,
-    max_bad: MaxBad = 0,
-    rows_per_s: RowsPerS = None,
-    as_json: AsJson = False,
-) -> int:
-    """Dry run: triplets, units, rows, GPU-hours, storage. Starts nothing, writes nothing."""
-    from factory.estimate import estimate
-
-    estimated = estimate(
-        load_config(preset, config, settings or []), _read(triplets, max_bad), rows_per_s
-    ).as_json()
-    (print_json if as_json else print_facts)(estimated)
-    return 0
+        check_device(compute)
 
 
 @app.command()
@@ -132,15 +121,10 @@ def doctor(
     """Before any money is spent: load all, probe the store, make one batch, say what a run costs."""
     from factory.doctor.examination import Order, examine
 
-    order = Order(
-        load_config(preset, config, settings or []),
-        triplets,
-        max_bad,
-        out,
-        gpus,
-        price_per_gpu_hour,
-    )
-    return print_findings(examine(order, _device, _engine, say), as_json)
+    choice = choose(preset, config, settings or [], triplets, out)
+    order = Order(choice.config, triplets, max_bad, out, gpus, price_per_gpu_hour)
+    say(headline(choice))
+    return print_findings(examine(order, _device, _engine, say, _steps), as_json)
 
 
 @app.command()
@@ -156,24 +140,47 @@ def generate(
     retry_failed: Annotated[
         bool, typer.Option(help="Make units again of which not one candidate could be made.")
     ] = False,
-    limit: Annotated[Optional[int], typer.Option(min=1, help="Make this many triplets.")] = None,
-    target_pairs: Annotated[Optional[int], typer.Option(min=1, help="Stop at this many.")] = None,
-    max_gpu_hours: Annotated[Optional[float], typer.Option(help="Stop after these.")] = None,
-    deadline: Annotated[Optional[str], typer.Option(help="Stop at this ISO time.")] = None,
+    limit: Annotated[
+        Optional[int], typer.Option(min=1, help="Make this many triplets of the list, then end.")
+    ] = None,
+    target_pairs: Annotated[
+        Optional[int], typer.Option(min=1, help="End once the run holds this many pairs.")
+    ] = None,
+    max_gpu_hours: Annotated[
+        Optional[float], typer.Option(help="Stop after so many, those of this start.")
+    ] = None,
+    deadline: Annotated[
+        Optional[str], typer.Option(help="Stop at this ISO time; without a zone it is local.")
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """The main job: make pairs, keep those that pass. Run it again to resume."""
+    """The main job: make pairs, keep those that pass. Run it again to resume.
+
+    Exit codes: 0 done, 2 wrong input and nothing was started, 3 incomplete (run it again), 4 a guard
+    stopped it or a whole run kept nothing.
+    """
     budget = {
         "limit": limit,
         "target_pairs": target_pairs,
         "max_gpu_hours": max_gpu_hours,
-        "deadline": deadline,
+        "deadline": deadline and iso_time(deadline, "--deadline"),
     }
-    options = [f"budget.{name}={value}" for name, value in budget.items() if value is not None]
-    loaded = load_config(preset, config, [*(settings or []), *options])
-    wanted = _read(triplets, max_bad)
+    options = {
+        f"--{name.replace('_', '-')}": f"budget.{name}={value}"
+        for name, value in budget.items()
+        if value is not None
+    }
+    choice = choose(preset, config, settings or [], triplets, out, options)
+    loaded, opening = choice.config, Opening(headline(choice))
+    wanted = read_triplets(triplets, max_bad)
     _check_device(loaded.compute)
+    for line in still_to_fetch(
+        [(source, role) for _, source, role in model_sources(loaded.recipe)]
+    ):
+        opening(line)
     run, planned = prepare(loaded, wanted, out, extend=extend, retry_failed=retry_failed)
+    opening.begin()
+    tell_of(wanted)
     result = run_job(run, planned, loaded, _runner(loaded))
     from factory.ledger.status import status as read_status
 
@@ -212,6 +219,7 @@ def calibrate(
 
     loaded = load_config(None if config else preset, config, settings or [])
     check_place(out)
+    _check_device(loaded.compute)
     from factory.engine.engine import Engine
 
     engine = Engine.for_compute(loaded.recipe, loaded.compute)

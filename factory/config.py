@@ -1,22 +1,26 @@
 """Read a configuration: preset, file, `--set`; every refusal names the file and line."""
 
-import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
+from factory.config_keys import meant
 from factory.errors import ConfigError
-from factory.yaml_text import parse_yaml, plain, read_mapping
+from factory.yaml_text import DEEPEST, parse_yaml, plain, read_mapping
 from schemas.cluster import SECRET_VALUE
 from schemas.config import Config
 from schemas.record import Record
 
 PRESETS = Path(__file__).parent / "presets"
+FIT_PRESETS = Path(__file__).parents[1] / "trainer" / "presets"
+"""Of trainings: the trainer's files, which `config show` shows as well."""
+MINIATURE = "miniature"
+"""The preset for trying; its triplets and its model are called so as well."""
 
 R = TypeVar("R", bound=Record)
 
@@ -24,6 +28,22 @@ R = TypeVar("R", bound=Record)
 def preset_names(presets: Path = PRESETS) -> list[str]:
     """The bundled presets, without their file's ending."""
     return sorted(path.stem for path in presets.glob("*.yaml"))
+
+
+def preset_purposes(presets: Path = PRESETS) -> str:
+    """Every preset and what it is for, by the first line of its file, for a message."""
+    texts = {name: _preset_file(presets, name).read_text() for name in preset_names(presets)}
+    first = {name: text.partition("\n")[0].lstrip("# ") for name, text in texts.items()}
+    return "; ".join(f"{name} ({purpose})" for name, purpose in first.items())
+
+
+@dataclass(frozen=True)
+class Choice(Generic[R]):
+    """A configuration, and in a few words where it is from."""
+
+    config: R
+    origin: str
+    """Such as `preset paper with recipe.steps=25`, or `my.yaml (base paper)`."""
 
 
 @dataclass
@@ -40,8 +60,9 @@ class _Layers:
             into = into.setdefault(name, {})
         for key, value in mapping.items():
             here = (*path, str(key))
-            line = mapping.lc.key(key)[0] + 1 if mapping.lc.data else None
-            self.origins[here] = f"{where}:{line}" if line else where
+            # Of a key that came by `<<` no line is known.
+            place = (mapping.lc.data or {}).get(key)
+            self.origins[here] = f"{where}:{place[0] + 1}" if place else where
             if isinstance(value, CommentedMap) and isinstance(into.get(str(key), {}), dict):
                 into.setdefault(str(key), {})
                 self.merge(value, where, here)
@@ -73,7 +94,26 @@ def read_config(
     settings: Sequence[str] = (),
 ) -> R:
     """As `load_config`, of any kind, with its presets in a folder of YAML files."""
-    layers = _Layers(presets)
+    return choose_config(kind, presets, preset, file, settings).config
+
+
+def choose_config(
+    kind: type[R],
+    presets: Path,
+    preset: str | None = None,
+    file: Path | None = None,
+    settings: Sequence[str] = (),
+    *,
+    options: Mapping[str, str] | None = None,
+    unasked: Callable[[], tuple[str, str]] | None = None,
+) -> Choice[R]:
+    """As `read_config`, and where it is from.
+
+    `options` are settings by the options that gave them, which messages name. `unasked` is asked where
+    neither a preset nor a file is given: for the preset that alone can be meant, and why, or it raises
+    `ConfigError`.
+    """
+    layers, asked = _Layers(presets), None
     if preset and file:
         raise ConfigError(
             f"--preset and --config: give one (a file names its preset as `base:`), "
@@ -81,48 +121,80 @@ def read_config(
         )
     if file is not None:
         layers.origins[()] = file.name
-        _add_file(layers, file, file.name)
+        base = _add_file(layers, file, file.name)
+        origin = f"{file} (base {base})" if base else f"{file}"
     else:
-        _add_preset(layers, preset or "miniature", "--preset")
+        why = ""
+        if preset is None:
+            try:
+                if unasked is None:
+                    raise must_be_given("", presets)
+                preset, why = unasked()
+            except ConfigError as error:
+                # What is wrong with the settings is said first: they are somebody's own words.
+                preset, asked = MINIATURE, error
+        _add_preset(layers, preset, "--preset")
+        origin = f"preset {preset}{f' ({why})' if why else ''}"
     for setting in settings:
         _add_setting(layers, setting)
+    for option, setting in (options or {}).items():
+        _add_setting(layers, setting, option)
     _check_secrets(layers, layers.values)
     try:
         # Checked as JSON, where strictness still lets a list be a range.
-        return kind.model_validate_json(json.dumps(layers.values), strict=True)
+        config = kind.model_validate_json(json.dumps(layers.values), strict=True)
     except ValidationError as error:
         raise ConfigError(_first_problem(error, layers, kind)) from None
+    if asked is not None:
+        raise asked
+    return Choice(config, " with ".join(filter(None, (origin, ", ".join(settings)))))
+
+
+def must_be_given(why: str, presets: Path, more: str = "") -> ConfigError:
+    """The refusal to choose a preset for somebody; it names all there are."""
+    return ConfigError(
+        f"--preset or --config: must be given{f' {why}' if why else ''}, got neither{more}; presets: "
+        f"{preset_purposes(presets)}"
+    )
+
+
+def _preset_file(presets: Path, name: str) -> Path:
+    return presets / f"{name}.yaml"
 
 
 def _add_preset(layers: _Layers, name: str, where: str) -> None:
     known = preset_names(layers.presets)
     if name not in known:
         raise ConfigError(f"{where}: must be one of {', '.join(known)}, got {name!r}")
-    _add_file(layers, layers.presets / f"{name}.yaml", f"preset {name}")
+    _add_file(layers, _preset_file(layers.presets, name), f"preset {name}")
 
 
-def _add_file(layers: _Layers, file: Path, where: str) -> None:
+def _add_file(layers: _Layers, file: Path, where: str) -> str | None:
+    """Returns the preset that it is based on."""
     mapping = read_mapping(file, where)
     base = mapping.pop("base", None)
     if base is not None:
         _add_preset(layers, str(base), f"{where}: base")
     layers.merge(mapping, where)
+    return None if base is None else str(base)
 
 
-def _add_setting(layers: _Layers, setting: str) -> None:
+def _add_setting(layers: _Layers, setting: str, where: str = "--set") -> None:
     key, equals, text = setting.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"--set: must be key=value, got {setting!r}")
+        raise ConfigError(f"{where}: must be key=value, got {setting!r}")
     path = tuple(key.strip().split("."))
-    value = parse_yaml(text, f"--set {key}")
+    if len(path) > DEEPEST:
+        raise ConfigError(f"{where}: must be a key of at most {DEEPEST} parts, got {len(path)}")
+    value = parse_yaml(text, f"{where} {key}" if where == "--set" else where)
     into = layers.values
     for depth, name in enumerate(path[:-1], start=1):
         into = into.setdefault(name, {})
-        layers.origins.setdefault(path[:depth], "--set")
+        layers.origins.setdefault(path[:depth], where)
         if not isinstance(into, dict):
-            raise ConfigError(f"--set {key}: {name} must be a group, got {json.dumps(into)[:80]}")
+            raise ConfigError(f"{where} {key}: {name} must be a group, got {json.dumps(into)[:80]}")
     into[path[-1]] = plain(value)
-    layers.origins[path] = "--set"
+    layers.origins[path] = where
 
 
 def _check_secrets(layers: _Layers, value: Any, path: tuple[str, ...] = ()) -> None:
@@ -147,10 +219,7 @@ def _first_problem(error: ValidationError, layers: _Layers, kind: type[Record]) 
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     match problem["type"]:
         case "extra_forbidden":
-            known = _known_keys(kind, path[:-1])
-            near = difflib.get_close_matches(path[-1], known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            return f"{where}: unknown key {key!r}; {hint}{more}"
+            return f"{where}: unknown key {key!r}; {meant(kind, path, problem['input'])}{more}"
         case "missing":
             return f"{where}: {key}: must be given, got nothing{more}"
         case _:
@@ -159,16 +228,3 @@ def _first_problem(error: ValidationError, layers: _Layers, kind: type[Record]) 
             where = layers.origin((*path, rule.split()[0]))
             got = "" if ", got " in rule else f", got {json.dumps(problem['input'])[:80]}"
             return f"{where}: {key}: {rule}{got}{more}"
-
-
-def _known_keys(kind: type[Record], path: tuple[str, ...]) -> list[str]:
-    model: Any = kind
-    for name in path:
-        if name.isdecimal():
-            continue
-        info = model.model_fields.get(name) if hasattr(model, "model_fields") else None
-        if info is None:
-            return []
-        kinds = [info.annotation, *getattr(info.annotation, "__args__", ())]
-        model = next((k for k in kinds if isinstance(k, type) and issubclass(k, Record)), None)
-    return list(model.model_fields) if model is not None else []

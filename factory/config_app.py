@@ -1,37 +1,82 @@
 """The commands below `config`: what a configuration is, and what it may say."""
 
 import json
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Optional
 
 import typer
 
-from factory.config import load_config
-from factory.console import command
-from factory.options import ConfigFile, Preset, Settings
+from factory.config import (
+    FIT_PRESETS,
+    MINIATURE,
+    PRESETS,
+    choose_config,
+    preset_names,
+    preset_purposes,
+)
+from factory.config_text import to_yaml
+from factory.console import command, say
+from factory.options import AsJson, ConfigFile, Settings, complete
 from schemas.config import Config
 from schemas.fit import Fit
+from schemas.record import Record
 
 config_app = typer.Typer(no_args_is_help=True, help="Show configurations.")
+
+KINDS: dict[str, tuple[type[Record], Path]] = {
+    "generate": (Config, PRESETS),
+    "fit": (Fit, FIT_PRESETS),
+}
+"""By the command that takes them, with their presets."""
+
+Of = Annotated[
+    Literal["generate", "fit"],
+    typer.Option(
+        help="`plan` and `doctor` take what `generate` does, `encode` and `evaluate` `fit`'s."
+    ),
+]
+AnyPreset = Annotated[
+    Optional[str],
+    typer.Option(
+        "--preset",
+        help="miniature, paper or fast; of `fit` miniature, miniature-editor, paper or paper-xl.",
+        autocompletion=lambda incomplete: complete(
+            sorted({name for _, presets in KINDS.values() for name in preset_names(presets)}),
+            incomplete,
+        ),
+    ),
+]
 
 
 @config_app.command("show")
 @command
-def config_show(preset: Preset = None, config: ConfigFile = None, settings: Settings = None) -> int:
-    """The configuration after preset, file and settings, as JSON."""
-    loaded = load_config(preset, config, settings or [])
-    print(json.dumps(loaded.model_dump(mode="json"), indent=2))
+def config_show(
+    of: Of = "generate",
+    preset: AnyPreset = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> int:
+    """The configuration after preset, file and settings, as YAML that says what each key means.
+
+    `--config` reads it back. Without a preset or a file it is the miniature's.
+    """
+    kind, presets = KINDS[of]
+    choice = choose_config(
+        kind, presets, preset, config, settings or [], unasked=lambda: (MINIATURE, "")
+    )
+    if as_json:
+        print(json.dumps(choice.config.model_dump(mode="json"), indent=2))
+    else:
+        print(to_yaml(choice.config, f"{choice.origin}, for `{of}`"), end="")
+    if preset is None and config is None:
+        say(f"the miniature's, since no --preset was given; there are {preset_purposes(presets)}")
     return 0
 
 
 @config_app.command("schema")
 @command
-def config_schema(
-    of: Annotated[
-        Literal["generate", "fit"],
-        typer.Option(help="`fit` is also what `encode` and `evaluate` take."),
-    ] = "generate",
-) -> int:
+def config_schema(of: Of = "generate") -> int:
     """The JSON schema of a configuration: every key with its meaning and range."""
-    kind = Config if of == "generate" else Fit
-    print(json.dumps(kind.model_json_schema(), indent=2))
+    print(json.dumps(KINDS[of][0].model_json_schema(), indent=2))
     return 0

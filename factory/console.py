@@ -45,6 +45,27 @@ def say(text: str) -> None:
     print(_printable(text), file=sys.stderr, flush=True)
 
 
+class Opening:
+    """Says lines for the person, before the first of them the one that opens a start.
+
+    That one is not said of a start that is refused, unless there was something else to say.
+    """
+
+    def __init__(self, line: str) -> None:
+        self.line: str | None = line
+
+    def __call__(self, text: str) -> None:
+        """A line of its own, after the first."""
+        self.begin()
+        say(text)
+
+    def begin(self) -> None:
+        """Say the first line, once."""
+        if self.line is not None:
+            say(self.line)
+            self.line = None
+
+
 def _printable(text: str) -> str:
     """On one line, without keys, and without what a terminal would obey: file names may hold it."""
     text = hide_secrets(text)

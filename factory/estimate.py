@@ -1,8 +1,9 @@
 """A dry run: what a plan will cost, before anything is started."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from factory.amounts import counted, duration, size
 from factory.triplets import TripletList
 from schemas.config import Config
 
@@ -33,6 +34,75 @@ class Estimate:
     def as_json(self) -> dict[str, Any]:
         """For machines."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """An estimate on the workers that there will be, as `plan` and `doctor` say it."""
+
+    estimate: Estimate
+    workers: float
+    """How many GPUs work; without GPUs, how many CPU workers."""
+    on_gpus: bool
+    price: float | None
+    """Of one of them for an hour."""
+
+    @property
+    def hours(self) -> float | None:
+        """Until the run is done, start-up not counted; null where the rows per second are not known."""
+        hours = self.estimate.gpu_hours
+        return None if hours is None else hours / self.workers
+
+    @property
+    def cost(self) -> float | None:
+        """In the currency of the price."""
+        hours, price = self.estimate.gpu_hours, self.price
+        return None if hours is None or price is None else hours * price
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        more = {"gpus": self.workers, "hours": self.hours, "cost": self.cost}
+        return self.estimate.as_json() | more
+
+    def facts(self) -> dict[str, Any]:
+        """For a person."""
+        found, hours = self.estimate, self.hours
+        many = counted(self.workers, "GPU" if self.on_gpus else "CPU worker")
+        facts: dict[str, Any] = {
+            "triplets": found.triplets,
+            "duplicates": found.duplicates,
+            "bad lines": found.bad_lines,
+            "units": found.units,
+            "candidates": found.candidates,
+            "rows": found.rows,
+            "stored": f"at most {size(found.storage_bytes)}",
+            "time": None if hours is None else f"{duration(hours)} on {many}",
+        }
+        if found.gpu_hours is not None and self.workers != 1:
+            facts["time of one"] = duration(found.gpu_hours)
+        if self.price is not None:
+            facts["cost"] = None if self.cost is None else f"{self.cost:,.2f}"
+        return facts
+
+
+def counts(triplets: TripletList) -> dict[str, Any]:
+    """What is known of a list without a recipe; all else of an outlook is null."""
+    names = [one.name for one in fields(Estimate)] + ["gpus", "hours", "cost"]
+    return dict.fromkeys(names) | {
+        "triplets": len(triplets.triplets),
+        "duplicates": triplets.duplicates,
+        "bad_lines": len(triplets.bad),
+    }
+
+
+def look_ahead(
+    config: Config, found: Estimate, gpus: int | None = None, price: float | None = None
+) -> Outlook:
+    """An estimate on `gpus`, or on as many as `compute.max_workers` hold."""
+    compute = config.compute
+    on_gpus = compute.gpus_per_worker > 0
+    workers = gpus or compute.max_workers * (compute.gpus_per_worker if on_gpus else 1)
+    return Outlook(found, workers, on_gpus, price)
 
 
 def estimate(

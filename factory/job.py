@@ -25,6 +25,11 @@ from factory.storage.protocol import ObjectStore
 from factory.triplets import TripletList
 from schemas.commit import Manifest
 from schemas.config import Config
+from schemas.tally import Tally
+
+INTERRUPTED = Stop("interrupted; run the same command to resume", 3)
+NOTHING_KEPT = 4
+"""The exit code of a whole run without one pair."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +129,8 @@ def run_job(run: Run, plan: Plan, config: Config, runner: Runner) -> JobResult:
         if isinstance(reports, Generator):
             reports.close()
         roller.close()
-        interrupted = Stop("interrupted; run the same command to resume", 3)
-        return _end(book, interrupted if drain.asked else guards.stop(), made, problems)
+        stop = INTERRUPTED if drain.asked else guards.stop()
+        return _end(book, goal, config, stop, made, problems)
 
 
 def _pairs_held(book: Book, config: Config) -> int:
@@ -135,20 +140,65 @@ def _pairs_held(book: Book, config: Config) -> int:
     return sum(line.accepted for line in book.lines())
 
 
-def _end(book: Book, stop: Stop | None, made: int, problems: list[UnitProblem]) -> JobResult:
-    """Seal what may be sealed and say how it ended; a guard's word goes before a problem's."""
+def _end(
+    book: Book,
+    goal: range,
+    config: Config,
+    stop: Stop | None,
+    made: int,
+    problems: list[UnitProblem],
+) -> JobResult:
+    """Seal what may be sealed and say how it ended; a guard's word goes before a problem's.
+
+    Well ended is only what covers its goal: all units of the plan, those of the limit, or as many pairs
+    as were asked for. Whatever else a runner left open, a rerun makes.
+    """
     run, plan = book.run, book.plan
-    committed = book.committed().count(1)
-    if committed == len(plan.units):
+    done = book.committed()
+    if done.count(1) == len(plan.units):
         _, sealed = seal(run, plan, book=book)
+        if not sealed.accepted:
+            message = f"sealed without one pair: {_what_took_them(book)}"
+            return JobResult(NOTHING_KEPT, message, made, problems, sealed, book)
         return JobResult(0, f"sealed: {sealed.accepted} pairs", made, problems, sealed, book)
+    left = sum(not done[unit] for unit in goal)
+    if stop is not None and stop.exit_code == 0 and _pairs_held(book, config) < _target(config):
+        # Reports counted more than the store shows.
+        stop = None
+    if (stop is None or stop is INTERRUPTED) and not left:
+        stop = Stop(f"limit reached: {done.count(1)} of {len(plan.units)} units", 0)
     if stop is None and problems:
         message = f"{len(problems)} units could not be committed; first: {problems[0].message}"
         stop = Stop(message, 3)
     if stop is None:
-        stop = Stop(f"limit reached: {committed} of {len(plan.units)} units", 0)
-    snapshot = seal(run, plan, partial=True, book=book)[1] if stop.exit_code != 3 else None
-    return JobResult(stop.exit_code, stop.reason, made, problems, snapshot, book)
+        message = f"{left} of {len(goal)} units are not committed, and no worker said why"
+        stop = Stop(f"{message}; run the same command to resume", 3)
+    if stop.exit_code == 3:
+        return JobResult(3, stop.reason, made, problems, None, book)
+    snapshot = seal(run, plan, partial=True, book=book)[1]
+    message = stop.reason
+    if snapshot.units and not snapshot.accepted:
+        message += f"; not one pair: {_what_took_them(book)}"
+    return JobResult(stop.exit_code, message, made, problems, snapshot, book)
+
+
+def _target(config: Config) -> int:
+    return config.budget.target_pairs or 0
+
+
+def _what_took_them(book: Book) -> str:
+    """Why a run holds no pair: its candidates by gate."""
+    tally = Tally.sum(Tally.model_validate_json(line.tally) for line in book.lines())
+    total = tally.total
+    took = ", ".join(f"{gate} {count}" for gate, count in tally.rejections.items())
+    rejected = f"{total.rejected} were rejected" if total.rejected else ""
+    if took:
+        rejected += f", by {took} (several gates may reject one)"
+    failed = f"{total.failed} could not be made" if total.failed else ""
+    parts = " and ".join(filter(None, (rejected, failed)))
+    return (
+        f"of {total.candidates} candidates {parts}; `editmill doctor` looks at scores and pictures"
+    )
 
 
 class Drain:

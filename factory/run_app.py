@@ -10,12 +10,25 @@ from factory.errors import ConfigError, Damaged, RunMismatch
 from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, open_run
 from factory.options import AsJson, RunUri
+from factory.runs_near import runs_near
 
 run_app = typer.Typer(no_args_is_help=True)
 
 
-def _open(uri: str) -> tuple[Run, Plan]:
-    run = open_run(uri)
+def _run(uri: str, verb: str) -> Run:
+    """Raises `RunMismatch`; where the run lies further in, or further out, it says so."""
+    try:
+        return open_run(uri)
+    except RunMismatch as error:
+        near = runs_near(uri)
+        if not near:
+            raise
+        more = f" (and {len(near) - 1} more)" if len(near) > 1 else ""
+        raise RunMismatch(f"{error}; did you mean `editmill {verb} {near[0]}`{more}?") from None
+
+
+def _open(uri: str, verb: str) -> tuple[Run, Plan]:
+    run = _run(uri, verb)
     plan = find_plan(run.store)
     if plan is None:
         raise RunMismatch(f"{uri}: no plan here; was `generate` started?")
@@ -28,7 +41,7 @@ def status(run: RunUri, as_json: AsJson = False) -> int:
     """How far a run is: counts, acceptance by edit kind, reasons."""
     from factory.ledger.status import status as read_status
 
-    state = read_status(*_open(run))
+    state = read_status(*_open(run, "status"))
     if as_json:
         print_json(state.as_json())
     else:
@@ -42,7 +55,9 @@ def verify(run: RunUri, as_json: AsJson = False) -> int:
     """Read everything back and check every hash and count; lists what is damaged."""
     from factory.ledger.verify import verify as check
 
-    found = check(open_run(run))
+    opened = _run(run, "verify")
+    found = check(opened)
+    partial = _is_partial(opened) if found.sealed else None
     facts = {
         "units": found.units,
         "open_units": found.open_units,
@@ -51,12 +66,24 @@ def verify(run: RunUri, as_json: AsJson = False) -> int:
         "damages": len(found.damages),
     }
     if as_json:
-        print_json(facts | {"damages": found.damages})
+        print_json(facts | {"partial": partial, "damages": found.damages})
     else:
-        print_facts(facts)
+        words = {True: "partial", False: "whole", None: "damaged" if found.sealed else "no"}
+        print_facts(facts | {"sealed": words[partial]})
     for damage in found.damages:
         say(damage)
     return Damaged.exit_code if found.damages else 0
+
+
+def _is_partial(run: Run) -> bool | None:
+    """Of the newest manifest; None where it cannot be read."""
+    from factory.ledger.sealed import newest_manifest
+
+    try:
+        newest = newest_manifest(run)
+    except Damaged:
+        return None
+    return newest[1].partial if newest else None
 
 
 @run_app.command()
@@ -70,7 +97,7 @@ def seal(
     from factory.ledger.manifest import manifest_hash
     from factory.ledger.manifest import seal as write_manifest
 
-    sequence, manifest = write_manifest(*_open(run), partial=partial)
+    sequence, manifest = write_manifest(*_open(run, "seal"), partial=partial)
     facts: dict[str, Any] = {
         "sequence": sequence,
         "manifest_hash": manifest_hash(manifest),
@@ -98,7 +125,7 @@ def gc(
     """What lost attempts left in a run that is sealed whole; lists it, removes it with --delete."""
     from factory.ledger.collect import collect
 
-    found = collect(*_open(run), delete=delete, older_than_hours=older_than)
+    found = collect(*_open(run, "gc"), delete=delete, older_than_hours=older_than)
     facts: dict[str, Any] = {
         "objects": len(found.found),
         "bytes": found.bytes,
@@ -131,7 +158,7 @@ def sheet(
     from factory.ledger.sealed import newest_manifest
     from factory.sheet import contact_sheet, sealed_pairs
 
-    opened = open_run(run)
+    opened = _run(run, "sheet")
     newest = newest_manifest(opened)
     if newest is None:
         raise RunMismatch(f"{run}: not sealed yet; `editmill seal --partial` makes a snapshot")

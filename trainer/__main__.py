@@ -7,24 +7,30 @@ from typing import Annotated, Optional
 
 import typer
 
-from factory.config import read_config
-from factory.console import command, print_facts, print_json, say
+from factory.config import FIT_PRESETS as PRESETS
+from factory.config import MINIATURE, Choice, choose_config, preset_names
+from factory.console import Opening, command, print_facts, print_json, say
 from factory.errors import ConfigError, EditmillError
 from factory.job import Drain
-from factory.options import AsJson, ConfigFile
+from factory.model_files import Role, still_to_fetch
+from factory.options import AsJson, ConfigFile, complete
 from factory.progress import Progress
 from schemas.fit import Fit
-
-PRESETS = Path(__file__).parent / "presets"
+from schemas.recipe import ModelSource
+from trainer.headline import encode_headline, evaluate_headline, fit_headline
 
 Preset = Annotated[
     Optional[str],
-    typer.Option(help="miniature (the default), miniature-editor, paper or paper-xl."),
+    typer.Option(
+        help="miniature, miniature-editor, paper or paper-xl; unasked, that of the training that is "
+        "there, or miniature for a run that the miniature made.",
+        autocompletion=lambda incomplete: complete(preset_names(PRESETS), incomplete),
+    ),
 ]
 Settings = Annotated[
     Optional[list[str]],
     typer.Option(
-        "--set", help="key=value, e.g. law.steps=100; repeatable; `config schema --of fit`."
+        "--set", help="key=value, e.g. law.steps=100; repeatable; `config show --of fit` lists all."
     ),
 ]
 
@@ -76,6 +82,23 @@ def train_miniature(
     return 0
 
 
+def _choose(
+    preset: str | None, config: Path | None, settings: list[str] | None, dataset: str, out: str
+) -> Choice[Fit]:
+    from trainer.preset_choice import choose
+
+    return choose(preset, config, settings or [], dataset, out)
+
+
+def _tell_of_fetching(given: Fit, opening: Opening) -> None:
+    law = given.law
+    models: list[tuple[ModelSource, Role]] = [(law.model, "text_to_image")]
+    if law.autoencoder:
+        models.append((law.autoencoder, "autoencoder"))
+    for line in still_to_fetch(models):
+        opening(line)
+
+
 @app.command()
 @command
 def encode(
@@ -90,10 +113,15 @@ def encode(
     as_json: AsJson = False,
 ) -> int:
     """Encode a dataset's latents and instructions once; run it again to resume. `fit` uses them."""
-    given = read_config(Fit, PRESETS, preset, config, settings or [])
+    choice = _choose(preset, config, settings, dataset, out)
+    given, opening = choice.config, Opening(encode_headline(choice))
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from factory.engine.device import check_device
     from trainer.encode import Runner, encode_dataset, encode_here
     from trainer.fit import pin_law
+
+    check_device(given.compute)
+    _tell_of_fetching(given, opening)
 
     runner: Runner = encode_here
     if given.compute.where == "ray":
@@ -104,6 +132,7 @@ def encode(
         bars: list[Progress] = []
 
         def tell(done: int, of: int, unreadable: int) -> None:
+            opening.begin()
             if bars:
                 bars[0].advance(unreadable=unreadable)
             else:
@@ -111,6 +140,7 @@ def encode(
 
         pinned = given.model_copy(update={"law": pin_law(given.law)})
         record = encode_dataset(pinned, dataset, out, runner, tell)
+    opening.begin()
     for unit in record.units:
         for row in unit.unreadable:
             say(f"unreadable: {unit.file}: row {unit.first + row.row}: {row.why}")
@@ -140,14 +170,19 @@ def fit_editor(
     as_json: AsJson = False,
 ) -> int:
     """Train an instruction editor on a dataset of pairs. Run it again to resume."""
-    given = read_config(Fit, PRESETS, preset, config, settings or [])
+    choice = _choose(preset, config, settings, dataset, out)
+    given, opening = choice.config, Opening(fit_headline(choice))
     if latents is not None:
         reading = given.reading.model_copy(update={"latents": latents})
         given = given.model_copy(update={"reading": reading})
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from factory.engine.device import check_device
     from trainer.fit import fit, prepare
 
-    prepared = prepare(given, dataset, out, say)
+    check_device(given.compute)
+    _tell_of_fetching(given, opening)
+    prepared = prepare(given, dataset, out, opening)
+    opening.begin()
     if given.compute.where == "ray":
         from trainer.on_ray.fit import fit_on_ray
 
@@ -186,24 +221,25 @@ def evaluate(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> int:
-    """Let the oracle judge an editor of the miniature's world, on scenes no model has seen."""
-    given = read_config(Fit, PRESETS, preset, config, settings or [])
+    """Let the oracle judge an editor of the miniature's world, on scenes no model has seen.
+
+    Of the configuration `watching.sampler`, `compute.device` and `compute.threads` count; without one they
+    are those of `--preset miniature`.
+    """
+    choice = choose_config(
+        Fit, PRESETS, preset, config, settings or [], unasked=lambda: (MINIATURE, "")
+    )
+    given, opening = choice.config, Opening(evaluate_headline(choice, editor))
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     import torch
 
-    from schemas.recipe import ModelSource
-    from trainer.evaluate import write_evaluation
+    from trainer.evaluate import load_editor, write_evaluation
 
     torch.set_num_threads(given.compute.threads)
+    loaded = load_editor(ModelSource(source=editor), given.compute.device)
+    opening.begin()
     with Progress("edits", edits) as progress:
-        report = write_evaluation(
-            out,
-            ModelSource(source=editor),
-            edits,
-            given.watching.sampler,
-            given.compute.device,
-            progress.advance,
-        )
+        report = write_evaluation(out, *loaded, edits, given.watching.sampler, progress.advance)
     if as_json:
         print_json(report)
     else:

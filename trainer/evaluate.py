@@ -12,23 +12,29 @@ from PIL import Image
 from factory.engine.checkpoint import load_text_to_image
 from factory.engine.editor import Editor
 from factory.engine.schedule import NoiseSchedule
-from factory.errors import ConfigError, ModelError
+from factory.errors import ConfigError, EditmillError, ModelError
 from factory.miniature.oracle import ORACLE_VERSION
 from factory.miniature.world import SIDE_PX
 from factory.pair_source import Picture
 from factory.pinning import pin_text_to_image
 from factory.sheet import cell, grid
+from factory.storage.open import open_store
 from schemas.fit import Sampler
 from schemas.recipe import ModelSource
 from trainer.editor import EDITOR_CHANNELS
 from trainer.group import pick_device
 from trainer.miniature.editing import EditTask, JudgedEdit, edit_figures, judged_edits
+from trainer.training import EDITOR, RECORD
 
 ON_SHEET = 24
+INDEX = "model_index.json"
+"""Written last of an editor's files."""
 
 
 def load_editor(source: ModelSource, device: str) -> tuple[Editor, ModelSource]:
     """An editor in evaluation mode, and its source with every file's hash. Raises `ModelError`."""
+    where = pick_device(device)
+    _check_is_no_training(source.source)
     pinned, _ = pin_text_to_image(source, None, SIDE_PX, "editor")
     parts = load_text_to_image(pinned, None, torch.float32)
     if parts.unet.conv_in.in_channels != EDITOR_CHANNELS:
@@ -36,23 +42,38 @@ def load_editor(source: ModelSource, device: str) -> tuple[Editor, ModelSource]:
             f"{source.source}: an editor's UNet must have {EDITOR_CHANNELS} input channels, got "
             f"{parts.unet.conv_in.in_channels}; a text-to-image model becomes one by `editmill fit`"
         )
-    where = pick_device(device)
     for network in (parts.unet, parts.autoencoder, parts.text.encoder):
         network.to(where).eval()
     schedule = NoiseSchedule.from_config(parts.scheduler)
     return Editor(parts.unet, parts.autoencoder, parts.text, schedule), pinned
 
 
+def _check_is_no_training(uri: str) -> None:
+    """Point from a training's root to the editor in it. Raises `ModelError`."""
+    try:
+        store = open_store(uri)
+        is_training = store.find(RECORD) is not None
+        has_editor = is_training and store.find(f"{EDITOR}{INDEX}") is not None
+    except EditmillError:
+        # No place of ours: the models' own errors say what is wrong with it.
+        return
+    if is_training:
+        editor = f"{uri.rstrip('/')}/{EDITOR.rstrip('/')}"
+        hint = f"give {editor}" if has_editor else "its editor is not written yet: `fit` goes on"
+        raise ModelError(f"{uri}: must be an editor, got the training of one; {hint}")
+
+
 def write_evaluation(
     out: Path,
-    source: ModelSource,
+    editor: Editor,
+    pinned: ModelSource,
     count: int,
     sampler: Sampler,
-    device: str,
     tell: Callable[[], None],
 ) -> dict[str, Any]:
-    """Judge an editor; `out` gets `evaluation.json`, which is returned, and `sheet.png`."""
-    editor, pinned = load_editor(source, device)
+    """Judge an editor, as `load_editor` gives it; `out` gets `evaluation.json`, which is returned, and
+    `sheet.png`.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -5,7 +5,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from factory.doctor.finding import Check, Device, Finding, MeasuredSource, ok, size, warning
+from factory.amounts import size
+from factory.doctor.finding import Check, Device, Finding, MeasuredSource, ok, warning
 from factory.pair_source import Draw, Made, NotMade
 from factory.progress import Progress
 from schemas.recipe import Recipe

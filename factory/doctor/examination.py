@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from factory.doctor import outlook, readiness
 from factory.doctor.batch import Batch, make_batch
+from factory.doctor.batch_sizes import PATIENCE_S, Steps, batch_sizes
 from factory.doctor.examples import bundled, examples
 from factory.doctor.finding import Check, Device, Finding, MeasuredSource, guarded, skipped
 from factory.doctor.pictures import pictures
 from factory.doctor.scores import scores
+from factory.model_files import model_sources, still_to_fetch
 from factory.triplets import TripletList
 from schemas.config import Compute, Config
 from schemas.recipe import Recipe
@@ -31,11 +33,18 @@ def examine(
     find_device: Callable[[str], Device],
     make_engine: Callable[[Recipe, Compute], MeasuredSource],
     tell: Callable[[str], None],
+    steps: Steps | None = None,
 ) -> Generator[Finding, None, None]:
-    """Every finding, as it is made; `tell` hears what is being done that may take a while."""
+    """Every finding, as it is made; `tell` hears what is being done that may take a while.
+
+    Without `steps` other batch sizes are not tried.
+    """
     config = order.config
     yield from readiness.configuration(config)
     tell("doctor: finds and hashes the model files")
+    models = [(source, role) for _, source, role in model_sources(config.recipe)]
+    for line in still_to_fetch(models):
+        tell(f"doctor: {line}")
     recipe = yield from guarded(
         "model files",
         readiness.model_files(config.recipe),
@@ -57,7 +66,7 @@ def examine(
         readiness.device(config, find_device),
         "compute.device=auto takes what is there; a GPU needs a CUDA build of torch and its driver",
     )
-    batch = yield from _batch(order, recipe, triplets, device, make_engine, tell)
+    batch = yield from _batch(order, recipe, triplets, device, make_engine, tell, steps)
     yield from guarded(
         "plan",
         outlook.outlook(config, triplets, batch, device, order.gpus, order.price_per_gpu_hour),
@@ -72,8 +81,9 @@ def _batch(
     device: Device | None,
     make_engine: Callable[[Recipe, Compute], MeasuredSource],
     tell: Callable[[str], None],
+    steps: Steps | None,
 ) -> Check[Batch | None]:
-    """Load, make, look, score."""
+    """Load, make, look, score, try other sizes."""
     compute = order.config.compute
     if recipe is None or device is None:
         yield skipped("models load", f"needs {'a device' if recipe else 'the model files'}")
@@ -102,6 +112,14 @@ def _batch(
     yield from pictures(batch, recipe)
     if batch.made:
         yield from guarded("scores", scores(batch, recipe), "look at recipe.clip")
+    if steps is not None:
+        tell(f"doctor: tries other batch sizes for {PATIENCE_S:.0f} s at most")
+        with steps(source, draws) as seconds:
+            yield from guarded(
+                "batch size",
+                batch_sizes(compute.batch_pairs, batch, seconds),
+                "keep compute.batch_pairs as it is: the batch above was made with it",
+            )
     return batch
 
 

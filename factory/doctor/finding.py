@@ -108,12 +108,3 @@ def guarded(check: str, findings: Check[T], remedy: str) -> Check[T | None]:
             remedy = "lower compute.batch_pairs and compute.decode_pairs, or use a larger device"
         yield failed(check, first_line(error), remedy)
     return None
-
-
-def size(count: float) -> str:
-    """Bytes for a person."""
-    for unit in ("B", "KiB", "MiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} GiB"

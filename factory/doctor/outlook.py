@@ -2,8 +2,8 @@
 
 from factory.codec import encode
 from factory.doctor.batch import Batch
-from factory.doctor.finding import Check, Device, ok, size, skipped, warning
-from factory.estimate import estimate
+from factory.doctor.finding import Check, Device, ok, skipped, warning
+from factory.estimate import estimate, look_ahead
 from factory.triplets import TripletList
 from schemas.config import Config
 
@@ -20,29 +20,23 @@ def outlook(
     if triplets is None:
         yield skipped("plan", "give --triplets")
         return
-    compute = config.compute
-    on_gpus = compute.gpus_per_worker > 0
-    workers = gpus or compute.max_workers * (compute.gpus_per_worker if on_gpus else 1)
-    noun = "GPU" if on_gpus else "CPU worker"
-    many = f"{workers:g} {noun}" + "s" * (workers != 1)
     rate = batch.rows_per_s if batch else None
     found = estimate(config, triplets, rate, pair_bytes(config, batch))
+    ahead = look_ahead(config, found, gpus, price)
+    facts, figures = ahead.facts(), ahead.as_json()
     said = (
         f"{found.triplets} triplets, {found.units} units, {found.candidates} candidates, "
-        f"{found.rows} rows, at most {size(found.storage_bytes)} stored"
+        f"{found.rows} rows, {facts['stored']} stored"
     )
-    figures = found.as_json() | {"gpus": workers, "hours": None, "cost": None}
-    if found.gpu_hours is None:
+    if ahead.hours is None:
         yield warning("plan", f"{said}; hours not known", "see what failed above", **figures)
         return
-    figures["hours"] = found.gpu_hours / workers
-    said += f"; {_hours(figures['hours'])} on {many}"
-    if workers != 1:
-        said += f", {_hours(found.gpu_hours)} of one"
-    if price is not None:
-        figures["cost"] = found.gpu_hours * price
-        said += f"; costs {figures['cost']:,.2f}"
-    if on and on.kind == "cpu" and on_gpus:
+    said += f"; {facts['time']}"
+    if "time of one" in facts:
+        said += f", {facts['time of one']} of one"
+    if "cost" in facts:
+        said += f"; costs {facts['cost']}"
+    if on and on.kind == "cpu" and ahead.on_gpus:
         remedy = "run the doctor on a machine like the workers'"
         yield warning("plan", f"{said}, at the speed of this CPU", remedy, **figures)
     else:
@@ -56,7 +50,3 @@ def pair_bytes(config: Config, batch: Batch | None) -> float | None:
     pictures = [picture for one in batch.made for picture in (one.original, one.edited)]
     encoded = sum(len(encode(picture, config.recipe.codec)) for picture in pictures)
     return encoded / len(batch.made)
-
-
-def _hours(hours: float) -> str:
-    return f"{hours * 60:.1f} minutes" if hours < 1 else f"{hours:,.1f} hours"

@@ -1,13 +1,15 @@
 """Whether the four similarities are what this CLIP usually gives, and what the gates make of them."""
 
 import json
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from factory.doctor.batch import Batch
-from factory.doctor.finding import Check, ok, warning
+from factory.doctor.finding import Check, Finding, Level, ok, warning
 from factory.model_files import model_folder
 from factory.selection import failed_gates, gates
 from schemas.candidate import Scores
@@ -35,12 +37,22 @@ numbers, moves the middle of a batch out of them.
 _SHAPE = {"layers": 24, "width": 1024, "patch_size": 14, "image_size": 224}
 
 
+FEW = 4
+"""Fewer candidates tell nothing of gates of which nothing is known."""
+RARE = 0.01
+"""Chance below which what a batch shows is not put down to it."""
+OUTSIDE = 0.05
+"""Share of candidates on either side of a usual range."""
+
+
 @dataclass(frozen=True)
 class Usual:
     """What a CLIP usually gives."""
 
     where_from: str
     ranges: Ranges
+    passing: float | None = None
+    """Share of candidates that pass all gates, where that was measured."""
 
 
 def usual(clip: ModelSource) -> Usual | None:
@@ -48,8 +60,9 @@ def usual(clip: ModelSource) -> Usual | None:
     folder = model_folder(clip, "clip")
     calibration = folder.parent / CALIBRATION
     if calibration.is_file():
-        ranges = json.loads(calibration.read_bytes())["score_ranges"]
-        return Usual("its calibration", {name: tuple(ranges[name]) for name in Scores.model_fields})
+        read = json.loads(calibration.read_bytes())
+        ranges = {name: tuple(read["score_ranges"][name]) for name in Scores.model_fields}
+        return Usual("its calibration", ranges, read.get("report", {}).get("passing"))
     if clip.name == "ViT-L-14-quickgelu" or (clip.name is None and _is_l14(folder)):
         return Usual("OpenAI's ViT-L/14", VIT_L_14_QUICKGELU)
     return None
@@ -63,36 +76,90 @@ def _is_l14(folder: Path) -> bool:
 
 
 def scores(batch: Batch, recipe: Recipe) -> Check[None]:
-    """Each similarity's range beside the usual one and its gate, then all gates together."""
-    known = usual(recipe.clip)
+    """Each similarity's range beside the usual one and its gate, then all gates together.
+
+    A few candidates say little: what chance alone would often give is no warning.
+    """
+    known, made = usual(recipe.clip), batch.made
+    counted = _Counted(len(made), len({one.draw.triplet.triplet_id for one in made}))
+    unreached = False
     for name, least in gates(recipe.thresholds).items():
-        yield from _similarity(name, [getattr(o.scores, name) for o in batch.made], least, known)
-    passing = sum(not failed_gates(one.scores, recipe.thresholds) for one in batch.made)
-    said = f"{passing} of {len(batch.made)} candidates pass all of them"
+        values = [getattr(o.scores, name) for o in made]
+        finding = _similarity(name, values, least, known, counted)
+        unreached |= finding.level == Level.WARNING and finding.figures["passing"] == 0
+        yield finding
+    passing = sum(not failed_gates(one.scores, recipe.thresholds) for one in made)
+    said = f"{passing} of {len(made)} candidates pass all of them"
+    usually = known.passing if known else None
+    if usually is not None:
+        said += f"; usual {usually:.0%}"
     can_reject = any(least > 0 for least in gates(recipe.thresholds).values())
-    if passing == 0:
+    if passing == 0 and (unreached or _is_rare(usually, lambda share: 1 - share, counted)):
         remedy = (
             "look at more: `generate --limit 20`, then `status` and `sheet`; then recipe.thresholds"
         )
         yield warning("gates", said, remedy, passing=passing)
-    elif passing == len(batch.made) and can_reject:
+    elif (
+        passing == len(made)
+        and can_reject
+        and _is_rare(usually, lambda share: share, counted, unknown=len(made) >= FEW)
+    ):
         remedy = "nothing is filtered: compare recipe.thresholds with the ranges above"
         yield warning("gates", said, remedy, passing=passing)
     else:
         yield ok("gates", said, passing=passing)
 
 
-def _similarity(name: str, values: list[float], least: float, known: Usual | None) -> Check[None]:
+@dataclass(frozen=True)
+class _Counted:
+    """How many candidates, and as how many they count: those of one triplet are much alike."""
+
+    candidates: int
+    triplets: int
+
+    @property
+    def independent(self) -> float:
+        return min(self.candidates, 2 * self.triplets)
+
+    def chance(self, share: float, least: int) -> float:
+        """Of at least so many of these candidates, where each has the share."""
+        n = int(self.independent)
+        k = math.ceil(least * n / self.candidates)
+        return sum(math.comb(n, i) * share**i * (1 - share) ** (n - i) for i in range(k, n + 1))
+
+
+def _is_rare(
+    usually: float | None,
+    each: Callable[[float], float],
+    counted: _Counted,
+    unknown: bool = False,
+) -> bool:
+    """Whether all candidates would seldom fare alike, where each does with a chance; or `unknown`."""
+    if usually is None:
+        return unknown
+    return counted.chance(each(usually), counted.candidates) < RARE
+
+
+def _similarity(
+    name: str, values: list[float], least: float, known: Usual | None, counted: _Counted
+) -> Finding:
     low, middle, high = min(values), median(values), max(values)
     passing = sum(value >= least for value in values)
     figures = {"range": [low, high], "median": middle, "gate": least, "passing": passing}
     said = f"{low:.3f} to {high:.3f} (middle {middle:.3f})"
-    strange = False
+    strange, hopeless = False, len(values) >= FEW
     if known:
         expected = known.ranges[name]
         figures["usual"] = list(expected)
         said += f"; usual {expected[0]:.2f} to {expected[1]:.2f} by {known.where_from}"
-        strange = not expected[0] <= middle <= expected[1]
+        outside = max(
+            sum(value < expected[0] for value in values),
+            sum(value > expected[1] for value in values),
+        )
+        is_middle_outside = not expected[0] <= middle <= expected[1]
+        strange = is_middle_outside and counted.chance(OUTSIDE, outside) < RARE
+        # Of what is usual some reach a gate within the range, but in a small batch perhaps none.
+        hopeless = least > expected[1] or counted.chance(1 - OUTSIDE, len(values)) < RARE
     else:
         said += "; no usual range is known for this CLIP"
     said += f"; {passing} of {len(values)} reach the gate {least:g}"
@@ -101,9 +168,8 @@ def _similarity(name: str, values: list[float], least: float, known: Usual | Non
             "pre-processing or weights differ, and thresholds would not mean what they say: compare "
             "recipe.clip (OpenAI's weights need quickgelu) and look at the pictures"
         )
-        yield warning(name, said, remedy, **figures)
-    elif passing == 0:
+        return warning(name, said, remedy, **figures)
+    if passing == 0 and hopeless:
         remedy = "no candidate of the run may pass: lower the threshold, or look at the pictures"
-        yield warning(name, said, remedy, **figures)
-    else:
-        yield ok(name, said, **figures)
+        return warning(name, said, remedy, **figures)
+    return ok(name, said, **figures)

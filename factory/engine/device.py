@@ -1,13 +1,17 @@
 """What the networks run on: its name, its memory, the number formats that it is fast in."""
 
+import os
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import torch
 
 from factory.errors import ModelError
+from schemas.config import Compute
+from schemas.fit import Where
 
 
 class DeviceInHand:
@@ -17,9 +21,14 @@ class DeviceInHand:
         self.device = device
         self.kind = device.type
         self.name = device_name(device)
-        self.dtypes: tuple[str, ...] = ("float64", "float32")
+        # Metal has no float64.
+        self.dtypes: tuple[str, ...] = (
+            ("float32",) if self.kind == "mps" else ("float64", "float32")
+        )
         if device.type != "cpu":
             self.dtypes += ("float16",)
+        elif _cpu_words("flags", "Features") & _BFLOAT16:
+            self.dtypes += ("bfloat16",)
         self.total = int(psutil.virtual_memory().total)
         if device.type == "cuda":
             self.total = int(torch.cuda.mem_get_info(device)[1])
@@ -55,7 +64,7 @@ def find_device(name: str) -> DeviceInHand:
 def torch_device(name: str) -> torch.device:
     """As torch has it; `auto` is the GPU where there is one.
 
-    Raises `ModelError` for a name that torch does not know, and a GPU that it does not find.
+    Raises `ModelError` for a name that torch does not know, and a device that it does not find here.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -63,21 +72,66 @@ def torch_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise ModelError(f"compute.device: must be auto or a torch device, got {name!r}") from None
-    count = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= count:
+    count = _count(device.type)
+    if (device.index or 0) >= count:
+        got = f" with {count} GPUs" if device.type == "cuda" else ""
         raise ModelError(
-            f"compute.device: must be a device that torch finds here, got {name!r} with {count} GPUs"
+            f"compute.device: must be a device that torch finds here, got {name!r}{got}"
         )
     return device
+
+
+def _count(kind: str) -> int:
+    """How many devices of a kind torch finds here."""
+    match kind:
+        case "cpu":
+            return 1
+        case "cuda":
+            return torch.cuda.device_count()
+        case "xpu":
+            return torch.xpu.device_count() if torch.xpu.is_available() else 0
+        case "mps":
+            return int(torch.backends.mps.is_available())
+        case _:
+            # Others need packages of their own, which nobody tried.
+            return 0
+
+
+def check_device(compute: Compute | Where) -> None:
+    """Refuse a device that is not here before anything is begun; those of a cluster are not here.
+
+    Raises `ModelError`.
+    """
+    if compute.where == "ray" and os.environ.get("RAY_ADDRESS"):
+        return
+    device = torch_device(compute.device)
+    if compute.where == "ray" and compute.gpus_per_worker and compute.device == "cpu":
+        raise ModelError(
+            f"compute.gpus_per_worker: must be 0 on compute.device={device}, got "
+            f"{compute.gpus_per_worker:g}"
+        )
 
 
 def device_name(device: torch.device) -> str:
     """The model of a device, as far as it can be known."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    return next(iter(_cpuinfo("model name")), "cpu")
+
+
+_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
+"""What a CPU says of itself that multiplies bfloat16."""
+
+
+def _cpu_words(*names: str) -> set[str]:
+    return {word for value in _cpuinfo(*names) for word in value.split()}
+
+
+def _cpuinfo(*names: str) -> Iterator[str]:
+    """The values of these fields, of every core; none but on Linux."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return "cpu"
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() in names:
+            yield value.strip()

@@ -35,6 +35,8 @@ class Case:
     probed: bool = False
     leaves: tuple[str, ...] = ()
     """What was written before it could be known; a folder where the name ends with a slash."""
+    begun: bool = False
+    """Whether the work had begun, so that a line before says what is made."""
     usage: bool = False
     """Refused by the parser of options, whose words are its own: they hold `message`."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -65,6 +67,9 @@ def refused(case: Case, objects: Callable[[], Mapping[str, object]] = dict) -> s
     said = err.getvalue()
     assert ended.value.code == case.code, said
     assert out.getvalue() == ""
+    if case.begun:
+        first, _, said = said.partition("\n")
+        assert re.fullmatch(r"(preset \w+|\w+\.yaml).*: .* px, \d+ steps.*", first), first
     line = case.message if case.usage else said.removeprefix("editmill: ")[:-1]
     if case.usage:
         assert case.message in said

@@ -100,8 +100,13 @@ def test_a_prompt_longer_than_the_text_encoders_limit_is_cut_and_recorded(
     settings = "compute.where=here", "compute.threads=1", "recipe.steps=1", "recipe.candidates=1"
     options = " ".join(f"--set {setting}" for setting in settings)
     with pytest.raises(SystemExit) as ended:
-        app(shlex.split(f"generate --json --triplets t.jsonl --out run {options}"))
-    assert ended.value.code == 0
+        app(
+            shlex.split(
+                f"generate --preset miniature --json --triplets t.jsonl --out run {options}"
+            )
+        )
+    # Nothing that one step makes passes a gate.
+    assert ended.value.code == 4
     state = json.loads(capsys.readouterr().out)
     tally = state["counts"]
     assert (tally["accepted"] + tally["rejected"], tally["failed"]) == (2, 0)

@@ -1,0 +1,79 @@
+"""The command `plan`: what a list will take, before anything is started."""
+
+import typer
+
+from factory.config import MINIATURE, preset_purposes
+from factory.console import command, print_facts, print_json, say
+from factory.estimate import counts, estimate, look_ahead
+from factory.headline import headline
+from factory.options import (
+    AsJson,
+    ConfigFile,
+    Gpus,
+    MaxBad,
+    Preset,
+    Price,
+    RowsPerS,
+    Settings,
+    Triplets,
+)
+from factory.preset_choice import choose
+from factory.triplets import TripletList, read_triplets
+
+plan_app = typer.Typer(no_args_is_help=True)
+
+
+@plan_app.command()
+@command
+def plan(
+    triplets: Triplets,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    max_bad: MaxBad = 0,
+    rows_per_s: RowsPerS = None,
+    gpus: Gpus = None,
+    price_per_gpu_hour: Price = None,
+    as_json: AsJson = False,
+) -> int:
+    """Dry run: triplets, units, rows, hours, cost, storage. Starts nothing, writes nothing.
+
+    Without a preset it counts triplets; all else depends on one. Hours and cost need --rows-per-s, which
+    `doctor` measures.
+    """
+    if not (preset or config or settings or triplets == MINIATURE):
+        return _count(triplets, max_bad, as_json)
+    choice = choose(preset, config, settings or [], triplets)
+    found = read_triplets(triplets, max_bad)
+    if not as_json:
+        say(headline(choice))
+    tell_of(found)
+    estimated = estimate(choice.config, found, rows_per_s)
+    ahead = look_ahead(choice.config, estimated, gpus, price_per_gpu_hour)
+    if as_json:
+        print_json(ahead.as_json())
+    else:
+        print_facts(ahead.facts())
+        if ahead.hours is None:
+            say("time and cost need --rows-per-s, which `doctor` measures")
+    return 0
+
+
+def _count(uri: str, max_bad: int, as_json: bool) -> int:
+    """What can be told of a list without a recipe."""
+    found = read_triplets(uri, max_bad)
+    tell_of(found)
+    if as_json:
+        print_json(counts(found))
+    else:
+        print_facts({name: n for name, n in counts(found).items() if n is not None})
+        say(f"all else depends on --preset or --config; presets: {preset_purposes()}")
+    return 0
+
+
+def tell_of(triplets: TripletList) -> None:
+    """Say what was left out of a list."""
+    for line in triplets.bad:
+        say(f"skipped: {line}")
+    if triplets.duplicates:
+        say(f"{triplets.duplicates} duplicate triplets collapsed")
