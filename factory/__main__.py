@@ -1,5 +1,11 @@
 """The factory's commands."""
 
+from factory.signals import answer_signals
+
+if __name__ == "__main__":
+    # Before what follows, which takes a second: Ctrl-C is answered in words from here on.
+    answer_signals()
+
 import os
 from pathlib import Path
 from typing import Annotated, Optional
@@ -31,6 +37,7 @@ from factory.options import (
     SomeTriplets,
     Triplets,
 )
+from factory.places import check_file
 from factory.reports import Runner
 from factory.run_app import run_app
 from factory.triplets import TripletList, read_triplets
@@ -86,8 +93,13 @@ def _device(name: str) -> Device:
     return find_device(name)
 
 
-def _check_device(compute: Compute) -> None:
-    """Refuse a GPU that is not here before a run is begun; those of a cluster are not here."""
+def _check_machine(compute: Compute) -> None:
+    """Refuse, before a run is begun, a GPU that is not here, and Ray where it cannot be started."""
+    if compute.where == "ray":
+        from factory.on_ray.own_ray import check_start
+
+        check_start()
+    # Those of a cluster are not here.
     here = compute.where == "here" or not os.environ.get("RAY_ADDRESS")
     if here and compute.device not in ("auto", "cpu"):
         from factory.engine.device import torch_device
@@ -172,7 +184,7 @@ def generate(
     options = [f"budget.{name}={value}" for name, value in budget.items() if value is not None]
     loaded = load_config(preset, config, [*(settings or []), *options])
     wanted = _read(triplets, max_bad)
-    _check_device(loaded.compute)
+    _check_machine(loaded.compute)
     run, planned = prepare(loaded, wanted, out, extend=extend, retry_failed=retry_failed)
     result = run_job(run, planned, loaded, _runner(loaded))
     from factory.ledger.status import status as read_status
@@ -190,6 +202,7 @@ def demo(
     """The main job on the embedded miniature: a table, and a sheet to look at."""
     from factory.demo import demonstrate
 
+    _check_machine(load_config("miniature").compute)
     return demonstrate(out, limit, _runner)
 
 
@@ -206,12 +219,12 @@ def calibrate(
     as_json: AsJson = False,
 ) -> int:
     """Choose the gates of the miniature by its oracle, and report them on other triplets."""
-    from factory.calibrate import GOAL, check_place, write_calibration
+    from factory.calibrate import GOAL, write_calibration
     from factory.calibrate import calibrate as measure
     from factory.calibration import NotCalibrated
 
     loaded = load_config(None if config else preset, config, settings or [])
-    check_place(out)
+    check_file("--out", out)
     from factory.engine.engine import Engine
 
     engine = Engine.for_compute(loaded.recipe, loaded.compute)

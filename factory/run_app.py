@@ -10,6 +10,7 @@ from factory.errors import ConfigError, Damaged, RunMismatch
 from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, open_run
 from factory.options import AsJson, RunUri
+from factory.places import check_file
 
 run_app = typer.Typer(no_args_is_help=True)
 
@@ -131,6 +132,7 @@ def sheet(
     from factory.ledger.sealed import newest_manifest
     from factory.sheet import contact_sheet, sealed_pairs
 
+    check_file("--out", out)
     opened = open_run(run)
     newest = newest_manifest(opened)
     if newest is None:

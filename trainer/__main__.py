@@ -1,5 +1,11 @@
 """The trainer's commands."""
 
+from factory.signals import answer_signals
+
+if __name__ == "__main__":
+    # Before what follows, which takes a second: Ctrl-C is answered in words from here on.
+    answer_signals()
+
 import os
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,9 +16,11 @@ import typer
 from factory.config import read_config
 from factory.console import command, print_facts, print_json, say
 from factory.errors import ConfigError, EditmillError
-from factory.job import Drain
 from factory.options import AsJson, ConfigFile
+from factory.places import check_folder, check_store
 from factory.progress import Progress
+from factory.signals import INTERRUPTED, Drain
+from factory.storage.open import open_store
 from schemas.fit import Fit
 
 PRESETS = Path(__file__).parent / "presets"
@@ -36,6 +44,15 @@ app = typer.Typer(
 )
 
 
+def _get_ready(config: Fit) -> None:
+    """Before torch is imported: no bar for each file of a model, and no Ray that could not be started."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if config.compute.where == "ray":
+        from factory.on_ray.own_ray import check_start
+
+        check_start()
+
+
 @app.command("train-miniature")
 @command
 def train_miniature(
@@ -57,6 +74,8 @@ def train_miniature(
     seed: Annotated[int, typer.Option(min=0, help="Root of every draw.")] = 0,
 ) -> int:
     """Train the miniature from nothing, or go on where the state in --work stands."""
+    check_folder("--out", out)
+    check_folder("--work", work)
     import torch
 
     from trainer.miniature.train import STAGES, STEPS, train_miniature
@@ -91,7 +110,8 @@ def encode(
 ) -> int:
     """Encode a dataset's latents and instructions once; run it again to resume. `fit` uses them."""
     given = read_config(Fit, PRESETS, preset, config, settings or [])
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    _get_ready(given)
+    check_store("--out", open_store(out))
     from trainer.encode import Runner, encode_dataset, encode_here
     from trainer.fit import pin_law
 
@@ -144,17 +164,18 @@ def fit_editor(
     if latents is not None:
         reading = given.reading.model_copy(update={"latents": latents})
         given = given.model_copy(update={"reading": reading})
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    _get_ready(given)
     from trainer.fit import fit, prepare
 
     prepared = prepare(given, dataset, out, say)
-    if given.compute.where == "ray":
-        from trainer.on_ray.fit import fit_on_ray
+    with Progress("steps", given.law.steps):
+        if given.compute.where == "ray":
+            from trainer.on_ray.fit import fit_on_ray
 
-        fitted = fit_on_ray(*prepared)
-    else:
-        with Drain() as drain:
-            fitted = fit(*prepared, say=say, should_stop=lambda: drain.asked)
+            fitted = fit_on_ray(*prepared)
+        else:
+            with Drain() as drain:
+                fitted = fit(*prepared, say=say, should_stop=lambda: drain.asked)
     code = 0 if fitted.done else EditmillError.exit_code
     facts = {
         "step": f"{fitted.step} of {given.law.steps}",
@@ -166,7 +187,7 @@ def fit_editor(
     else:
         print_facts(facts)
     if code:
-        say("interrupted; run the same command to resume")
+        say(INTERRUPTED)
     return code
 
 
