@@ -1,5 +1,13 @@
 """The one command: the programs of the factory, the trainer and the cluster under one name."""
 
+import sys
+
+from factory.signals import answer_signals
+
+if __name__ == "__main__" or sys.argv[0].rpartition("/")[2] == "editmill":
+    # Before what follows, which takes a second: Ctrl-C is answered in words from here on.
+    answer_signals()
+
 from importlib.metadata import version
 from typing import Annotated
 

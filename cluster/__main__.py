@@ -1,5 +1,11 @@
 """The cluster's commands."""
 
+from factory.signals import answer_signals
+
+if __name__ == "__main__":
+    # Before what follows, which takes a second: Ctrl-C is answered in words from here on.
+    answer_signals()
+
 import shlex
 import sys
 from typing import Annotated, Any

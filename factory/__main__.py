@@ -1,5 +1,11 @@
 """The factory's commands."""
 
+from factory.signals import answer_signals
+
+if __name__ == "__main__":
+    # Before what follows, which takes a second: Ctrl-C is answered in words from here on.
+    answer_signals()
+
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -37,6 +43,7 @@ from factory.options import (
     iso_time,
 )
 from factory.pair_source import Draw
+from factory.places import check_file
 from factory.plan_app import plan_app, tell_of
 from factory.preset_choice import choose
 from factory.reports import Runner
@@ -96,8 +103,13 @@ def _device(name: str) -> Device:
     return find_device(name)
 
 
-def _check_device(compute: Compute) -> None:
-    """Refuse a device that is not here before anything is begun; torch is asked only where it must be."""
+def _check_machine(compute: Compute) -> None:
+    """Refuse a device that is not here, or Ray where it cannot be started, before anything is begun."""
+    if compute.where == "ray":
+        from factory.on_ray.own_ray import check_start
+
+        check_start()
+    # Torch is asked only where it must be.
     on_cpu = compute.device == "cpu" and (compute.where == "here" or not compute.gpus_per_worker)
     if compute.device != "auto" and not on_cpu:
         from factory.engine.device import check_device
@@ -173,7 +185,7 @@ def generate(
     choice = choose(preset, config, settings or [], triplets, out, options)
     loaded, opening = choice.config, Opening(headline(choice))
     wanted = read_triplets(triplets, max_bad)
-    _check_device(loaded.compute)
+    _check_machine(loaded.compute)
     for line in still_to_fetch(
         [(source, role) for _, source, role in model_sources(loaded.recipe)]
     ):
@@ -197,6 +209,7 @@ def demo(
     """The main job on the embedded miniature: a table, and a sheet to look at."""
     from factory.demo import demonstrate
 
+    _check_machine(load_config("miniature").compute)
     return demonstrate(out, limit, _runner)
 
 
@@ -213,13 +226,13 @@ def calibrate(
     as_json: AsJson = False,
 ) -> int:
     """Choose the gates of the miniature by its oracle, and report them on other triplets."""
-    from factory.calibrate import GOAL, check_place, write_calibration
+    from factory.calibrate import GOAL, write_calibration
     from factory.calibrate import calibrate as measure
     from factory.calibration import NotCalibrated
 
     loaded = load_config(None if config else preset, config, settings or [])
-    check_place(out)
-    _check_device(loaded.compute)
+    check_file("--out", out)
+    _check_machine(loaded.compute)
     from factory.engine.engine import Engine
 
     engine = Engine.for_compute(loaded.recipe, loaded.compute)

@@ -1,7 +1,6 @@
 """The program behind `editmill calibrate`: sample, let the oracle judge, choose the gates, write them."""
 
 import json
-import os
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -96,14 +95,6 @@ def calibrate(source: PairSource, recipe: Recipe, count: int) -> dict[str, Any]:
         "oracle_version": ORACLE_VERSION,
         "files": recipe.text_to_image.files | recipe.clip.files,
     }
-
-
-def check_place(path: Path) -> None:
-    """Raise `ConfigError` where `write_calibration` could not write, before the hours until then."""
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ConfigError(
-            f"--out {path}: cannot be written: choose a file in a folder that is there"
-        )
 
 
 def write_calibration(path: Path, calibration: dict[str, Any]) -> None:

@@ -15,6 +15,8 @@ from factory.doctor.finding import Finding, Level
 from factory.errors import EditmillError, InputError
 from factory.job import JobResult
 from factory.ledger.status import Status
+from factory.progress import Reached, shown_bar
+from factory.signals import INCOMPLETE, INTERRUPTED, settle
 from schemas.cluster import hide_secrets
 
 P = ParamSpec("P")
@@ -30,19 +32,26 @@ def command(function: Callable[P, int]) -> Callable[P, NoReturn]:
         try:
             code = function(*args, **kwargs)
         except KeyboardInterrupt:
-            say("editmill: interrupted; run the same command to resume")
-            code = EditmillError.exit_code
+            say(f"editmill: {INTERRUPTED}")
+            code = INCOMPLETE
         except EditmillError as error:
             say(f"editmill: {error}")
             code = error.exit_code
+        settle(code)
         sys.exit(code)
 
     return run
 
 
 def say(text: str) -> None:
-    """A line for the person, on stderr."""
-    print(_printable(text), file=sys.stderr, flush=True)
+    """A line for the person, on stderr; where a bar is shown, above it, or what it then shows."""
+    bar = shown_bar()
+    if bar is None:
+        print(_printable(text), file=sys.stderr, flush=True)
+    elif isinstance(text, Reached):
+        bar.reach(text.done, _printable(text.beside))
+    else:
+        bar.say(_printable(text))
 
 
 class Opening:

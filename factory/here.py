@@ -12,7 +12,7 @@ from schemas.config import Config
 
 
 def run_here(make_source: Callable[[Run], PairSource]) -> Runner:
-    """A runner that makes its pair source once and then every unit in turn."""
+    """A runner that makes its pair source once, at once, and then every unit in turn."""
 
     def runner(
         run: Run,
@@ -21,13 +21,22 @@ def run_here(make_source: Callable[[Run], PairSource]) -> Runner:
         config: Config,
         should_stop: Callable[[], bool],
     ) -> Iterator[UnitReport | UnitProblem]:
-        source = make_source(run)
-        for unit in units:
-            if should_stop():
-                return
-            yield attempt_unit(run, plan, unit, source)
+        return _made(run, plan, units, make_source(run), should_stop)
 
     return runner
+
+
+def _made(
+    run: Run,
+    plan: Plan,
+    units: Sequence[int],
+    source: PairSource,
+    should_stop: Callable[[], bool],
+) -> Iterator[UnitReport | UnitProblem]:
+    for unit in units:
+        if should_stop():
+            return
+        yield attempt_unit(run, plan, unit, source)
 
 
 def attempt_unit(run: Run, plan: Plan, unit: int, source: PairSource) -> UnitReport | UnitProblem:

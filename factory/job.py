@@ -1,11 +1,7 @@
 """The whole main job around the units: check, plan, run what is open, seal."""
 
-import signal
-import threading
-from collections.abc import Generator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from factory.errors import StorageRefused
 from factory.guards import Guards, Stop
@@ -18,7 +14,8 @@ from factory.ledger.run import Commits, Run, create_run, is_begun
 from factory.ledger.sealed import manifest_hash
 from factory.pinning import pin
 from factory.progress import Progress
-from factory.reports import Runner, UnitProblem
+from factory.reports import Runner, UnitProblem, UnitReport
+from factory.signals import INTERRUPTED, Drain
 from factory.storage.open import open_store
 from factory.storage.probe import StoreProbe, probe
 from factory.storage.protocol import ObjectStore
@@ -27,7 +24,7 @@ from schemas.commit import Manifest
 from schemas.config import Config
 from schemas.tally import Tally
 
-INTERRUPTED = Stop("interrupted; run the same command to resume", 3)
+_INTERRUPTED = Stop(INTERRUPTED, 3)
 NOTHING_KEPT = 4
 """The exit code of a whole run without one pair."""
 
@@ -104,10 +101,8 @@ def run_job(run: Run, plan: Plan, config: Config, runner: Runner) -> JobResult:
         return drain.asked or guards.stop() is not None
 
     start = pending and not should_stop()
-    reports = runner(run, plan, pending, config, should_stop) if start else iter(())
-    # The signals are taken after the runner has begun, because Ray takes them when it starts.
+    reports: Iterator[UnitReport | UnitProblem] = iter(())
     with (
-        drain,
         Progress("units", len(goal), len(goal) - len(pending)) as progress,
         Roller(book, done) as roller,
     ):
@@ -115,22 +110,26 @@ def run_job(run: Run, plan: Plan, config: Config, runner: Runner) -> JobResult:
             progress.say("conditional writes are weak here: attempts are committed side by side")
         if start:
             progress.say(f"{len(pending)} units to make; workers load the models first")
-        for report in reports:
-            if isinstance(report, UnitProblem):
-                problems.append(report)
-                progress.say(f"unit {report.unit}: {report.message}")
-                continue
-            made += report.made
-            roller.see(report.unit)
-            guards.see(report)
-            progress.advance(pairs=guards.pairs, candidates=guards.candidates)
-            if should_stop():
-                break
-        if isinstance(reports, Generator):
-            reports.close()
-        roller.close()
-        stop = INTERRUPTED if drain.asked else guards.stop()
-        return _end(book, goal, config, stop, made, problems)
+            reports = runner(run, plan, pending, config, should_stop)
+        # After the runner has begun: until then nothing is in hand, and Ray takes signals when it starts.
+        with drain:
+            for report in reports:
+                if isinstance(report, UnitProblem):
+                    problems.append(report)
+                    progress.say(f"unit {report.unit}: {report.message}")
+                    continue
+                made += report.made
+                roller.see(report.unit)
+                guards.see(report)
+                progress.advance(pairs=guards.accepted, candidates=guards.candidates)
+                if should_stop():
+                    break
+            if isinstance(reports, Generator):
+                reports.close()
+            roller.close()
+            stop = _INTERRUPTED if drain.asked else guards.stop()
+    # Sealing is safe to break off, and may read for minutes: outside, a signal ends it at once.
+    return _end(book, goal, config, stop, made, problems)
 
 
 def _pairs_held(book: Book, config: Config) -> int:
@@ -165,7 +164,7 @@ def _end(
     if stop is not None and stop.exit_code == 0 and _pairs_held(book, config) < _target(config):
         # Reports counted more than the store shows.
         stop = None
-    if (stop is None or stop is INTERRUPTED) and not left:
+    if (stop is None or stop is _INTERRUPTED) and not left:
         stop = Stop(f"limit reached: {done.count(1)} of {len(plan.units)} units", 0)
     if stop is None and problems:
         message = f"{len(problems)} units could not be committed; first: {problems[0].message}"
@@ -199,30 +198,3 @@ def _what_took_them(book: Book) -> str:
     return (
         f"of {total.candidates} candidates {parts}; `editmill doctor` looks at scores and pictures"
     )
-
-
-class Drain:
-    """Inside, SIGTERM and SIGINT only set `asked`; a second one is the operator's last word.
-
-    Nothing is raised from a handler: it could strike in the middle of any library's work.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "Drain":
-        if threading.current_thread() is threading.main_thread():
-            for name in (signal.SIGTERM, signal.SIGINT):
-                self._before[name] = signal.signal(name, self._ask)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for name, handler in self._before.items():
-            with suppress(TypeError):  # a handler that was not set from Python
-                signal.signal(name, handler)
-
-    def _ask(self, number: int, _: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True

@@ -10,6 +10,7 @@ from factory.errors import ConfigError, Damaged, RunMismatch
 from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, open_run
 from factory.options import AsJson, RunUri
+from factory.places import check_file
 from factory.runs_near import runs_near
 
 run_app = typer.Typer(no_args_is_help=True)
@@ -158,6 +159,7 @@ def sheet(
     from factory.ledger.sealed import newest_manifest
     from factory.sheet import contact_sheet, sealed_pairs
 
+    check_file("--out", out)
     opened = _run(run, "sheet")
     newest = newest_manifest(opened)
     if newest is None:

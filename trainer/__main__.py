@@ -1,5 +1,11 @@
 """The trainer's commands."""
 
+from factory.signals import answer_signals
+
+if __name__ == "__main__":
+    # Before what follows, which takes a second: Ctrl-C is answered in words from here on.
+    answer_signals()
+
 import os
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,10 +17,12 @@ from factory.config import FIT_PRESETS as PRESETS
 from factory.config import MINIATURE, Choice, choose_config, preset_names
 from factory.console import Opening, command, print_facts, print_json, say
 from factory.errors import ConfigError, EditmillError
-from factory.job import Drain
 from factory.model_files import Role, still_to_fetch
 from factory.options import AsJson, ConfigFile, complete
+from factory.places import check_folder, check_store
 from factory.progress import Progress
+from factory.signals import INTERRUPTED, Drain
+from factory.storage.open import open_store
 from schemas.fit import Fit
 from schemas.recipe import ModelSource
 from trainer.headline import encode_headline, evaluate_headline, fit_headline
@@ -42,6 +50,18 @@ app = typer.Typer(
 )
 
 
+def _get_ready(config: Fit) -> None:
+    """No bar for each file of a model; no Ray that could not be started, no device that is not here."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    if config.compute.where == "ray":
+        from factory.on_ray.own_ray import check_start
+
+        check_start()
+    from factory.engine.device import check_device
+
+    check_device(config.compute)
+
+
 @app.command("train-miniature")
 @command
 def train_miniature(
@@ -63,6 +83,8 @@ def train_miniature(
     seed: Annotated[int, typer.Option(min=0, help="Root of every draw.")] = 0,
 ) -> int:
     """Train the miniature from nothing, or go on where the state in --work stands."""
+    check_folder("--out", out)
+    check_folder("--work", work)
     import torch
 
     from trainer.miniature.train import STAGES, STEPS, train_miniature
@@ -115,14 +137,12 @@ def encode(
     """Encode a dataset's latents and instructions once; run it again to resume. `fit` uses them."""
     choice = _choose(preset, config, settings, dataset, out)
     given, opening = choice.config, Opening(encode_headline(choice))
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from factory.engine.device import check_device
+    _get_ready(given)
+    check_store("--out", open_store(out))
     from trainer.encode import Runner, encode_dataset, encode_here
     from trainer.fit import pin_law
 
-    check_device(given.compute)
     _tell_of_fetching(given, opening)
-
     runner: Runner = encode_here
     if given.compute.where == "ray":
         from trainer.on_ray.encode import encode_on_ray
@@ -175,21 +195,20 @@ def fit_editor(
     if latents is not None:
         reading = given.reading.model_copy(update={"latents": latents})
         given = given.model_copy(update={"reading": reading})
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    from factory.engine.device import check_device
+    _get_ready(given)
     from trainer.fit import fit, prepare
 
-    check_device(given.compute)
     _tell_of_fetching(given, opening)
     prepared = prepare(given, dataset, out, opening)
     opening.begin()
-    if given.compute.where == "ray":
-        from trainer.on_ray.fit import fit_on_ray
+    with Progress("steps", given.law.steps):
+        if given.compute.where == "ray":
+            from trainer.on_ray.fit import fit_on_ray
 
-        fitted = fit_on_ray(*prepared)
-    else:
-        with Drain() as drain:
-            fitted = fit(*prepared, say=say, should_stop=lambda: drain.asked)
+            fitted = fit_on_ray(*prepared)
+        else:
+            with Drain() as drain:
+                fitted = fit(*prepared, say=say, should_stop=lambda: drain.asked)
     code = 0 if fitted.done else EditmillError.exit_code
     facts = {
         "step": f"{fitted.step} of {given.law.steps}",
@@ -201,7 +220,7 @@ def fit_editor(
     else:
         print_facts(facts)
     if code:
-        say("interrupted; run the same command to resume")
+        say(INTERRUPTED)
     return code
 
 
@@ -235,6 +254,7 @@ def evaluate(
 
     from trainer.evaluate import load_editor, write_evaluation
 
+    check_folder("--out", out)
     torch.set_num_threads(given.compute.threads)
     loaded = load_editor(ModelSource(source=editor), given.compute.device)
     opening.begin()

@@ -84,8 +84,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps of all records, whole or not."""
-        names = (info.key.removeprefix(RECORDS) for info in self.store.list(RECORDS))
-        return sorted(int(n[:-5]) for n in names if n.endswith(".json") and n[:-5].isdecimal())
+        return steps_in(self.store)
 
     def record(self, step: int) -> CheckpointRecord:
         """A checkpoint's record. Raises `Damaged`."""
@@ -157,6 +156,12 @@ class Checkpoints:
             info is not None and info.bytes == file.bytes
             for info, file in zip(found, files, strict=True)
         )
+
+
+def steps_in(store: ObjectStore) -> list[int]:
+    """The steps of a training's checkpoints, whole or not, ascending."""
+    names = (info.key.removeprefix(RECORDS) for info in store.list(RECORDS))
+    return sorted(int(n[:-5]) for n in names if n.endswith(".json") and n[:-5].isdecimal())
 
 
 def record_key(step: int) -> str:

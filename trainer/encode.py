@@ -7,7 +7,7 @@ from contextlib import closing
 from safetensors.torch import save
 
 from factory.errors import EditmillError
-from factory.job import Drain
+from factory.signals import INTERRUPTED, Drain
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Columns, Fit
@@ -125,5 +125,5 @@ def encode_dataset(
                 done, unreadable = done + 1, unreadable + len(made.unreadable)
                 tell(done, len(units), unreadable)
                 if drain.asked and done < len(units):
-                    raise EditmillError("asked to stop; run the same command to resume")
+                    raise EditmillError(INTERRUPTED)
     return seal(store, record, units)

@@ -17,9 +17,10 @@ from factory.errors import ConfigError, RunMismatch
 from factory.miniature.world import SIDE_PX
 from factory.model_files import model_folder
 from factory.pinning import pin_text_to_image
+from factory.places import check_store
 from factory.storage.open import open_store
 from schemas.fit import Fit, Law
-from trainer.checkpoint import Checkpoints
+from trainer.checkpoint import Checkpoints, steps_in
 from trainer.conditions import Conditions
 from trainer.dataset import agreed_pairs, training_pairs
 from trainer.editor import check_source, widen
@@ -32,6 +33,7 @@ from trainer.loop import Loop
 from trainer.lora import add_lora, check_targets
 from trainer.member import Member
 from trainer.objective import NUMBERS, Objective
+from trainer.opening import opening
 from trainer.order import Order
 from trainer.pairs import Pairs
 from trainer.reader import PictureReader, Reader
@@ -59,8 +61,8 @@ def prepare(
 ) -> tuple[Fit, str, str]:
     """All that can be refused before anything starts; then `out` holds this training.
 
-    Returns the three with weights pinned and places absolute: workers run in other folders. Raises
-    `InputError`, and `StorageRefused` where `out` cannot be written.
+    Returns the three with weights pinned and places absolute: workers run in other folders. Says what the
+    training goes on from, and with. Raises `InputError`, and `StorageRefused` where a bucket takes nothing.
     """
     law, compute, watching = config.law, config.compute, config.watching
     if compute.max_workers > law.batch:
@@ -74,10 +76,11 @@ def prepare(
             f"watching.oracle_edits: the oracle reads {SIDE_PX} px pictures of the miniature's world, "
             f"got {law.size_px} px"
         )
-    law, reading = pin_law(law), config.reading
-    check_targets(law)
     dataset, out = _absolute(dataset), _absolute(out)
     store = open_store(out)
+    check_store("--out", store)
+    law, reading = pin_law(law), config.reading
+    check_targets(law)
     pairs = training_pairs(store, dataset, reading)
     latents = choose_latents(
         reading.latents and _absolute(reading.latents),
@@ -88,6 +91,8 @@ def prepare(
     reading = reading.model_copy(update={"latents": latents})
     config = config.model_copy(update={"law": law, "reading": reading})
     begin_training(store, config, pairs)
+    for line in opening(config, dataset, pairs, max(steps_in(store), default=0)):
+        say(line)
     return config, dataset, out
 
 

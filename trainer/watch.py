@@ -3,14 +3,17 @@
 import io
 import json
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from statistics import median
 from typing import Any
 
 from PIL import Image
 
 from factory.errors import StorageError, first_line
+from factory.progress import Reached, duration
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Law, Watching
@@ -19,6 +22,10 @@ from trainer.loop import StepReport
 
 PROGRESS = "progress/"
 SHEETS = "sheets/"
+RECENT = 100
+"""Steps by which the time that is left is reckoned: by their median, which no checkpoint disturbs."""
+ENOUGH = 3
+"""Steps, before which it is not."""
 
 
 @dataclass
@@ -37,6 +44,9 @@ class Watch:
     _boards: list[Board] = field(default_factory=list)
     _events: TensorBoard | None = None
     """One of the boards; the other has no files."""
+    _begun: bool = False
+    _seconds: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    """Of the last steps, without the first one of this start, in which all is still cold."""
 
     def __post_init__(self) -> None:
         if self.watching.tensorboard:
@@ -54,6 +64,9 @@ class Watch:
 
     def see(self, report: StepReport) -> None:
         """A step was done."""
+        if self._begun:
+            self._seconds.append(report.seconds)
+        self._begun = True
         self._steps.append(report)
         if report.step % self.watching.report_every == 0 or report.step == self.law.steps:
             self._tell()
@@ -83,11 +96,12 @@ class Watch:
             "images_per_s": self.law.batch * len(steps) / max(seconds, 1e-9),
         }
         self.figure(last.step, **figures)
-        left = (self.law.steps - last.step) * seconds / len(steps)
-        self.say(
-            f"step {last.step}/{self.law.steps}  loss {figures['loss']:.5f}  "
-            f"{figures['images_per_s']:.1f} pairs/s  {_duration(left)} left"
-        )
+        words = f"loss {figures['loss']:.5f}  {figures['images_per_s']:.1f} pairs/s"
+        left = self.law.steps - last.step
+        if left and len(self._seconds) >= ENOUGH:
+            words += f"  {duration(left * median(self._seconds))} left"
+        line = f"step {last.step}/{self.law.steps}  {words}"
+        self.say(Reached.of(line, last.step, words))
 
     def store_files(self) -> None:
         """Put what was gathered since the last time beside the checkpoints; what fails waits."""
@@ -114,8 +128,3 @@ class Watch:
             self.store_files()
             if self._events is not None:
                 self._events.remove_scratch()
-
-
-def _duration(seconds: float) -> str:
-    hours, rest = divmod(int(seconds), 3600)
-    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"

@@ -1,19 +1,26 @@
 """Join the Ray cluster that is there, or start one on this machine."""
 
+import atexit
 import os
 import secrets
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import grpc
+import psutil
 import ray
+from ray._private import ray_constants
 from ray._private import worker as ray_worker
 
 from factory.errors import ConfigError, EditmillError, first_line
+from factory.on_ray.own_ray import RayFolder, check_mode, make_ray_folder
+from factory.signals import at_end, take_back
 from schemas.cluster import OPEN_CLUSTER
 from schemas.config import Compute
 
-TOKEN = "token"
 ENDED_BY_US = "killed by `ray.kill`"
 ANSWER_S = 30.0
 """Longest wait for a cluster to answer someone without a token."""
@@ -28,29 +35,22 @@ def connect(compute: Compute) -> Compute:
 
     Returns the compute to use: on a machine of our own without a GPU, `device: auto` becomes one
     worker on CPUs, and says so. A local Ray counts at least as many CPUs as the workers hold, since
-    `cpus_per_worker` is bookkeeping. Raises `ConfigError` where a GPU was asked for by name, and
-    where a Ray is open to everyone: never one of our own, another only if OPEN_CLUSTER says so.
+    `cpus_per_worker` is bookkeeping. Raises `ConfigError` where a GPU was asked for by name, where no
+    folder is short enough for Ray, and where a Ray is open to everyone: never one of our own, another
+    only if OPEN_CLUSTER says so.
     """
     if not ray.is_initialized():
         joins = bool(os.environ.get("RAY_ADDRESS"))
         _keep_stdout_for_results()
-        options: dict[str, object] = {"log_to_driver": False, "logging_level": "ERROR"}
-        if not joins:
-            wanted = int(compute.cpus_per_worker * compute.max_workers) + 1
-            # `local`: another Ray that happens to run here is none of ours.
-            options |= {"address": "local", "include_dashboard": False}
-            options |= {"num_cpus": max(wanted, os.cpu_count() or 1)}
-            _keep_others_out()
-        try:
-            ray.init(**options)
-        except Exception as error:  # Ray's own kinds are many; a start that took too long has none
-            raise RayUnreachable(
-                f"ray: cannot be joined or started: {first_line(error)}"
-            ) from error
+        # What its processes tell only each other; the driver prints its errors, too, which we say in words.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         if joins:
+            _begin()
             _keep_out_of_open()
             # Its GPUs may still be on their way.
             return compute
+        wanted = int(compute.cpus_per_worker * compute.max_workers) + 1
+        _start_own(max(wanted, os.cpu_count() or 1))
     if compute.gpus_per_worker and not ray.cluster_resources().get("GPU"):
         if compute.device != "auto":
             raise ConfigError(
@@ -60,6 +60,65 @@ def connect(compute: Compute) -> Compute:
         on_cpu = {"gpus_per_worker": 0.0, "min_workers": 1, "max_workers": 1}
         return compute.model_copy(update=on_cpu)
     return compute
+
+
+def _start_own(cpus: int) -> None:
+    """A Ray of our own, in a folder of its own: for this user, on this machine's loopback alone."""
+    _keep_others_out()
+    # Otherwise it listens on this machine's address, whatever it is told. Its processes inherit the first;
+    # the second is what this one made of it when ray was imported.
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    folder = make_ray_folder()
+    atexit.register(_end_own, folder)
+    at_end(partial(_kill_own, folder))
+    _begin(
+        # `local`: another Ray that happens to run here is none of ours.
+        address="local",
+        include_dashboard=False,
+        num_cpus=cpus,
+        _temp_dir=str(folder.rays),
+    )
+
+
+def _begin(**options: Any) -> None:
+    """`ray.init`, with this program's signals after it. Raises `RayUnreachable`."""
+    try:
+        with _hushed():
+            ray.init(log_to_driver=False, logging_level="ERROR", **options)
+    except Exception as error:  # Ray's own kinds are many; a start that took too long has none
+        raise RayUnreachable(f"ray: cannot be joined or started: {first_line(error)}") from error
+    finally:
+        take_back()
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Inside, what is written to stderr by other than Python's means is dropped: for a moment Ray's own
+    handler has the signals, which prints addresses in its code.
+    """
+    shown, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(shown, 2)
+        os.close(shown)
+        os.close(nowhere)
+
+
+def _end_own(folder: RayFolder) -> None:
+    """In order, with this process."""
+    ray.shutdown()
+    folder.remove()
+
+
+def _kill_own(folder: RayFolder) -> None:
+    """At once, where a signal ends this process: Ray's would end a while after it."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    folder.remove()
 
 
 def _keep_stdout_for_results() -> None:
@@ -82,17 +141,12 @@ def _keep_stdout_for_results() -> None:
 
 
 def _keep_others_out() -> None:
-    """A token for a Ray of our own, whose ports listen to the network.
+    """A token for a Ray of our own, whose ports every user of this machine reaches.
 
     It goes by the environment to Ray's processes: Ray's own would be a file that everyone on this
     machine may read. Raises `ConfigError` where tokens are switched off.
     """
-    mode = os.environ.get("RAY_AUTH_MODE", TOKEN)
-    if mode.lower() != TOKEN:
-        raise ConfigError(
-            f"RAY_AUTH_MODE: must be {TOKEN} or unset where editmill starts Ray, got {mode!r}: whoever "
-            "reaches an open Ray runs code here; set RAY_ADDRESS to use one that runs already"
-        )
+    check_mode()
     if not any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 

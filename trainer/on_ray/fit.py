@@ -28,9 +28,9 @@ from ray.train.torch import TorchTrainer
 
 from factory.console import say
 from factory.errors import EditmillError, first_line
-from factory.job import Drain
 from factory.on_ray.rows import ClusterFailed
 from factory.on_ray.session import connect
+from factory.signals import Drain
 from schemas.config import Compute
 from schemas.fit import Fit, Where
 from trainer.fit import Fitted, fit

@@ -1,0 +1,26 @@
+"""What a training says before its first step: from where it goes on, and with what."""
+
+from collections.abc import Iterator
+
+from schemas.fit import Fit
+from trainer.latents import BESIDE
+from trainer.pairs import Pairs
+
+
+def opening(config: Fit, dataset: str, pairs: Pairs, step: int) -> Iterator[str]:
+    """Lines for the person; `step` is the newest checkpoint's, 0 where there is none."""
+    law, latents = config.law, config.reading.latents
+    yield f"goes on from step {step} of {law.steps}" if step else f"begins, {law.steps} steps"
+    name = law.model.source
+    if law.model.revision is not None:
+        name += f" at {law.model.revision}"
+    yield f"base model: {name}" + ("" if law.lora is None else ", its weights kept beside a LoRA")
+    yield f"dataset: {dataset}: {len(pairs)} rows of {len(pairs.prompts)} prompts"
+    if latents is not None:
+        yield f"latents: {latents}; no picture is decoded or encoded"
+        return
+    beside = "LATENTS" if dataset.endswith(".parquet") else f"{dataset.rstrip('/')}/{BESIDE}"
+    yield (
+        "latents: none, so pictures are decoded and encoded at every step; `editmill encode "
+        f"--dataset {dataset} --out {beside}` with this configuration does so once for all"
+    )
