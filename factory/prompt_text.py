@@ -6,15 +6,17 @@ whose tokenizer the models were trained with. No tokenizer is here, and no limit
 
 import html
 
-import ftfy
-
 
 def fixed_text(text: str) -> str:
     """Mis-decoded letters, typographic quotes, entities and blanks as CLIP's tokenizer mends them.
 
-    Capitals stay, and a text that has been fixed is fixed to itself.
+    Capitals stay.
     """
+    # Nothing in plain words can be broken: most lists are not looked at further.
     if not (text.isascii() and text.isprintable() and "&" not in text):
+        # Here, for it takes a tenth of a second to import.
+        import ftfy
+
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return " ".join(text.split())
 
