@@ -12,8 +12,7 @@ from factory.ledger.sealed import sealed_pairs_uris
 from factory.storage.key_rules import is_key
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
-from factory.storage.protocol import ObjectStore
-from factory.storage.s3 import S3Store
+from factory.storage.protocol import ObjectStore, PagedStore
 from trainer.shelf import Shelf
 
 SUFFIX = ".parquet"
@@ -69,7 +68,7 @@ def _parquet_names(store: ObjectStore) -> list[str]:
             if not any(part.startswith(".") for part in path.parts)
             and (store.folder / path).is_file()
         )
-    if not isinstance(store, S3Store):
+    if not isinstance(store, PagedStore):
         return [info.key for info in store.list() if info.key.endswith(SUFFIX)]
     names = [name for name in store.names() if name.endswith(SUFFIX)]
     stranger = next((name for name in names if not is_key(name)), None)

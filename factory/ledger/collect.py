@@ -15,7 +15,7 @@ from factory.ledger.manifest import Incomplete
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.ledger.sealed import manifest_sequences, newest_manifest, part_lines, read_manifest
-from factory.storage.probe import PROBES
+from factory.storage.key_rules import PROBES
 from factory.storage.protocol import ObjectInfo, Upload
 from schemas.commit import Manifest
 
