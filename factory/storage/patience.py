@@ -1,5 +1,6 @@
 """How the ledger bears a store that gives no clear answer."""
 
+import hashlib
 import random
 import time
 from collections.abc import Callable
@@ -34,24 +35,30 @@ def read_whole(store: ObjectStore, key: str, take: Callable[[bytes], T]) -> T:
 
     Raises what `take` and `get` raise, `Damaged` only after `READS` reads.
     """
-    return read_again(lambda: store.get(key), take)
-
-
-def read_again(read: Callable[[], bytes], take: Callable[[bytes], T]) -> T:
-    """As `read_whole`, of whatever is read."""
     before = None
-    for reads in range(READS):
-        data = read()
+    for reads in range(1, READS + 1):
+        data = store.get(key)
         try:
             return take(data)
         except Damaged:
-            if reads == READS - 1:
+            if reads == READS:
                 raise
         # Other bytes each time: something on the way is unwell, and may recover.
-        if before is not None and data != before:
-            time.sleep(random.uniform(0.5, 1.0) * 0.2 * 2**reads)
+        if before not in (None, data):
+            time.sleep(random.uniform(0.5, 1.0) * 0.1 * 2**reads)
         before = data
     raise AssertionError("unreachable")
+
+
+def read_named(store: ObjectStore, key: str, sha256: str, damaged: str) -> bytes:
+    """An object of which the hash is known. Raises `Damaged` with this message, and `ObjectMissing`."""
+
+    def take(data: bytes) -> bytes:
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise Damaged(damaged)
+        return data
+
+    return read_whole(store, key, take)
 
 
 def write_once(store: ObjectStore, key: str, data: bytes) -> bytes:

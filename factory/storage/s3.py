@@ -9,12 +9,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-    IncompleteReadError,
-)
+from botocore import xform_name
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 from botocore.parsers import ResponseParserError
 
 from factory import begun
@@ -35,10 +31,6 @@ from factory.storage.s3_replies import (
 )
 
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
-CALLS = {
-    s3_pages.OBJECTS: "list_objects_v2",
-    s3_pages.UPLOADS: "list_multipart_uploads",
-}
 
 
 class S3Store:
@@ -163,7 +155,7 @@ class S3Store:
 
         def ask() -> dict[str, Any]:
             with self._translated(verb, fields["Prefix"].removeprefix(self._root)):
-                call = getattr(self.client, CALLS[verb])
+                call = getattr(self.client, xform_name(verb))
                 return s3_pages.whole_page(
                     partial(call, Bucket=self.bucket, **fields), self.uri, verb
                 )
