@@ -3,6 +3,7 @@
 import time
 import uuid
 
+from factory import begun
 from factory.errors import ObjectMissing
 from factory.ledger.attempts import find_commit
 from factory.ledger.commits import write_commit
@@ -20,15 +21,16 @@ def generate_unit(run: Run, plan: Plan, unit: int, source: PairSource) -> UnitRe
 
     Raises `StorageError` where the outcomes could not be committed; then nothing of it counts.
     """
-    started = time.time()
+    started, began = time.time(), time.monotonic()
     try:
-        return _committed(run, plan, unit, started)
+        return _committed(run, plan, unit, began)
     except ObjectMissing:
         pass
     triplets = patiently(lambda: plan.triplets(unit))
     selection = Selection(run.recipe)
     for outcome in source.pairs([draw for t in triplets for draw in draws(run.recipe, t)]):
         selection.add(outcome)
+    begun.made()
     candidates, pairs = selection.result(triplets)
     tally = Tally.of(candidates, {t.triplet_id: t.edit_kind for t in triplets})
     won = write_commit(
@@ -41,27 +43,28 @@ def generate_unit(run: Run, plan: Plan, unit: int, source: PairSource) -> UnitRe
         tally=tally,
         environment=source.environment(),
         started=started,
+        began=began,
         generation=plan.generation(unit),
         sealed=run.commits == "sealed",
     )
     if not won:
-        return _committed(run, plan, unit, started)
-    return _report(unit, tally, started, made=True)
+        return _committed(run, plan, unit, began)
+    return _report(unit, tally, began, made=True)
 
 
-def _committed(run: Run, plan: Plan, unit: int, started: float) -> UnitReport:
+def _committed(run: Run, plan: Plan, unit: int, began: float) -> UnitReport:
     """What the commit in the store says, whoever wrote it. Raises `ObjectMissing`."""
     found = patiently(lambda: find_commit(run, plan, unit))
-    return _report(unit, found.record.tally, started, made=False)
+    return _report(unit, found.record.tally, began, made=False)
 
 
-def _report(unit: int, tally: Tally, started: float, *, made: bool) -> UnitReport:
+def _report(unit: int, tally: Tally, began: float, *, made: bool) -> UnitReport:
     total = tally.total
     return UnitReport(
         unit=unit,
         accepted=total.accepted,
         rejected=total.rejected,
         failed=total.failed,
-        seconds=time.time() - started,
+        seconds=time.monotonic() - began,
         made=made,
     )

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
+from factory import begun
 from factory.reports import UnitReport
 from schemas.config import Budget, Compute
 
@@ -27,7 +28,8 @@ class Guards:
     """Candidates made in this start."""
     accepted: int = 0
     """Pairs made in this start."""
-    started: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
+    """By a clock that nobody sets."""
     _too_few: str = ""
     _judged: bool = False
 
@@ -35,6 +37,7 @@ class Guards:
         """Count a report; units made by others count for the run, not for this start."""
         self.pairs += report.accepted
         if report.made:
+            begun.made()
             self.candidates += report.accepted + report.rejected + report.failed
             self.accepted += report.accepted
             self._judge_floor()
@@ -68,4 +71,4 @@ class Guards:
     def gpu_hours(self) -> float:
         """Hours times GPUs: an upper bound, all `max_workers` counted from this start's beginning."""
         share = self.compute.gpus_per_worker or 1.0
-        return (time.time() - self.started) / 3600 * self.compute.max_workers * share
+        return (time.monotonic() - self.started) / 3600 * self.compute.max_workers * share

@@ -9,10 +9,10 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from factory.errors import ModelError
+from factory.errors import Damaged, ModelError
 from factory.storage.key_rules import is_key
 from factory.storage.open import open_store
-from factory.storage.patience import patiently
+from factory.storage.patience import patiently, read_whole
 from factory.storage.protocol import ObjectInfo, ObjectStore
 from factory.users_cache import make_private, users_cache
 
@@ -22,6 +22,9 @@ MOST_BYTES = 64 * 2**30
 """Of a model; Stable Diffusion XL in float32 has 14 GB."""
 HASHES = ".sha256.json"
 """Beside a fetched model; no key begins with a dot."""
+CHANGED = (
+    "{}: must stay as it is while it is fetched, got other objects than were listed; start again"
+)
 
 Choose = Callable[[Sequence[str]], list[str]]
 """Of the names of a folder's files those that are read."""
@@ -123,6 +126,12 @@ def _bounded(listed: _Listed) -> _Listed:
     return listed
 
 
+def _whole(listed: _Listed, info: ObjectInfo, data: bytes) -> bytes:
+    if len(data) != info.bytes:
+        raise Damaged(CHANGED.format(listed.uri))
+    return data
+
+
 def _fetch(listed: _Listed, place: Path, choose: Choose) -> None:
     """Beside its place, and there once all of it is what was listed."""
     half = place.with_suffix(".half")
@@ -132,16 +141,17 @@ def _fetch(listed: _Listed, place: Path, choose: Choose) -> None:
     try:
         hashes = {}
         for info, file in zip(listed.objects, listed.files(half), strict=True):
-            data = patiently(partial(listed.store.get, info.key))
+            data = patiently(
+                partial(read_whole, listed.store, info.key, partial(_whole, listed, info))
+            )
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
             hashes[info.key] = hashlib.sha256(data).hexdigest()
         (half / HASHES).write_text(json.dumps(hashes))
-        if not listed.is_whole(half) or _look(listed.uri, choose).version != listed.version:
-            raise ModelError(
-                f"{listed.uri}: must stay as it is while it is fetched, got other objects than were "
-                "listed; start again"
-            )
+        if _look(listed.uri, choose).version != listed.version:
+            raise ModelError(CHANGED.format(listed.uri))
+    except Damaged as error:
+        raise ModelError(str(error)) from None
         half.rename(place)
     finally:
         shutil.rmtree(half, ignore_errors=True)

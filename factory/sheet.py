@@ -3,12 +3,14 @@
 import io
 import textwrap
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from PIL import Image, ImageDraw, ImageFont
 
 from factory.errors import Damaged, first_line
 from factory.ledger.run import Run
 from factory.ledger.sealed import unit_lines
+from factory.storage.patience import read_whole
 from schemas.arrow import from_parquet
 from schemas.candidate import Scores
 from schemas.commit import Manifest
@@ -26,13 +28,14 @@ def sealed_pairs(run: Run, manifest: Manifest) -> Iterator[Pair]:
     for line in unit_lines(run, manifest):
         if line.pairs_key is None:
             continue
-        try:
-            pairs, _ = from_parquet(Pair, run.store.get(line.pairs_key))
-        except (ValueError, OSError) as error:
-            raise Damaged(
-                f"{run.uri}/{line.pairs_key}: not a pairs file: {first_line(error)}"
-            ) from error
-        yield from pairs
+        yield from read_whole(run.store, line.pairs_key, partial(_taken, run, line.pairs_key))
+
+
+def _taken(run: Run, key: str, data: bytes) -> list[Pair]:
+    try:
+        return from_parquet(Pair, data)[0]
+    except (ValueError, OSError) as error:
+        raise Damaged(f"{run.uri}/{key}: not a pairs file: {first_line(error)}") from error
 
 
 def contact_sheet(pairs: Iterator[Pair], count: int = 24, columns: int = 4) -> bytes:

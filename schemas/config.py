@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from schemas.recipe import Recipe
+from schemas.recipe import STAGE_VERSIONS, Recipe
 from schemas.record import Record
 
 
@@ -71,3 +71,13 @@ class Config(Record):
     """Where and how wide."""
     budget: Budget = Budget()
     """When to stop."""
+
+    @field_validator("recipe")
+    @classmethod
+    def _release(cls, recipe: Recipe) -> Recipe:
+        if recipe.stage_versions != STAGE_VERSIONS:
+            raise ValueError(
+                f"stage_versions must be this program's {STAGE_VERSIONS} or left out, got "
+                f"{recipe.stage_versions}"
+            )
+        return recipe

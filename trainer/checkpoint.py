@@ -8,15 +8,17 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from factory.errors import Damaged, ObjectMissing, StorageError, first_line
-from factory.storage.patience import patiently
+from factory.storage.patience import patiently, read_named
 from factory.storage.protocol import ObjectStore
-from schemas.stamped import from_stamped_json, to_stamped_json
+from factory.storage.stamped import read_stamped
+from schemas.stamped import to_stamped_json
 from schemas.training import CheckpointRecord, StateFile
 
 RECORDS = "checkpoints/"
@@ -90,8 +92,10 @@ class Checkpoints:
         """A checkpoint's record. Raises `Damaged`."""
         key = record_key(step)
         try:
-            record = from_stamped_json(CheckpointRecord, patiently(lambda: self.store.get(key)))
-        except (ValueError, ObjectMissing) as error:
+            record = patiently(
+                lambda: read_stamped(self.store, key, CheckpointRecord, "a checkpoint")
+            )
+        except ObjectMissing as error:
             raise Damaged(
                 f"{self.store.uri}/{key}: not a checkpoint: {first_line(error)}"
             ) from None
@@ -104,12 +108,12 @@ class Checkpoints:
         """All tensors of a checkpoint, on the CPU. Raises `Damaged` where any byte is amiss."""
         tensors: dict[str, Tensor] = {}
         for file in self.record(step).files:
+            what = f"{self.store.uri}/{file.key}: not the bytes of its record"
+            named = partial(read_named, self.store, file.key, file.sha256, what)
             try:
-                data = patiently(lambda key=file.key: self.store.get(key))  # type: ignore[misc]
+                data = patiently(named)
             except ObjectMissing as error:
                 raise Damaged(f"{self.store.uri}/{file.key}: {first_line(error)}") from None
-            if hashlib.sha256(data).hexdigest() != file.sha256:
-                raise Damaged(f"{self.store.uri}/{file.key}: not the bytes of its record")
             try:
                 tensors |= load(data)
             except SafetensorError as error:

@@ -17,10 +17,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from factory.errors import Damaged, InputError, ObjectMissing, RunMismatch, first_line
+from factory.errors import Damaged, InputError, ObjectMissing, RunMismatch
 from factory.ledger.run import differing_fields
+from factory.storage.key_rules import PROBES
 from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
+from factory.storage.stamped import read_stamped
 from schemas.fit import Columns, Law
 from schemas.latents import (
     EncodedUnit,
@@ -31,7 +33,7 @@ from schemas.latents import (
     UnitRecord,
 )
 from schemas.record import Record
-from schemas.stamped import from_stamped_json, to_stamped_json
+from schemas.stamped import to_stamped_json
 from trainer.index import FOLDER, Index, instruction_name, store_index
 
 HEAD = "ENCODE.json"
@@ -89,7 +91,7 @@ def begin_encoding(store: ObjectStore, law: LatentsLaw, index: Index) -> Encodin
     """
     found = find_encoding(store)
     if found is None:
-        ours = ("probe/", FOLDER)
+        ours = (PROBES, FOLDER)
         stranger = next((o.key for o in store.list() if not o.key.startswith(ours)), None)
         if stranger not in (None, HEAD):
             raise RunMismatch(
@@ -216,8 +218,6 @@ def find_latents_record(store: ObjectStore) -> LatentsRecord | None:
 
 def _read(store: ObjectStore, key: str, kind: type[R]) -> R | None:
     try:
-        return from_stamped_json(kind, patiently(lambda: store.get(key)))
+        return patiently(lambda: read_stamped(store, key, kind, "such a record"))
     except ObjectMissing:
         return None
-    except ValueError as error:
-        raise Damaged(f"{store.uri}/{key}: not such a record: {first_line(error)}") from None

@@ -1,7 +1,8 @@
 """Which files a dataset is: a sealed run's pairs, the Parquet files of a folder, or one file."""
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -12,8 +13,7 @@ from factory.ledger.sealed import sealed_pairs_uris
 from factory.storage.key_rules import is_key
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
-from factory.storage.protocol import ObjectStore
-from factory.storage.s3 import S3Store
+from factory.storage.protocol import ObjectStore, PagedStore
 from trainer.shelf import Shelf
 
 SUFFIX = ".parquet"
@@ -53,6 +53,22 @@ def find_files(uri: str, cache: Path | None = None, pattern: str | None = None) 
     return Shelf(store, names, cache)
 
 
+def _files_below(folder: Path) -> Iterator[str]:
+    """Names of Parquet files, hidden ones left out. Raises `InputError` where a folder is not shown."""
+
+    def refuse(error: OSError) -> None:
+        # Passed over, its files would silently be missing from the dataset.
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise InputError(f"{error.filename}: cannot be listed: {error.strerror}") from None
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(parent, name)
+            if name.endswith(SUFFIX) and not name.startswith(".") and path.is_file():
+                yield path.relative_to(folder).as_posix()
+
+
 def shelf_of(uri: str, names: Sequence[str]) -> Shelf:
     """Files of a dataset whose names are known."""
     store = open_store(uri.rpartition("/")[0] or "." if uri.endswith(SUFFIX) else uri)
@@ -62,14 +78,8 @@ def shelf_of(uri: str, names: Sequence[str]) -> Shelf:
 def _parquet_names(store: ObjectStore) -> list[str]:
     """Strangers' names may hold blanks and signs that no key of ours has."""
     if isinstance(store, LocalStore):
-        below = (path.relative_to(store.folder) for path in store.folder.rglob(f"*{SUFFIX}"))
-        return sorted(
-            path.as_posix()
-            for path in below
-            if not any(part.startswith(".") for part in path.parts)
-            and (store.folder / path).is_file()
-        )
-    if not isinstance(store, S3Store):
+        return sorted(_files_below(store.folder))
+    if not isinstance(store, PagedStore):
         return [info.key for info in store.list() if info.key.endswith(SUFFIX)]
     names = [name for name in store.names() if name.endswith(SUFFIX)]
     stranger = next((name for name in names if not is_key(name)), None)

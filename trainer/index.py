@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from factory.errors import Damaged, InputError, ObjectMissing, first_line
-from factory.storage.patience import patiently
+from factory.storage.patience import patiently, read_whole
 from factory.storage.protocol import ObjectStore
 
 FOLDER = "dataset/"
@@ -96,21 +96,24 @@ def store_index(store: ObjectStore, index: Index) -> None:
 def find_index(store: ObjectStore, digest: str) -> Index | None:
     """A root's index with this digest, or None. Raises `Damaged`."""
     key = _key(digest)
+
+    def taken(data: bytes) -> Index:
+        try:
+            arrays = load(data)
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+            files, footers = map(tuple, json.loads(header[FILES]))
+            index = Index(files=files, footers=footers, **arrays)
+            whole = index.digest == digest
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise Damaged(f"{store.uri}/{key}: not an index: {first_line(error)}") from None
+        if not whole:
+            raise Damaged(f"{store.uri}/{key}: not the index that its root names")
+        return index
+
     try:
-        data = patiently(lambda: store.get(key))
+        return patiently(lambda: read_whole(store, key, taken))
     except ObjectMissing:
         return None
-    try:
-        arrays = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-        files, footers = map(tuple, json.loads(header[FILES]))
-        index = Index(files=files, footers=footers, **arrays)
-        whole = index.digest == digest
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"{store.uri}/{key}: not an index: {first_line(error)}") from None
-    if not whole:
-        raise Damaged(f"{store.uri}/{key}: not the index that its root names")
-    return index
 
 
 def read_index(store: ObjectStore, digest: str) -> Index:

@@ -2,7 +2,7 @@
 
 import io
 
-from factory.errors import ObjectMissing
+from factory.errors import ObjectMissing, StorageUnavailable
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
 
@@ -49,4 +49,16 @@ class RemoteFile(io.RawIOBase):
         return data
 
     def _part(self, first: int, count: int) -> bytes:
-        return patiently(lambda: self._store.get_part(self._key, first, count))
+        expected = min(count, self._size - first)
+
+        def read() -> bytes:
+            data = self._store.get_part(self._key, first, count)
+            if len(data) != expected:
+                # Cut on its way, unless the object is another one by now.
+                raise StorageUnavailable(
+                    f"{self._store.uri}/{self._key}: must hold {expected} bytes from byte {first} on, "
+                    f"got {len(data)}"
+                )
+            return data
+
+        return patiently(read)

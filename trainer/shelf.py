@@ -2,16 +2,21 @@
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from factory.errors import InputError, ObjectMissing
+from factory.errors import Damaged, InputError, ObjectMissing
 from factory.storage.local import LocalStore
-from factory.storage.patience import patiently
+from factory.storage.patience import patiently, read_whole
 from factory.storage.protocol import ObjectStore
 from factory.users_cache import make_private, users_cache
 from trainer.remote_file import RemoteFile
+
+HASH = re.compile(r"-([0-9a-f]{16})\.[a-z]+$")
+"""In the name of an object that is named by its content."""
 
 
 class Shelf:
@@ -62,18 +67,21 @@ class Shelf:
     def _fetched(self, key: str) -> Path:
         """A file named by all that tells this object from others, and from what it was before."""
         version: tuple[str, ...] = ()
+        size = None
         if not self.named_by_content:
             info = patiently(lambda: self.store.find(key))
             if info is None:
                 raise ObjectMissing(f"{self.store.uri}/{key}: no such object")
-            version = (str(info.bytes), str(info.modified))
+            size, version = info.bytes, (str(info.bytes), str(info.modified))
         cache = self._cache or users_cache("datasets")
         name = "\n".join((self.store.uri, key, *version))
         path = cache / hashlib.sha256(name.encode()).hexdigest()
         try:
             make_private(cache)
             if not path.exists():
-                data = patiently(lambda: self.store.get(key))
+                data = patiently(
+                    lambda: read_whole(self.store, key, partial(self._whole, key, size))
+                )
                 # Threads and processes of one machine may fetch the same file at one moment.
                 handle, beside = tempfile.mkstemp(prefix=path.name[:16], dir=cache)
                 with os.fdopen(handle, "wb") as stream:
@@ -85,3 +93,12 @@ class Shelf:
                 f"{error.strerror}"
             ) from None
         return path
+
+    def _whole(self, key: str, size: int | None, data: bytes) -> bytes:
+        """What was fetched, and stays: of the size that was told, or of the hash in its name."""
+        named = HASH.search(key) if self.named_by_content else None
+        if size is not None and len(data) != size:
+            raise Damaged(f"{self.store.uri}/{key}: must be {size} bytes, got {len(data)}")
+        if named and not hashlib.sha256(data).hexdigest().startswith(named[1]):
+            raise Damaged(f"{self.store.uri}/{key}: not the bytes that it is named by")
+        return data

@@ -4,12 +4,14 @@ import json
 import platform
 from pathlib import Path
 
-from factory.errors import Damaged, InputError, ObjectMissing, RunMismatch, first_line
+from factory.errors import InputError, ObjectMissing, RunMismatch
 from factory.ledger.run import differing_fields
+from factory.storage.key_rules import PROBES
 from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
+from factory.storage.stamped import read_stamped
 from schemas.fit import Fit
-from schemas.stamped import from_stamped_json, to_stamped_json
+from schemas.stamped import to_stamped_json
 from schemas.training import TrainingRecord
 from trainer.index import FOLDER, store_index
 from trainer.pairs import Pairs
@@ -27,7 +29,7 @@ def begin_training(store: ObjectStore, config: Fit, pairs: Pairs) -> None:
     dataset = pairs.digest
     law, reading, watching = config.law, config.reading, config.watching
     if find_training(store) is None:
-        ours = ("probe/", FOLDER)
+        ours = (PROBES, FOLDER)
         stranger = next((o.key for o in store.list() if not o.key.startswith(ours)), None)
         if stranger is not None and stranger != RECORD:
             raise RunMismatch(
@@ -86,13 +88,9 @@ def must_be_begun(store: ObjectStore) -> None:
 def find_training(store: ObjectStore) -> TrainingRecord | None:
     """What stands in the root, or None. Raises `Damaged`."""
     try:
-        return from_stamped_json(TrainingRecord, store.get(RECORD))
+        return read_stamped(store, RECORD, TrainingRecord, "a training's record")
     except ObjectMissing:
         return None
-    except ValueError as error:
-        raise Damaged(
-            f"{store.uri}/{RECORD}: not a training's record: {first_line(error)}"
-        ) from None
 
 
 def store_folder(store: ObjectStore, folder: Path, under: str) -> None:

@@ -13,10 +13,10 @@ from factory.doctor.finding import (
     skipped,
     warning,
 )
-from factory.errors import ModelError
+from factory.errors import ModelError, RunMismatch
 from factory.job import try_store
 from factory.ledger.plan import digest, find_plan
-from factory.ledger.run import differing_fields, is_begun, open_run
+from factory.ledger.run import differing_fields, is_begun, must_be_of_this_release, open_run
 from factory.model_files import model_folder, model_sources
 from factory.pinning import pin
 from factory.storage.open import open_store
@@ -146,7 +146,13 @@ def store(uri: str | None, recipe: Recipe | None, triplets: TripletList | None) 
     if recipe is None:
         yield skipped("run there", "its recipe is compared once the model files are there")
         return
-    differing = differing_fields(open_run(opened).recipe.identity(), recipe.identity())
+    run = open_run(opened)
+    try:
+        must_be_of_this_release(run)
+    except RunMismatch as error:
+        yield failed("run there", str(error), "give a new --out, or use that release")
+        return
+    differing = differing_fields(run.recipe.identity(), recipe.identity())
     if differing:
         yield failed(
             "run there",

@@ -15,6 +15,7 @@ from factory.ledger import keys
 from factory.ledger.commits import record_of
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
+from factory.storage.patience import read_whole
 from schemas.canonical import canonical_json
 from schemas.commit import CommitRecord, LedgerLine, UnitLine
 
@@ -108,5 +109,8 @@ def _has_pairs(run: Run, found: Found) -> bool:
 
 def read_found(run: Run, unit: int, generation: int, key: str) -> Found:
     """One commit by its key. Raises `ObjectMissing` or `Damaged`."""
-    data = run.store.get(key)
-    return Found(key, generation, record_of(run.store, unit, key, data), data)
+
+    def found(data: bytes) -> Found:
+        return Found(key, generation, record_of(run.store, unit, key, data), data)
+
+    return read_whole(run.store, key, found)

@@ -8,14 +8,14 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from factory.errors import Damaged, ObjectMissing, first_line
+from factory.errors import Damaged, ObjectMissing, StorageRefused, first_line
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.commits import commit_names
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.ledger.sealed import newest_manifest, part_lines
-from factory.storage.patience import patiently, write_once
+from factory.storage.patience import patiently, read_whole, write_once
 from schemas.arrow import from_parquet, to_parquet
 from schemas.commit import LedgerLine, UnitLine
 
@@ -39,11 +39,16 @@ class Book:
         self.plan = plan
         self.closing = threading.Event()
         self._lines: dict[int, LedgerLine] = {}
+        self._known = bytearray(len(plan.units))
         self._rolled_up = {
             int(name)
             for info in run.store.list(keys.SEGMENTS)
             if (name := info.key.removeprefix(keys.SEGMENTS).removesuffix(".parquet")).isdecimal()
         }
+
+    def know(self, unit: int) -> None:
+        """A unit was told to be committed: every listing that is begun after this must show it."""
+        self._known[unit] = 1
 
     @property
     def segments(self) -> range:
@@ -116,27 +121,40 @@ class Book:
     def read_roll_up(self, segment: int) -> list[LedgerLine]:
         """The lines of a roll-up. Raises `Damaged`, or `ObjectMissing`."""
         key = keys.roll_up(segment)
-        data = patiently(lambda: self.run.store.get(key))
-        try:
-            lines, _ = from_parquet(LedgerLine, data)
-            if [line.unit for line in lines] != list(keys.segment_units(segment)):
-                raise ValueError("its units are not those of its segment")
-        except (ValueError, OSError) as error:
-            raise Damaged(
-                f"{self.run.uri}/{key}: not a roll-up: {first_line(error)}; it is derived: remove it "
-                "and run generate or seal"
-            ) from None
-        return lines
+
+        def taken(data: bytes) -> list[LedgerLine]:
+            try:
+                lines, _ = from_parquet(LedgerLine, data)
+                if [line.unit for line in lines] != list(keys.segment_units(segment)):
+                    raise ValueError("its units are not those of its segment")
+            except (ValueError, OSError) as error:
+                raise Damaged(
+                    f"{self.run.uri}/{key}: not a roll-up: {first_line(error)}; it is derived: remove it "
+                    "and run generate or seal"
+                ) from None
+            return lines
+
+        return patiently(lambda: read_whole(self.run.store, key, taken))
 
     def _listed(self, segment: int) -> Iterator[int]:
-        """Units of an open segment with a commit of their newest generation, in order."""
-        last = -1
+        """Units of an open segment with a commit of their newest generation, in order.
+
+        Raises `StorageRefused` where one of them is known and not shown.
+        """
+        units, last = self.units_of(segment), -1
+        known = {unit for unit in units if self._known[unit]}
         for name in commit_names(self.run.store, segment):
             planned = name.unit < len(self.plan.units) and name.unit != last
             own = (name.attempt is not None) == (self.run.commits == "sealed")
             if planned and own and name.generation == self.plan.generation(name.unit):
                 last = name.unit
+                known.discard(last)
                 yield last
+        if known:
+            raise StorageRefused(
+                f"{self.run.uri}/{self._commit_key(min(known))}: a listing must show every object, it "
+                "lacks this one, which was stored; this store cannot be used"
+            )
 
     def _commit_key(self, unit: int) -> str:
         return keys.commit(unit, self.plan.generation(unit))

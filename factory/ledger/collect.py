@@ -2,7 +2,8 @@
 
 What lost attempts leave costs room and nothing else. Only a run that is sealed whole is looked at,
 only objects under names that this program gives, and only those that are old by the store's own
-times: a worker that was thought dead may still be writing.
+times: a worker that was thought dead may still be writing. Just before anything is removed plan and
+manifests are read again: whoever extended or sealed the run meanwhile may name what was garbage.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,10 +13,10 @@ from itertools import groupby
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.manifest import Incomplete
-from factory.ledger.plan import Plan
+from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run
-from factory.ledger.sealed import manifest_sequences, newest_manifest, part_lines, read_manifest
-from factory.storage.probe import PROBES
+from factory.ledger.sealed import manifest_sequences, part_lines, read_manifest
+from factory.storage.key_rules import PROBES
 from factory.storage.protocol import ObjectInfo, Upload
 from schemas.commit import Manifest
 
@@ -23,6 +24,8 @@ LEAST_HOURS = 24.0
 """Nothing younger is ever removed."""
 LEAST_ATTEMPTS = 10
 """Nor what is younger than so many of the run's longest attempts."""
+LOOK_AGAIN_EVERY = 100
+"""Objects are removed between two looks at whether the run has gone on."""
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,16 @@ def collect(
 
     Raises `Incomplete` where the run is not sealed whole, `Damaged` where it cannot be read.
     """
-    newest = newest_manifest(run)
+    sequences = manifest_sequences(run)
+    manifests = [read_manifest(run, sequence) for sequence in sequences]
+    newest = manifests[-1] if manifests else None
     book = Book(run, plan)
-    whole = newest and not newest[1].partial and newest[1].plan_digest == plan.record.digest
+    whole = newest and not newest.partial and newest.plan_digest == plan.record.digest
     if not whole or book.committed().count(0):
         raise Incomplete(f"{run.uri}: gc needs a run that is sealed whole; finish it first")
     longest = max((line.seconds for line in book.lines()), default=0.0)
     hours = max(LEAST_HOURS, older_than_hours, LEAST_ATTEMPTS * longest / 3600)
     latest = run.store.now() - 3600 * hours
-    manifests = [read_manifest(run, sequence) for sequence in manifest_sequences(run)]
     collection = Collection(least_hours=hours)
     for info, why in _unnamed(book, manifests):
         if info.modified > latest:
@@ -80,13 +84,17 @@ def collect(
             collection.found.append(Garbage(info.key, info.bytes, why))
     collection.uploads = [one for one in run.store.uploads() if one.begun <= latest]
     if delete:
-        collection.removed = _remove(run, collection, latest)
+        collection.removed = _remove(run, plan, sequences, collection, latest)
     return collection
 
 
-def _remove(run: Run, collection: Collection, latest: float) -> int:
+def _remove(
+    run: Run, plan: Plan, sequences: list[int], collection: Collection, latest: float
+) -> int:
     removed = 0
-    for garbage in collection.found:
+    for number, garbage in enumerate(collection.found):
+        if number % LOOK_AGAIN_EVERY == 0:
+            _must_be_unchanged(run, plan, sequences)
         # A slow worker may have stored the same bytes again since the listing, and may count on them.
         now = run.store.find(garbage.key)
         if now is not None and now.modified <= latest:
@@ -96,6 +104,16 @@ def _remove(run: Run, collection: Collection, latest: float) -> int:
         run.store.abort(upload)
         removed += 1
     return removed
+
+
+def _must_be_unchanged(run: Run, plan: Plan, sequences: list[int]) -> None:
+    """Raises `Incomplete` where the run has gone on since garbage was looked for."""
+    now = read_plan(run.store)
+    same_plan = (now.records, now.generations) == (plan.records, plan.generations)
+    if not same_plan or manifest_sequences(run) != sequences:
+        raise Incomplete(
+            f"{run.uri}: gc needs a run that stands still, this one goes on; try later"
+        )
 
 
 def _unnamed(book: Book, manifests: list[Manifest]) -> Iterator[tuple[ObjectInfo, str]]:

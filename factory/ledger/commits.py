@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from factory.errors import Damaged, ObjectMissing, StorageUnavailable, first_line
 from factory.ledger import keys
-from factory.storage.patience import patiently
+from factory.storage.patience import patiently, read_whole
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import file_metadata, from_parquet, rows_to_json, to_parquet
 from schemas.candidate import Candidate
@@ -44,25 +44,28 @@ def write_commit(
     tally: Tally,
     environment: Environment,
     started: float,
+    began: float | None = None,
     generation: int = 0,
     sealed: bool = False,
 ) -> bool:
     """Store a unit's pairs and commit it. True when this attempt's commit is the one that counts.
 
+    `began` is `time.monotonic()` at `started`: how long it took is told by it, since clocks are set.
     With `sealed` (a store with weak conditional writes) it is True for every attempt that was stored
     whole: which one counts is decided later. Raises `StorageUnavailable` when the store gave no
     clear answer for all tries.
     """
+    written = _write_pairs(store, unit, pairs) if pairs else None
     record = CommitRecord(
         unit=unit,
         attempt=attempt,
         recipe_hash=recipe_hash,
-        pairs=_write_pairs(store, unit, pairs) if pairs else None,
+        pairs=written,
         candidates_sha256=content_hash(rows_to_json(candidates)),
         tally=tally,
         environment=environment,
         started=started,
-        ended=time.time(),
+        ended=started if began is None else started + time.monotonic() - began,
     )
     data = to_parquet(Candidate, candidates, {_RECORD: record.model_dump_json()})
     if sealed:
@@ -123,13 +126,13 @@ def read_record(store: ObjectStore, unit: int, key: str | None = None) -> Commit
     Raises `ObjectMissing`, or `Damaged` where it is not a whole commit of this unit.
     """
     key = key or keys.commit(unit)
-    return record_of(store, unit, key, store.get(key))
+    return read_whole(store, key, lambda data: record_of(store, unit, key, data))
 
 
 def read_commit(store: ObjectStore, unit: int, key: str | None = None) -> Commit:
     """The commit of a unit with its rows. Raises `ObjectMissing` or `Damaged`."""
     key = key or keys.commit(unit)
-    return commit_of(store, unit, key, store.get(key))
+    return read_whole(store, key, lambda data: commit_of(store, unit, key, data))
 
 
 def commit_of(store: ObjectStore, unit: int, key: str, data: bytes) -> Commit:

@@ -19,7 +19,8 @@ from factory.ledger.sealed import (
     sealed_pairs_uris,
     unit_lines,
 )
-from factory.storage.patience import patiently, write_once
+from factory.ledger.shrinking import must_list_all_of
+from factory.storage.patience import patiently, read_whole, write_once
 from factory.storage.protocol import ObjectInfo
 from schemas.arrow import to_parquet
 from schemas.commit import LedgerLine, Manifest, Part, UnitLine
@@ -50,7 +51,8 @@ def seal(
     Returns its sequence number too. Where another driver has extended the plan and sealed that, it
     is a manifest of the longer plan. Raises `Incomplete` while units are open, unless `partial`,
     which writes a snapshot marked so; `Damaged` where a pairs object that a commit names is missing
-    or of another size, or one of a sample holds other bytes;
+    or of another size, or one of a sample holds other bytes, or a unit of the newest manifest is lost;
+    `StorageRefused` where a listing lacks what is there;
     `RunMismatch` where the run or its plan is no longer the one that was opened.
     """
     book = book or Book(run, plan)
@@ -66,6 +68,8 @@ def seal(
         manifest = _list(book, 0 if partial else len(plan.units))
         if manifest == newest:
             return sequence - 1, manifest
+        if newest is not None:
+            must_list_all_of(newest, manifest, book)
         data = manifest_bytes(manifest)
         if write_once(run.store, keys.manifest(sequence), data) == data:
             return sequence, manifest
@@ -169,12 +173,16 @@ class _Shelf:
 
     def _read(self, line: UnitLine) -> None:
         key = line.pairs_key or ""
-        got = hashlib.sha256(patiently(lambda: self.run.store.get(key))).hexdigest()
-        if got != line.pairs_sha256:
-            raise Damaged(
-                f"{self.run.uri}/{key}: unit {line.unit}'s commit names bytes of sha256 "
-                f"{line.pairs_sha256}, got {got}; `editmill verify` reads the others, too"
-            )
+
+        def check(data: bytes) -> None:
+            got = hashlib.sha256(data).hexdigest()
+            if got != line.pairs_sha256:
+                raise Damaged(
+                    f"{self.run.uri}/{key}: unit {line.unit}'s commit names bytes of sha256 "
+                    f"{line.pairs_sha256}, got {got}; `editmill verify` reads the others, too"
+                )
+
+        patiently(lambda: read_whole(self.run.store, key, check))
 
     def _find(self, key: str) -> ObjectInfo | None:
         return patiently(lambda: self.run.store.find(key))

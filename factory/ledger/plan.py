@@ -7,16 +7,17 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from factory.errors import Damaged, ObjectMissing, RunMismatch, first_line
+from factory.errors import ObjectMissing, RunMismatch
 from factory.ledger import keys
 from factory.ledger.plan_parts import read_part, remembered_part, write_parts
 from factory.ledger.retries import generations
 from factory.storage.patience import write_once
 from factory.storage.protocol import ObjectStore
+from factory.storage.stamped import read_stamped
 from schemas.arrow import rows_to_json
 from schemas.canonical import canonical_json
 from schemas.run import PlanRecord
-from schemas.stamped import from_stamped_json, to_stamped_json
+from schemas.stamped import to_stamped_json
 from schemas.triplet import Triplet
 
 
@@ -212,9 +213,4 @@ def read_plan(store: ObjectStore) -> Plan:
 
 
 def _read_head(store: ObjectStore, sequence: int) -> PlanRecord:
-    key = keys.plan_head(sequence)
-    data = store.get(key)
-    try:
-        return from_stamped_json(PlanRecord, data)
-    except ValueError as error:
-        raise Damaged(f"{store.uri}/{key}: not a plan: {first_line(error)}") from None
+    return read_stamped(store, keys.plan_head(sequence), PlanRecord, "a plan")

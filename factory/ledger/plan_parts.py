@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
 
-from factory.errors import Damaged
 from factory.ledger import keys
+from factory.storage.patience import read_named
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import from_parquet, to_parquet
 from schemas.commit import Part
@@ -56,7 +56,5 @@ def _remembered(of: _ByUri, part: Part) -> list[Triplet]:
 
 def read_part(store: ObjectStore, part: Part) -> list[Triplet]:
     """The triplets of one file of the plan. Raises `ObjectMissing` or `Damaged`."""
-    data = store.get(part.key)
-    if hashlib.sha256(data).hexdigest() != part.sha256:
-        raise Damaged(f"{store.uri}/{part.key}: not the bytes that the plan names")
-    return from_parquet(Triplet, data)[0]
+    what = f"{store.uri}/{part.key}: not the bytes that the plan names"
+    return from_parquet(Triplet, read_named(store, part.key, part.sha256, what))[0]

@@ -7,25 +7,26 @@ of its commit's key; what counts is the commit of its newest generation.
 from collections import Counter
 from collections.abc import Sequence
 
-from factory.errors import Damaged, first_line
 from factory.ledger import keys
+from factory.ledger.numbered import numbers
 from factory.storage.patience import write_once
 from factory.storage.protocol import ObjectStore
+from factory.storage.stamped import read_stamped
 from schemas.run import RetryRecord
-from schemas.stamped import from_stamped_json, to_stamped_json
+from schemas.stamped import to_stamped_json
 
 
 def generations(store: ObjectStore) -> dict[int, int]:
     """Every unit that was opened again, and how often. Raises `Damaged`."""
     found: Counter[int] = Counter()
-    for info in store.list(keys.RETRIES):
-        found.update(_read(store, info.key).units)
+    for number in numbers(store, keys.RETRIES, keys.retry):
+        found.update(read_stamped(store, keys.retry(number), RetryRecord, "a retry").units)
     return dict(found)
 
 
 def retries(store: ObjectStore) -> int:
-    """How often units were opened again: the number of the next record."""
-    return sum(1 for _ in store.list(keys.RETRIES))
+    """The number of the next record."""
+    return max(numbers(store, keys.RETRIES, keys.retry), default=-1) + 1
 
 
 def open_again(store: ObjectStore, sequence: int, units: Sequence[int]) -> bool:
@@ -35,10 +36,3 @@ def open_again(store: ObjectStore, sequence: int, units: Sequence[int]) -> bool:
     """
     data = to_stamped_json(RetryRecord(units=tuple(units)))
     return write_once(store, keys.retry(sequence), data) == data
-
-
-def _read(store: ObjectStore, key: str) -> RetryRecord:
-    try:
-        return from_stamped_json(RetryRecord, store.get(key))
-    except ValueError as error:
-        raise Damaged(f"{store.uri}/{key}: not a retry: {first_line(error)}") from None

@@ -42,6 +42,7 @@ class Roller:
 
     def see(self, unit: int) -> None:
         """A unit is committed; reported twice it counts once."""
+        self.book.know(unit)
         segment = keys.segment_of(unit)
         if self._done[unit] or segment not in self._open:
             return

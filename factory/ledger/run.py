@@ -5,14 +5,16 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from factory.errors import Damaged, ObjectMissing, RunMismatch, StorageRefused, first_line
+from factory.errors import Damaged, ObjectMissing, RunMismatch, StorageRefused
 from factory.ledger import keys
+from factory.storage.key_rules import PROBES
 from factory.storage.open import open_store
 from factory.storage.patience import write_once
 from factory.storage.protocol import ObjectStore
-from schemas.recipe import Recipe
+from factory.storage.stamped import read_stamped
+from schemas.recipe import STAGE_VERSIONS, Recipe
 from schemas.run import RunRecord
-from schemas.stamped import from_stamped_json, to_stamped_json
+from schemas.stamped import to_stamped_json
 
 Commits = Literal["conditional", "sealed"]
 """How it is decided which attempt's commit counts; see `RunRecord.commits`."""
@@ -48,6 +50,7 @@ def create_run(store: ObjectStore, recipe: Recipe, commits: Commits = "condition
     if not is_begun(store):
         write_once(store, keys.RUN, to_stamped_json(record))
     run = open_run(store)
+    must_be_of_this_release(run)
     differing = differing_fields(run.recipe.identity(), recipe.identity())
     if differing:
         raise RunMismatch(
@@ -62,6 +65,16 @@ def create_run(store: ObjectStore, recipe: Recipe, commits: Commits = "condition
     return Run(store, recipe, run.commits)
 
 
+def must_be_of_this_release(run: Run) -> None:
+    """Raises `RunMismatch` for a run whose stages have other versions: it can be read, not gone on with."""
+    if run.recipe.stage_versions != STAGE_VERSIONS:
+        raise RunMismatch(
+            f"{run.uri}: was begun by another release: stage_versions must be this program's "
+            f"{STAGE_VERSIONS}, got {run.recipe.stage_versions}; a run is finished with the release that "
+            "began it"
+        )
+
+
 def is_begun(store: ObjectStore) -> bool:
     """Whether the root holds a run; False for an empty one.
 
@@ -69,7 +82,7 @@ def is_begun(store: ObjectStore) -> bool:
     """
     if store.find(keys.RUN) is not None:
         return True
-    stranger = next((o.key for o in store.list() if not o.key.startswith("probe/")), None)
+    stranger = next((o.key for o in store.list() if not o.key.startswith(PROBES)), None)
     if stranger is not None and store.find(keys.RUN) is None:
         raise RunMismatch(
             f"{store.uri}: must be empty or a run of editmill, got {stranger!r} and no RUN.json"
@@ -85,13 +98,9 @@ def open_run(root: ObjectStore | str) -> Run:
     """
     store = open_store(root) if isinstance(root, str) else root
     try:
-        data = store.get(keys.RUN)
+        record = read_stamped(store, keys.RUN, RunRecord, "a run record")
     except ObjectMissing:
         raise RunMismatch(f"{store.uri}: no run here: RUN.json is missing") from None
-    try:
-        record = from_stamped_json(RunRecord, data)
-    except ValueError as error:
-        raise Damaged(f"{store.uri}/{keys.RUN}: not a run record: {first_line(error)}") from None
     try:
         recipe = Recipe.model_validate_json(json.dumps(record.recipe))
     except ValidationError as error:

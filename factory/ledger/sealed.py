@@ -1,11 +1,12 @@
 """A sealed run as its readers see it: the manifest, its lines, the files of pairs."""
 
-import hashlib
 from collections.abc import Iterator
 
 from factory.errors import Damaged, ObjectMissing, first_line
 from factory.ledger import keys
+from factory.ledger.numbered import numbers
 from factory.ledger.run import Run
+from factory.storage.patience import read_named, read_whole
 from schemas.arrow import from_parquet
 from schemas.canonical import canonical_json, content_hash
 from schemas.commit import Manifest, Part, UnitLine
@@ -13,24 +14,23 @@ from schemas.commit import Manifest, Part, UnitLine
 
 def manifest_sequences(run: Run) -> list[int]:
     """The sequence numbers of all manifests, in order."""
-    return sorted(
-        int(name)
-        for info in run.store.list(keys.MANIFESTS)
-        if (name := info.key.removeprefix(keys.MANIFESTS).removesuffix(".json")).isdecimal()
-    )
+    return numbers(run.store, keys.MANIFESTS, keys.manifest)
 
 
 def read_manifest(run: Run, sequence: int) -> Manifest:
     """A manifest. Raises `ObjectMissing`, or `Damaged` where it was not written by this program."""
     key = keys.manifest(sequence)
-    data = run.store.get(key)
-    try:
-        manifest = Manifest.model_validate_json(data)
-        if manifest_bytes(manifest) != data:
-            raise ValueError("bytes are not in the form that this program writes")
-    except ValueError as error:
-        raise Damaged(f"{run.uri}/{key}: not a manifest: {first_line(error)}") from None
-    return manifest
+
+    def taken(data: bytes) -> Manifest:
+        try:
+            manifest = Manifest.model_validate_json(data)
+            if manifest_bytes(manifest) != data:
+                raise ValueError("bytes are not in the form that this program writes")
+        except ValueError as error:
+            raise Damaged(f"{run.uri}/{key}: not a manifest: {first_line(error)}") from None
+        return manifest
+
+    return read_whole(run.store, key, taken)
 
 
 def newest_manifest(run: Run) -> tuple[int, Manifest] | None:
@@ -64,12 +64,11 @@ def part_lines(run: Run, part: Part) -> list[UnitLine]:
         raise Damaged(
             f"{run.uri}/{keys.MANIFESTS}: a manifest names {part.key!r}, which is no part's"
         )
+    what = f"{run.uri}/{part.key}: not the bytes that the manifest names"
     try:
-        data = run.store.get(part.key)
+        data = read_named(run.store, part.key, part.sha256, what)
     except ObjectMissing:
         raise Damaged(f"{run.uri}/{part.key}: named by the manifest, not there") from None
-    if hashlib.sha256(data).hexdigest() != part.sha256:
-        raise Damaged(f"{run.uri}/{part.key}: not the bytes that the manifest names")
     return from_parquet(UnitLine, data)[0]
 
 

@@ -8,12 +8,12 @@ when it runs alone.
 
 import time
 
-from factory.errors import Damaged, first_line
 from factory.ledger import keys
 from factory.storage.patience import write_once
 from factory.storage.protocol import ObjectStore
+from factory.storage.stamped import read_stamped
 from schemas.run import StrikeRecord
-from schemas.stamped import from_stamped_json, to_stamped_json
+from schemas.stamped import to_stamped_json
 
 COMPANY = 2
 """Strikes after which a unit runs alone."""
@@ -27,10 +27,7 @@ def read_strikes(store: ObjectStore) -> dict[int, list[StrikeRecord]]:
     """Every unit's strikes, in the order in which they were written. Raises `Damaged`."""
     found: dict[int, list[StrikeRecord]] = {}
     for info in store.list(keys.STRIKES):
-        try:
-            record = from_stamped_json(StrikeRecord, store.get(info.key))
-        except ValueError as error:
-            raise Damaged(f"{store.uri}/{info.key}: not a strike: {first_line(error)}") from None
+        record = read_stamped(store, info.key, StrikeRecord, "a strike")
         found.setdefault(record.unit, []).append(record)
     return found
 

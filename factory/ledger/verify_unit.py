@@ -1,12 +1,11 @@
 """Check one unit: its commit against the plan, its pairs against its commit."""
 
-import hashlib
-
 from factory.errors import Damaged, ObjectMissing, first_line
 from factory.ledger.attempts import Found
 from factory.ledger.commits import commit_of
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
+from factory.storage.patience import read_named
 from schemas.arrow import from_parquet
 from schemas.candidate import Candidate, Verdict
 from schemas.commit import DataFile
@@ -53,12 +52,13 @@ def _check_pairs(
     run: Run, unit: int, file: DataFile, accepted: list[tuple[str, int]]
 ) -> tuple[int, list[str]]:
     where = f"{run.uri}/{file.key}"
+    what = f"{where}: not the bytes that unit {unit} committed"
     try:
-        data = run.store.get(file.key)
+        data = read_named(run.store, file.key, file.sha256, what)
     except ObjectMissing:
         return 0, [f"{where}: named by unit {unit}, not there"]
-    if hashlib.sha256(data).hexdigest() != file.sha256:
-        return 0, [f"{where}: not the bytes that unit {unit} committed"]
+    except Damaged as error:
+        return 0, [str(error)]
     try:
         pairs, _ = from_parquet(Pair, data)
     except (ValueError, OSError) as error:

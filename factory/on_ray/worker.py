@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import ray
 
-from factory.errors import EditmillError, first_line
+from factory import begun
+from factory.errors import EditmillError, StorageRefused, first_line
 from factory.here import attempt_unit
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
@@ -95,19 +96,20 @@ class UnitWorker:
         self, unit: int, report: UnitReport | UnitProblem | Exception | None
     ) -> dict[str, Any]:
         fields = _EMPTY
-        problem, fatal = "", 0
+        problem, fatal, store = "", 0, isinstance(report, StorageRefused)
         if isinstance(report, UnitReport):
             self.made += 1
             fields = replace(report)
         elif isinstance(report, UnitProblem):
             problem = report.message
         elif isinstance(report, EditmillError):
-            problem, fatal = str(report), report.exit_code
+            problem, fatal = str(report), begun.exit_code(report)
         elif report is not None:
             problem, fatal = f"worker {self.worker}: {first_line(report)}", EditmillError.exit_code
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         found = replace(fields, unit=unit, worker=self.worker, gpus=self.gpus, peak_rss_mib=peak)
-        return asdict(found) | {"problem": problem, "fatal": fatal, "aside": report is None}
+        said = {"problem": problem, "fatal": fatal, "store": store, "aside": report is None}
+        return asdict(found) | said
 
     def _attempt(self, unit: int) -> UnitReport | UnitProblem:
         if self.source is None:

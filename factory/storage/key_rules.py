@@ -4,6 +4,9 @@ import re
 
 from factory.errors import StorageRefused
 
+PROBES = "probe/"
+"""The prefix of the few tiny objects by which a store is tried; nothing else is kept there."""
+
 LONGEST_KEY = 512
 LONGEST_PART = 200
 """Leaves room for a run's prefix in S3's 1,024 bytes, and for a suffix in a file's name of 255."""

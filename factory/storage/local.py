@@ -4,11 +4,11 @@ import ctypes
 import errno
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from factory import begun
 from factory.errors import ObjectMissing, StorageRefused, StorageUnavailable
 from factory.storage.key_rules import check_key, check_prefix, is_key
 from factory.storage.protocol import ObjectInfo, Upload
@@ -39,6 +39,7 @@ class LocalStore:
         with self._translated(key), self._incoming(data) as incoming:
             make_folder(final.parent)
             os.replace(incoming, final)
+            begun.wrote(key)
             sync_folder(final.parent)
 
     def put_new(self, key: str, data: bytes) -> bool:
@@ -51,6 +52,8 @@ class LocalStore:
             with self._incoming(data) as incoming:
                 make_folder(final.parent)
                 created = create(incoming, final)
+                if created:
+                    begun.wrote(key)
                 sync_folder(final.parent)
         return created
 
@@ -120,6 +123,7 @@ class LocalStore:
         path = self._path(key)
         with self._translated(key):
             path.unlink(missing_ok=True)
+            begun.wrote(key)
             if path.parent.is_dir():
                 sync_folder(path.parent)
 
@@ -138,10 +142,12 @@ class LocalStore:
         """Remove what such an upload left."""
         with self._translated(upload.key):
             (self.folder / INCOMING / upload.name).unlink(missing_ok=True)
+            begun.wrote(upload.key)
 
     def now(self) -> float:
-        """This machine's clock; a shared folder's times are its server's."""
-        return time.time()
+        """The time of a file just written here: a shared folder's times are its server's."""
+        with self._translated(""), self._incoming(b"now") as path:
+            return path.stat().st_mtime
 
     def _path(self, key: str) -> Path:
         check_key(key)

@@ -7,7 +7,6 @@ from urllib.parse import unquote, urlsplit
 from factory.errors import ConfigError
 from factory.storage.local import LocalStore
 from factory.storage.protocol import ObjectStore
-from factory.storage.s3 import S3Store
 
 
 def open_store(uri: str) -> ObjectStore:
@@ -18,6 +17,9 @@ def open_store(uri: str) -> ObjectStore:
     if re.search(r"\$[{(]", uri):
         raise ConfigError(f"store: variables are not filled in here, got {shown(uri)}")
     if uri.startswith("s3://"):
+        # Here, so that whoever names no bucket needs no boto3.
+        from factory.storage.s3 import S3Store
+
         return S3Store(uri)
     if uri.startswith("file:"):
         parts = urlsplit(uri)

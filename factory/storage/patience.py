@@ -1,15 +1,19 @@
 """How the ledger bears a store that gives no clear answer."""
 
+import hashlib
 import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from factory.errors import ObjectMissing, StorageUnavailable
+from factory.errors import Damaged, ObjectMissing, StorageUnavailable
 from factory.storage.protocol import ObjectStore
 
 TRIES = 6
 """How often an unclear answer is asked again before the work is left for the next start."""
+
+READS = 4
+"""How often an object is read before it is called damaged: a proxy may have spoilt the reply."""
 
 T = TypeVar("T")
 
@@ -26,6 +30,37 @@ def patiently(act: Callable[[], T]) -> T:
     raise AssertionError("unreachable")
 
 
+def read_whole(store: ObjectStore, key: str, take: Callable[[bytes], T]) -> T:
+    """What `take` makes of an object; where it calls the bytes damaged the object is read again.
+
+    Raises what `take` and `get` raise, `Damaged` only after `READS` reads.
+    """
+    before = None
+    for reads in range(1, READS + 1):
+        data = store.get(key)
+        try:
+            return take(data)
+        except Damaged:
+            if reads == READS:
+                raise
+        # Other bytes each time: something on the way is unwell, and may recover.
+        if before not in (None, data):
+            time.sleep(random.uniform(0.5, 1.0) * 0.1 * 2**reads)
+        before = data
+    raise AssertionError("unreachable")
+
+
+def read_named(store: ObjectStore, key: str, sha256: str, damaged: str) -> bytes:
+    """An object of which the hash is known. Raises `Damaged` with this message, and `ObjectMissing`."""
+
+    def take(data: bytes) -> bytes:
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise Damaged(damaged)
+        return data
+
+    return read_whole(store, key, take)
+
+
 def write_once(store: ObjectStore, key: str, data: bytes) -> bytes:
     """Store an object where none is; returns what stands there, ours or another's.
 
@@ -38,9 +73,18 @@ def write_once(store: ObjectStore, key: str, data: bytes) -> bytes:
     def attempt() -> bytes:
         # First a look: a weak store would overwrite what stands there.
         try:
-            return store.get(key)
+            return stands()
         except ObjectMissing:
             store.put_new(key, data)
-        return store.get(key)
+        return stands()
+
+    def stands() -> bytes:
+        """Other bytes than ours count once they were read twice: one reply may have been spoilt."""
+        found = store.get(key)
+        for _ in range(READS):
+            before, found = found, data if found == data else store.get(key)
+            if found in (before, data):
+                break
+        return found
 
     return patiently(attempt)

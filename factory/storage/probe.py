@@ -1,17 +1,19 @@
 """Whether a store keeps the promises the ledger rests on, tried before any work is done."""
 
+import math
 import secrets
 import threading
 import time
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from factory.errors import ObjectMissing, StorageRefused, StorageUnavailable
-from factory.storage.protocol import ObjectStore
-
-PROBES = "probe/"
-"""The prefix of the few tiny objects a probe leaves behind; nothing else is kept there."""
+from factory.errors import ObjectMissing, StorageError, StorageRefused, StorageUnavailable
+from factory.storage.key_rules import PROBES
+from factory.storage.patience import READS, patiently
+from factory.storage.protocol import ObjectInfo, ObjectStore, PagedStore
 
 WRITERS = 8
 ROUNDS = 12
@@ -20,6 +22,10 @@ LEAST_ROUNDS = 8
 """However slow the store: a weak one may well be a slow one."""
 RACING_SECONDS = 4.0
 """No further round than these is begun after this, so that a distant store is probed in good time."""
+ODD_RACES = 3
+"""So many in a row that read oddly are the store's doing, and not a proxy's."""
+ABANDONED_S = 3600.0
+"""What is older below `PROBES`, by the store's own times, no living start has left."""
 
 
 @dataclass(frozen=True)
@@ -37,62 +43,143 @@ class StoreProbe:
 
 
 def probe(store: ObjectStore) -> StoreProbe:
-    """Try a store: write, refuse a second write, list, read, race.
+    """Try a store: write, refuse a second write, list, read, race; then remove what was written.
 
+    Also what a start that died left, once it is old; where the right to delete is absent all stays.
     Raises `StorageRefused` or `StorageUnavailable` with a remedy where it cannot be used at all:
-    wrong keys, no bucket, no right to write, or a listing or a read that lags behind a write.
+    wrong keys, no bucket, no right to write, or a listing or a read that lags behind a write, or a
+    listing that is not whole.
     """
-    started = time.monotonic()
-    key = f"{PROBES}{secrets.token_hex(16)}"
-    first, second = b"first " + key.encode(), b"second " + key.encode()
-    # False on an unguessable key: the reply was lost and the repetition met the first try.
-    store.put_new(key, first)
-    again = store.put_new(key, second)
-    stored = store.get(key)
-    if stored not in (first, second):
-        raise StorageRefused(f"{store.uri}/{key}: expected the bytes just written, got others")
-    listed = {info.key: info.bytes for info in store.list(key)}
-    if listed != {key: len(stored)}:
-        raise StorageRefused(
-            f"{store.uri}: expected a listing to show the object just written, got {listed}; "
-            "a run needs a store with consistent listings"
-        )
-    reason = "a second conditional write was accepted" if again or stored != first else ""
-    rounds = 0
-    racing_ends = time.monotonic() + RACING_SECONDS
-    while (
-        not reason and rounds < ROUNDS and (rounds < LEAST_ROUNDS or time.monotonic() < racing_ends)
-    ):
-        reason = race(store)
-        rounds += 1
-    return StoreProbe(
-        "weak" if reason else "conditional", reason, rounds, time.monotonic() - started
-    )
-
-
-def race(store: ObjectStore) -> str:
-    """What was wrong with one race of several writers for one key; empty where nothing was."""
-    key = f"{PROBES}{secrets.token_hex(16)}"
-    bodies = [f"writer {number}".encode() for number in range(WRITERS)]
-    together = threading.Barrier(WRITERS)
-
-    def write(body: bytes) -> bool | None:
-        together.wait()
-        try:
-            return store.put_new(key, body)
-        except StorageUnavailable:
-            # Some stores answer 409 while two writers meet: neither a win nor a loss.
-            return None
-
-    with ThreadPoolExecutor(WRITERS) as pool:
-        answers = list(pool.map(write, bodies))
-    won = [body for body, answer in zip(bodies, answers, strict=True) if answer]
-    if len(won) > 1:
-        return f"{len(won)} of {WRITERS} simultaneous conditional writes were accepted"
+    trial = _Trial(store)
     try:
-        stored = store.get(key)
-    except ObjectMissing:
-        if None in answers and not won:
-            return ""
-        return "nothing is stored after simultaneous conditional writes"
-    return "" if stored in (won or bodies) else "the body stored is not the winner's"
+        return trial.run()
+    finally:
+        trial.clean_up()
+
+
+class _Trial:
+    """One probe and what it wrote."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+        self.mark = f"{PROBES}{secrets.token_hex(16)}"
+        """What all its keys begin with; nobody can guess it."""
+        self.keys: list[str] = []
+        self.stored: set[str] = set()
+        """Keys whose objects were read back."""
+
+    def run(self) -> StoreProbe:
+        started = time.monotonic()
+        reason = self._write_twice()
+        second = self._key()
+        self.store.put(second, b"another")
+        self.stored.add(second)
+        # Of two objects one a page: whether the server goes on from page to page.
+        paged = isinstance(self.store, PagedStore)
+        self._must_show(self.store.list_by(self.mark, 1) if paged else self.store.list(self.mark))
+        rounds = 0
+        racing_ends = time.monotonic() + RACING_SECONDS
+        while (
+            not reason
+            and rounds < ROUNDS
+            and (rounds < LEAST_ROUNDS or time.monotonic() < racing_ends)
+        ):
+            reason = self._race_until_clear()
+            rounds += 1
+        # Of a dozen: a server whose pages are short, and that calls the first one the last.
+        self._must_show(self.store.list(self.mark))
+        return StoreProbe(
+            "weak" if reason else "conditional", reason, rounds, time.monotonic() - started
+        )
+
+    def clean_up(self) -> None:
+        """Best effort: the next start has another look."""
+        with suppress(StorageError), ThreadPoolExecutor(WRITERS) as pool:
+            # One alone: where it is refused, the others would be.
+            self.store.delete(self.keys[0])
+            for _ in pool.map(self.store.delete, self.keys[1:] + self._abandoned()):
+                pass
+
+    def _key(self) -> str:
+        self.keys.append(f"{self.mark}-{len(self.keys):02}")
+        return self.keys[-1]
+
+    def _write_twice(self) -> str:
+        """What was wrong with two writes of one key, one after the other."""
+        key = self._key()
+        first, second = b"first " + key.encode(), b"second " + key.encode()
+        # False on an unguessable key: the reply was lost and the repetition met the first try.
+        self.store.put_new(key, first)
+        again = self.store.put_new(key, second)
+        stored = self._read(key, (first, second))
+        if stored not in (first, second):
+            raise StorageRefused(
+                f"{self.store.uri}/{key}: expected the bytes just written, got others"
+            )
+        return "a second conditional write was accepted" if again or stored != first else ""
+
+    def _read(self, key: str, expected: Collection[bytes]) -> bytes:
+        """The object, read again where it is not as expected: the reply may have been spoilt."""
+        for _ in range(READS):
+            stored = patiently(lambda: self.store.get(key))
+            if stored in expected:
+                break
+        self.stored.add(key)
+        return stored
+
+    def _must_show(self, listing: Iterable[ObjectInfo]) -> None:
+        got = [info.key for info in listing]
+        if not self.stored <= set(got) or len(set(got)) < len(got):
+            raise StorageRefused(
+                f"{self.store.uri}: expected a listing to show each object just written once, got "
+                f"{len(set(got) & self.stored)} of {len(self.stored)}; a run needs a store with consistent "
+                "listings"
+            )
+
+    def _race_until_clear(self) -> str:
+        """What was wrong with a race; one that reads oddly is run again before the store is blamed.
+
+        For good: a run that is begun on a weak store stays one of a weak store.
+        """
+        reason = ""
+        for _ in range(ODD_RACES):
+            reason, is_certain = self._race()
+            if not reason or is_certain:
+                break
+        return reason
+
+    def _race(self) -> tuple[str, bool]:
+        """What was wrong with one race of several writers for one key, and whether that is certain."""
+        key = self._key()
+        bodies = [f"writer {number}".encode() for number in range(WRITERS)]
+        together = threading.Barrier(WRITERS)
+
+        def write(body: bytes) -> bool | None:
+            together.wait()
+            try:
+                return self.store.put_new(key, body)
+            except StorageUnavailable:
+                # Some stores answer 409 while two writers meet: neither a win nor a loss.
+                return None
+
+        with ThreadPoolExecutor(WRITERS) as pool:
+            answers = list(pool.map(write, bodies))
+        won = [body for body, answer in zip(bodies, answers, strict=True) if answer]
+        if len(won) > 1:
+            return f"{len(won)} of {WRITERS} simultaneous conditional writes were accepted", True
+        try:
+            stored = self._read(key, won or bodies)
+        except ObjectMissing:
+            if None in answers and not won:
+                return "", False
+            return "nothing is stored after simultaneous conditional writes", False
+        reason = "" if stored in (won or bodies) else "the body stored is not the winner's"
+        return reason, False
+
+    def _abandoned(self) -> list[str]:
+        """What a start left that died, by the store's own times; never a living one's."""
+        listed = {info.key: info.modified for info in self.store.list(PROBES)}
+        now = max((listed[key] for key in self.keys if key in listed), default=0.0)
+        if not math.isfinite(now):
+            return []
+        return [key for key, modified in listed.items() if modified < now - ABANDONED_S]

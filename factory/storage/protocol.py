@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,10 @@ class ObjectStore(Protocol):
         """The object's size, or None where there is none."""
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Every object whose key starts with the prefix, in key order."""
+        """Every object whose key starts with the prefix, in key order, each once.
+
+        All of them, or `StorageRefused` where a server shows a part and no way to the rest.
+        """
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none.
@@ -79,4 +82,15 @@ class ObjectStore(Protocol):
         """Remove what such an upload left."""
 
     def now(self) -> float:
-        """The store's clock, seconds since 1970, UTC."""
+        """The store's clock, by which it says when objects were stored; seconds since 1970, UTC."""
+
+
+@runtime_checkable
+class PagedStore(Protocol):
+    """What a store offers besides whose listings come in pages, from a server."""
+
+    def list_by(self, prefix: str, most: int) -> Iterator[ObjectInfo]:
+        """As `list`, in pages of so many keys: shows whether the server goes on from page to page."""
+
+    def names(self) -> Iterator[str]:
+        """All names below the root, those included that are no keys and that `list` passes over."""

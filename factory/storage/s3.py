@@ -4,31 +4,33 @@ import base64
 import hashlib
 import re
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
-from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    HTTPClientError,
-    IncompleteReadError,
-)
+from botocore import xform_name
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 from botocore.parsers import ResponseParserError
 
-from factory.errors import ConfigError, StorageUnavailable
+from factory import begun
+from factory.errors import ConfigError, StorageRefused, StorageUnavailable
+from factory.storage import s3_pages
 from factory.storage.key_rules import check_key, check_prefix, is_key
+from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectInfo, Upload
 from factory.storage.s3_client import connect
-from factory.storage.s3_errors import error_of, status_of
+from factory.storage.s3_errors import code_of, error_of, status_of
+from factory.storage.s3_replies import (
+    READ_ATTEMPTS,
+    check_reply,
+    date_of,
+    is_whole_part,
+    pause,
+    stored_at,
+)
 
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
-
-READ_ATTEMPTS = 3
-"""botocore repeats a request that failed, but not one whose body was cut while it was read."""
 
 
 class S3Store:
@@ -37,6 +39,7 @@ class S3Store:
     def __init__(self, uri: str) -> None:
         self.bucket, self.prefix = split_uri(uri)
         self.uri = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
+        self._root = f"{self.prefix}/" if self.prefix else ""
         self._client: Any = None
         self._lock = threading.Lock()
 
@@ -55,6 +58,7 @@ class S3Store:
                 Bucket=self.bucket, Key=name, Body=data, ContentMD5=md5_of(data)
             )
             check_reply(reply, "ETag", f"{self.uri}/{key}")
+        begun.wrote(key)
 
     def put_new(self, key: str, data: bytes) -> bool:
         """False may also mean this very call: a repeated request meets its own first try.
@@ -72,10 +76,11 @@ class S3Store:
                     IfNoneMatch="*",
                 )
             except ClientError as error:
-                if status_of(error) == 412:
+                if status_of(error) == 412 or code_of(error) == "PreconditionFailed":
                     return False
                 raise
             check_reply(reply, "ETag", f"{self.uri}/{key}")
+        begun.wrote(key)
         return True
 
     def get(self, key: str) -> bytes:
@@ -85,28 +90,31 @@ class S3Store:
     def get_part(self, key: str, first: int, count: int) -> bytes:
         """Where a server knows no ranges and sends the whole object, its part is returned."""
         end = first + count
-        reply, body = self._read(key, Range=f"bytes={first}-{end - 1}")
-        if reply.get("ContentRange", "").startswith(f"bytes {first}-"):
-            return body
-        return body[first:end]
+        reply, body = self._read(key, (first, end))
+        return body if "ContentRange" in reply else body[first:end]
 
-    def _read(self, key: str, **part: str) -> tuple[dict[str, Any], bytes]:
+    def _read(self, key: str, part: tuple[int, int] | None = None) -> tuple[dict[str, Any], bytes]:
         """A reply and its body; both empty where the object ends before the part begins."""
+        asked = {} if part is None else {"Range": f"bytes={part[0]}-{part[1] - 1}"}
         name = self._name(key)
         with self._translated("GetObject", key):
             for attempt in range(1, READ_ATTEMPTS + 1):
                 try:
-                    reply = self.client.get_object(Bucket=self.bucket, Key=name, **part)
+                    reply = self.client.get_object(Bucket=self.bucket, Key=name, **asked)
                 except ClientError as error:
                     if part and status_of(error) == 416:
                         return {}, b""
                     raise
                 try:
-                    return reply, reply["Body"].read()
+                    body = reply["Body"].read()
                 except (HTTPClientError, IncompleteReadError):
                     if attempt == READ_ATTEMPTS:
                         raise
-        raise StorageUnavailable(f"{self.uri}/{key}: not read")
+                else:
+                    if part is None or is_whole_part(reply.get("ContentRange", ""), part, body):
+                        return reply, body
+                pause(attempt)
+        raise StorageUnavailable(f"{self.uri}/{key}: came back cut {READ_ATTEMPTS} times")
 
     def find(self, key: str) -> ObjectInfo | None:
         """The object's size, or None where there is none."""
@@ -116,61 +124,90 @@ class S3Store:
                 reply = self.client.head_object(Bucket=self.bucket, Key=name)
             except ClientError as error:
                 if status_of(error) != 404:
-                    raise
+                    part = {"Key": name, "Range": "bytes=0-0"}
+                    raise self._with_code(error, self.client.get_object, **part) from None
                 # A reply to HEAD has no body to tell a missing object from a missing bucket.
-                self.client.head_bucket(Bucket=self.bucket)
+                self._head_bucket()
                 return None
-        return ObjectInfo(key, reply["ContentLength"], seconds(reply.get("LastModified")))
+        return ObjectInfo(key, reply["ContentLength"], stored_at(reply.get("LastModified"), reply))
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Objects whose name is no key (such as a console's `folder/`) are passed over."""
+        return self.list_by(prefix, s3_pages.PAGE_NAMES)
+
+    def list_by(self, prefix: str, most: int) -> Iterator[ObjectInfo]:
+        """As `list`, in smaller pages."""
         check_prefix(prefix)
-        return (info for info in self._pages(prefix) if is_key(info.key))
+        return (info for info in self._listed(prefix, most) if is_key(info.key))
 
     def names(self) -> Iterator[str]:
         """All names below the root, those included that are no keys and that `list` passes over."""
-        return (info.key for info in self._pages(""))
+        return (info.key for info in self._listed("", s3_pages.PAGE_NAMES))
 
-    def _pages(self, prefix: str) -> Iterator[ObjectInfo]:
-        root = f"{self.prefix}/" if self.prefix else ""
-        with self._translated("ListObjectsV2", prefix):
-            pages = self.client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=root + prefix):
-                check_reply(page, "IsTruncated", self.uri)
-                for entry in page.get("Contents", []):
-                    key = entry["Key"].removeprefix(root)
-                    yield ObjectInfo(key, entry["Size"], seconds(entry.get("LastModified")))
+    def _listed(self, prefix: str, most: int) -> Iterator[ObjectInfo]:
+        ask = partial(self._page, s3_pages.OBJECTS)
+        for entry, page in s3_pages.objects(ask, self.uri, self._root + prefix, most):
+            key = entry["Key"].removeprefix(self._root)
+            yield ObjectInfo(key, entry["Size"], stored_at(entry.get("LastModified"), page))
+
+    def _page(self, verb: str, fields: dict[str, Any]) -> dict[str, Any]:
+        """A page of a listing; for those after the first, an unclear answer is borne with patience."""
+
+        def ask() -> dict[str, Any]:
+            with self._translated(verb, fields["Prefix"].removeprefix(self._root)):
+                call = getattr(self.client, xform_name(verb))
+                return s3_pages.whole_page(
+                    partial(call, Bucket=self.bucket, **fields), self.uri, verb
+                )
+
+        return ask() if fields.keys() <= {"Prefix", "MaxKeys"} else patiently(ask)
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""
         name = self._name(key)
         with self._translated("DeleteObject", key):
             self.client.delete_object(Bucket=self.bucket, Key=name)
+        begun.wrote(key)
 
     def uploads(self) -> Iterator[Upload]:
         """Multipart uploads below the prefix: this program begins none, other tools may."""
-        root = f"{self.prefix}/" if self.prefix else ""
-        with self._translated("ListMultipartUploads", ""):
-            pages = self.client.get_paginator("list_multipart_uploads")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=root):
-                for entry in page.get("Uploads", []):
-                    key = entry["Key"].removeprefix(root)
-                    yield Upload(key, entry["UploadId"], seconds(entry.get("Initiated")))
+        ask = partial(self._page, s3_pages.UPLOADS)
+        for entry in s3_pages.uploads(ask, self.uri, self._root):
+            key = entry["Key"].removeprefix(self._root)
+            yield Upload(key, entry["UploadId"], stored_at(entry.get("Initiated"), {}))
 
     def abort(self, upload: Upload) -> None:
         """Remove the parts of a multipart upload."""
-        root = f"{self.prefix}/" if self.prefix else ""
         with self._translated("AbortMultipartUpload", upload.key):
             self.client.abort_multipart_upload(
-                Bucket=self.bucket, Key=root + upload.key, UploadId=upload.name
+                Bucket=self.bucket, Key=self._root + upload.key, UploadId=upload.name
             )
+        begun.wrote(upload.key)
 
     def now(self) -> float:
         """The server's clock, as it dates its replies."""
         with self._translated("HeadBucket", ""):
-            reply = self.client.head_bucket(Bucket=self.bucket)
-        date = reply["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
-        return parsedate_to_datetime(date).timestamp() if date else time.time()
+            date = date_of(self._head_bucket())
+        if date is None:
+            raise StorageRefused(f"{self.uri}: replies must be dated, by which to tell what is old")
+        return date
+
+    def _head_bucket(self) -> dict[str, Any]:
+        try:
+            reply: dict[str, Any] = self.client.head_bucket(Bucket=self.bucket)
+        except ClientError as error:
+            raise self._with_code(error, self.client.list_objects_v2, MaxKeys=1) from None
+        return reply
+
+    def _with_code(self, error: ClientError, ask: Callable[..., Any], **fields: Any) -> ClientError:
+        """A refusal of HEAD has no body, hence no code: what the server says when asked by GET."""
+        if not 400 <= status_of(error) < 500:
+            return error
+        try:
+            ask(Bucket=self.bucket, **fields)
+        except ClientError as told:
+            return told if status_of(told) == status_of(error) else error
+        return error
 
     @property
     def client(self) -> Any:  # boto3's clients are built at run time and have no types of their own
@@ -182,7 +219,7 @@ class S3Store:
 
     def _name(self, key: str) -> str:
         check_key(key)
-        return f"{self.prefix}/{key}" if self.prefix else key
+        return self._root + key
 
     @contextmanager
     def _translated(self, verb: str, key: str) -> Iterator[None]:
@@ -210,17 +247,6 @@ def split_uri(uri: str) -> tuple[str, str]:
             f"got {prefix!r} in {uri!r}"
         )
     return bucket, prefix
-
-
-def check_reply(reply: dict[str, Any], field: str, place: str) -> None:
-    """Refuse a 200 that no S3 server gave, such as a proxy's page: it would pass for success."""
-    if field not in reply:
-        raise StorageUnavailable(f"{place}: the answer is not S3's; check AWS_ENDPOINT_URL")
-
-
-def seconds(when: datetime | None) -> float:
-    """Seconds since 1970 of a reply's time; the present where it names none, so that it is young."""
-    return when.timestamp() if when else time.time()
 
 
 def md5_of(data: bytes) -> str:

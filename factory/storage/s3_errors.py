@@ -3,6 +3,8 @@
 Server messages are not passed on: they may quote the request, and with it the key.
 """
 
+import re
+
 from botocore import exceptions as botocore
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
@@ -10,30 +12,81 @@ from botocore.parsers import ResponseParserError
 from factory.errors import ObjectMissing, StorageError, StorageRefused, StorageUnavailable
 
 KEYS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+EXPIRED = "the session's keys have expired; get new ones"
+CLOCK = "this machine's clock is wrong; set it"
 REGION = "set AWS_REGION to the bucket's region, and AWS_ENDPOINT_URL if it is not Amazon's"
+BUCKET = "create the bucket, or correct its name or AWS_ENDPOINT_URL"
+# A 403 for a missing key, too, where the right to list is absent.
+RIGHTS = "these keys need s3:PutObject, s3:GetObject and s3:ListBucket here"
+IN_HOST = (
+    "this store wants the bucket in the host: `s3 = addressing_style = virtual` in ~/.aws/config "
+    "(under its profile; what follows `s3 =` on a line of its own, indented)"
+)
+ACCOUNT = "the account is closed, or its bill is not paid; settle it with the store's owner"
+FULL = "the quota is used up; free some, or have it raised"
+KMS = (
+    "the bucket is encrypted by a KMS key: it must be enabled and in this region, and these keys need "
+    "kms:GenerateDataKey and kms:Decrypt for it"
+)
+CHECKSUMS = (
+    "the checksum is none that the server takes, or a proxy changed what was sent: set "
+    "AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
+)
+FEWER = "it asks for fewer requests: run fewer workers, or try again later"
 
 REMEDIES = {
-    "NoSuchBucket": "create the bucket, or correct its name or AWS_ENDPOINT_URL",
+    "NoSuchBucket": BUCKET,
     "InvalidBucketName": "correct the bucket's name",
     "InvalidAccessKeyId": KEYS,
     "SignatureDoesNotMatch": KEYS,
+    "InvalidSecurity": KEYS,
     "InvalidToken": "check AWS_SESSION_TOKEN",
-    "ExpiredToken": "the session's keys have expired; get new ones",
-    "TokenRefreshRequired": "the session's keys have expired; get new ones",
-    "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
+    "InvalidClientTokenId": "check AWS_SESSION_TOKEN",
+    "ExpiredToken": EXPIRED,
+    "ExpiredTokenException": EXPIRED,
+    "TokenRefreshRequired": EXPIRED,
+    "RequestTimeTooSkewed": CLOCK,
+    "RequestExpired": CLOCK,
     "AuthorizationHeaderMalformed": REGION,
     "PermanentRedirect": REGION,
     "TemporaryRedirect": REGION,
-    "NotImplemented": "this server cannot do it; use one with conditional PUT (If-None-Match)",
-    "QuotaExceeded": "the bucket's quota is used up",
+    "Redirect": REGION,
+    "IllegalLocationConstraintException": REGION,
+    "IllegalLocationConstraint": REGION,
+    "InvalidLocationConstraint": REGION,
+    # Alibaba's OSS, Tencent's COS, ByteDance's TOS, Huawei's OBS.
+    "SecondLevelDomainForbidden": IN_HOST,
+    "PathStyleDomainForbidden": IN_HOST,
+    "InvalidPathAccess": IN_HOST,
+    "VirtualHostDomainRequired": IN_HOST,
+    "NotImplemented": (
+        "this server cannot do it; use one with conditional PUT (If-None-Match), or, where newer "
+        "checksums are asked for, set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"
+    ),
+    "XAmzContentSHA256Mismatch": CHECKSUMS,
+    "XAmzContentChecksumMismatch": CHECKSUMS,
+    "InvalidDigest": CHECKSUMS,
+    "MissingContentLength": CHECKSUMS,
+    "QuotaExceeded": FULL,
+    "InsufficientStorage": FULL,
+    "InsufficientStorageSpace": FULL,
+    "XMinioStorageFull": FULL,
+    "XMinioAdminBucketQuotaExceeded": FULL,
     "InvalidObjectState": "the object is archived; restore it first",
     "EntityTooLarge": "the server's limit for one object is smaller",
-    # A 403 for a missing key, too, where the right to list is absent.
-    "AccessDenied": "these keys need s3:PutObject, s3:GetObject and s3:ListBucket here",
+    "KeyTooLongError": "choose a shorter prefix",
+    "MethodNotAllowed": "this address does not take such requests; check AWS_ENDPOINT_URL",
+    "AllAccessDisabled": ACCOUNT,
+    "AccountProblem": ACCOUNT,
+    "NotSignedUp": ACCOUNT,
+    "UserDisable": ACCOUNT,
+    "UserSuspended": ACCOUNT,
+    "AccessDenied": RIGHTS,
     # HEAD has no body, so its errors carry the status for a code.
     "403": f"{KEYS}, and that they may s3:GetObject and s3:ListBucket here",
-    "404": "create the bucket, or correct its name or AWS_ENDPOINT_URL",
+    "404": BUCKET,
     "301": REGION,
+    "307": REGION,
 }
 
 RIGHTS_OF_GC = {
@@ -41,7 +94,7 @@ RIGHTS_OF_GC = {
     "ListMultipartUploads": "s3:ListBucketMultipartUploads",
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
 }
-"""What no worker and no other command asks for."""
+"""What no worker and no other command needs."""
 
 TRANSIENT = {
     "RequestTimeout",
@@ -50,17 +103,30 @@ TRANSIENT = {
     "BadDigest",
     "ConditionalRequestConflict",
     "OperationAborted",
+    "InternalError",
+    "ServiceUnavailable",
     "SlowDown",
     "Throttling",
     "ThrottlingException",
+    "RequestLimitExceeded",
     "TooManyRequests",
+    "BandwidthLimitExceeded",
 }
-"""Codes below 500 after which the same request may succeed."""
+"""Codes after which the same request may succeed, whatever their status."""
+THROTTLED = re.compile(r"SlowDown|Throttl|TooManyRequests|LimitExceeded")
+ABOUT_CHECKSUMS = re.compile(r"checksum|aws-chunked|trailer", re.IGNORECASE)
+"""What servers without a code of its own say where they do not know the newer ones."""
 
 
 def status_of(error: ClientError) -> int:
     """The HTTP status; 0 where the reply had none."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def code_of(error: ClientError) -> str:
+    """The server's own word for what is wrong; empty where it gave none, as in reply to HEAD."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    return "" if code.isdecimal() else code
 
 
 def error_of(error: Exception, verb: str, place: str) -> StorageError:
@@ -93,20 +159,30 @@ def error_of(error: Exception, verb: str, place: str) -> StorageError:
 
 
 def error_of_reply(error: ClientError, verb: str, place: str) -> StorageError:
-    """As `error_of`, where the server answered."""
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    status = status_of(error)
-    named = "" if code == str(status) else code
-    said = f"{place}: {verb} answered {status} {named}".rstrip()
+    """As `error_of`, where the server answered: its code decides, and the status where that is unknown."""
+    code, status = code_of(error), status_of(error)
+    said = f"{place}: {verb} answered {status} {code}".rstrip()
     if code == "NoSuchKey":
         return ObjectMissing(f"{place}: no such object")
-    # 408 and 429 ask for patience; 409 answers two writers at one moment. A 404 whose body was cut
-    # tells a missing object from a missing bucket no more; replies to HEAD have no body at all.
-    failed = status >= 500 and code != "NotImplemented"
-    cut = code == "404" and not verb.startswith("Head")
-    if failed or cut or status in (408, 409, 429) or code in TRANSIENT:
-        return StorageUnavailable(f"{said}; try again")
-    remedy = REMEDIES.get(code) or REMEDIES.get(str(status), "the request is not accepted here")
-    if status == 403 and code in ("AccessDenied", "403") and verb in RIGHTS_OF_GC:
-        remedy = f"gc alone needs {RIGHTS_OF_GC[verb]} here"
-    return StorageRefused(f"{said}; {remedy}")
+    if code in TRANSIENT:
+        remedy = FEWER if THROTTLED.search(code) else "try again"
+        return StorageUnavailable(f"{said}; {remedy}")
+    known = KMS if code.startswith("KMS.") else REMEDIES.get(code)
+    words = str(error.response.get("Error", {}).get("Message", ""))
+    if known is None and 400 <= status < 500 and ABOUT_CHECKSUMS.search(words):
+        known = CHECKSUMS
+    if known is None:
+        # 408 and 429 ask for patience; 409 answers two writers at one moment. A 404 whose body was
+        # cut tells a missing object from a missing bucket no more; replies to HEAD have no body.
+        cut = status == 404 and not code and not verb.startswith("Head")
+        if status >= 500 or cut or status in (408, 409, 429):
+            return StorageUnavailable(f"{said}; try again")
+        known = REMEDIES.get(str(status), "the request is not accepted here")
+    if code in ("AccessDenied", "") and status == 403 and verb in RIGHTS_OF_GC:
+        known = f"gc alone needs {RIGHTS_OF_GC[verb]} here"
+    elif known is RIGHTS and "kms:" in words.lower():
+        known = KMS
+    elif known is RIGHTS and error.response.get("Error", {}).get("Endpoint"):
+        # Where a bucket lies elsewhere, some say only this and where.
+        known = REGION
+    return StorageRefused(f"{said}; {known}")

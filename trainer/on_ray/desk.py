@@ -5,7 +5,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from factory.errors import EditmillError
+from factory.errors import EditmillError, InputError
 
 
 class Desk:
@@ -20,6 +20,7 @@ class Desk:
         self._ended = False
         self._stored = True
         self._leader: Any = None
+        self._groups = 0
 
     def say(self, line: str) -> None:
         """A line for the person."""
@@ -31,7 +32,13 @@ class Desk:
         return lines
 
     def fail(self, error: EditmillError) -> None:
-        """No restart helps against this; the first counts."""
+        """No restart helps against this; the first counts.
+
+        Of a group that came after another: what that one did is there, so it is no longer as if nothing
+        had been started.
+        """
+        if self._groups > 1 and error.exit_code == InputError.exit_code:
+            error = EditmillError(str(error))
         self._problem = self._problem or error
 
     def problem(self) -> EditmillError | None:
@@ -61,6 +68,7 @@ class Desk:
 
     def begin(self, leader: Any) -> None:
         """A group has begun; the actor of its leading worker, who writes."""
+        self._groups += 1
         self._ended, self._stored, self._leader = False, True, leader
 
     def leader(self) -> Any:

@@ -13,7 +13,8 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
-from factory.errors import EditmillError, InputError, first_line
+from factory import begun
+from factory.errors import EditmillError, InputError, StorageRefused, first_line
 from factory.on_ray.rows import ClusterFailed
 from factory.storage.open import open_store
 from schemas.fit import Fit, Where
@@ -54,10 +55,10 @@ def _made(
     try:
         for row in _pool(units, made_with, compute):
             if row["problem"]:
-                fatal = int(row["fatal"])
-                raise (InputError if fatal == InputError.exit_code else ClusterFailed)(
-                    str(row["problem"])
-                )
+                problem = str(row["problem"])
+                if int(row["fatal"]) != InputError.exit_code:
+                    raise ClusterFailed(problem)
+                raise (StorageRefused if row["store"] else InputError)(problem)
             yield EncodedUnit.model_validate_json(str(row["made"]))
     except RayError as error:
         raise ClusterFailed(f"ray: {first_line(error)}") from error
@@ -127,5 +128,6 @@ class EncodeWorker:
             pairs = self.files.pairs(unit.file)
             made = encode_unit(self.store, self.record, self.encoder, pairs, unit)
         except EditmillError as error:
-            return {"made": "", "problem": str(error), "fatal": error.exit_code}
-        return {"made": made.model_dump_json(), "problem": "", "fatal": 0}
+            fatal, store = begun.exit_code(error), isinstance(error, StorageRefused)
+            return {"made": "", "problem": str(error), "fatal": fatal, "store": store}
+        return {"made": made.model_dump_json(), "problem": "", "fatal": 0, "store": False}

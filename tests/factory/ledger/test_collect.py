@@ -114,7 +114,7 @@ def test_nothing_younger_than_ten_of_the_longest_attempts_goes(tmp_path, monkeyp
     run, plan = start(tmp_path)
     with monkeypatch.context() as slow:
         # Committed four hours after it was begun.
-        later = SimpleNamespace(time=lambda: time.time() + 4 * HOUR)
+        later = SimpleNamespace(monotonic=lambda: time.monotonic() + 4 * HOUR)
         slow.setattr("factory.ledger.commits.time", later)
         generate_unit(run, plan, unit, StubSource())
     finish(run, plan)
