@@ -56,14 +56,8 @@ def _read(uri: str, max_bad: int) -> TripletList:
     return triplets
 
 
-def _load_quietly() -> None:
-    # Progress of model loading would fill the log, one bar per file.
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-
-
 def _runner(config: Config) -> Runner:
     """Here or on Ray; torch and ray are imported only now."""
-    _load_quietly()
     if config.compute.where == "ray":
         from factory.on_ray.generate import run_on_ray
 
@@ -74,7 +68,6 @@ def _runner(config: Config) -> Runner:
 
 
 def _engine(recipe: Recipe, compute: Compute) -> MeasuredSource:
-    _load_quietly()
     from factory.engine.engine import Engine
 
     return Engine.for_compute(recipe, compute)

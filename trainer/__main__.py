@@ -1,6 +1,5 @@
 """The trainer's commands."""
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Optional
@@ -91,7 +90,6 @@ def encode(
 ) -> int:
     """Encode a dataset's latents and instructions once; run it again to resume. `fit` uses them."""
     given = read_config(Fit, PRESETS, preset, config, settings or [])
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from trainer.encode import Runner, encode_dataset, encode_here
     from trainer.fit import pin_law
 
@@ -144,7 +142,6 @@ def fit_editor(
     if latents is not None:
         reading = given.reading.model_copy(update={"latents": latents})
         given = given.model_copy(update={"reading": reading})
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from trainer.fit import fit, prepare
 
     prepared = prepare(given, dataset, out, say)
@@ -188,7 +185,6 @@ def evaluate(
 ) -> int:
     """Let the oracle judge an editor of the miniature's world, on scenes no model has seen."""
     given = read_config(Fit, PRESETS, preset, config, settings or [])
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     import torch
 
     from schemas.recipe import ModelSource

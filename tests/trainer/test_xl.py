@@ -9,12 +9,10 @@ import pytest
 import torch
 
 from factory.engine.checkpoint import load_text_to_image
-from factory.engine.editor import Editor, guided
 from factory.engine.schedule import NoiseSchedule
 from factory.engine.text import told
 from schemas.fit import Where
 from schemas.recipe import ModelSource
-from tests.factory.engine.tiny import SCHEDULER
 from tests.factory.engine.tiny_xl import SCALING_FACTOR, tiny_xl
 from tests.trainer.pipeline import assert_it_edits_as_we_do
 from tests.trainer.reference_law import reference_step
