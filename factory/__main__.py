@@ -6,7 +6,6 @@ if __name__ == "__main__":
     # Before what follows, which takes a second: Ctrl-C is answered in words from here on.
     answer_signals()
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -63,14 +62,8 @@ app.add_typer(plan_app)
 app.add_typer(run_app)
 
 
-def _load_quietly() -> None:
-    # Progress of model loading would fill the log, one bar per file.
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-
-
 def _runner(config: Config) -> Runner:
     """Here or on Ray; torch and ray are imported only now."""
-    _load_quietly()
     if config.compute.where == "ray":
         from factory.on_ray.generate import run_on_ray
 
@@ -81,7 +74,6 @@ def _runner(config: Config) -> Runner:
 
 
 def _engine(recipe: Recipe, compute: Compute) -> MeasuredSource:
-    _load_quietly()
     from factory.engine.engine import Engine
 
     return Engine.for_compute(recipe, compute)

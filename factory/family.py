@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import ModelError
+from factory.model_configs import read_config
 from factory.safetensors_header import read_shapes
 
 FAMILIES = Path(__file__).parent / "families"
@@ -101,7 +102,7 @@ def check_autoencoder(file: Path) -> None:
 
 def check_unet(file: Path) -> None:
     """Raise `ModelError` unless a folder's U-Net is configured as Stable Diffusion 1.x or 2.x are."""
-    fields = json.loads(file.read_bytes())
+    fields = read_config(file)
     channels, added = fields.get("in_channels", 4), fields.get("addition_embed_type")
     if channels != 4:
         whose = _OTHER_INPUTS.get(channels, "another model's")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -141,6 +142,7 @@ def _fetch(listed: _Listed, place: Path, choose: Choose) -> None:
     try:
         hashes = {}
         for info, file in zip(listed.objects, listed.files(half), strict=True):
+            tell_fetch(listed.uri if listed.single else f"{listed.uri}/{info.key}", info.bytes)
             data = patiently(
                 partial(read_whole, listed.store, info.key, partial(_whole, listed, info))
             )
@@ -155,3 +157,9 @@ def _fetch(listed: _Listed, place: Path, choose: Choose) -> None:
         half.rename(place)
     finally:
         shutil.rmtree(half, ignore_errors=True)
+
+
+def tell_fetch(what: str, size: int | None) -> None:
+    """A line on stderr, once a file of a model begins to come: the large ones take minutes."""
+    much = "" if size is None else f", {size / 1e6:.1f} MB"
+    print(f"fetches {what}{much}", file=sys.stderr, flush=True)

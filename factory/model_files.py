@@ -2,15 +2,16 @@
 
 import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from factory import family_xl
 from factory.errors import ModelError
-from factory.model_cache import fetched
+from factory.model_cache import fetched, tell_fetch
 from schemas.recipe import ModelSource, Recipe
 
 MINIATURE = Path(__file__).parent / "miniature" / "weights"
@@ -34,7 +35,8 @@ _READ: dict[Role, tuple[str, ...]] = {
     "clip": ("*.json", "*.txt", "*.safetensors"),
     "lora": ("*.safetensors",),
 }
-_NOT_READ = ("*.fp16.*", "*.non_ema.*")
+_VARIANTS = ("fp16", "non_ema")
+_NOT_READ = tuple(f"*.{variant}{end}" for variant in _VARIANTS for end in (".*", "-*"))
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -49,7 +51,8 @@ def model_folder(source: ModelSource, role: Role) -> Path:
     if source.source in _BUNDLED:
         return _BUNDLED[source.source]
     if source.source.startswith("s3://"):
-        path, hashes = fetched(source.source, partial(_read_names, role=role))
+        choose = partial(_read_names, role=role, where=source.source)
+        path, hashes = fetched(source.source, choose)
         # Here, as each worker fetches for itself, and later than they were pinned.
         check_pinned(source.source, source.files, hashes)
         return path
@@ -64,6 +67,8 @@ def model_folder(source: ModelSource, role: Role) -> Path:
         )
     try:
         return _snapshot(source, role)
+    except ModelError:
+        raise
     except Exception as error:  # the hub's, its HTTP client's (which has changed), the disk's
         raise ModelError(
             f"{source.source}@{source.revision}: not in the local cache and the hub did not give "
@@ -116,7 +121,7 @@ def _is_on_hub(source: ModelSource) -> bool:
 
 
 def _snapshot(source: ModelSource, role: Role, *, local_files_only: bool = False) -> Path:
-    """Of the hub's cache. Raises its errors, of many kinds."""
+    """Of the hub's cache. Raises its many errors, and `ModelError` where only variants are there."""
     from huggingface_hub import snapshot_download
 
     # A hub's CLIP repository may hold other formats' weights too; open_clip's are named so.
@@ -124,15 +129,26 @@ def _snapshot(source: ModelSource, role: Role, *, local_files_only: bool = False
         pattern if role != "clip" else pattern.replace("*.safetensors", "open_clip*.safetensors")
         for pattern in _READ[role]
     ]
-    return Path(
-        snapshot_download(
-            source.source,
-            revision=source.revision,
-            allow_patterns=wanted,
-            ignore_patterns=list(_NOT_READ),
-            local_files_only=local_files_only,
-        )
+    where = f"{source.source}@{source.revision}"
+    found = partial(
+        snapshot_download,
+        source.source,
+        revision=source.revision,
+        allow_patterns=wanted,
+        local_files_only=local_files_only,
     )
+    try:
+        # Refused without the network, and by releases that know no dry run.
+        planned: list[Any] = [] if local_files_only else found(dry_run=True)
+    except Exception:
+        planned = []
+    _read_names([file.filename for file in planned], role, where)
+    if not sys.stderr.isatty():
+        # On a terminal the library draws a bar.
+        for file in planned:
+            if file.will_download and _is_read(file.filename, role):
+                tell_fetch(f"{where}/{file.filename}", file.file_size)
+    return Path(found(ignore_patterns=list(_NOT_READ)))
 
 
 def check_pinned(where: str | Path, pinned: Mapping[str, str], found: Mapping[str, str]) -> None:
@@ -152,9 +168,15 @@ def read_files(folder: Path, role: Role) -> list[Path]:
     return [folder / name for name in _read_names(names, role)]
 
 
-def _read_names(names: Sequence[str], role: Role) -> list[str]:
-    """Of the files in a model's folder, by their names relative to it, those that a role reads."""
+def _read_names(names: Sequence[str], role: Role, where: str = "") -> list[str]:
+    """Of the files in a model's folder, by their names relative to it, those that a role reads.
+
+    Raises `ModelError` for a remote folder, called `where`, of which a part has only variants: before the
+    rest is fetched.
+    """
     read = [name for name in names if _is_read(name, role)]
+    if where:
+        _check_variants(names, read, where)
     if role == "text_to_image" and not any(n.startswith(f"{family_xl.PARTS[0]}/") for n in names):
         # Of the smaller models nothing in it counts.
         read = [name for name in read if name != family_xl.INDEX]
@@ -162,6 +184,28 @@ def _read_names(names: Sequence[str], role: Role) -> list[str]:
         # Beside open_clip's own weights a cache may hold other formats of the same ones.
         read = [n for n in read if not n.endswith(".safetensors") or _is_open_clips(n)]
     return read
+
+
+def _check_variants(names: Sequence[str], read: Sequence[str], where: str) -> None:
+    kept = {name.rpartition("/")[0] for name in read if name.endswith(".safetensors")}
+    parts = {name.rpartition("/")[0] for name in read} - kept
+    for name in sorted(names):
+        part, _, file = name.rpartition("/")
+        if part in parts and is_variant(name):
+            raise ModelError(
+                f"{where}: weights must be .safetensors files, got only {name}, a variant that is not "
+                f"read; copy the folder, rename it to {plain_name(file)}, and name the copy"
+            )
+
+
+def is_variant(name: str) -> bool:
+    """Whether a file holds weights in another form than a part's own: half precision, not averaged."""
+    return name.endswith(".safetensors") and any(fnmatch(name, pattern) for pattern in _NOT_READ)
+
+
+def plain_name(name: str) -> str:
+    """A file's name without its variant: `model.safetensors` of `model.fp16.safetensors`."""
+    return re.sub(rf"\.({'|'.join(_VARIANTS)})(?=[.-])", "", name)
 
 
 def _is_open_clips(name: str) -> bool:

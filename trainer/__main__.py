@@ -6,7 +6,6 @@ if __name__ == "__main__":
     # Before what follows, which takes a second: Ctrl-C is answered in words from here on.
     answer_signals()
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Optional
@@ -51,8 +50,7 @@ app = typer.Typer(
 
 
 def _get_ready(config: Fit) -> None:
-    """No bar for each file of a model; no Ray that could not be started, no device that is not here."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    """Refuse a Ray that could not be started and a device that is not here."""
     if config.compute.where == "ray":
         from factory.on_ray.own_ray import check_start
 
@@ -249,7 +247,6 @@ def evaluate(
         Fit, PRESETS, preset, config, settings or [], unasked=lambda: (MINIATURE, "")
     )
     given, opening = choice.config, Opening(evaluate_headline(choice, editor))
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     import torch
 
     from trainer.evaluate import load_editor, write_evaluation

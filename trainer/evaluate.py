@@ -15,6 +15,8 @@ from factory.engine.schedule import NoiseSchedule
 from factory.errors import ConfigError, EditmillError, ModelError
 from factory.miniature.oracle import ORACLE_VERSION
 from factory.miniature.world import SIDE_PX
+from factory.model_configs import read_config
+from factory.model_files import model_folder
 from factory.pair_source import Picture
 from factory.pinning import pin_text_to_image
 from factory.sheet import cell, grid
@@ -35,13 +37,17 @@ def load_editor(source: ModelSource, device: str) -> tuple[Editor, ModelSource]:
     """An editor in evaluation mode, and its source with every file's hash. Raises `ModelError`."""
     where = pick_device(device)
     _check_is_no_training(source.source)
+    folder = model_folder(source, "text_to_image")
+    config = folder / "unet" / "config.json"
+    if config.is_file() or folder.is_file():
+        channels = read_config(config).get("in_channels", 4) if config.is_file() else 4
+        if channels != EDITOR_CHANNELS:
+            raise ModelError(
+                f"{source.source}: an editor's UNet must have {EDITOR_CHANNELS} input channels, got "
+                f"{channels}; a text-to-image model becomes one by `editmill fit`"
+            )
     pinned, _ = pin_text_to_image(source, None, SIDE_PX, "editor")
     parts = load_text_to_image(pinned, None, torch.float32)
-    if parts.unet.conv_in.in_channels != EDITOR_CHANNELS:
-        raise ModelError(
-            f"{source.source}: an editor's UNet must have {EDITOR_CHANNELS} input channels, got "
-            f"{parts.unet.conv_in.in_channels}; a text-to-image model becomes one by `editmill fit`"
-        )
     for network in (parts.unet, parts.autoencoder, parts.text.encoder):
         network.to(where).eval()
     schedule = NoiseSchedule.from_config(parts.scheduler)

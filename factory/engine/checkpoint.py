@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import open_clip
 import torch
+import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -20,6 +22,7 @@ from factory.engine.text_xl import TextEncoderXl
 from factory.errors import ModelError, first_line
 from factory.family import checkpoint_family, family_fields
 from factory.family_xl import PARTS, withholds_with_zeros
+from factory.model_checks.weights import SPARE, bare_text
 from factory.model_files import model_folder
 from schemas.recipe import ModelSource, Recipe
 
@@ -60,6 +63,9 @@ def load_text_to_image(
 ) -> TextToImage:
     """A checkpoint, perhaps with another autoencoder. Raises `ModelError`."""
     path = model_folder(source, "text_to_image")
+    # Of loading alone: from here on nothing is fetched, whose bars are the same library's.
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
     if path.is_file():
         family = checkpoint_family(path, source.name, with_autoencoder=autoencoder is None)
         unet = single_file.load_unet(path, family, dtype)
@@ -154,6 +160,12 @@ def _load(kind: Any, folder: Path, **options: Any) -> Any:
         # The libraries fill such a hole with random weights.
         raise ModelError(
             f"{folder}: must hold all of {kind.__name__}, got no {missing[0]} ({len(missing)} missing)"
+        )
+    others = sorted(k for k in report["unexpected_keys"] if bare_text(k) not in SPARE)
+    if others:
+        # Or they leave weights out, of a layer that config.json does not name.
+        raise ModelError(
+            f"{folder}: must hold only {kind.__name__}'s weights, got {others[0]} ({len(others)} others)"
         )
     for weight in model.parameters():
         # Out of the mapped file, whose weights begin anywhere: on a CPU the last bits of a product

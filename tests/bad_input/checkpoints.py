@@ -6,6 +6,8 @@ from pathlib import Path
 from tests.bad_input.materials import (
     LFS_POINTER,
     PICKLE,
+    UNET,
+    UNET_FILE,
     cut,
     remove,
     safetensors,
@@ -16,7 +18,6 @@ from tests.bad_input.table import Case, Step, generated
 
 WEIGHTS = r"weights must be \.safetensors files, got"
 LFS = r"expected weights, got a git-lfs pointer of 43 bytes"
-UNET = "t2i/unet/model.safetensors"
 
 
 def named(id: str, setting: str, message: str, *steps: Step) -> Case:
@@ -29,7 +30,7 @@ def held(id: str, file: str, content: str | bytes, message: str) -> Case:
 
 
 def unet(id: str, message: str, **fields: object) -> Case:
-    text = json.dumps({"block_out_channels": [8, 8]} | fields)
+    text = json.dumps({**UNET, **fields})
     return held(id, "t2i/unet/config.json", text, rf"t2i/unet/config\.json: {message}")
 
 
@@ -127,16 +128,16 @@ FOLDERS = [
         "pickled weights",
         "",
         rf"t2i/unet: {WEIGHTS} only pickled weights \(model\.bin\)",
-        *(remove(UNET), write("t2i/unet/model.bin", PICKLE)),
+        *(remove(UNET_FILE), write("t2i/unet/model.bin", PICKLE)),
     ),
     generated(
         "no weights", "", rf"clip: {WEIGHTS} none", remove("clip/open_clip_model.safetensors")
     ),
     held(
         "a missing shard",
-        f"{UNET}.index.json",
-        '{"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}',
-        r"t2i/unet/model\.safetensors\.index\.json: must name files .*, got .*model-2\.saf.*",
+        f"{UNET_FILE}.index.json",
+        '{"weight_map": {"a": "diffusion_pytorch_model.safetensors", "b": "model-2.safetensors"}}',
+        r"t2i/unet/diffusion_\w+\.safetensors\.index\.json: must name files .*, got .*model-2\.saf.*",
     ),
     held(
         "an autoencoder's configuration that is none",
@@ -182,32 +183,45 @@ FILES = [
     generated(
         "cut weights",
         "",
-        r"t2i/vae/model\.safetensors: must be \d+ bytes by its header, got \d+",
-        cut("t2i/vae/model.safetensors", 2),
+        r"t2i/vae/diffusion_pytorch_model\.safetensors: must be \d+ bytes by its header, got \d+",
+        cut("t2i/vae/diffusion_pytorch_model.safetensors", 2),
     ),
     held(
         "weights with more behind them",
-        "t2i/vae/model.safetensors",
+        "t2i/vae/diffusion_pytorch_model.safetensors",
         safetensors() + b"more",
-        r"t2i/vae/model\.safetensors: must be \d+ bytes by its header, got \d+",
+        r"t2i/vae/diffusion_pytorch_model\.safetensors: must be \d+ bytes by its header, got \d+",
     ),
     held(
         "weights cut in their header",
-        UNET,
+        UNET_FILE,
         safetensors()[:20],
-        r"t2i/unet/model\.safetensors: must be a whole safetensors file, got 20 bytes .*",
+        r"t2i/unet/diffusion_\w+\.safetensors: must be a whole safetensors file, got 20 bytes .*",
     ),
-    held("weights of 0 bytes", UNET, b"", r"t2i/unet/.*: must be a whole .* file, got 0 bytes .*"),
     held(
-        "a web page for weights", UNET, "<!DOCTYPE html>" * 9, r"t2i/unet/.*: must be a .*, got .*"
+        "weights of 0 bytes",
+        UNET_FILE,
+        b"",
+        r"t2i/unet/.*: must be a whole .* file, got 0 bytes .*",
+    ),
+    held(
+        "a web page for weights",
+        UNET_FILE,
+        "<!DOCTYPE html>" * 9,
+        r"t2i/unet/.*: must be a .*, got .*",
     ),
     held(
         "weights of another format",
-        UNET,
+        UNET_FILE,
         (4).to_bytes(8, "little") + b"GGUF",
-        r"t2i/unet/model\.safetensors: must be a safetensors file, got another beginning: .*",
+        r"t2i/unet/diffusion_\w+\.safetensors: must be a safetensors file, got another beginning: .*",
     ),
-    held("a git-lfs pointer", UNET, LFS_POINTER, rf"t2i/unet/model\.safetensors: {LFS}"),
+    held(
+        "a git-lfs pointer",
+        UNET_FILE,
+        LFS_POINTER,
+        rf"t2i/unet/diffusion_\w+\.safetensors: {LFS}",
+    ),
     held(
         "a git-lfs pointer as CLIP",
         "clip/open_clip_model.safetensors",
@@ -223,9 +237,9 @@ FILES = [
     *(
         held(
             f"{kind} weights that are no numbers",
-            UNET,
+            UNET_FILE,
             with_nan(kind),
-            r"t2i/unet/model\.safetensors: weights must be numbers, got NaN in weight",
+            r"t2i/unet/diffusion_\w+\.safetensors: weights must be numbers, got NaN in conv_out\.bias",
         )
         for kind in ("F16", "BF16", "F32", "F64")
     ),

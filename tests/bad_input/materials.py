@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import shutil
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,10 @@ import pyarrow.parquet as pq
 from factory.config import load_config
 from factory.here import run_here
 from factory.job import prepare, run_job
+from factory.model_checks.clip import clip_shapes
+from factory.model_checks.known_clip import ClipFolder
+from factory.model_checks.known_configs import Autoencoder, TextEncoder, Unet
+from factory.model_checks.shapes import Shapes, autoencoder_shapes, text_shapes, unet_shapes
 from factory.pair_source import Draw, Made, NotMade
 from factory.triplets import read_triplets
 from schemas.candidate import Scores
@@ -39,6 +44,43 @@ compute: {where: here, device: cpu}
 """
 LFS_POINTER = "version https://git-lfs.github.com/spec/v1\n"
 PICKLE = b"\x80\x04."
+UNET: Mapping[str, Any] = {
+    "block_out_channels": [4, 4],
+    "down_block_types": ["CrossAttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D"],
+    "layers_per_block": 1,
+    "norm_num_groups": 2,
+    "attention_head_dim": 2,
+    "cross_attention_dim": 4,
+}
+VAE: Mapping[str, Any] = {
+    "block_out_channels": [4, 4],
+    "down_block_types": ["DownEncoderBlock2D"] * 2,
+    "up_block_types": ["UpDecoderBlock2D"] * 2,
+    "norm_num_groups": 2,
+}
+TEXT: Mapping[str, Any] = {
+    "hidden_size": 4,
+    "intermediate_size": 4,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "vocab_size": 3,
+    "max_position_embeddings": 7,
+}
+SCHEDULE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+TOWER = {"layers": 1, "width": 4}
+CLIP: Mapping[str, Any] = {
+    "model_cfg": {
+        "embed_dim": 4,
+        "vision_cfg": TOWER | {"head_width": 2, "patch_size": 4, "image_size": 8},
+        "text_cfg": TOWER | {"heads": 2, "vocab_size": 3, "context_length": 7},
+    }
+}
+UNET_FILE = "t2i/unet/diffusion_pytorch_model.safetensors"
+UNET_SHAPES = unet_shapes(Unet.model_validate(UNET))
+VAE_SHAPES = autoencoder_shapes(Autoencoder.model_validate(VAE))
+TEXT_SHAPES = text_shapes(TextEncoder.model_validate(TEXT), projects=False)
+CLIP_SHAPES = clip_shapes(ClipFolder.model_validate(CLIP).model_cfg) or {}
 Step = Callable[[], object]
 """Prepares something in the current folder."""
 
@@ -105,24 +147,56 @@ def safetensors(size: int = 4, kind: str = "U8", values: bytes = b"") -> bytes:
     return len(header).to_bytes(8, "little") + header + values
 
 
+def weights(shapes: Shapes, kind: str = "F16", number: bytes = b"\0\0", last: bytes = b"") -> bytes:
+    """A file of weights of such names and shapes, each the same number, but for the `last` of all."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, shape in shapes.items():
+        start, end = end, end + math.prod(shape) * len(number)
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
+    head = json.dumps(header).encode()
+    data = number * (end // len(number))
+    return len(head).to_bytes(8, "little") + head + data[: len(data) - len(last)] + last
+
+
 def with_nan(kind: str) -> bytes:
-    """Two weights; the second is the smallest not-a-number of its format."""
-    bits = {"F16": "<HH", "BF16": "<HH", "F32": "<II", "F64": "<QQ"}
-    infinity = {"F16": 0x7C00, "BF16": 0x7F80, "F32": 0x7F800000, "F64": 0x7FF << 52}
-    return safetensors(2, kind, struct.pack(bits[kind], infinity[kind], infinity[kind] + 1))
+    """A UNet's weights; the last number is the smallest not-a-number of its format."""
+    form, infinity = {
+        "F16": ("<H", 0x7C00),
+        "BF16": ("<H", 0x7F80),
+        "F32": ("<I", 0x7F800000),
+        "F64": ("<Q", 0x7FF << 52),
+    }[kind]
+    nan = struct.pack(form, infinity + 1)
+    return weights(UNET_SHAPES, kind, struct.pack(form, infinity), nan)
 
 
 def models() -> None:
-    """Folders that pass for models until somebody loads them, and a configuration that names them."""
-    for part in ("unet", "vae", "text_encoder"):
-        write(f"t2i/{part}/config.json", '{"block_out_channels": [8, 8]}')()
-        write(f"t2i/{part}/model.safetensors", safetensors())()
-    write("t2i/tokenizer/tokenizer_config.json", "{}")()
-    write("t2i/scheduler/scheduler_config.json", "{}")()
-    write("clip/open_clip_config.json", "{}")()
-    write("clip/open_clip_model.safetensors", safetensors())()
+    """Folders of models whose weights are all zero, and a configuration that names them."""
+    for name, content in model_files().items():
+        write(name, content)()
     write("c.yaml", CONFIG)()
     write("t.jsonl", GOOD + OTHER)()
+
+
+@cache
+def model_files() -> Mapping[str, bytes]:
+    configs = {
+        "t2i/unet/config.json": UNET,
+        "t2i/vae/config.json": VAE,
+        "t2i/text_encoder/config.json": TEXT,
+        "t2i/scheduler/scheduler_config.json": SCHEDULE,
+        "t2i/tokenizer/tokenizer_config.json": {"model_max_length": 7},
+        "t2i/tokenizer/vocab.json": {"a": 0, "<|startoftext|>": 1, "<|endoftext|>": 2},
+        "clip/open_clip_config.json": CLIP,
+    }
+    return {name: json.dumps(fields).encode() for name, fields in configs.items()} | {
+        "t2i/tokenizer/merges.txt": b"#version: 0.2\n",
+        UNET_FILE: weights(UNET_SHAPES),
+        "t2i/vae/diffusion_pytorch_model.safetensors": weights(VAE_SHAPES),
+        "t2i/text_encoder/model.safetensors": weights(TEXT_SHAPES),
+        "clip/open_clip_model.safetensors": weights(CLIP_SHAPES),
+    }
 
 
 class Grey:

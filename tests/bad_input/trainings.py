@@ -4,7 +4,15 @@ import re
 
 from tests.bad_input.command_lines import usage
 from tests.bad_input.datasets import DATASETS
-from tests.bad_input.materials import cut, remove, safetensors, write
+from tests.bad_input.materials import (
+    UNET_FILE,
+    UNET_SHAPES,
+    cut,
+    remove,
+    replace,
+    weights,
+    write,
+)
 from tests.bad_input.table import case
 from tests.bad_input.training_materials import (
     ENCODE,
@@ -91,13 +99,13 @@ PLACES = [
         "an inpainting model to begin with",
         "",
         r"t2i/unet/config\.json: in_channels must be 4, got 9, an inpainting model's",
-        write("t2i/unet/config.json", '{"in_channels": 9, "block_out_channels": [8, 8]}'),
+        replace("t2i/unet/config.json", "{", '{"in_channels": 9, '),
     ),
     fitted(
         "half a model",
         "",
-        r"t2i/unet/model\.safetensors: must be \d+ bytes by its header, got .*",
-        cut("t2i/unet/model.safetensors", 1),
+        r"t2i/unet/diffusion_pytorch_model\.safetensors: must be \d+ bytes by its header, got .*",
+        cut(UNET_FILE, 1),
     ),
     fitted(
         "another training by its law",
@@ -111,7 +119,7 @@ PLACES = [
         "",
         r"/.*/out: holds a training by another law; differing: model\.files\.unet/.*",
         written(),
-        write("t2i/unet/model.safetensors", safetensors(5)),
+        write(UNET_FILE, weights(UNET_SHAPES, number=b"\0\1")),
     ),
     fitted(
         "a training on another dataset",

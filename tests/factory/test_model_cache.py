@@ -13,8 +13,8 @@ from factory import model_cache
 from factory.errors import ModelError, StorageUnavailable
 from factory.model_files import files_below, model_folder
 from factory.pinning import pin
-from schemas.recipe import ModelSource
-from tests.bad_input.materials import PICKLE, models, safetensors
+from schemas.recipe import Lora, ModelSource
+from tests.bad_input.materials import PICKLE, UNET_SHAPES, models, safetensors, weights
 from tests.chaos.memory_store import MemoryStore
 from tests.factory.engine.family import recipe
 from tests.factory.ledger.interrupted_store import Interrupted
@@ -65,7 +65,9 @@ def test_a_model_is_fetched_once_for_this_user_alone(stores, cache, monkeypatch)
 
 
 def test_it_is_pinned_by_the_hashes_that_a_local_folder_has(stores):
-    stores["s3://bucket/models"].put("clip.safetensors", safetensors())
+    layer = "unet.conv_in.lora"
+    matrices = {f"{layer}_A.weight": (1, 4, 3, 3), f"{layer}_B.weight": (4, 1, 1, 1)}
+    stores["s3://bucket/models"].put("lora.safetensors", weights(matrices))
     put(stores["s3://bucket/clip"], Path("clip"))
     local, size = recipe(Path(), size_px=8, text_to_image=ModelSource(source="t2i")), {"size_px": 8}
     there = {
@@ -76,10 +78,9 @@ def test_it_is_pinned_by_the_hashes_that_a_local_folder_has(stores):
     assert pinned.recipe_hash == pin(local).recipe_hash
     assert pinned.text_to_image.source == URI
     assert pin(pinned) == pinned
-    single = ModelSource(source="s3://bucket/models/clip.safetensors", name="ViT-B-32")
-    assert list(pin(recipe(Path(), **size, **there | {"clip": single})).clip.files) == [
-        "clip.safetensors"
-    ]
+    single = Lora(source="s3://bucket/models/lora.safetensors")
+    with_lora = pin(recipe(Path(), **size, **there, loras=(single,)))
+    assert [list(lora.files) for lora in with_lora.loras] == [["lora.safetensors"]]
 
 
 def test_nothing_is_fetched_but_what_is_read(stores):
@@ -88,7 +89,7 @@ def test_nothing_is_fetched_but_what_is_read(stores):
     # Of another program's console, or of somebody else.
     stores[URI].put("unet/deep/config.json", b"{}")
     suffixes = {file.suffix for file in files_below(folder())}
-    assert suffixes == {".json", ".safetensors"}
+    assert suffixes == {".json", ".safetensors", ".txt"}
     assert not (folder() / "unet" / "deep").exists()
     assert not (folder() / "unet" / "model.fp16.safetensors").exists()
 
@@ -96,11 +97,11 @@ def test_nothing_is_fetched_but_what_is_read(stores):
 def test_what_changed_in_the_bucket_is_fetched_anew(stores, cache):
     first = folder()
     stores[URI].clock += 1
-    stores[URI].put("unet/model.safetensors", safetensors(values=b"abcd"))
+    stores[URI].put("unet/diffusion_pytorch_model.safetensors", safetensors(values=b"abcd"))
     second = folder()
     assert second != first
-    assert (second / "unet/model.safetensors").read_bytes().endswith(b"abcd")
-    assert (first / "unet/model.safetensors").read_bytes() == safetensors()
+    assert (second / "unet/diffusion_pytorch_model.safetensors").read_bytes().endswith(b"abcd")
+    assert (first / "unet/diffusion_pytorch_model.safetensors").read_bytes() == weights(UNET_SHAPES)
     stores[URI].put("vae/more.json", b"{}")
     assert (folder() / "vae/more.json").read_bytes() == b"{}"
     assert len(versions(cache)) == 3
@@ -117,8 +118,8 @@ def test_a_worker_refuses_other_files_than_were_pinned(stores):
     pinned = pin(recipe(Path(), size_px=8, text_to_image=ModelSource(source=URI))).text_to_image
     assert folder(files=pinned.files) == folder()
     stores[URI].clock += 1
-    stores[URI].put("unet/model.safetensors", safetensors(values=b"abcd"))
-    with pytest.raises(ModelError, match=r"t2i: must hold .* others: unet/model\.safetensors$"):
+    stores[URI].put("unet/diffusion_pytorch_model.safetensors", safetensors(values=b"abcd"))
+    with pytest.raises(ModelError, match=r"t2i: must hold .* others: unet/diff.*"):
         folder(files=pinned.files)
 
 
@@ -148,7 +149,7 @@ def test_what_a_killed_process_left_is_not_used(stores, cache, monkeypatch):
     with monkeypatch.context() as killed:
         killed.setattr(shutil, "rmtree", lambda *_, **__: None)
         inner = stores[URI]
-        stores[URI] = Interrupted(inner, "before", "get", "unet/model", lambda: 1 / 0)
+        stores[URI] = Interrupted(inner, "before", "get", "unet/diff", lambda: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             folder()
     (left,) = versions(cache)
@@ -159,7 +160,7 @@ def test_what_a_killed_process_left_is_not_used(stores, cache, monkeypatch):
     assert versions(cache) == [folder().parent]
 
 
-@pytest.mark.parametrize("lost", ["unet/model.safetensors", "../.sha256.json"])
+@pytest.mark.parametrize("lost", ["unet/diffusion_pytorch_model.safetensors", "../.sha256.json"])
 def test_a_model_of_which_files_were_removed_is_fetched_again(stores, lost):
     (folder() / lost).unlink()
     assert (folder() / lost).is_file()
@@ -170,13 +171,13 @@ def test_a_model_that_changes_while_it_is_fetched_is_refused(stores, cache):
 
     def change():
         inner.clock += 1
-        inner.put("vae/model.safetensors", safetensors(values=b"abcd"))
+        inner.put("vae/diffusion_pytorch_model.safetensors", safetensors(values=b"abcd"))
 
-    stores[URI] = Interrupted(inner, "before", "get", "vae/model", change)
+    stores[URI] = Interrupted(inner, "before", "get", "vae/diff", change)
     with pytest.raises(ModelError, match=r"s3://bucket/models/t2i: must stay as it is while"):
         folder()
     assert versions(cache) == []
-    assert (folder() / "vae/model.safetensors").read_bytes().endswith(b"abcd")
+    assert (folder() / "vae/diffusion_pytorch_model.safetensors").read_bytes().endswith(b"abcd")
 
 
 def test_of_two_at_one_moment_one_fetches(stores):
@@ -229,7 +230,7 @@ def test_what_is_too_much_for_a_model_is_refused_before_it_is_fetched(stores, mo
 
 
 def test_what_is_no_model_is_named(stores):
-    stores["s3://bucket/run"].put("editor/unet/model.safetensors", b"")
+    stores["s3://bucket/run"].put("editor/unet/diffusion_pytorch_model.safetensors", b"")
     stores["s3://bucket/run"].put("FIT.json", b"")
     for uri, got in {
         "s3://bucket/run": "FIT.json, editor",
@@ -245,3 +246,27 @@ def test_a_folder_that_cannot_be_written_is_named(stores, tmp_path):
     (tmp_path / "cache").write_text("in the way")
     with pytest.raises(ModelError, match=r"cache/editmill/models: .* \(XDG_CACHE_HOME\), got "):
         folder()
+
+
+def test_a_line_is_said_of_each_file_that_is_fetched_and_none_of_what_is_here(stores, capsys):
+    place = folder()
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == len(files_below(place))
+    assert f"fetches {URI}/unet/config.json, 0.0 MB" in said
+    folder()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_part_of_which_only_variants_are_there_is_told_before_anything_is_fetched(stores, cache):
+    store = stores[URI]
+    store.put("unet/diffusion_pytorch_model.fp16.safetensors", PICKLE)
+    assert folder()
+    store.delete("unet/diffusion_pytorch_model.safetensors")
+    message = (
+        r"t2i: weights .* only unet/diffusion_pytorch_model\.fp16\.safetensors, a variant that is "
+        r"not read; copy the folder, rename it to diffusion_pytorch_model\.safetensors, and name the copy"
+    )
+    before = versions(cache)
+    with pytest.raises(ModelError, match=message):
+        folder()
+    assert versions(cache) == before
