@@ -92,8 +92,10 @@ def encode(
     """Encode a dataset's latents and instructions once; run it again to resume. `fit` uses them."""
     given = read_config(Fit, PRESETS, preset, config, settings or [])
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from factory.storage.open import open_store
     from trainer.encode import Runner, encode_dataset, encode_here
     from trainer.fit import pin_law
+    from trainer.truncation import truncated_of
 
     runner: Runner = encode_here
     if given.compute.where == "ray":
@@ -110,7 +112,7 @@ def encode(
                 bars.append(stack.enter_context(Progress("units", of, done)))
 
         pinned = given.model_copy(update={"law": pin_law(given.law)})
-        record = encode_dataset(pinned, dataset, out, runner, tell)
+        record = encode_dataset(pinned, dataset, out, runner, tell, say)
     for unit in record.units:
         for row in unit.unreadable:
             say(f"unreadable: {unit.file}: row {unit.first + row.row}: {row.why}")
@@ -118,6 +120,7 @@ def encode(
         "latents": out,
         "rows": record.rows,
         "unreadable": record.unreadable,
+        "truncated": truncated_of(open_store(out), record.law.dataset),
         "units": len(record.units),
         "bytes": sum(unit.bytes for unit in record.units),
     }
@@ -145,9 +148,15 @@ def fit_editor(
         reading = given.reading.model_copy(update={"latents": latents})
         given = given.model_copy(update={"reading": reading})
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    from factory.storage.open import open_store
     from trainer.fit import fit, prepare
+    from trainer.training import find_training
+    from trainer.truncation import truncated_of
 
     prepared = prepare(given, dataset, out, say)
+    store = open_store(prepared[2])
+    begun = find_training(store)
+    truncated = truncated_of(store, begun.dataset) if begun else 0
     if given.compute.where == "ray":
         from trainer.on_ray.fit import fit_on_ray
 
@@ -160,6 +169,7 @@ def fit_editor(
         "step": f"{fitted.step} of {given.law.steps}",
         "editor": fitted.editor if fitted.done else None,
         "unreadable": fitted.bad_rows,
+        "truncated": truncated,
     }
     if as_json:
         print_json(facts | {"exit_code": code, "step": fitted.step, "steps": given.law.steps})

@@ -38,6 +38,7 @@ from trainer.reader import PictureReader, Reader
 from trainer.spread import spread
 from trainer.state import State
 from trainer.training import EDITOR, begin_training
+from trainer.truncation import Truncation, say_truncation
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,10 @@ def prepare(
     law, reading = pin_law(law), config.reading
     check_targets(law)
     dataset, out = _absolute(dataset), _absolute(out)
-    store = open_store(out)
-    pairs = training_pairs(store, dataset, reading)
+    store, truncation = open_store(out), Truncation(law.model)
+    pairs = training_pairs(store, dataset, reading, truncation)
+    for note in pairs.shelf.notes:
+        say(note)
     latents = choose_latents(
         reading.latents and _absolute(reading.latents),
         dataset,
@@ -88,6 +91,7 @@ def prepare(
     reading = reading.model_copy(update={"latents": latents})
     config = config.model_copy(update={"law": law, "reading": reading})
     begin_training(store, config, pairs)
+    say_truncation(store, pairs.digest, truncation, say)
     return config, dataset, out
 
 
