@@ -52,3 +52,16 @@ class CheckpointRecord(Record):
     """Of the dataset that made it."""
     files: tuple[StateFile, ...]
     """Weights, average and optimiser."""
+
+
+class InstructionsRecord(Record):
+    """What a text encoder makes of a dataset's instructions."""
+
+    version: Literal[1] = 1
+    """Of this record."""
+    instructions: int = Field(ge=0)
+    """Different ones."""
+    truncated: int = Field(ge=0)
+    """Those that are longer than the encoder takes, and are cut."""
+    limit: int = Field(ge=1)
+    """Tokens that it takes, the two marks included."""

@@ -139,6 +139,7 @@ def encode(
     check_store("--out", open_store(out))
     from trainer.encode import Runner, encode_dataset, encode_here
     from trainer.fit import pin_law
+    from trainer.truncation import truncated_of
 
     _tell_of_fetching(given, opening)
     runner: Runner = encode_here
@@ -157,7 +158,7 @@ def encode(
                 bars.append(stack.enter_context(Progress("units", of, done)))
 
         pinned = given.model_copy(update={"law": pin_law(given.law)})
-        record = encode_dataset(pinned, dataset, out, runner, tell)
+        record = encode_dataset(pinned, dataset, out, runner, tell, say)
     opening.begin()
     for unit in record.units:
         for row in unit.unreadable:
@@ -166,6 +167,7 @@ def encode(
         "latents": out,
         "rows": record.rows,
         "unreadable": record.unreadable,
+        "truncated": truncated_of(open_store(out), record.law.dataset),
         "units": len(record.units),
         "bytes": sum(unit.bytes for unit in record.units),
     }
@@ -195,10 +197,15 @@ def fit_editor(
         given = given.model_copy(update={"reading": reading})
     _get_ready(given)
     from trainer.fit import fit, prepare
+    from trainer.training import find_training
+    from trainer.truncation import truncated_of
 
     _tell_of_fetching(given, opening)
     prepared = prepare(given, dataset, out, opening)
     opening.begin()
+    store = open_store(prepared[2])
+    begun = find_training(store)
+    truncated = truncated_of(store, begun.dataset) if begun else 0
     with Progress("steps", given.law.steps):
         if given.compute.where == "ray":
             from trainer.on_ray.fit import fit_on_ray
@@ -212,6 +219,7 @@ def fit_editor(
         "step": f"{fitted.step} of {given.law.steps}",
         "editor": fitted.editor if fitted.done else None,
         "unreadable": fitted.bad_rows,
+        "truncated": truncated,
     }
     if as_json:
         print_json(facts | {"exit_code": code, "step": fitted.step, "steps": given.law.steps})

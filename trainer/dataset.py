@@ -8,13 +8,21 @@ from trainer.group import Group
 from trainer.index import find_index, read_index
 from trainer.pairs import Pairs, open_pairs
 from trainer.training import begin_training, find_training, must_be_begun
+from trainer.truncation import Truncation
 
 
-def known_or_open(store: ObjectStore, digest: str | None, dataset: str, reading: Reading) -> Pairs:
+def known_or_open(
+    store: ObjectStore,
+    digest: str | None,
+    dataset: str,
+    reading: Reading,
+    truncation: Truncation | None = None,
+) -> Pairs:
     """A dataset's pairs by the index that a root holds under a digest, if it still has those files.
 
     A run that was sealed further still has them; a folder must hold no others, and one on this machine
-    is looked at file by file. Otherwise what the dataset holds now. Raises `InputError`.
+    is looked at file by file. Otherwise what the dataset holds now, of which `truncation` hears. Raises
+    `InputError`.
     """
     index = find_index(store, digest) if digest else None
     if index is not None:
@@ -24,13 +32,15 @@ def known_or_open(store: ObjectStore, digest: str | None, dataset: str, reading:
             pairs = Pairs(there.of(index.files), reading.columns, index)
             if not isinstance(there.store, LocalStore) or pairs.is_unchanged():
                 return pairs
-    return open_pairs(dataset, reading.columns, pattern=reading.files)
+    return open_pairs(dataset, reading.columns, pattern=reading.files, truncation=truncation)
 
 
-def training_pairs(store: ObjectStore, dataset: str, reading: Reading) -> Pairs:
+def training_pairs(
+    store: ObjectStore, dataset: str, reading: Reading, truncation: Truncation | None = None
+) -> Pairs:
     """The pairs that a training's root knows, or of one that has not begun those that are there."""
     begun = find_training(store)
-    return known_or_open(store, begun.dataset if begun else None, dataset, reading)
+    return known_or_open(store, begun.dataset if begun else None, dataset, reading, truncation)
 
 
 def agreed_pairs(

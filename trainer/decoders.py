@@ -1,7 +1,9 @@
 """A dataset's pictures to pixels, in children that have little to lose: for the threads of one reader."""
 
 from factory.pair_source import Picture
-from factory.untrusted_image.decoder import ImageDecoder, ImageLimits
+from factory.untrusted_image.decoder import ImageDecoder, ImageLimits, ImageRefused
+from trainer.pairs import EditPair
+from trainer.picture_columns import no_bytes
 
 LIMITS = ImageLimits(wall_s=300.0)
 """So long that only `cpu_s` counts: a busy machine must not make other rows unreadable than an idle one."""
@@ -25,6 +27,12 @@ class Decoders:
         """End the children."""
         while self._idle:
             self._idle.pop().close()
+
+    def pair(self, pair: EditPair) -> tuple[Picture, Picture]:
+        """The original and the edited picture. Raises as `ImageDecoder.decode`."""
+        for name, path in pair.unembedded.items():
+            raise ImageRefused(f"{name}: {no_bytes(path)}")
+        return self.decode(pair.original, "original"), self.decode(pair.edited, "edited")
 
     def decode(self, data: bytes, name: str) -> Picture:
         """One picture; `name` is what a refusal calls it. Raises as `ImageDecoder.decode`."""

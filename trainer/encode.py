@@ -31,6 +31,7 @@ from trainer.encoding import (
 from trainer.find_files import shelf_of
 from trainer.index import Index, read_index
 from trainer.pairs import Pairs
+from trainer.truncation import Truncation, say_truncation
 
 Runner = Callable[
     [Fit, str, str, EncodingRecord, Sequence[Unit]], Generator[EncodedUnit, None, None]
@@ -99,18 +100,23 @@ def encode_dataset(
     out: str,
     runner: Runner = encode_here,
     tell: Callable[[int, int, int], None] = lambda done, of, unreadable: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> LatentsRecord:
     """Encode what is not yet encoded in `out`, then seal it; the law's files must be pinned.
 
     `tell` hears, after each unit, how many are committed, of how many, and rows that this start could
-    not read. SIGTERM ends it after a unit, with an `EditmillError`. Raises `InputError`, and
+    not read; `say` hears what else there is to say of the dataset. SIGTERM ends it after a unit, with an `EditmillError`. Raises `InputError`, and
     `RunMismatch` where `out` holds something else.
     """
     store, reading = open_store(out), config.reading
-    begun = find_encoding(store)
-    pairs = known_or_open(store, begun.law.dataset if begun else None, dataset, reading)
+    begun, truncation = find_encoding(store), Truncation(config.law.model)
+    digest = begun.law.dataset if begun else None
+    pairs = known_or_open(store, digest, dataset, reading, truncation)
+    for note in pairs.shelf.notes:
+        say(note)
     law = latents_law(config.law, reading.columns, pairs.digest)
     record = begin_encoding(store, law, pairs.index)
+    say_truncation(store, pairs.digest, truncation, say)
     found = find_latents_record(store)
     if found is not None:
         return found

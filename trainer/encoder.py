@@ -124,8 +124,7 @@ class Encoder:
             yield from ahead
 
     def _pictures(self, pair: EditPair) -> Decoded:
-        original = self._decoders.decode(pair.original, "original")
-        edited = self._decoders.decode(pair.edited, "edited")
+        original, edited = self._decoders.pair(pair)
         shape = shape_of(original, self.law, self.conditions.factor)
         return shape, fit(original, shape, flip=False), fit(edited, shape, flip=False)
 

@@ -1,8 +1,6 @@
 """Which files a dataset is: a sealed run's pairs, the Parquet files of a folder, or one file."""
 
-import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -13,79 +11,119 @@ from factory.ledger.sealed import sealed_pairs_uris
 from factory.storage.key_rules import is_key
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
+from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore, PagedStore
+from factory.untrusted_parquet.names import SUFFIX, parquet_names
 from trainer.shelf import Shelf
-
-SUFFIX = ".parquet"
-SPLIT = re.compile(r"(?:^|/)(train|validation|valid|val|dev|test|eval)(?=[-_./])")
-"""As hub datasets name files and folders."""
+from trainer.splits import TRAIN, pattern_of, shards_of, splits_of
 
 
 def find_files(uri: str, cache: Path | None = None, pattern: str | None = None) -> Shelf:
     """The files of a dataset: a sealed run's pairs, every `.parquet` below a folder, or one file.
 
     Of a folder, `pattern` chooses files by their names below it (`train-*`). Raises `InputError` where
-    there are none, for a run that was never sealed, and for a folder of several splits without a pattern.
+    there are none, for a run that was never sealed, and unless there is a pattern for a folder of several
+    splits or that lacks shards; shards of several writes are refused in any case.
     """
-    if uri.endswith(SUFFIX):
-        parent, _, name = uri.rpartition("/")
-        return Shelf(open_store(parent or "."), [name], cache)
-    store = open_store(uri)
+    store, file = _opened(uri)
+    if file is not None:
+        return Shelf(store, [file], cache)
     if store.find(keys.RUN) is not None:
         names = [name.removeprefix(f"{store.uri}/") for name in sealed_pairs_uris(open_run(store))]
         if not names:
             raise InputError(f"{uri}: holds no sealed pairs; `editmill seal --partial` seals some")
         return Shelf(store, names, cache, named_by_content=True)
-    names = _parquet_names(store)
-    if not names:
+    there = parquet_names(store)
+    if not there:
         raise InputError(f"{uri}: must be a sealed run or hold .parquet files, got none")
-    if pattern is not None:
-        chosen = [name for name in names if fnmatch(name, pattern)]
-        if not chosen:
-            raise InputError(f"reading.files: must match files of {uri}, got {pattern!r}")
-        return Shelf(store, chosen, cache)
-    splits = {found[1] for name in names if (found := SPLIT.search(name))}
-    if len(splits) > 1:
-        raise InputError(
-            f"{uri}: holds the splits {', '.join(sorted(splits))}; reading.files chooses one, such as "
-            "'train*'"
-        )
-    return Shelf(store, names, cache)
-
-
-def _files_below(folder: Path) -> Iterator[str]:
-    """Names of Parquet files, hidden ones left out. Raises `InputError` where a folder is not shown."""
-
-    def refuse(error: OSError) -> None:
-        # Passed over, its files would silently be missing from the dataset.
-        if not isinstance(error, FileNotFoundError | NotADirectoryError):
-            raise InputError(f"{error.filename}: cannot be listed: {error.strerror}") from None
-
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            path = Path(parent, name)
-            if name.endswith(SUFFIX) and not name.startswith(".") and path.is_file():
-                yield path.relative_to(folder).as_posix()
+    names = there if pattern is None else [name for name in there if fnmatch(name, pattern)]
+    if not names:
+        raise InputError(f"reading.files: must match files of {uri}, got {pattern!r}")
+    notes = [] if pattern is not None else _split_notes(uri, names)
+    notes += _shard_notes(uri, there, names, chosen=pattern is not None)
+    _check_keys(store, names)
+    return Shelf(store, names, cache, notes=notes)
 
 
 def shelf_of(uri: str, names: Sequence[str]) -> Shelf:
     """Files of a dataset whose names are known."""
-    store = open_store(uri.rpartition("/")[0] or "." if uri.endswith(SUFFIX) else uri)
+    store, _ = _opened(uri)
     return Shelf(store, names, named_by_content=store.find(keys.RUN) is not None)
 
 
-def _parquet_names(store: ObjectStore) -> list[str]:
-    """Strangers' names may hold blanks and signs that no key of ours has."""
-    if isinstance(store, LocalStore):
-        return sorted(_files_below(store.folder))
+def is_one_file(uri: str) -> bool:
+    """Whether a dataset is a file: what is called as one may be a folder, as Spark writes them."""
+    return _opened(uri)[1] is not None
+
+
+def _opened(uri: str) -> tuple[ObjectStore, str | None]:
+    """A store, and the name of the one file of it that is meant; None for a folder."""
+    bare = uri.rstrip("/")
+    if not bare.endswith(SUFFIX):
+        return open_store(uri), None
+    folder = open_store(bare)
+    parent, _, name = bare.rpartition("/")
+    store = open_store(parent or ("/" if bare.startswith("/") else "."))
+    if isinstance(folder, LocalStore):
+        is_folder = folder.folder.is_dir()
+    else:
+        is_folder = patiently(lambda: store.find(name)) is None and bool(parquet_names(folder))
+    return (folder, None) if is_folder else (store, name)
+
+
+def _split_notes(uri: str, names: Sequence[str]) -> list[str]:
+    """What to say of the one split that is there. Raises `InputError` where there are others."""
+    splits = splits_of(names)
+    order = sorted(splits)
+    if not order or order == [TRAIN]:
+        return []
+    of_none = len(set(names).difference(*splits.values()))
+    if len(order) == 1 and not of_none:
+        return [f"{uri}: holds the split {order[0]} alone, which is trained"]
+    wanted = TRAIN if TRAIN in splits else order[0]
+    pattern = pattern_of(splits[wanted], names, wanted)
+    such = f", such as {pattern!r}" if pattern else ""
+    if len(order) == 1:
+        raise InputError(
+            f"{uri}: holds the split {order[0]} beside {of_none} files of none; reading.files chooses"
+            f"{such}"
+        )
+    raise InputError(f"{uri}: holds the splits {', '.join(order)}; reading.files chooses one{such}")
+
+
+def _shard_notes(uri: str, there: Sequence[str], names: Sequence[str], chosen: bool) -> list[str]:
+    """What to say of shards that are lacking. Raises `InputError` for those that nobody has `chosen`.
+
+    So it does for shards of several writes.
+    """
+    notes = []
+    meant = set()
+    for sets in shards_of(names):
+        meant |= {(shards.stem, shards.of) for shards in sets}
+        numbers = sets[0].numbers
+        if len(sets) > 1 or len(set(numbers)) < len(numbers):
+            raise InputError(
+                f"{uri}: must hold the shards of one write, got {' and '.join(map(str, sets))} of "
+                f"{sets[0].called}; remove those of the older, or reading.files chooses, such as "
+                f"'*-of-{sets[-1].of:05d}*'"
+            )
+    for shards in (shards for sets in shards_of(there) for shards in sets):
+        if shards.is_whole or (shards.stem, shards.of) not in meant:
+            continue
+        said = f"{uri}: holds {shards} shards of {shards.called}, got no {shards.missing()}"
+        if not chosen:
+            raise InputError(f"{said}; fetch them, or reading.files chooses what is there")
+        notes.append(f"{said}; what is there is trained")
+    return notes
+
+
+def _check_keys(store: ObjectStore, names: Sequence[str]) -> None:
+    """Raises `InputError` for a name in a bucket that nothing can be read by."""
     if not isinstance(store, PagedStore):
-        return [info.key for info in store.list() if info.key.endswith(SUFFIX)]
-    names = [name for name in store.names() if name.endswith(SUFFIX)]
+        return
     stranger = next((name for name in names if not is_key(name)), None)
     if stranger is not None:
         raise InputError(
             f"{store.uri}/{stranger}: the name must be letters, digits and ._- in parts separated by / "
             "to be read from a store; rename it, or copy the dataset to a folder"
         )
-    return names

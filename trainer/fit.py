@@ -41,6 +41,7 @@ from trainer.reader import PictureReader, Reader
 from trainer.spread import spread
 from trainer.state import State
 from trainer.training import EDITOR, begin_training
+from trainer.truncation import Truncation, say_truncation
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,10 @@ def prepare(
     check_store("--out", store)
     law, reading = pin_law(law), config.reading
     check_targets(law)
-    pairs = training_pairs(store, dataset, reading)
+    truncation = Truncation(law.model)
+    pairs = training_pairs(store, dataset, reading, truncation)
+    for note in pairs.shelf.notes:
+        say(note)
     latents = choose_latents(
         reading.latents and _absolute(reading.latents),
         dataset,
@@ -92,6 +96,7 @@ def prepare(
     reading = reading.model_copy(update={"latents": latents})
     config = config.model_copy(update={"law": law, "reading": reading})
     begin_training(store, config, pairs)
+    say_truncation(store, pairs.digest, truncation, say)
     for line in opening(config, dataset, pairs, max(steps_in(store), default=0)):
         say(line)
     return config, dataset, out

@@ -20,6 +20,7 @@ from factory.storage.protocol import ObjectStore
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.latents import LatentsLaw, LatentsRecord
 from trainer.encoding import DATA, HEAD, NOTHING, SEAL, check_law, find_latents_record
+from trainer.find_files import is_one_file
 from trainer.index import Index, instruction_name
 from trainer.mapped_unit import MappedUnit
 from trainer.pictures import Shape
@@ -170,7 +171,7 @@ def choose_latents(
     if named is not None:
         check_latents(named, law)
         return named
-    if dataset.endswith(".parquet"):
+    if is_one_file(dataset):
         return None
     uri = f"{dataset.rstrip('/')}/{BESIDE}"
     record = find_latents_record(open_store(uri))

@@ -1,22 +1,26 @@
 """A dataset of pairs as the trainer sees it: prompts, the rows of each, and their pictures."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import pyarrow as pa
 
 from factory.errors import InputError
+from factory.untrusted_parquet.file import UntrustedParquet
+from factory.untrusted_parquet.texts import texts
 from schemas.fit import Columns
 from trainer.find_files import find_files
 from trainer.index import Index
-from trainer.scan import footer_hash, open_file, read_group, scan
+from trainer.picture_columns import bytes_and_path, stored_parts
+from trainer.scan import footer_hash, hash_of, open_file, scan
 from trainer.shelf import Shelf
+from trainer.truncation import Truncation
 
 OPEN_BYTES = 2**30
-"""Row groups are kept in memory up to this size."""
+"""Row groups are kept in memory up to this size; one may come to as much, and to more where it takes much
+in its file."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class EditPair:
     original: bytes
     instruction: str
     edited: bytes
+    unembedded: dict[str, str] = field(default_factory=dict)
+    """The paths that stand in place of pictures: by `original` and `edited`."""
 
 
 class Pairs:
@@ -69,11 +75,16 @@ class Pairs:
         number, group, offset = self._place(row)
         table = self._table(number, group)
         names = self.columns
-        original, instruction, edited = (
-            table[name][offset].as_py()
-            for name in (names.original_image, names.edit_prompt, names.edited_image)
-        )
-        return EditPair(_bytes(original), instruction, _bytes(edited))
+        (instruction,) = texts(table[names.edit_prompt].slice(offset, 1).combine_chunks())
+        if not isinstance(instruction, str):
+            raise InputError(f"{self.where(row)}: {names.edit_prompt} must be text, as it was")
+        pictures = {
+            "original": bytes_and_path(table[names.original_image][offset].as_py()),
+            "edited": bytes_and_path(table[names.edited_image][offset].as_py()),
+        }
+        unembedded = {name: path for name, (_, path) in pictures.items() if path is not None}
+        data = [data for data, _ in pictures.values()]
+        return EditPair(data[0], instruction, data[1], unembedded)
 
     def is_unchanged(self) -> bool:
         """Whether all files are those that were indexed."""
@@ -88,20 +99,18 @@ class Pairs:
         return int(index.file[row]), int(index.group[row]), int(index.offset[row])
 
     def _table(self, number: int, group: int) -> pa.Table:
-        place, names, name = (number, group), self.columns, self.shelf.names[number]
+        place, name = (number, group), self.shelf.names[number]
         with self._lock:
             if place in self._groups:
                 self._groups.move_to_end(place)
                 return self._groups[place]
-        where = self._place_of(number)
-        file = open_file(where, name)
-        if footer_hash(where, name) != self.index.footers[number]:
+        file = open_file(self._place_of(number), name)
+        if hash_of(file) != self.index.footers[number]:
             raise InputError(
                 f"{self.shelf.store.uri}/{name}: must be the file that it was when this dataset was "
                 "first read, got another"
             )
-        wanted = [names.original_image, names.edit_prompt, names.edited_image]
-        table = read_group(file, name, group, wanted)
+        table = _read_group(file, group, self.columns)
         with self._lock:
             self._groups[place] = table
             held = sum(other.nbytes for other in self._groups.values())
@@ -110,11 +119,25 @@ class Pairs:
         return table
 
 
-def _bytes(picture: Any) -> bytes:
-    """As `datasets` stores one, or bare."""
-    if isinstance(picture, dict):
-        picture = picture["bytes"]
-    return picture or b""
+def _read_group(file: UntrustedParquet, group: int, names: Columns) -> pa.Table:
+    """A row group's pictures and instructions. Raises `InputError`."""
+    wanted = [
+        *stored_parts(file, names.original_image),
+        names.edit_prompt,
+        *stored_parts(file, names.edited_image),
+    ]
+    most, held = file.most(group, wanted, OPEN_BYTES), 0
+    batches: list[pa.RecordBatch] = []
+    for batch in file.batches(group, wanted, OPEN_BYTES):
+        # One page's picture may come again in all rows.
+        held += batch.nbytes
+        if held > most:
+            raise InputError(
+                f"{file.name}: row group {group} must come to at most {most} bytes, got more in a "
+                f"file of {file.bytes}"
+            )
+        batches.append(batch)
+    return pa.Table.from_batches(batches)
 
 
 def open_pairs(
@@ -122,7 +145,8 @@ def open_pairs(
     columns: Columns | None = None,
     cache: Path | None = None,
     pattern: str | None = None,
+    truncation: Truncation | None = None,
 ) -> Pairs:
     """A dataset by its URI, all its captions read; see `find_files`. Raises `InputError`."""
     shelf, columns = find_files(uri, cache, pattern), columns or Columns()
-    return Pairs(shelf, columns, scan(shelf, columns))
+    return Pairs(shelf, columns, scan(shelf, columns, truncation))

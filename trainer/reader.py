@@ -64,9 +64,10 @@ class Reader(ABC):
                 return Seen(item, row, shape, content)
             except ImageRefused as error:
                 self.bad[row] = str(error)
+        row = int(self._trained[0])
         raise InputError(
             f"{self.uri}: must hold pictures that can be read, got none in the {count} rows that "
-            "are trained"
+            f"are trained; {self.where(row)}: {self.bad[row]}"
         )
 
     def where(self, row: int) -> str:
@@ -108,8 +109,7 @@ class PictureReader(Reader):
 
     def _content(self, row: int, flip: bool) -> tuple[Shape, Any]:
         pair = self.pairs.pair(row)
-        original = self._decoders.decode(pair.original, "original")
-        edited = self._decoders.decode(pair.edited, "edited")
+        original, edited = self._decoders.pair(pair)
         shape = shape_of(original, self.law, self.conditions.factor)
         return shape, (fit(original, shape, flip), fit(edited, shape, flip), pair.instruction)
 

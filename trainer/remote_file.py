@@ -1,6 +1,7 @@
 """An object of a store as a file, of which only what is read is fetched."""
 
 import io
+from collections.abc import Iterable
 
 from factory.errors import ObjectMissing, StorageUnavailable
 from factory.storage.patience import patiently
@@ -8,6 +9,8 @@ from factory.storage.protocol import ObjectStore
 
 TAIL = 2**16
 """Bytes at its end that are fetched at once and kept: a Parquet file's footer, or all of a small file."""
+GAP = 2**16
+"""Bytes between two places that are fetched too, rather than by another request."""
 
 
 class RemoteFile(io.RawIOBase):
@@ -22,6 +25,19 @@ class RemoteFile(io.RawIOBase):
         self._tail_from = max(0, info.bytes - TAIL)
         self._tail = self._part(self._tail_from, TAIL) if info.bytes else b""
         self._at = 0
+        self._held: list[tuple[int, bytes]] = []
+
+    def hold(self, places: Iterable[tuple[int, int]]) -> None:
+        """Fetch and keep what is read next, by its first bytes and lengths; what was held before goes."""
+        self._held.clear()
+        ends: list[list[int]] = []
+        for first, count in sorted(places):
+            first, end = max(0, first), min(first + count, self._tail_from)
+            if ends and first <= ends[-1][1] + GAP:
+                ends[-1][1] = max(ends[-1][1], end)
+            elif first < end:
+                ends.append([first, end])
+        self._held = [(first, self._part(first, end - first)) for first, end in ends]
 
     def readable(self) -> bool:
         return True
@@ -43,10 +59,17 @@ class RemoteFile(io.RawIOBase):
         count = left if size is None or size < 0 else min(size, left)
         if not count:
             return b""
-        kept = self._at - self._tail_from
-        data = self._tail[kept : kept + count] if kept >= 0 else self._part(self._at, count)
+        data = self._kept(self._at, count)
+        if data is None:
+            data = self._part(self._at, count)
         self._at += len(data)
         return data
+
+    def _kept(self, first: int, count: int) -> bytes | None:
+        for start, data in (self._tail_from, self._tail), *self._held:
+            if start <= first and first + count <= start + len(data):
+                return data[first - start : first - start + count]
+        return None
 
     def _part(self, first: int, count: int) -> bytes:
         expected = min(count, self._size - first)

@@ -1,51 +1,76 @@
 """A dataset's index, made by reading the captions of all its files."""
 
 import hashlib
+import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from factory.errors import InputError, first_line
-from schemas.arrow import check_plain
+from factory.untrusted_parquet.file import NotParquet, UntrustedParquet, read_footer
+from factory.untrusted_parquet.texts import texts
 from schemas.fit import Columns
 from trainer.index import Index, instruction_name, where
+from trainer.picture_columns import check_pictures
 from trainer.remote_file import RemoteFile
 from trainer.shelf import Shelf
+from trainer.truncation import Truncation
 
 READERS = 16
 """Files that are fetched and read at once."""
-TAIL = 8
-"""A Parquet file ends with its footer's length in four bytes, and four letters."""
-
-Rows = tuple[str, list[tuple[int, int]], list[bytes], list[bytes]]
-"""A file's footer, and its rows' places, prompts and instructions."""
+UNPACKED_BYTES = 2**28
+"""A row group's captions may come to so much, and to more where they take much in the file."""
 
 
-def scan(shelf: Shelf, columns: Columns) -> Index:
-    """Read every file's captions. Raises `InputError`."""
+@dataclass(frozen=True)
+class _Rows:
+    """What was read of a file."""
+
+    name: str
+    footer: str
+    captions: tuple[str, ...]
+    """The columns of captions that it has."""
+    counts: list[int]
+    """Rows of each row group."""
+    prompts: bytes
+    """8 for each row."""
+    said: bytes
+    """16 for each row."""
+    cut: bytearray
+    """1 for each row: whether its instruction is longer than the text encoder takes."""
+
+
+def scan(shelf: Shelf, columns: Columns, truncation: Truncation | None = None) -> Index:
+    """Read every file's captions; `truncation` hears all instructions. Raises `InputError`."""
     with ThreadPoolExecutor(READERS) as threads:
         found = list(
-            threads.map(lambda number: _rows(shelf, number, columns), range(len(shelf.names)))
+            threads.map(
+                lambda number: _rows(shelf, number, columns, truncation), range(len(shelf.names))
+            )
         )
-    counts = [len(places) for _, places, _, _ in found]
-    if not sum(counts):
+    filled = [rows for rows in found if rows.cut]
+    if not filled:
         raise InputError(f"{shelf.store.uri}: must hold at least one pair, got no rows")
-    place = np.array([one for _, places, _, _ in found for one in places], np.int32)
-    return Index(
+    _check_captions(filled)
+    groups = [(group, count) for rows in found for group, count in enumerate(rows.counts)]
+    index = Index(
         files=tuple(shelf.names),
-        footers=tuple(footer for footer, _, _, _ in found),
-        file=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
-        group=place[:, 0],
-        offset=place[:, 1],
-        prompt=_array([one for _, _, prompts, _ in found for one in prompts]),
-        said=_array([one for _, _, _, said in found for one in said]),
+        footers=tuple(rows.footer for rows in found),
+        file=np.repeat(np.arange(len(found), dtype=np.int32), [len(rows.cut) for rows in found]),
+        group=np.concatenate([np.full(count, group, np.int32) for group, count in groups]),
+        offset=np.concatenate([np.arange(count, dtype=np.int32) for _, count in groups]),
+        prompt=_array([rows.prompts for rows in found], 8),
+        said=_array([rows.said for rows in found], 16),
     )
+    if truncation is not None:
+        truncation.count(index.said, _array([rows.cut for rows in found], 1)[:, 0] > 0)
+    return index
 
 
 def footer_hash(place: Path | RemoteFile, name: str) -> str:
@@ -54,91 +79,109 @@ def footer_hash(place: Path | RemoteFile, name: str) -> str:
     Other pictures under the same captions give another, without reading them all: unless not one has
     another size, nor is the first or last in order of bytes. Raises `InputError`.
     """
-    try:
-        with nullcontext(place) if isinstance(place, RemoteFile) else place.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - TAIL))
-            length = int.from_bytes(file.read(TAIL)[:4], "little")
-            file.seek(max(0, size - TAIL - length))
-            footer = file.read(length)
-    except OSError as error:
-        raise InputError(f"{name}: not a Parquet file: {first_line(error)}") from None
+    file = _native(place, name)
+    return _footer_hash(int(file.size()), read_footer(file, name))
+
+
+def hash_of(file: UntrustedParquet) -> str:
+    """As `footer_hash`, of a file that is open."""
+    return _footer_hash(file.bytes, file.footer)
+
+
+def open_file(place: Path | RemoteFile, name: str) -> UntrustedParquet:
+    """A file of a dataset. Raises `InputError`."""
+    stream = place if isinstance(place, RemoteFile) else _native(place, name)
+    return UntrustedParquet(stream, name)
+
+
+def _footer_hash(size: int, footer: bytes) -> str:
     return hashlib.sha256(f"{size}\n".encode() + footer).hexdigest()[:32]
 
 
-def open_file(place: Path | RemoteFile, name: str) -> pq.ParquetFile:
-    """A file of a dataset. Raises `InputError`."""
+def _native(place: Path | RemoteFile, name: str) -> pa.NativeFile:
+    if isinstance(place, RemoteFile):
+        return pa.PythonFile(place, "r")
     try:
-        return pq.ParquetFile(place, memory_map=True, pre_buffer=isinstance(place, RemoteFile))
+        # An empty file cannot be mapped.
+        mapped = place.stat().st_size > 0
+        return (pa.memory_map if mapped else pa.OSFile)(os.fsencode(place))
     except FileNotFoundError:
         raise InputError(f"{name}: must be a Parquet file, none is there") from None
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{name}: not a Parquet file: {first_line(error)}") from None
+        raise NotParquet(f"{name}: not a Parquet file: {first_line(error)}") from None
 
 
-def read_group(file: pq.ParquetFile, name: str, group: int, columns: list[str]) -> pa.Table:
-    """Some columns of a row group. Raises `InputError`."""
-    try:
-        return file.read_row_group(group, columns=columns)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{name}: row group {group} cannot be read: {first_line(error)}") from None
+def _rows(shelf: Shelf, number: int, names: Columns, truncation: Truncation | None) -> _Rows:
+    name = shelf.names[number]
+    file = open_file(shelf.place(number), name)
+    captions: tuple[str, ...] = ()
+    prompts, said, cut = bytearray(), bytearray(), bytearray()
+    # What a file without rows says of its columns matters to nobody.
+    if any(file.rows):
+        captions = _check(file, names)
+        check_pictures(file, names)
+        for row in _said(file, [names.edit_prompt, *captions]):
+            prompts += hashlib.sha256(repr(row).encode()).digest()[:8]
+            said += instruction_name(row[0])
+            cut.append(truncation is not None and truncation.cuts(row[0]))
+    return _Rows(name, hash_of(file), captions, file.rows, bytes(prompts), bytes(said), cut)
 
 
-def _rows(shelf: Shelf, number: int, names: Columns) -> Rows:
-    place, name = shelf.place(number), shelf.names[number]
-    # Opened first: of what is no Parquet file any four bytes would be taken for a footer's length.
-    file, footer = open_file(place, name), footer_hash(place, name)
-    present = set(file.schema_arrow.names)
-    _check(name, file.schema_arrow, names)
-    captions = [c for c in (names.original_prompt, names.edited_prompt) if c in present]
-    wanted = [names.edit_prompt, *captions]
-    places: list[tuple[int, int]] = []
-    prompts: list[bytes] = []
-    instructions: list[bytes] = []
-    for group in range(file.num_row_groups):
-        read = read_group(file, name, group, wanted).to_pydict()
-        words = zip(*(read[column] for column in wanted), strict=True)
-        for row, said in enumerate(words):
-            if not isinstance(said[0], str):
-                raise InputError(
-                    f"{where(name, group, row)}: {wanted[0]} must be text, got {said[0]!r:.40}"
-                )
-            places.append((group, row))
-            prompts.append(_prompt(said))
-            instructions.append(instruction_name(said[0]))
-    return footer, places, prompts, instructions
+def _said(file: UntrustedParquet, columns: list[str]) -> Iterator[tuple[Any, ...]]:
+    """The instruction and the captions of each row. Raises `InputError`."""
+    for group in range(len(file.rows)):
+        row = 0
+        for batch in file.batches(group, columns, UNPACKED_BYTES):
+            for values in zip(*(texts(batch.column(name)) for name in columns), strict=True):
+                _check_row(values, columns, file.name, group, row)
+                yield values
+                row += 1
 
 
-def _check(name: str, schema: pa.Schema, names: Columns) -> None:
-    """Raises `InputError` where a file lacks what is read of it."""
+def _check_row(
+    values: tuple[Any, ...], columns: list[str], name: str, group: int, row: int
+) -> None:
+    wrong = next(
+        (place for place, value in enumerate(values) if isinstance(value, ValueError)), None
+    )
+    if wrong is not None:
+        raise InputError(f"{where(name, group, row)}: {columns[wrong]} {values[wrong]}")
+    if not isinstance(values[0], str):
+        raise InputError(
+            f"{where(name, group, row)}: {columns[0]} must be text, got {values[0]!r:.40}"
+        )
+
+
+def _check(file: UntrustedParquet, names: Columns) -> tuple[str, ...]:
+    """The columns of captions that a file has. Raises `InputError` where it lacks what is read of it."""
     needed = (names.original_image, names.edit_prompt, names.edited_image)
-    missing = [column for column in needed if column not in schema.names]
+    missing = [column for column in needed if file.type_of(column) is None]
     if missing:
         raise InputError(
-            f"{name}: must have the columns {', '.join(needed)}, got no {missing[0]} among "
-            f"{', '.join(sorted(schema.names))}; reading.columns names them otherwise"
+            f"{file.name}: must have the columns {', '.join(needed)}, got no {missing[0]} among "
+            f"{', '.join(sorted(file.schema.names))}; reading.columns names them otherwise"
         )
-    try:
-        check_plain(schema)
-    except ValueError as error:
-        raise InputError(f"{name}: {error}") from None
-    for column in (names.original_image, names.edited_image):
-        if not _holds_pictures(schema.field(column).type):
+    kinds = {c: file.type_of(c) for c in (names.original_prompt, names.edited_prompt)}
+    captions = tuple(column for column, kind in kinds.items() if kind is not None)
+    for column in (names.edit_prompt, *captions):
+        kind = file.type_of(column)
+        if pa.types.is_nested(kind):
+            raise InputError(f"{file.name}: {column} must be text, got {kind}"[:300])
+    return captions
+
+
+def _check_captions(files: list[_Rows]) -> None:
+    """Raises `InputError` where one file's rows would be grouped by other columns than another's."""
+    most = max(files, key=lambda rows: len(rows.captions))
+    for rows in files:
+        missing = [column for column in most.captions if column not in rows.captions]
+        if missing:
+            lacking = sum(other.captions == rows.captions for other in files)
             raise InputError(
-                f"{name}: {column} must hold encoded pictures (binary, or a struct with bytes), "
-                f"got {schema.field(column).type}"
+                f"{rows.name}: must have the column {missing[0]} as {most.name} has, got none (in "
+                f"{lacking} of {len(files)} files); reading.files chooses files"
             )
 
 
-def _holds_pictures(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-
-def _prompt(said: tuple[Any, ...]) -> bytes:
-    return hashlib.sha256(repr(said).encode()).digest()[:8]
-
-
-def _array(names: list[bytes]) -> NDArray[np.uint8]:
-    return np.frombuffer(b"".join(names), np.uint8).reshape(len(names), -1)
+def _array(parts: list[bytes] | list[bytearray], width: int) -> NDArray[np.uint8]:
+    return np.frombuffer(b"".join(parts), np.uint8).reshape(-1, width)

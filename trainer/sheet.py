@@ -72,8 +72,7 @@ def _read(pairs: Pairs, rows: Sequence[int], law: Law, factor: int) -> list[_Row
         for row in rows:
             pair = pairs.pair(row)
             with suppress(ImageRefused):
-                original = decoders.decode(pair.original, "original")
-                edited = decoders.decode(pair.edited, "edited")
+                original, edited = decoders.pair(pair)
                 shape = shape_of(original, law, factor)
                 pictures = (fit(picture, shape, flip=False) for picture in (original, edited))
                 found.append(_Row(pair.instruction, *pictures))

@@ -1,15 +1,20 @@
 """Read one input object that a person names by URI: a local file or an S3 object."""
 
 import difflib
+import io
 import os
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from factory.errors import InputError, ObjectMissing
 from factory.storage.open import open_store, shown
 
 
-def read_object(uri: str) -> bytes:
-    """The whole object. Raises `InputError` where it is missing or cannot be read."""
+def open_object(uri: str) -> BinaryIO:
+    """A file that can be read anywhere: a local one where it lies, others from memory.
+
+    Raises `InputError` where it is missing or cannot be read.
+    """
     if uri.startswith("s3://"):
         if "@" in uri or "?" in uri:
             raise InputError(
@@ -19,15 +24,18 @@ def read_object(uri: str) -> bytes:
         if not name or parent in ("s3:/", "s3://"):
             raise InputError(f"{uri}: expected s3://bucket/key, got no key")
         try:
-            return open_store(parent).get(name)
+            return io.BytesIO(open_store(parent).get(name))
         except ObjectMissing:
             raise InputError(f"{uri}: no such object") from None
     path = unquote(urlsplit(uri).path) if uri.startswith("file:") else os.path.expanduser(uri)
     if not path or ("://" in uri and not uri.startswith("file:")):
         raise InputError(f"expected a file or s3://bucket/key, got {shown(uri)}")
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        file = open(path, "rb")  # noqa: SIM115 -- whoever asked for it closes it
+        if file.seekable():
+            return file
+        with file:  # a pipe
+            return io.BytesIO(file.read())
     except FileNotFoundError:
         raise InputError(f"{uri}: no such file{_near(path)}") from None
     except (OSError, ValueError) as error:

@@ -99,7 +99,7 @@ FILES = [
     listed(
         "bad UTF-8 in Parquet",
         parquet(input=not_unicode(), edit=["b"], output=["c"]),
-        r"t\.parquet: must be UTF-8, got b'\\xff\\xfe'",
+        r't\.parquet: row 1: field "input": must be UTF-8, got b\'\\xff\\xfe\' \(1 bad line, .*\)',
         "t.parquet",
     ),
 ]

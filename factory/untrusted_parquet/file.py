@@ -1,0 +1,217 @@
+"""A stranger's Parquet file: its columns as they are stored, in batches that fit into memory.
+
+A file of 2 kB may say truly that it unpacks to gigabytes, or falsely that it does not. Nothing is unpacked
+before its footer and the headers of its pages were looked at, and no batch is larger than `BATCH_BYTES` or
+one row. Types that other libraries of this process have registered are never made: what a file says of
+Arrow types is covered up, so that a column is what Parquet stores of it.
+"""
+
+import inspect
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from factory.errors import InputError, StorageError, first_line
+from factory.untrusted_parquet.pages import Unpacked, unpacked
+
+MAGIC = b"PAR1"
+TAIL = 8
+"""A file ends with its footer's length in four bytes, and four letters."""
+MOST_FOOTER = 2**25
+"""Bytes; parsed, a footer takes some twenty times as many."""
+MOST_LISTED = 100_000
+"""Columns, and row groups."""
+DEEPEST = 64
+"""Columns inside of one another."""
+SPARE_ROWS = 100_000
+"""Rows that a file may have beyond one for each of its bytes."""
+MOST_RATIO = 64
+"""Between what a row group's columns unpack to and what they take in the file, where that is much."""
+BATCH_BYTES = 2**27
+"""Most that a batch of more than one row can come to."""
+POINTER = b"version https://git-lfs"
+POINTER_BYTES = 1024
+"""A git-lfs pointer is shorter."""
+_ARROW_TYPES, _COVERED = b"ARROW:schema", b"-----:schema"
+# Those of pyarrow's releases before 26 are fewer.
+_OPTIONS = {
+    name: value
+    for name, value in {
+        "arrow_extensions_enabled": False,
+        "schema_depth_limit": DEEPEST,
+        "thrift_string_size_limit": MOST_FOOTER,
+        "thrift_container_size_limit": MOST_LISTED,
+    }.items()
+    if name in inspect.signature(pq.ParquetFile.__init__).parameters
+}
+
+
+class NotParquet(InputError):
+    """Not a Parquet file, or no whole one."""
+
+
+class Stream(Protocol):
+    """A binary file that can be read anywhere."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+class UntrustedParquet:
+    """Opened by its footer alone; for one reader at a time."""
+
+    def __init__(self, stream: Stream | pa.NativeFile, name: str) -> None:
+        """`name` is what messages call it. Raises `NotParquet`, `InputError`, the stream's `StorageError`."""
+        self.name = name
+        self._hold = getattr(stream, "hold", None)
+        self._file = stream if isinstance(stream, pa.NativeFile) else pa.PythonFile(stream, "r")
+        self.bytes = int(self._file.size())
+        self.footer = read_footer(self._file, name)
+        """Its bytes."""
+        covered = self.footer.replace(_ARROW_TYPES, _COVERED)
+        alone = MAGIC + covered + len(covered).to_bytes(4, "little") + MAGIC
+        try:
+            self.metadata = pq.ParquetFile(pa.BufferReader(alone), **_OPTIONS).metadata
+            self._parquet = pq.ParquetFile(
+                self._file, metadata=self.metadata, pre_buffer=False, **_OPTIONS
+            )
+            self.schema: pa.Schema = self._parquet.schema_arrow.remove_metadata()
+        except StorageError:
+            raise
+        except Exception as error:  # Arrow's kinds vary with what is amiss
+            raise NotParquet(f"{name}: not a Parquet file: {first_line(error)}") from None
+        rows = sum(self.rows)
+        if rows > self.bytes + SPARE_ROWS:
+            raise InputError(
+                f"{name}: must hold at most one row for each of its bytes, got {rows} rows in "
+                f"{self.bytes} bytes"
+            )
+
+    @cached_property
+    def rows(self) -> list[int]:
+        """How many each row group has."""
+        groups = self.metadata.num_row_groups
+        return [self.metadata.row_group(group).num_rows for group in range(groups)]
+
+    @cached_property
+    def _leaves(self) -> dict[str, int]:
+        """The number of each stored column by its path; of a doubled one the last."""
+        schema = self.metadata.schema
+        return {schema.column(number).path: number for number in range(len(schema))}
+
+    def type_of(self, column: str) -> pa.DataType | None:
+        """A column's type, or None where there is none. Raises `InputError` where there are several."""
+        count = len(self.schema.get_all_field_indices(column))
+        if count > 1:
+            raise InputError(f"{self.name}: must have one column {column}, got {count}")
+        return self.schema.field(column).type if count else None
+
+    def batches(self, group: int, paths: Sequence[str], floor: int) -> Iterator[pa.RecordBatch]:
+        """Rows of a row group in order: of columns by their names, or parts of them (`image.bytes`).
+
+        Raises `InputError` where it would unpack to more than `floor` bytes and `MOST_RATIO` times
+        what it takes in the file, or cannot be read; `StorageError` of the store that it lies in.
+        """
+        try:
+            rows = self._rows_at_once(group, paths, floor)
+            # Whoever reads has threads of his own.
+            yield from self._parquet.iter_batches(
+                rows, row_groups=[group], columns=list(paths), use_threads=False
+            )
+        except (InputError, StorageError):
+            raise
+        except Exception as error:  # Arrow's, or of a page that is none
+            raise InputError(
+                f"{self.name}: row group {group} cannot be read: {first_line(error)}"
+            ) from None
+
+    def null_count(self, group: int, path: str) -> int | None:
+        """How many values of a stored column are null; None where the file does not say."""
+        number = self._leaves.get(path)
+        if number is None:
+            return None
+        found = self.metadata.row_group(group).column(number).statistics
+        return found.null_count if found is not None and found.has_null_count else None
+
+    def most(self, group: int, paths: Sequence[str], floor: int) -> int:
+        """Bytes to which columns of a row group may unpack."""
+        return max(floor, MOST_RATIO * sum(length for _, length in self._places(group, paths)))
+
+    def _rows_at_once(self, group: int, paths: Sequence[str], floor: int) -> int:
+        """How many rows a batch may have. Raises `InputError` for too large a row group."""
+        described = self.metadata.row_group(group)
+        numbers = self._numbers(paths)
+        most, rows = self.most(group, paths, floor), described.num_rows
+        # By the footer before anything is fetched, then by the pages' own headers.
+        said = sum(described.column(number).total_uncompressed_size for number in numbers)
+        self._check_size(group, said, most)
+        places = self._places(group, paths)
+        if self._hold is not None:
+            self._hold(places)
+        found = [self._unpacked(start, length) for start, length in places]
+        self._check_size(group, sum(chunk.bytes for chunk in found), most)
+        whole = sum(chunk.value * rows if chunk.repeats else chunk.bytes for chunk in found)
+        if whole <= BATCH_BYTES:
+            return max(1, min(rows, MOST_LISTED))
+        return max(1, min(BATCH_BYTES // max(1, sum(chunk.value for chunk in found)), MOST_LISTED))
+
+    def _unpacked(self, start: int, length: int) -> Unpacked:
+        if start < len(MAGIC) or length < 0 or start + length > self.bytes:
+            raise ValueError(f"a column at byte {start} of {length} bytes in {self.bytes}")
+        return unpacked(self._file.read_at, start, length)
+
+    def _check_size(self, group: int, size: int, most: int) -> None:
+        if not 0 <= size <= most:
+            raise InputError(
+                f"{self.name}: row group {group} must unpack to at most {most} bytes, got {size} in "
+                f"a file of {self.bytes}"
+            )
+
+    def _numbers(self, paths: Sequence[str]) -> list[int]:
+        """The stored columns of columns."""
+        return [
+            number
+            for path, number in self._leaves.items()
+            if any(path == wanted or path.startswith(f"{wanted}.") for wanted in paths)
+        ]
+
+    def _places(self, group: int, paths: Sequence[str]) -> list[tuple[int, int]]:
+        """Where each stored column begins in the file, and its length."""
+        described = self.metadata.row_group(group)
+        chunks = [described.column(number) for number in self._numbers(paths)]
+        return [(_start(chunk), chunk.total_compressed_size) for chunk in chunks]
+
+
+def _start(chunk: Any) -> int:
+    """As Arrow finds it."""
+    dictionary = chunk.dictionary_page_offset
+    if dictionary is not None and 0 < dictionary < chunk.data_page_offset:
+        return int(dictionary)
+    return int(chunk.data_page_offset)
+
+
+def read_footer(file: pa.NativeFile, name: str) -> bytes:
+    """A Parquet file's footer. Raises `NotParquet`, and `InputError` for one that is too long."""
+    size = int(file.size())
+    # Of a larger file its beginning would be another request to a store.
+    if size < POINTER_BYTES and file.read_at(min(size, len(POINTER)), 0) == POINTER:
+        raise NotParquet(
+            f"{name}: expected Parquet, got a git-lfs pointer of {size} bytes; run git lfs pull"
+        )
+    end = file.read_at(min(size, TAIL), max(0, size - TAIL))
+    length = int.from_bytes(end[:4], "little")
+    if len(end) < TAIL or end[4:] != MAGIC or length > size - TAIL - len(MAGIC):
+        try:
+            # Refused by its end in the library's words.
+            pq.read_metadata(file)
+        except StorageError:
+            raise
+        except Exception as error:
+            raise NotParquet(f"{name}: not a Parquet file: {first_line(error)}") from None
+        raise NotParquet(f"{name}: not a Parquet file: it ends with {end!r}")
+    if length > MOST_FOOTER:
+        raise InputError(f"{name}: must have a footer of at most {MOST_FOOTER} bytes, got {length}")
+    return bytes(file.read_at(length, size - TAIL - length))

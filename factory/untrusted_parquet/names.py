@@ -1,0 +1,47 @@
+"""The Parquet files below a folder or prefix, whoever wrote them and whatever they are called."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from factory.errors import InputError
+from factory.storage.local import LocalStore
+from factory.storage.protocol import ObjectStore, PagedStore
+
+SUFFIX = ".parquet"
+PASSED_OVER = (".", "_")
+"""How Spark, Arrow and systems begin what is not data: `_temporary/`, `_delta_log/`, `.ipynb_checkpoints/`."""
+
+
+def parquet_names(store: ObjectStore) -> list[str]:
+    """In order; strangers' names may hold blanks and signs that no key of ours has.
+
+    Raises `InputError` where a folder cannot be listed.
+    """
+    if isinstance(store, LocalStore):
+        names = list(_files_below(store.folder))
+    elif isinstance(store, PagedStore):
+        names = list(store.names())
+    else:
+        names = [info.key for info in store.list()]
+    return sorted(name for name in names if name.endswith(SUFFIX) and not _is_hidden(name))
+
+
+def _files_below(folder: Path) -> Iterator[str]:
+    """Names of all files. Raises `InputError` where a folder is not shown."""
+
+    def refuse(error: OSError) -> None:
+        # Passed over, its files would silently be missing from the dataset.
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise InputError(f"{error.filename}: cannot be listed: {error.strerror}") from None
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        for name in names:
+            path = Path(parent, name)
+            if path.is_file():
+                yield path.relative_to(folder).as_posix()
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(PASSED_OVER) for part in name.split("/"))
