@@ -37,6 +37,8 @@ class Case:
     """What was written before it could be known; a folder where the name ends with a slash."""
     usage: bool = False
     """Refused by the parser of options, whose words are its own: they hold `message`."""
+    told: bool = False
+    """Refused by what comes to its work, and says first what it goes on with."""
     environment: Mapping[str, str] = field(default_factory=dict)
     act: Act | None = None
     """What the S3 server does instead of its work."""
@@ -63,6 +65,8 @@ def refused(case: Case, objects: Callable[[], Mapping[str, object]] = dict) -> s
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
         app(shlex.split(case.command))
     said = err.getvalue()
+    if case.told:
+        said = said[said.rindex("editmill: ") :]
     assert ended.value.code == case.code, said
     assert out.getvalue() == ""
     line = case.message if case.usage else said.removeprefix("editmill: ")[:-1]
