@@ -3,9 +3,11 @@
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 from factory.console import say
+from factory.signals import SIGNALS, left_to_others
 
 
 class Interruption:
@@ -19,16 +21,16 @@ class Interruption:
         """How to stop the job; while it is None, the first signal raises."""
         self.asked = False
         self._raised = False
-        self._before: dict[signal.Signals, Any] = {}
+        self._after = ExitStack()
 
     def __enter__(self) -> "Interruption":
-        for name in (signal.SIGINT, signal.SIGTERM):
-            self._before[name] = signal.signal(name, self._answer)
+        self._after.enter_context(left_to_others())
+        for name in SIGNALS:
+            self._after.callback(signal.signal, name, signal.signal(name, self._answer))
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name, handler in self._before.items():
-            signal.signal(name, handler)
+        self._after.close()
 
     def _answer(self, *_: Any) -> None:
         if self._raised:

@@ -105,12 +105,12 @@ def encode_dataset(
     """Encode what is not yet encoded in `out`, then seal it; the law's files must be pinned.
 
     `tell` hears, after each unit, how many are committed, of how many, and rows that this start could
-    not read; `say` hears what else there is to say of the dataset. SIGTERM ends it after a unit, with an `EditmillError`. Raises `InputError`, and
-    `RunMismatch` where `out` holds something else.
+    not read; `say` hears what else there is to say of the dataset. SIGTERM ends it after a unit, with an
+    `EditmillError`. Raises `InputError`, and `RunMismatch` where `out` holds something else.
     """
     store, reading = open_store(out), config.reading
-    begun, truncation = find_encoding(store), Truncation(config.law.model)
-    digest = begun.law.dataset if begun else None
+    there, truncation = find_encoding(store), Truncation(config.law.model)
+    digest = there.law.dataset if there else None
     pairs = known_or_open(store, digest, dataset, reading, truncation)
     for note in pairs.shelf.notes:
         say(note)

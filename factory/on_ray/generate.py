@@ -5,22 +5,20 @@ again, or a node that dies with one, costs at most the units in flight and can n
 dataset: `generate_unit` is safe to run twice.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import ray
-from ray.data import ActorPoolStrategy, DataContext
-from ray.data.exceptions import ExecutionTimeoutError
+from ray.data import ActorPoolStrategy
 from ray.exceptions import RayError
 
-from factory.errors import first_line
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.on_ray.alone import run_alone
+from factory.on_ray.pool import Asked, rows_of
 from factory.on_ray.rows import ClusterFailed, report_of
 from factory.on_ray.session import connect
 from factory.on_ray.watch import Watch
+from factory.on_ray.words import plain
 from factory.on_ray.worker import MakeSource, UnitWorker, engine_source, resources
 from factory.reports import UnitProblem, UnitReport
 from schemas.config import Compute, Config
@@ -28,10 +26,6 @@ from schemas.config import Compute, Config
 MOST_BLOCKS = 16_384
 """Blocks of unit numbers at most; a block is what Ray hands to a worker at once, so one unit each
 keeps the pool busy to the end."""
-
-
-class _Asked(ExecutionTimeoutError):
-    """The job wants to stop; ends Ray Data's own loop, which shows a traceback of any other kind."""
 
 
 def run_on_ray(
@@ -76,6 +70,7 @@ def _reports(
             beside = [unit for unit in open_units if not watch.runs_alone(unit)]
             open_units = []
             for row in _pool(beside, made_with, compute, watch, should_stop):
+                watch.lives()
                 if row["aside"]:
                     open_units.append(int(row["unit"]))
                 else:
@@ -88,10 +83,11 @@ def _reports(
                     yield report
             if open_units and not should_stop():
                 watch.settle(should_stop)
-    except _Asked:
-        return
+    except Asked:
+        if why := watch.gives_up():
+            raise ClusterFailed(why) from None
     except RayError as error:
-        raise ClusterFailed(f"ray: {first_line(error)}") from error
+        raise ClusterFailed(f"ray: {plain(error)}") from error
     finally:
         watch.close()
 
@@ -103,58 +99,20 @@ def _pool(
     watch: Watch,
     should_stop: Callable[[], bool],
 ) -> Iterator[dict[str, Any]]:
-    """The rows of one execution of Ray Data. Raises `_Asked` once the job wants to stop."""
+    """The rows of one execution of Ray Data. Raises `Asked` once the job wants to stop."""
+
+    def look() -> bool:
+        watch.look()
+        return should_stop() or watch.gives_up() is not None
+
     if not units:
         return
-    context = DataContext.get_current().copy()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = False
-    # A unit may take hours and a GPU may be long in coming; the job's guards say when to stop.
-    context.execution_no_progress_timeout_s = -1
-    # Every row leaves its worker at once, or guards and progress would wait for a whole block.
-    context.target_max_block_size = 1
-    context.custom_execution_callback_classes = [
-        *context.custom_execution_callback_classes,
-        _stopper(should_stop, watch),
-    ]
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    # It announces that its own bars are off, which the job's progress line replaces.
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
-    rows: list[dict[str, Any]] = [{"unit": unit} for unit in units]
-    with DataContext.current(context):
-        reports = (
-            ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS))
-            .map_batches(
-                UnitWorker,
-                batch_size=1,
-                **resources(compute),
-                compute=ActorPoolStrategy(
-                    min_size=compute.min_workers,
-                    max_size=compute.max_workers,
-                    max_tasks_in_flight_per_actor=2 * compute.calls_per_worker,
-                    max_concurrent_calls_per_actor=compute.calls_per_worker,
-                    enable_true_multi_threading=compute.calls_per_worker > 1,
-                ),
-                fn_constructor_kwargs=made_with,
-            )
-            .iter_rows()
-        )
-    yield from reports
-
-
-def _stopper(should_stop: Callable[[], bool], watch: Watch) -> type:
-    """A callback that Ray Data makes and asks in every round of its loop, some ten times a second."""
-
-    class Stopper:
-        def before_execution_starts(self, executor: Any) -> None: ...
-
-        def on_execution_step(self, executor: Any) -> None:
-            if should_stop():
-                raise _Asked
-            watch.look()
-
-        def after_execution_succeeds(self, executor: Any) -> None: ...
-
-        def after_execution_fails(self, executor: Any, error: Exception) -> None: ...
-
-    return Stopper
+    pool = ActorPoolStrategy(
+        min_size=compute.min_workers,
+        max_size=compute.max_workers,
+        max_tasks_in_flight_per_actor=2 * compute.calls_per_worker,
+        max_concurrent_calls_per_actor=compute.calls_per_worker,
+        enable_true_multi_threading=compute.calls_per_worker > 1,
+    )
+    held = resources(compute)
+    yield from rows_of(units, UnitWorker, made_with, held, pool, look, MOST_BLOCKS)

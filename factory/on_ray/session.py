@@ -3,9 +3,7 @@
 import atexit
 import os
 import secrets
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -15,8 +13,10 @@ import ray
 from ray._private import ray_constants
 from ray._private import worker as ray_worker
 
+from factory.console import say
 from factory.errors import ConfigError, EditmillError, first_line
 from factory.on_ray.own_ray import RayFolder, check_mode, make_ray_folder
+from factory.on_ray.words import event, hushed, quieten
 from factory.signals import at_end, take_back
 from schemas.cluster import OPEN_CLUSTER
 from schemas.config import Compute
@@ -42,8 +42,7 @@ def connect(compute: Compute) -> Compute:
     if not ray.is_initialized():
         joins = bool(os.environ.get("RAY_ADDRESS"))
         _keep_stdout_for_results()
-        # What its processes tell only each other; the driver prints its errors, too, which we say in words.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        quieten()
         if joins:
             _begin()
             _keep_out_of_open()
@@ -56,7 +55,7 @@ def connect(compute: Compute) -> Compute:
             raise ConfigError(
                 f"compute.device: {compute.device} needs a GPU, and this machine shows none"
             )
-        print("no GPU here: one worker on CPUs", file=sys.stderr, flush=True)
+        say("no GPU here: one worker on CPUs")
         on_cpu = {"gpus_per_worker": 0.0, "min_workers": 1, "max_workers": 1}
         return compute.model_copy(update=on_cpu)
     return compute
@@ -84,27 +83,12 @@ def _start_own(cpus: int) -> None:
 def _begin(**options: Any) -> None:
     """`ray.init`, with this program's signals after it. Raises `RayUnreachable`."""
     try:
-        with _hushed():
+        with hushed():
             ray.init(log_to_driver=False, logging_level="ERROR", **options)
     except Exception as error:  # Ray's own kinds are many; a start that took too long has none
         raise RayUnreachable(f"ray: cannot be joined or started: {first_line(error)}") from error
     finally:
         take_back()
-
-
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """Inside, what is written to stderr by other than Python's means is dropped: for a moment Ray's own
-    handler has the signals, which prints addresses in its code.
-    """
-    shown, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(shown, 2)
-        os.close(shown)
-        os.close(nowhere)
 
 
 def _end_own(folder: RayFolder) -> None:
@@ -122,21 +106,17 @@ def _kill_own(folder: RayFolder) -> None:
 
 
 def _keep_stdout_for_results() -> None:
-    """Ray tells of its workers on stdout, also of those that we end: that one is left out, the rest goes
-    to stderr. It has no option for it, so this replaces a function of its own.
+    """Ray tells of its workers on stdout, also of those that we end: these are left out, the others said in
+    lines of ours. It has no option for it, so this takes the place of a function of its own.
     """
-    if getattr(ray_worker.print_worker_logs, "is_ours", False):
-        return
-    printed = ray_worker.print_worker_logs
 
     def print_worker_logs(
         data: dict[str, Any], print_file: Any, ignore_prefix: bool = False
     ) -> None:
-        lines = [line for line in data.get("lines", ()) if ENDED_BY_US not in line]
-        if lines:
-            printed({**data, "lines": lines}, sys.stderr, ignore_prefix)
+        for line in data.get("lines", ()):
+            if ENDED_BY_US not in line:
+                say(event(line))
 
-    print_worker_logs.is_ours = True  # type: ignore[attr-defined]
     ray_worker.print_worker_logs = print_worker_logs
 
 

@@ -26,6 +26,8 @@ Enough for a worker of the pool, of whose death its successor tells: Ray starts 
 the death, from a node that lives or because the node is given up. And two such strikes cost a unit
 its company, no more.
 """
+MOST_STILLBORN = 5
+"""Processes that may die one after the other without one coming to a unit; Ray starts another for ever."""
 PROOF_S = 30.0
 """So long a node has to show that it lives. Ray gives a silent one up after 15 s."""
 
@@ -40,6 +42,7 @@ class Watch:
     _unjudged: list[tuple[float, Death]] = field(default_factory=list)
     _asked: Any = None
     _last_look: float = 0.0
+    _stillborn: int = 0
 
     def __post_init__(self) -> None:
         self.strikes = read_strikes(self.run.store)
@@ -52,6 +55,19 @@ class Watch:
     def close(self) -> None:
         """No more deaths are of interest."""
         ray.kill(self.witness)
+
+    def lives(self) -> None:
+        """A worker came to a unit."""
+        self._stillborn = 0
+
+    def gives_up(self) -> str | None:
+        """Why no worker is to be waited for any longer, if so."""
+        if self._stillborn < MOST_STILLBORN:
+            return None
+        return (
+            f"{self._stillborn} workers' processes died one after the other before they came to a unit, as "
+            "where memory is too short for the models; run the same command to resume"
+        )
 
     def runs_alone(self, unit: int) -> bool:
         """Whether a unit may no longer run beside others."""
@@ -82,6 +98,9 @@ class Watch:
 
     def judge(self, death: Death, *, alone: bool) -> bool:
         """Whether a death is a strike, which is then written. Raises `StorageError`."""
+        if death.unit is None:
+            self._stillborn += node_stays(death.node)
+            return False
         if not node_stays(death.node) or self._is_committed(death.unit):
             self.witness.forgive.remote(death.unit)
             return False

@@ -14,9 +14,9 @@ from factory.ledger.strikes import COMPANY
 
 @dataclass(frozen=True)
 class Death:
-    """A process died while a unit ran in it."""
+    """A process died while a unit ran in it, or before it came to any."""
 
-    unit: int
+    unit: int | None
     worker: str
     node: str
 
@@ -25,6 +25,7 @@ class Death:
 class _Held:
     node: str
     units: set[int] = field(default_factory=set)
+    came_to_any: bool = False
 
 
 class Witness:
@@ -39,6 +40,9 @@ class Witness:
 
     def arrive(self, worker: str, node: str) -> None:
         """A process begins; a former one of the same worker is dead."""
+        former = self._held.get(worker)
+        if former is not None and not former.came_to_any:
+            self._deaths.append(Death(None, worker, former.node))
         self._deaths += self.bury(worker)
         self._held[worker] = _Held(node)
 
@@ -48,6 +52,7 @@ class Witness:
         Not on a node that is about to leave, and not beside others when it was part of several deaths.
         """
         held = self._held[worker]
+        held.came_to_any = True
         if held.node in self._draining or (not alone and self._deaths_of[unit] >= COMPANY):
             return False
         held.units.add(unit)
@@ -65,7 +70,7 @@ class Witness:
         """The worker's process is dead; returns the deaths of the units that it ran."""
         held = self._held.pop(worker, None)
         deaths = [Death(unit, worker, held.node) for unit in sorted(held.units)] if held else []
-        self._deaths_of.update(death.unit for death in deaths)
+        self._deaths_of.update(held.units if held else ())
         return deaths
 
     def forgive(self, unit: int) -> None:

@@ -121,7 +121,8 @@ def fitted(id: str, options: str, message: str, *steps: Step, **fields: Any) -> 
 
 def begun(id: str, options: str, message: str, *steps: Step, **fields: Any) -> Case:
     """A start of a training that comes to its first steps."""
-    return case(id, f"{FIT} --config f.yaml {options}".rstrip(), message, real, *steps, **fields)
+    command = f"{FIT} --config f.yaml {options}".rstrip()
+    return case(id, command, message, real, *steps, told=True, **fields)
 
 
 def table(id: str, message: str, command: str = FIT, **columns: Any) -> Case:

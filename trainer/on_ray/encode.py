@@ -4,18 +4,23 @@ No pictures or latents in blocks. Workers commit their units themselves, so a bl
 never change the set.
 """
 
-import logging
+import sys
+import traceback
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import ray
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy
 from ray.exceptions import RayError
 
 from factory import begun
 from factory.errors import EditmillError, InputError, StorageRefused, first_line
+from factory.on_ray.deaths import Deaths
+from factory.on_ray.pool import Asked, rows_of
 from factory.on_ray.rows import ClusterFailed
+from factory.on_ray.words import plain
+from factory.signals import INTERRUPTED, Drain
 from factory.storage.open import open_store
 from schemas.fit import Fit, Where
 from schemas.latents import EncodedUnit, EncodingRecord
@@ -61,65 +66,76 @@ def _made(
                 raise (StorageRefused if row["store"] else InputError)(problem)
             yield EncodedUnit.model_validate_json(str(row["made"]))
     except RayError as error:
-        raise ClusterFailed(f"ray: {first_line(error)}") from error
+        raise ClusterFailed(f"ray: {plain(error)}") from error
 
 
 def _pool(
     units: Sequence[int], made_with: dict[str, Any], compute: Where
 ) -> Iterator[dict[str, Any]]:
-    context = DataContext.get_current().copy()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = False
-    # A GPU may be long in coming.
-    context.execution_no_progress_timeout_s = -1
-    # Every row leaves its worker at once, or progress would wait for a whole block.
-    context.target_max_block_size = 1
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    """The rows of one execution of Ray Data; raises `EditmillError` where it is to end before."""
     held = {"num_gpus": compute.gpus_per_worker} if compute.gpus_per_worker else {"num_cpus": 1.0}
-    with DataContext.current(context):
-        rows = (
-            ray.data.from_items(
-                [{"unit": unit} for unit in units],
-                override_num_blocks=min(len(units), MOST_BLOCKS),
-            )
-            .map_batches(
-                EncodeWorker,
-                batch_size=1,
-                **held,
-                compute=ActorPoolStrategy(
-                    min_size=compute.min_workers, max_size=compute.max_workers
-                ),
-                fn_constructor_kwargs=made_with,
-            )
-            .iter_rows()
-        )
-    yield from rows
+    pool = ActorPoolStrategy(min_size=compute.min_workers, max_size=compute.max_workers)
+    # A drain of its own: the caller's is looked at only when a unit is done, and no worker may be there.
+    with Drain() as drain, Deaths() as deaths:
+
+        def look() -> bool:
+            deaths.look()
+            return drain.asked or deaths.gives_up() is not None
+
+        told = made_with | {"witness": deaths.witness}
+        try:
+            for row in rows_of(units, EncodeWorker, told, held, pool, look, MOST_BLOCKS):
+                deaths.lives()
+                yield row
+        except Asked:
+            raise ClusterFailed(deaths.gives_up() or INTERRUPTED) from None
 
 
 class EncodeWorker:
     """One encoder; what no other worker would escape is sent back as a row, which ends the job."""
 
     def __init__(
-        self, config: str, dataset: str, out: str, record: str, units: dict[int, Unit]
+        self,
+        config: str,
+        dataset: str,
+        out: str,
+        record: str,
+        units: dict[int, Unit],
+        witness: Any = None,  # a handle of the actor, which has no type of its own
     ) -> None:
+        self.witness = witness
+        if witness is not None:
+            context = ray.get_runtime_context()
+            self.name = context.get_actor_id() or "none"
+            ray.get(witness.arrive.remote(self.name, context.get_node_id()))
         of = Fit.model_validate_json(config)
         self.record = EncodingRecord.model_validate_json(record)
         self.units = units
         self.store = open_store(out)
-        self.broken: EditmillError | None = None
+        self.broken: Exception | None = None
         try:
             index = read_index(self.store, self.record.law.dataset)
             self.files = Files(dataset, of.reading.columns, index)
             self.encoder = Encoder.of(of)
-        except EditmillError as error:
+        except Exception as error:
+            traceback.print_exc(file=sys.stderr)
             self.broken = error
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         """One small row per unit."""
         for unit in batch["unit"]:
-            row = self._row(self.units[int(unit)])
+            row = self._told(self.units[int(unit)])
             yield {name: np.array([value]) for name, value in row.items()}
+
+    def _told(self, unit: Unit) -> dict[str, Any]:
+        """Told to the witness before it begins: a process that dies can tell nobody."""
+        if self.witness is None:
+            return self._row(unit)
+        ray.get(self.witness.begin.remote(self.name, unit.number, True))
+        try:
+            return self._row(unit)
+        finally:
+            self.witness.end.remote(self.name, unit.number)
 
     def _row(self, unit: Unit) -> dict[str, Any]:
         try:
@@ -130,4 +146,9 @@ class EncodeWorker:
         except EditmillError as error:
             fatal, store = begun.exit_code(error), isinstance(error, StorageRefused)
             return {"made": "", "problem": str(error), "fatal": fatal, "store": store}
+        except Exception as error:
+            traceback.print_exc(file=sys.stderr)
+            words = f"unit {unit.number}: {first_line(error)}"
+            fatal = EditmillError.exit_code
+            return {"made": "", "problem": words, "fatal": fatal, "store": False}
         return {"made": made.model_dump_json(), "problem": "", "fatal": 0, "store": False}

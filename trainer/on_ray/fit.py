@@ -28,9 +28,10 @@ from ray.train.torch import TorchTrainer
 
 from factory import begun
 from factory.console import say
-from factory.errors import EditmillError, first_line
+from factory.errors import EditmillError
 from factory.on_ray.rows import ClusterFailed
 from factory.on_ray.session import connect
+from factory.on_ray.words import plain, quieten_loggers
 from factory.signals import Drain
 from schemas.config import Compute
 from schemas.fit import Fit, Where
@@ -52,6 +53,7 @@ def fit_on_ray(config: Fit, dataset: str, out: str) -> Fitted:
     `NotFinite`, `ClusterFailed` where Ray gave up, and `EditmillError` after SIGTERM without workers.
     """
     compute = joined(config.compute)
+    quieten_loggers()
     desk = open_desk()
     settings = {
         "config": config.model_copy(update={"compute": compute}).model_dump_json(),
@@ -81,7 +83,7 @@ def fit_on_ray(config: Fit, dataset: str, out: str) -> Fitted:
                 f"last: {_last_words(error)}"
             ) from error
         except (RayError, TrainingFailedError, RuntimeError) as error:
-            raise ClusterFailed(f"ray: {first_line(error, 400)}") from error
+            raise ClusterFailed(f"ray: {plain(error)}") from error
         finally:
             ray.kill(desk)
 
@@ -178,7 +180,7 @@ def _beside(act: Callable[[], Result]) -> "Future[Result]":
 def _last_words(error: WorkerGroupError) -> str:
     """Of each worker, the kind of its failure first."""
     failures = sorted(error.worker_failures.items())
-    return "; ".join(f"worker {rank}: {first_line(why)}" for rank, why in failures)
+    return "; ".join(f"worker {rank}: {plain(why)}" for rank, why in failures)
 
 
 def _pass_on(desk: Any) -> None:

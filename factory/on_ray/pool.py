@@ -1,0 +1,69 @@
+"""One execution of Ray Data over a pool of resident workers: small rows in, small rows out."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+from ray.data.exceptions import ExecutionTimeoutError
+
+from factory.on_ray.words import quieten_loggers
+
+
+class Asked(ExecutionTimeoutError):
+    """The job wants to stop; ends Ray Data's own loop, which shows a traceback of any other kind."""
+
+
+def rows_of(
+    units: Sequence[int],
+    worker: type,
+    made_with: Mapping[str, Any],
+    held: Mapping[str, float],
+    pool: ActorPoolStrategy,
+    look: Callable[[], bool],
+    most_blocks: int,
+) -> Iterator[dict[str, Any]]:
+    """What workers say of units, in any order.
+
+    `look` is asked some ten times a second, also while no worker is there; the rows end with `Asked` once
+    it says True. Raises Ray's errors.
+    """
+    context = DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = False
+    # A unit may take hours and a GPU may be long in coming; whoever looks says when to stop.
+    context.execution_no_progress_timeout_s = -1
+    # Every row leaves its worker at once, or guards and progress would wait for a whole block.
+    context.target_max_block_size = 1
+    context.custom_execution_callback_classes = [
+        *context.custom_execution_callback_classes,
+        _stopper(look),
+    ]
+    quieten_loggers()
+    rows: list[dict[str, Any]] = [{"unit": unit} for unit in units]
+    with DataContext.current(context):
+        reports = (
+            ray.data.from_items(rows, override_num_blocks=min(len(rows), most_blocks))
+            .map_batches(
+                worker, batch_size=1, **held, compute=pool, fn_constructor_kwargs=dict(made_with)
+            )
+            .iter_rows()
+        )
+    yield from reports
+
+
+def _stopper(look: Callable[[], bool]) -> type:
+    """A callback that Ray Data makes and asks in every round of its loop."""
+
+    class Stopper:
+        def before_execution_starts(self, executor: Any) -> None: ...
+
+        def on_execution_step(self, executor: Any) -> None:
+            if look():
+                raise Asked
+
+        def after_execution_succeeds(self, executor: Any) -> None: ...
+
+        def after_execution_fails(self, executor: Any, error: Exception) -> None: ...
+
+    return Stopper
