@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from factory import begun
+from factory import deeds
 from factory.doctor.finding import Finding, Level
 from factory.errors import EditmillError, InputError
 from factory.job import JobResult
@@ -28,7 +28,7 @@ def command(function: Callable[P, int]) -> Callable[P, NoReturn]:
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> NoReturn:
-        begun.anew()
+        deeds.anew()
         try:
             code = function(*args, **kwargs)
         except KeyboardInterrupt:
@@ -36,7 +36,7 @@ def command(function: Callable[P, int]) -> Callable[P, NoReturn]:
             code = EditmillError.exit_code
         except EditmillError as error:
             say(f"editmill: {error}")
-            code = begun.exit_code(error)
+            code = deeds.exit_code(error)
         sys.exit(code)
 
     return run

@@ -13,7 +13,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
-from factory import begun
+from factory import deeds
 from factory.errors import EditmillError, InputError, StorageRefused, first_line
 from factory.on_ray.rows import ClusterFailed
 from factory.storage.open import open_store
@@ -128,6 +128,6 @@ class EncodeWorker:
             pairs = self.files.pairs(unit.file)
             made = encode_unit(self.store, self.record, self.encoder, pairs, unit)
         except EditmillError as error:
-            fatal, store = begun.exit_code(error), isinstance(error, StorageRefused)
+            fatal, store = deeds.exit_code(error), isinstance(error, StorageRefused)
             return {"made": "", "problem": str(error), "fatal": fatal, "store": store}
         return {"made": made.model_dump_json(), "problem": "", "fatal": 0, "store": False}
