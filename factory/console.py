@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from factory import begun
+from factory import deeds
 from factory.doctor.finding import Finding, Level
 from factory.errors import EditmillError, InputError
 from factory.job import JobResult
@@ -30,7 +30,7 @@ def command(function: Callable[P, int]) -> Callable[P, NoReturn]:
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> NoReturn:
-        begun.anew()
+        deeds.anew()
         try:
             code = function(*args, **kwargs)
         except KeyboardInterrupt:
@@ -38,7 +38,7 @@ def command(function: Callable[P, int]) -> Callable[P, NoReturn]:
             code = INCOMPLETE
         except EditmillError as error:
             say(f"editmill: {error}")
-            code = begun.exit_code(error)
+            code = deeds.exit_code(error)
         settle(code)
         sys.exit(code)
 

@@ -3,7 +3,7 @@
 import time
 import uuid
 
-from factory import begun
+from factory import deeds
 from factory.errors import ObjectMissing
 from factory.ledger.attempts import find_commit
 from factory.ledger.commits import write_commit
@@ -30,7 +30,7 @@ def generate_unit(run: Run, plan: Plan, unit: int, source: PairSource) -> UnitRe
     selection = Selection(run.recipe)
     for outcome in source.pairs([draw for t in triplets for draw in draws(run.recipe, t)]):
         selection.add(outcome)
-    begun.made()
+    deeds.made()
     candidates, pairs = selection.result(triplets)
     tally = Tally.of(candidates, {t.triplet_id: t.edit_kind for t in triplets})
     won = write_commit(
@@ -39,7 +39,7 @@ def generate_unit(run: Run, plan: Plan, unit: int, source: PairSource) -> UnitRe
         candidates,
         pairs,
         attempt=uuid.uuid4().hex,
-        recipe_hash=run.recipe.recipe_hash,
+        recipe_hash=run.recipe_hash,
         tally=tally,
         environment=source.environment(),
         started=started,

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-from factory import begun
+from factory import deeds
 from factory.reports import UnitReport
 from schemas.config import Budget, Compute
 
@@ -37,7 +37,7 @@ class Guards:
         """Count a report; units made by others count for the run, not for this start."""
         self.pairs += report.accepted
         if report.made:
-            begun.made()
+            deeds.made()
             self.candidates += report.accepted + report.rejected + report.failed
             self.accepted += report.accepted
             self._judge_floor()

@@ -103,7 +103,7 @@ def _look(uri: str, choose: Choose) -> _Listed:
             raise ModelError(f"{uri}: no such object")
         return _bounded(_Listed(uri, store, [found], single=True))
     store = open_store(uri)
-    infos = {i.key: i for i in patiently(lambda: list(islice(store.list(), MOST_OBJECTS + 1)))}
+    infos = {info.key: info for info in islice(store.list(), MOST_OBJECTS + 1)}
     if len(infos) > MOST_OBJECTS:
         raise ModelError(f"{uri}: must hold at most {MOST_OBJECTS} objects, got more")
     for key in infos:
@@ -152,9 +152,9 @@ def _fetch(listed: _Listed, place: Path, choose: Choose) -> None:
         (half / HASHES).write_text(json.dumps(hashes))
         if _look(listed.uri, choose).version != listed.version:
             raise ModelError(CHANGED.format(listed.uri))
+        half.rename(place)
     except Damaged as error:
         raise ModelError(str(error)) from None
-        half.rename(place)
     finally:
         shutil.rmtree(half, ignore_errors=True)
 

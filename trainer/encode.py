@@ -6,7 +6,7 @@ from contextlib import closing
 
 from safetensors.torch import save
 
-from factory import begun
+from factory import deeds
 from factory.errors import EditmillError
 from factory.signals import INTERRUPTED, Drain
 from factory.storage.open import open_store
@@ -48,7 +48,7 @@ def encode_unit(
     if found is not None:
         return found
     tensors, bad = encoder.encode(pairs, unit)
-    begun.made()
+    deeds.made()
     data = save(tensors)
     sha256 = hashlib.sha256(data).hexdigest()
     content = EncodedUnit(
@@ -130,7 +130,7 @@ def encode_dataset(
         # After the runner was asked: Ray takes over SIGTERM when it starts.
         with Drain() as drain, closing(reports):
             for made in reports:
-                begun.made()
+                deeds.made()
                 done, unreadable = done + 1, unreadable + len(made.unreadable)
                 tell(done, len(units), unreadable)
                 if drain.asked and done < len(units):

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from factory import begun
+from factory import deeds
 from factory.engine.checkpoint import TextToImage, load_text_to_image
 from factory.engine.schedule import NoiseSchedule
 from factory.errors import ConfigError, RunMismatch
@@ -169,7 +169,7 @@ def fit(
     try:
         with closing(reader), closing(loop.run(law.steps, should_stop)) as reports:
             for report in reports:
-                begun.made()
+                deeds.made()
                 urgent = not noticed and is_leaving()
                 noticed = noticed or urgent
                 member.see(report, urgent)

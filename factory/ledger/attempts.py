@@ -88,7 +88,7 @@ def whole_attempts(run: Run, unit: int, generation: int) -> Iterator[Found]:
         except (Damaged, ObjectMissing):
             continue
         # Another recipe: two first drivers began this run at one moment, and RUN.json is not theirs.
-        if found.record.recipe_hash == run.recipe.recipe_hash and _has_pairs(run, found):
+        if found.record.recipe_hash == run.recipe_hash and _has_pairs(run, found):
             yield found
 
 

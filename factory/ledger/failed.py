@@ -74,7 +74,7 @@ def commit_failed(run: Run, plan: Plan, unit: int, reason: str) -> None:
         candidates,
         [],
         attempt=uuid.uuid4().hex,
-        recipe_hash=run.recipe.recipe_hash,
+        recipe_hash=run.recipe_hash,
         tally=Tally.of(candidates, {t.triplet_id: t.edit_kind for t in triplets}),
         environment=NOWHERE,
         started=time.time(),

@@ -105,7 +105,7 @@ def _list(book: Book, least: int) -> Manifest:
                 totals[verdict] += getattr(line, verdict)
         parts.append(_write_part(run, segment, lines))
     return Manifest(
-        recipe_hash=run.recipe.recipe_hash,
+        recipe_hash=run.recipe_hash,
         plan_digest=plan.record.digest,
         partial=totals["units"] < len(plan.units),
         parts=tuple(parts),
@@ -131,8 +131,8 @@ def _unchanged(run: Run, plan: Plan) -> Plan:
     raises `RunMismatch` where this one's word does not stand.
     """
     now = patiently(lambda: read_plan(run.store))
-    recipe = patiently(lambda: open_run(run.store)).recipe.recipe_hash
-    if (recipe, now.records[: len(plan.records)]) != (run.recipe.recipe_hash, plan.records):
+    recipe = patiently(lambda: open_run(run.store)).recipe_hash
+    if (recipe, now.records[: len(plan.records)]) != (run.recipe_hash, plan.records):
         raise RunMismatch(
             f"{run.uri}: another driver began this run at the same moment, with another recipe or "
             "list, and its word stands; choose another --out, or run with what stands there"

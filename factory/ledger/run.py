@@ -24,11 +24,17 @@ class Run:
     """An opened run: its store and its recipe. Cheap to make, safe to pickle."""
 
     def __init__(
-        self, store: ObjectStore, recipe: Recipe, commits: Commits = "conditional"
+        self,
+        store: ObjectStore,
+        recipe: Recipe,
+        commits: Commits = "conditional",
+        recipe_hash: str | None = None,
     ) -> None:
+        """`recipe_hash` is what the run's records name; null is the recipe's own."""
         self.store = store
         self.recipe = recipe
         self.commits: Commits = commits
+        self.recipe_hash = recipe_hash or recipe.recipe_hash
 
     @property
     def uri(self) -> str:
@@ -107,11 +113,13 @@ def open_run(root: ObjectStore | str) -> Run:
         # Its stamp is right, so these are the bytes that were written.
         rule = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise RunMismatch(f"{store.uri}: was begun by another release: {rule}") from None
-    if recipe.recipe_hash != record.recipe_hash:
+    # Which fields another release hashes it alone knows; the record bears its own stamp.
+    ours = recipe.stage_versions == STAGE_VERSIONS
+    if ours and recipe.recipe_hash != record.recipe_hash:
         raise Damaged(
             f"{store.uri}/{keys.RUN}: recipe does not match its hash {record.recipe_hash}"
         )
-    return Run(store, recipe, record.commits)
+    return Run(store, recipe, record.commits, record.recipe_hash)
 
 
 def differing_fields(ours: Any, theirs: Any, where: str = "") -> list[str]:

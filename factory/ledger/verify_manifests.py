@@ -70,7 +70,7 @@ class Manifests:
         where = f"{self.run.uri}/{keys.manifest(sequence)}"
         if manifest.version != Manifest.model_fields["version"].default:
             yield f"{where}: version {manifest.version} is not known here"
-        if manifest.recipe_hash != self.run.recipe.recipe_hash:
+        if manifest.recipe_hash != self.run.recipe_hash:
             yield f"{where}: sealed with another recipe"
         planned = [h.units for h in self.plan.records if h.digest == manifest.plan_digest]
         if not planned:

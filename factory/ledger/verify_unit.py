@@ -22,7 +22,7 @@ def check_unit(run: Run, plan: Plan, found: Found) -> tuple[int, list[str]]:
     except Damaged as error:
         return 0, [str(error)]
     damages: list[str] = []
-    if record.recipe_hash != run.recipe.recipe_hash:
+    if record.recipe_hash != run.recipe_hash:
         damages.append(f"{where}: made with another recipe")
     triplets = plan.triplets(unit)
     wanted = [

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from factory import begun
+from factory import deeds
 from factory.errors import EditmillError, StorageRefused, first_line
 from factory.here import attempt_unit
 from factory.ledger.plan import Plan
@@ -103,7 +103,7 @@ class UnitWorker:
         elif isinstance(report, UnitProblem):
             problem = report.message
         elif isinstance(report, EditmillError):
-            problem, fatal = str(report), begun.exit_code(report)
+            problem, fatal = str(report), deeds.exit_code(report)
         elif report is not None:
             problem, fatal = f"worker {self.worker}: {first_line(report)}", EditmillError.exit_code
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

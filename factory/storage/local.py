@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from factory import begun
+from factory import deeds
 from factory.errors import ObjectMissing, StorageRefused, StorageUnavailable
 from factory.storage.key_rules import check_key, check_prefix, is_key
 from factory.storage.protocol import ObjectInfo, Upload
@@ -39,7 +39,7 @@ class LocalStore:
         with self._translated(key), self._incoming(data) as incoming:
             make_folder(final.parent)
             os.replace(incoming, final)
-            begun.wrote(key)
+            deeds.wrote(key)
             sync_folder(final.parent)
 
     def put_new(self, key: str, data: bytes) -> bool:
@@ -53,7 +53,7 @@ class LocalStore:
                 make_folder(final.parent)
                 created = create(incoming, final)
                 if created:
-                    begun.wrote(key)
+                    deeds.wrote(key)
                 sync_folder(final.parent)
         return created
 
@@ -123,7 +123,7 @@ class LocalStore:
         path = self._path(key)
         with self._translated(key):
             path.unlink(missing_ok=True)
-            begun.wrote(key)
+            deeds.wrote(key)
             if path.parent.is_dir():
                 sync_folder(path.parent)
 
@@ -142,7 +142,7 @@ class LocalStore:
         """Remove what such an upload left."""
         with self._translated(upload.key):
             (self.folder / INCOMING / upload.name).unlink(missing_ok=True)
-            begun.wrote(upload.key)
+            deeds.wrote(upload.key)
 
     def now(self) -> float:
         """The time of a file just written here: a shared folder's times are its server's."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from factory.errors import ObjectMissing, StorageError, StorageRefused, StorageUnavailable
 from factory.storage.key_rules import PROBES
@@ -62,21 +62,22 @@ class _Trial:
 
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
-        self.mark = f"{PROBES}{secrets.token_hex(16)}"
-        """What all its keys begin with; nobody can guess it."""
         self.keys: list[str] = []
+        """Of all that may have been written."""
         self.stored: set[str] = set()
-        """Keys whose objects were read back."""
+        """Of what was read back."""
 
     def run(self) -> StoreProbe:
         started = time.monotonic()
-        reason = self._write_twice()
-        second = self._key()
-        self.store.put(second, b"another")
-        self.stored.add(second)
+        key = new_key()
+        reason = self._write_twice(key)
+        beside = f"{key}-beside"
+        self.keys.append(beside)
+        self.store.put(beside, b"another")
+        self.stored.add(beside)
         # Of two objects one a page: whether the server goes on from page to page.
-        paged = isinstance(self.store, PagedStore)
-        self._must_show(self.store.list_by(self.mark, 1) if paged else self.store.list(self.mark))
+        paged = self.store if isinstance(self.store, PagedStore) else None
+        self._must_show(paged.list_by(key, 1) if paged else self.store.list(key))
         rounds = 0
         racing_ends = time.monotonic() + RACING_SECONDS
         while (
@@ -84,10 +85,10 @@ class _Trial:
             and rounds < ROUNDS
             and (rounds < LEAST_ROUNDS or time.monotonic() < racing_ends)
         ):
-            reason = self._race_until_clear()
+            reason = race(self)
             rounds += 1
         # Of a dozen: a server whose pages are short, and that calls the first one the last.
-        self._must_show(self.store.list(self.mark))
+        self._must_show(self.store.list(PROBES))
         return StoreProbe(
             "weak" if reason else "conditional", reason, rounds, time.monotonic() - started
         )
@@ -100,32 +101,30 @@ class _Trial:
             for _ in pool.map(self.store.delete, self.keys[1:] + self._abandoned()):
                 pass
 
-    def _key(self) -> str:
-        self.keys.append(f"{self.mark}-{len(self.keys):02}")
-        return self.keys[-1]
+    def put_new(self, key: str, data: bytes) -> bool:
+        """As the store's."""
+        if key not in self.keys:
+            self.keys.append(key)
+        return self.store.put_new(key, data)
 
-    def _write_twice(self) -> str:
+    def get(self, key: str) -> bytes:
+        """As the store's; what is there a listing must show from now on."""
+        data = patiently(lambda: self.store.get(key))
+        self.stored.add(key)
+        return data
+
+    def _write_twice(self, key: str) -> str:
         """What was wrong with two writes of one key, one after the other."""
-        key = self._key()
         first, second = b"first " + key.encode(), b"second " + key.encode()
         # False on an unguessable key: the reply was lost and the repetition met the first try.
-        self.store.put_new(key, first)
-        again = self.store.put_new(key, second)
-        stored = self._read(key, (first, second))
+        self.put_new(key, first)
+        again = self.put_new(key, second)
+        stored = read_expecting(self, key, (first, second))
         if stored not in (first, second):
             raise StorageRefused(
                 f"{self.store.uri}/{key}: expected the bytes just written, got others"
             )
         return "a second conditional write was accepted" if again or stored != first else ""
-
-    def _read(self, key: str, expected: Collection[bytes]) -> bytes:
-        """The object, read again where it is not as expected: the reply may have been spoilt."""
-        for _ in range(READS):
-            stored = patiently(lambda: self.store.get(key))
-            if stored in expected:
-                break
-        self.stored.add(key)
-        return stored
 
     def _must_show(self, listing: Iterable[ObjectInfo]) -> None:
         got = [info.key for info in listing]
@@ -136,46 +135,6 @@ class _Trial:
                 "listings"
             )
 
-    def _race_until_clear(self) -> str:
-        """What was wrong with a race; one that reads oddly is run again before the store is blamed.
-
-        For good: a run that is begun on a weak store stays one of a weak store.
-        """
-        reason = ""
-        for _ in range(ODD_RACES):
-            reason, is_certain = self._race()
-            if not reason or is_certain:
-                break
-        return reason
-
-    def _race(self) -> tuple[str, bool]:
-        """What was wrong with one race of several writers for one key, and whether that is certain."""
-        key = self._key()
-        bodies = [f"writer {number}".encode() for number in range(WRITERS)]
-        together = threading.Barrier(WRITERS)
-
-        def write(body: bytes) -> bool | None:
-            together.wait()
-            try:
-                return self.store.put_new(key, body)
-            except StorageUnavailable:
-                # Some stores answer 409 while two writers meet: neither a win nor a loss.
-                return None
-
-        with ThreadPoolExecutor(WRITERS) as pool:
-            answers = list(pool.map(write, bodies))
-        won = [body for body, answer in zip(bodies, answers, strict=True) if answer]
-        if len(won) > 1:
-            return f"{len(won)} of {WRITERS} simultaneous conditional writes were accepted", True
-        try:
-            stored = self._read(key, won or bodies)
-        except ObjectMissing:
-            if None in answers and not won:
-                return "", False
-            return "nothing is stored after simultaneous conditional writes", False
-        reason = "" if stored in (won or bodies) else "the body stored is not the winner's"
-        return reason, False
-
     def _abandoned(self) -> list[str]:
         """What a start left that died, by the store's own times; never a living one's."""
         listed = {info.key: info.modified for info in self.store.list(PROBES)}
@@ -183,3 +142,67 @@ class _Trial:
         if not math.isfinite(now):
             return []
         return [key for key, modified in listed.items() if modified < now - ABANDONED_S]
+
+
+class Tried(Protocol):
+    """Of a store, what a race asks for."""
+
+    def put_new(self, key: str, data: bytes) -> bool: ...
+
+    def get(self, key: str) -> bytes: ...
+
+
+def race(store: Tried) -> str:
+    """What was wrong with a race of several writers for one key; empty where nothing was.
+
+    One that reads oddly is run again before the store is blamed, since that is for good: a run that is
+    begun on a weak store stays one of a weak store, and a proxy may have spoilt a reply.
+    """
+    reason = ""
+    for _ in range(ODD_RACES):
+        reason, is_certain = _race(store)
+        if not reason or is_certain:
+            break
+    return reason
+
+
+def _race(store: Tried) -> tuple[str, bool]:
+    """What was wrong with one race, and whether no spoilt reply can have looked so."""
+    key = new_key()
+    bodies = [f"writer {number}".encode() for number in range(WRITERS)]
+    together = threading.Barrier(WRITERS)
+
+    def write(body: bytes) -> bool | None:
+        together.wait()
+        try:
+            return store.put_new(key, body)
+        except StorageUnavailable:
+            # Some stores answer 409 while two writers meet: neither a win nor a loss.
+            return None
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        answers = list(pool.map(write, bodies))
+    won = [body for body, answer in zip(bodies, answers, strict=True) if answer]
+    if len(won) > 1:
+        return f"{len(won)} of {WRITERS} simultaneous conditional writes were accepted", True
+    try:
+        stored = read_expecting(store, key, won or bodies)
+    except ObjectMissing:
+        if None in answers and not won:
+            return "", False
+        return "nothing is stored after simultaneous conditional writes", False
+    return "" if stored in (won or bodies) else "the body stored is not the winner's", False
+
+
+def read_expecting(store: Tried, key: str, expected: Collection[bytes]) -> bytes:
+    """An object, read again where it is not as expected: the reply may have been spoilt."""
+    for _ in range(READS):
+        stored = store.get(key)
+        if stored in expected:
+            break
+    return stored
+
+
+def new_key() -> str:
+    """One that nobody can guess."""
+    return f"{PROBES}{secrets.token_hex(16)}"

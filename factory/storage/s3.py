@@ -13,7 +13,7 @@ from botocore import xform_name
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
 from botocore.parsers import ResponseParserError
 
-from factory import begun
+from factory import deeds
 from factory.errors import ConfigError, StorageRefused, StorageUnavailable
 from factory.storage import s3_pages
 from factory.storage.key_rules import check_key, check_prefix, is_key
@@ -58,7 +58,7 @@ class S3Store:
                 Bucket=self.bucket, Key=name, Body=data, ContentMD5=md5_of(data)
             )
             check_reply(reply, "ETag", f"{self.uri}/{key}")
-        begun.wrote(key)
+        deeds.wrote(key)
 
     def put_new(self, key: str, data: bytes) -> bool:
         """False may also mean this very call: a repeated request meets its own first try.
@@ -80,7 +80,7 @@ class S3Store:
                     return False
                 raise
             check_reply(reply, "ETag", f"{self.uri}/{key}")
-        begun.wrote(key)
+        deeds.wrote(key)
         return True
 
     def get(self, key: str) -> bytes:
@@ -151,7 +151,7 @@ class S3Store:
             yield ObjectInfo(key, entry["Size"], stored_at(entry.get("LastModified"), page))
 
     def _page(self, verb: str, fields: dict[str, Any]) -> dict[str, Any]:
-        """A page of a listing; for those after the first, an unclear answer is borne with patience."""
+        """A page of a listing: what was listed before it is not given up at an unclear answer."""
 
         def ask() -> dict[str, Any]:
             with self._translated(verb, fields["Prefix"].removeprefix(self._root)):
@@ -160,14 +160,14 @@ class S3Store:
                     partial(call, Bucket=self.bucket, **fields), self.uri, verb
                 )
 
-        return ask() if fields.keys() <= {"Prefix", "MaxKeys"} else patiently(ask)
+        return patiently(ask)
 
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens where there is none."""
         name = self._name(key)
         with self._translated("DeleteObject", key):
             self.client.delete_object(Bucket=self.bucket, Key=name)
-        begun.wrote(key)
+        deeds.wrote(key)
 
     def uploads(self) -> Iterator[Upload]:
         """Multipart uploads below the prefix: this program begins none, other tools may."""
@@ -182,7 +182,7 @@ class S3Store:
             self.client.abort_multipart_upload(
                 Bucket=self.bucket, Key=self._root + upload.key, UploadId=upload.name
             )
-        begun.wrote(upload.key)
+        deeds.wrote(upload.key)
 
     def now(self) -> float:
         """The server's clock, as it dates its replies."""

@@ -22,7 +22,7 @@ IN_HOST = (
     "this store wants the bucket in the host: `s3 = addressing_style = virtual` in ~/.aws/config "
     "(under its profile; what follows `s3 =` on a line of its own, indented)"
 )
-ACCOUNT = "the account is closed, or its bill is not paid; settle it with the store's owner"
+ACCOUNT = "the account or the bucket is closed, or a bill is not paid; ask the store's owner"
 FULL = "the quota is used up; free some, or have it raised"
 KMS = (
     "the bucket is encrypted by a KMS key: it must be enabled and in this region, and these keys need "

@@ -45,7 +45,9 @@ def objects(
             listing.take(entry["Key"])
             yield entry, page
         token = page.get("NextContinuationToken")
-        is_full = len(found) >= min(most, page.get("MaxKeys") or most)
+        # A server may give more than it was asked for, and says then what is most.
+        limit = page.get("MaxKeys") or (most if len(found) <= most else PAGE_NAMES)
+        is_full = len(found) >= limit
         match listing.way_on(len(found), token, is_cut=page["IsTruncated"], is_full=is_full):
             case "token":
                 onward = {"ContinuationToken": token}
@@ -66,7 +68,7 @@ def uploads(ask: Callable[[Fields], Fields], place: str, prefix: str) -> Iterato
             listing.take(entry["Key"], entry["UploadId"])
             yield entry
         marker = page.get("NextKeyMarker"), page.get("NextUploadIdMarker")
-        is_full = len(found) >= min(PAGE_NAMES, page.get("MaxUploads") or PAGE_NAMES)
+        is_full = len(found) >= (page.get("MaxUploads") or PAGE_NAMES)
         token = marker if all(marker) else None
         match listing.way_on(len(found), token, is_cut=page["IsTruncated"], is_full=is_full):
             case "token":

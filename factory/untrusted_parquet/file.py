@@ -64,7 +64,7 @@ class UntrustedParquet:
     """Opened by its footer alone; for one reader at a time."""
 
     def __init__(self, stream: Stream | pa.NativeFile, name: str) -> None:
-        """`name` is what messages call it. Raises `NotParquet`, `InputError`, the stream's `StorageError`."""
+        """`name` is what messages call it. Raises `NotParquet`, `InputError`, the stream's errors."""
         self.name = name
         self._hold = getattr(stream, "hold", None)
         self._file = stream if isinstance(stream, pa.NativeFile) else pa.PythonFile(stream, "r")

@@ -37,8 +37,8 @@ INTRODUCTION = """\
 What an operator can get wrong, and what is said of it: one line on stderr, *where, rule, got*, with
 the remedy where it is not plain. `tests/bad_input` holds each row to its exit code and message, and
 looks at every file and object before and after: nothing that was there changes, and what is *left*
-is nothing, the few bytes below `probe/` by which a store is tried before a run is resumed, or the
-record of a training that could not go on. No GPU is touched: all but the last rows of
+is nothing, or the record of a training that could not go on (the few bytes by which a store is tried
+are removed again). No GPU is touched: all but the last rows of
 *Configurations* and *Options* and most of *Training* are refused before torch or Ray is imported. Exit
 code 2 asks for another input, 3 says that something stored is damaged, unfinished or
 not to be reached, 4 that the work itself must not go on.
@@ -57,7 +57,7 @@ def numbered() -> Iterator[tuple[str, str, Case]]:
 
 def row(number: str, case: Case) -> str:
     """The cells of a case before its message."""
-    left = "probe" if case.probed else ", ".join(case.leaves) or "nothing"
+    left = ", ".join(case.leaves) or "nothing"
     return f"| {number} | {case.id} | {case.code} | {left} | "
 
 

@@ -29,8 +29,7 @@ def into(id: str, out: str, message: str) -> Case:
 
 def resumed(id: str, message: str, *steps: Step, options: str = "", **fields: object) -> Case:
     """A start over a run that is there; the store is tried first."""
-    command = f"{GENERATE} {options}".rstrip()
-    return case(id, command, rf"/.*/run{message}", run, *steps, **({"probed": True} | fields))
+    return case(id, f"{GENERATE} {options}".rstrip(), rf"/.*/run{message}", run, *steps, **fields)
 
 
 def damaged(id: str, command: str, message: str, *steps: Step) -> Case:

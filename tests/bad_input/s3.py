@@ -1,16 +1,19 @@
 """Buckets: the address, the keys, the server's own refusals."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from factory.storage.open import open_store
 from tests.bad_input.materials import models
 from tests.bad_input.table import PLAN, S3_OUT, Case, case, generated, refused
-from tests.factory.storage.crooked import answer, crooked_server, page
+from tests.factory.storage.crooked import answer, crooked_server, cut_listings, page
 from tests.servers.fixtures import S3Access
 
 LIST = f"{PLAN} s3://there/lists/t.jsonl"
@@ -79,6 +82,28 @@ UNREACHED = [
         AWS_PROFILE="x",
     ),
 ]
+NO_TOKEN = r"ListObjectsV2 cut the listing and gave no token; this server cannot be used"
+
+
+def without_tokens(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+    """The server behind, but for the tokens by which its listings would be gone on with."""
+    cut_listings(os.environ["AWS_ENDPOINT_URL"])(handler, body)
+
+
+def nothing_else() -> None:
+    open_store("s3://there/run").delete("photo.png")
+
+
+CUT = [
+    case(
+        "a listing that is cut, where a run should be",
+        S3_OUT,
+        rf"s3://there/run: {NO_TOKEN}",
+        models,
+        nothing_else,
+        act=without_tokens,
+    ),
+]
 KEYS = r"check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 ANSWERED = [
     answered("keys that are refused", 403, "", rf"{KEYS}, and that they may s3:GetObject .*"),
@@ -130,7 +155,7 @@ MODELS = [
         ),
     ]
 ]
-S3 = REACHED + UNREACHED + ANSWERED + MODELS
+S3 = REACHED + UNREACHED + CUT + ANSWERED + MODELS
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""Keys that may not delete are enough for everything but `gc --delete`."""
+"""Keys that may not delete are enough for everything but `gc --delete`.
+
+A start that may not leaves the few bytes by which it tried the store, and asks once.
+"""
 
 import secrets
 import time
@@ -53,7 +56,7 @@ def command(code, *words):
     return result
 
 
-def test_only_gc_deletes(keeping, configuration, tmp_path, monkeypatch):
+def test_only_gc_deletes_what_a_run_is_made_of(keeping, configuration, tmp_path, monkeypatch):
     first, longer = tmp_path / "first.jsonl", tmp_path / "longer.jsonl"
     first.write_text("".join(LINES[:3]))
     longer.write_text("".join(LINES))
@@ -68,12 +71,14 @@ def test_only_gc_deletes(keeping, configuration, tmp_path, monkeypatch):
     command(0, "verify", out)
     command(0, "sheet", out, "--out", tmp_path / "sheet.png")
     command(0, "gc", out)
-    assert keeping.deletions == []
+    assert len(keeping.deletions) == 3, "one for each start"
+    assert all("/run/probe/" in path for path in keeping.deletions)
     assert keeping.methods.count("PUT") > 15
     assert keeping.counts[Fault.ERROR_AFTER] + keeping.counts[Fault.REPLY_DROPPED] > 0
     keeping.odds = {}
     open_store(out).put("pairs/00000001-0123456789abcdef.parquet", b"orphan")
     monkeypatch.setattr(S3Store, "now", lambda _: time.time() + 48 * 3600)
+    keeping.deletions.clear()
     refused = command(2, "gc", out, "--delete")
-    assert keeping.deletions
+    assert len(keeping.deletions) == 1
     assert "s3:DeleteObject" in refused.output

@@ -1,10 +1,13 @@
 """Which files a dataset is, whoever made it."""
 
+import os
+
 import boto3
 import pytest
 
-from factory.errors import InputError
+from factory.errors import InputError, StorageRefused
 from tests.bad_input.s3 import emulator
+from tests.factory.storage.crooked import crooked_server, cut_listings
 from trainer.find_files import find_files
 
 NAMES = ("train-0-of-1.parquet", "part 1.parquet", "split=a/0.parquet", "b/latest.parquet")
@@ -61,3 +64,25 @@ def test_names_that_a_store_cannot_read_are_refused_and_not_left_out(bucket):
     bucket.put_object(Bucket="there", Key="pairs/split=a/0.parquet", Body=b"x")
     with pytest.raises(InputError, match=r"s3://there/pairs/split=a/0\.parquet: the name must be"):
         find_files("s3://there/pairs")
+
+
+def test_half_of_a_dataset_is_not_taken_for_all_of_it(bucket, monkeypatch):
+    for number in range(7):
+        bucket.put_object(Bucket="there", Key=f"pairs/part-{number}.parquet", Body=b"x")
+    with crooked_server(cut_listings(os.environ["AWS_ENDPOINT_URL"])) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        with pytest.raises(StorageRefused, match="ListObjectsV2 cut the listing and gave no token"):
+            find_files("s3://there/pairs")
+
+
+def test_a_folder_that_may_not_be_listed_is_not_passed_over(tmp_path, monkeypatch):
+    uri, scandir = folder_of(tmp_path, *NAMES), os.scandir
+
+    def closed(path):
+        if os.fspath(path).endswith("split=a"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(InputError, match="split=a: cannot be listed: Permission denied"):
+        find_files(uri)

@@ -14,7 +14,7 @@ import ray
 from ray.data import ActorPoolStrategy
 from ray.exceptions import RayError
 
-from factory import begun
+from factory import deeds
 from factory.errors import EditmillError, InputError, StorageRefused, first_line
 from factory.on_ray.deaths import Deaths
 from factory.on_ray.pool import Asked, rows_of
@@ -144,7 +144,7 @@ class EncodeWorker:
             pairs = self.files.pairs(unit.file)
             made = encode_unit(self.store, self.record, self.encoder, pairs, unit)
         except EditmillError as error:
-            fatal, store = begun.exit_code(error), isinstance(error, StorageRefused)
+            fatal, store = deeds.exit_code(error), isinstance(error, StorageRefused)
             return {"made": "", "problem": str(error), "fatal": fatal, "store": store}
         except Exception as error:
             traceback.print_exc(file=sys.stderr)

@@ -26,7 +26,7 @@ from ray.train import (
 )
 from ray.train.torch import TorchTrainer
 
-from factory import begun
+from factory import deeds
 from factory.console import say
 from factory.errors import EditmillError
 from factory.on_ray.rows import ClusterFailed
@@ -126,7 +126,7 @@ def train(settings: dict[str, Any]) -> dict[str, Any] | None:
         # Perhaps of this worker alone, while the others wait for it: raised, it ends them too. Those that
         # Ray starts after it look at the desk first.
         if error.exit_code != EditmillError.exit_code:
-            ray.get(desk.fail.remote(begun.outward(error)))
+            ray.get(desk.fail.remote(deeds.outward(error)))
         group.leave()
         raise
     except RuntimeError:

@@ -1,6 +1,7 @@
 """An S3 server that answers as a test tells it to, or stands between a store and a real one."""
 
 import http.client
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,6 +62,20 @@ def forward(endpoint: str) -> Act:
     return act
 
 
+def cut_listings(endpoint: str, most: int = 3) -> Act:
+    """What the server behind says, listings `most` names long, without a way to the rest of them."""
+
+    def act(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        if "list-type=2" in handler.path:
+            asked = re.sub(r"&(start-after|max-keys)=[^&]*", "", handler.path)
+            handler.path = f"{asked}&max-keys={most}"
+        status, told, etag = ask(endpoint, handler, body)
+        told = re.sub(rb"<NextContinuationToken>.*</NextContinuationToken>", b"", told)
+        reply(handler, status, told, etag)
+
+    return act
+
+
 def forward_and_hang_up(endpoint: str) -> Act:
     """The server behind does as it is told; the reply is lost."""
 
@@ -97,7 +112,7 @@ def crooked_server(*acts: Act) -> Iterator[str]:
                 act = left.pop(0) if len(left) > 1 else left[0]
             act(self, body)
 
-        do_GET = do_PUT = do_HEAD = handle_any  # noqa: N815
+        do_GET = do_PUT = do_HEAD = do_DELETE = handle_any  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass

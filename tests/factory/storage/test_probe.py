@@ -3,14 +3,19 @@
 import random
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from factory.errors import StorageRefused, StorageUnavailable
+from factory.storage.key_rules import PROBES
 from factory.storage.local import LocalStore
-from factory.storage.probe import probe
+from factory.storage.probe import ABANDONED_S, ODD_RACES, probe
 from factory.storage.protocol import ObjectInfo
+from tests.chaos.memory_store import MemoryStore
+from tests.factory.ledger.watched_store import KeepingStore
 
 
 class Overwriting(LocalStore):
@@ -99,8 +104,57 @@ def test_a_store_whose_condition_fails_is_called_weak(
     assert reason in found.reason
 
 
+class Spoilt(LocalStore):
+    """Behind a proxy that cuts replies to reading, so often in a row."""
+
+    cut = 0
+
+    def get(self, key: str) -> bytes:
+        self.cut -= 1
+        return super().get(key)[: -1 if self.cut >= 0 else None]
+
+
+class Odd(LocalStore):
+    """Loses what was raced for, in so many races."""
+
+    races = 0
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        if data.startswith(b"writer 0"):
+            self.races -= 1
+        return super().put_new(key, data)
+
+    def get(self, key: str) -> bytes:
+        if self.races >= 0 and super().get(key).startswith(b"writer"):
+            self.delete(key)
+        return super().get(key)
+
+
+class Short(LocalStore):
+    """Shows ten objects at most, and calls them all."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        return islice(super().list(prefix), 10)
+
+
+class Unpaged(LocalStore):
+    """A server that never goes on from a page."""
+
+    def list_by(self, prefix: str, most: int) -> Iterator[ObjectInfo]:
+        return islice(self.list(prefix), most)
+
+    def names(self) -> Iterator[str]:
+        return (info.key for info in self.list())
+
+
 @pytest.mark.parametrize(
-    ("kind", "expected"), [(Lagging, "expected a listing"), (Rotting, "expected the bytes")]
+    ("kind", "expected"),
+    [
+        (Lagging, "expected a listing .* got 0 of 2"),
+        (Rotting, "expected the bytes"),
+        (Short, "expected a listing .* got 10 of 14"),
+        (Unpaged, "expected a listing .* got 1 of 2"),
+    ],
 )
 def test_a_store_that_shows_other_than_was_written_is_refused(
     tmp_path: Path, kind: type[LocalStore], expected: str
@@ -118,3 +172,40 @@ def test_slow_store_is_raced_for_eight_times_and_no_more(
 
 def test_unclear_answers_in_a_race_are_no_weakness(tmp_path: Path) -> None:
     assert probe(Quarrelsome(tmp_path)).commits == "conditional"
+
+
+@pytest.mark.parametrize("cut", range(4))
+def test_replies_that_are_cut_make_no_store_weak(tmp_path: Path, cut: int) -> None:
+    store = Spoilt(tmp_path)
+    store.cut = cut
+    assert probe(store).commits == "conditional"
+
+
+@pytest.mark.parametrize(("races", "commits"), [(1, "conditional"), (ODD_RACES, "weak")])
+def test_a_race_that_reads_oddly_is_run_again(tmp_path: Path, races: int, commits: str) -> None:
+    store = Odd(tmp_path)
+    store.races = races
+    assert probe(store).commits == commits
+
+
+@pytest.mark.parametrize("kind", [LocalStore, Overwriting, Rotting])
+def test_what_a_start_tried_a_store_with_is_gone(tmp_path: Path, kind: type[LocalStore]) -> None:
+    with suppress(StorageRefused):
+        probe(kind(tmp_path))
+    assert list(LocalStore(tmp_path).list()) == []
+
+
+def test_keys_that_may_not_delete_are_enough(tmp_path: Path) -> None:
+    assert probe(KeepingStore(tmp_path)).commits == "conditional"
+
+
+def test_a_start_removes_what_a_dead_one_left_by_the_stores_own_clock() -> None:
+    store = MemoryStore()
+    ages = {"dead": ABANDONED_S + 1, "living": ABANDONED_S - 1, "ahead": -ABANDONED_S}
+    for name, age in ages.items():
+        store.put(f"{PROBES}{name}", b"1")
+        store.modified[f"{PROBES}{name}"] -= age
+    store.put("pairs/old", b"1")
+    store.modified["pairs/old"] = 0.0
+    probe(store)
+    assert set(store.objects) == {f"{PROBES}living", f"{PROBES}ahead", "pairs/old"}
