@@ -43,7 +43,13 @@ class Choice(Generic[R]):
 
     config: R
     origin: str
-    """Such as `preset paper with recipe.steps=25`, or `my.yaml (base paper)`."""
+    """Such as `preset paper`, or `my.yaml (base paper)`."""
+    settings: tuple[str, ...] = ()
+    """What was set beside it, such as `recipe.steps=25`."""
+
+    def line(self, made: str) -> str:
+        """The line that opens a start, `made` being what it will make."""
+        return f"{self.origin}: {made}{'; ' + ', '.join(self.settings) if self.settings else ''}"
 
 
 @dataclass
@@ -147,7 +153,7 @@ def choose_config(
         raise ConfigError(_first_problem(error, layers, kind)) from None
     if asked is not None:
         raise asked
-    return Choice(config, " with ".join(filter(None, (origin, ", ".join(settings)))))
+    return Choice(config, origin, tuple(settings))
 
 
 def must_be_given(why: str, presets: Path, more: str = "") -> ConfigError:

@@ -68,7 +68,7 @@ def config_show(
     if as_json:
         print(json.dumps(choice.config.model_dump(mode="json"), indent=2))
     else:
-        print(to_yaml(choice.config, f"{choice.origin}, for `{of}`"), end="")
+        print(to_yaml(choice.config, choice.line(f"what `{of}` takes")), end="")
     if preset is None and config is None:
         say(f"the miniature's, since no --preset was given; there are {preset_purposes(presets)}")
     return 0

@@ -12,7 +12,7 @@ def headline(choice: Choice[Config]) -> str:
         models.append(f"autoencoder {recipe.autoencoder.source}")
     models += [f"LoRA {lora.source}" for lora in recipe.loras]
     models.append(f"CLIP {recipe.clip.source}")
-    return (
-        f"{choice.origin}: {', '.join(models)}, {recipe.size_px} px, {recipe.steps} steps, "
+    return choice.line(
+        f"{', '.join(models)}, {recipe.size_px} px, {recipe.steps} steps, "
         f"{recipe.candidates} candidates a triplet"
     )

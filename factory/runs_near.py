@@ -35,7 +35,7 @@ def _inside_folder(store: LocalStore) -> list[str]:
     while todo and looked < MOST_FOLDERS:
         folder, depth = todo.pop(0)
         looked += 1
-        for path in sorted(folder.iterdir()):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.name.startswith(".") or not path.is_dir():
                 continue
             if (path / keys.RUN).is_file():

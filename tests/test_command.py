@@ -36,6 +36,37 @@ def test_plan_prints_one_json_object_and_writes_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+PAPER = ["plan", "--triplets", "miniature", "--preset", "paper"]
+
+
+def test_plan_counts_hours_and_cost_on_so_many_gpus():
+    arguments = [*PAPER, "--rows-per-s", "500", "--gpus", "64", "--price-per-gpu-hour", "2.5"]
+    found = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert (found["gpus"], found["units"]) == (64, 50)
+    assert found["hours"] == pytest.approx(found["gpu_hours"] / 64)
+    assert found["cost"] == pytest.approx(found["gpu_hours"] * 2.5)
+    shown = CliRunner().invoke(app, arguments).stdout
+    facts = dict(line.split("  ", 1) for line in shown.splitlines())
+    assert {name: fact.strip() for name, fact in facts.items()} == {
+        "triplets": "200",
+        "duplicates": "0",
+        "bad lines": "0",
+        "units": "50",
+        "candidates": "20000",
+        "rows": "8000000",
+        "stored": "at most 487.2 MiB",
+        "time": "4.2 minutes on 64 GPUs",
+        "time of one": "4.4 hours",
+        "cost": "11.11",
+    }
+
+
+def test_plan_without_a_rate_says_what_hours_need():
+    result = CliRunner().invoke(app, [*PAPER, "--price-per-gpu-hour", "2.5"])
+    assert (result.exit_code, result.stdout.split()[-4:]) == (0, ["time", "-", "cost", "-"])
+    assert "time and cost need --rows-per-s, which `doctor` measures" in result.stderr
+
+
 def test_its_version_is_the_installed_ones():
     result = CliRunner().invoke(app, ["--version"])
     assert (result.exit_code, result.stdout) == (0, f"editmill {version('editmill')}\n")
@@ -59,7 +90,7 @@ def test_bundled_list_covers_every_edit_kind():
 
 
 def test_presets_are_the_released_codes_defaults():
-    result = CliRunner().invoke(app, ["config", "show", "--preset", "paper"])
+    result = CliRunner().invoke(app, ["config", "show", "--preset", "paper", "--json"])
     recipe = json.loads(result.stdout)["recipe"]
     assert (recipe["steps"], recipe["candidates"], recipe["keep"]["most"]) == (100, 100, 4)
     assert recipe["p"] == [0.1, 0.9]

@@ -14,8 +14,10 @@ Steps = Callable[[MeasuredSource, Sequence[Draw]], AbstractContextManager[Callab
 
 PATIENCE_S = 30.0
 """For all sizes; a size of which one step would take longer than what is left is not tried."""
-ROUNDS = 3
+ROUNDS = 5
 """Timed steps of each size, in turn, so that a neighbour's work slows all of them down."""
+ENOUGH = 2
+"""Rounds, in each of which the configured size must have been the slower one to be warned of."""
 SLOW = 0.9
 """Share of the fastest rate below which the configured size is warned of."""
 
@@ -62,9 +64,11 @@ def _finding(configured: int, times: dict[int, list[float]]) -> Finding:
         f"{', '.join(f'{n}: {rate:.1f}' for n, rate in rates.items())}"
     )
     figures = {"rows_per_s": rates, "fastest": fastest, "configured": configured}
-    pairs_of_rounds = zip(times[configured], times[fastest], strict=False)
-    always = all(a / configured > b / fastest for a, b in pairs_of_rounds)
-    if rates[configured] < SLOW * rates[fastest] and always:
+    rounds = [
+        slow / configured > fast / fastest
+        for slow, fast in zip(times[configured], times[fastest], strict=False)
+    ]
+    if rates[configured] < SLOW * rates[fastest] and len(rounds) >= ENOUGH and all(rounds):
         share = rates[configured] / rates[fastest]
         remedy = f"--set compute.batch_pairs={fastest} (the same run; pixels may differ in their last bits)"
         return warning(

@@ -1,6 +1,6 @@
 """Command lines: options, places for results, cluster files."""
 
-from tests.bad_input.materials import write
+from tests.bad_input.materials import laughs, models, run, write
 from tests.bad_input.table import Case, case
 
 
@@ -25,6 +25,9 @@ USAGE = [
     usage("generate --triplets miniature --out run --max-gpu-hours two", "--max-gpu-hours"),
     usage("generate --triplets miniature --out run extra", "extra"),
     usage("plan --triplets miniature --rows-per-s 0", "--rows-per-s"),
+    usage("plan --triplets miniature --gpus 0", "--gpus"),
+    usage("plan --triplets miniature --price-per-gpu-hour -1", "--price-per-gpu-hour"),
+    usage("config show --of encode", "--of"),
     usage("doctor --gpus 0", "--gpus"),
     usage("gc run --older-than -1", "--older-than"),
     usage("sheet run", "--out"),
@@ -61,12 +64,59 @@ CLUSTER_FILES = [
         r":1: .* password, got one.*",
     ),
     submitted(
+        "aliases of aliases in a cluster file",
+        f"address: local\nenv_vars:\n{laughs('  ')}",
+        r":\d+: must hold at most 2,000 values, .*, got more by \*\w+; write out what is meant",
+    ),
+    submitted(
         "a secret for everyone to read",
         "address: local\nenv_vars: {HF_TOKEN: hidden}\n",
         r":2: env_vars: HF_TOKEN: must hold no secret, got one [^:]*",
     ),
 ]
-COMMAND_LINES = USAGE + PLACES + CLUSTER_FILES
+OURS = r"presets: fast \(.*\); miniature \(for trying: .*\); paper \(InstructPix2Pix's .*\)"
+TRAINERS = r"presets: miniature \(for trying: .*\); miniature-editor .*; paper \(.*\); paper-xl .*"
+NEITHER = r"--preset or --config: must be given for triplets of your own, got neither; "
+PRESETS = [
+    *(
+        case(f"no preset for one's own triplets: {verb}", command, NEITHER + OURS, models)
+        for verb, command in (
+            ("generate", "generate --json --triplets t.jsonl --out run"),
+            ("generate from a bucket", "generate --triplets s3://bucket/t.jsonl --out run"),
+            ("doctor", "doctor --json --triplets t.jsonl"),
+            ("plan with a setting", "plan --json --triplets t.jsonl --set recipe.steps=5"),
+        )
+    ),
+    case(
+        "no preset for a run with settings of its own",
+        "generate --triplets t.jsonl --out run",
+        NEITHER.removesuffix("; ")
+        + r"; run holds a run by --preset miniature but for candidates: 8 -> 2; .*unit_triplets: 2 -> 1; "
+        + OURS,
+        run,
+    ),
+    *(
+        case(
+            f"no preset for a dataset: {verb}",
+            f"{verb} --json --dataset {dataset} --out out",
+            r"--preset or --config: must be given for this dataset, got neither; " + TRAINERS,
+            models,
+        )
+        for verb, dataset in (("fit", "pairs"), ("encode", "pairs"), ("fit", "t2i/a.parquet"))
+    ),
+    case(
+        "a verb with options and no dashes before it",
+        "submit local generate --triplets miniature --out s3://bucket/run --limit 2",
+        r"--: must stand before the verb and its options, got none; editmill submit local -- generate "
+        r"--triplets miniature --out s3://bucket/run --limit 2",
+    ),
+    case(
+        "options of submit, and no dashes before the verb",
+        "submit --open-cluster k.yaml plan --json",
+        r"--: must stand .*; editmill submit --open-cluster k\.yaml -- plan --json",
+    ),
+]
+COMMAND_LINES = USAGE + PLACES + CLUSTER_FILES + PRESETS
 LATE = [
     case(
         "a verb that is an option", "submit local -- --help", r"--: must be followed by a verb .*"

@@ -1,6 +1,6 @@
 """Configurations: `--set`, the file, the values, when to stop."""
 
-from tests.bad_input.materials import write
+from tests.bad_input.materials import laughs, models, write
 from tests.bad_input.table import GENERATE, SHOW, Case, case, generated
 
 SECRET = "hf_hiddenhiddenhiddenhidden"
@@ -60,6 +60,48 @@ SETTINGS = [
             "--set recipe.step=2",
             r"--set: unknown key 'recipe\.step'; .* 'steps'\?",
         ),
+        (
+            "--set of a key without its group",
+            "--set steps=25",
+            r"--set: unknown key 'steps'; did you mean 'recipe\.steps'\?",
+        ),
+        (
+            "--set of a key in another group",
+            "--set compute.candidates=4",
+            r"--set: unknown key 'compute\.candidates'; did you mean 'recipe\.candidates'\?",
+        ),
+        (
+            "--set of a mistyped key without its group",
+            "--set stpes=25",
+            r"--set: unknown key 'stpes'; did you mean 'recipe\.steps'\?",
+        ),
+        (
+            "--set of a group without its own",
+            "--set thresholds.text=0.1",
+            r"--set: unknown key 'thresholds'; did you mean 'recipe\.thresholds'\?",
+        ),
+        (
+            "--set of a key of a training",
+            "--of fit --set steps=25",
+            r"--set: unknown key 'steps'; did you mean 'law\.steps' or 'watching\.sampler\.steps'\?",
+        ),
+        (
+            "--set of a training's key for pairs",
+            "--set law.steps=25",
+            r"--set: unknown key 'law'; known: recipe, .*; did you mean 'recipe\.steps'\?",
+        ),
+        (
+            "--set of a key without end",
+            f"--set {'a.' * 5000}a=1",
+            r"--set: must be a key of at most 20 parts, got 5001",
+        ),
+        (
+            "--set of aliases of aliases",
+            "--set 'recipe={a: &a [1, 1, 1, 1, 1, 1, 1, 1], b: &b [*a, *a, *a, *a, *a, *a, *a, *a], "
+            "c: &c [*b, *b, *b, *b, *b, *b, *b, *b], d: [*c, *c, *c, *c, *c, *c, *c, *c]}'",
+            r"--set recipe:1: must hold at most 2,000 values, .*, got more by \*c; write out .*",
+        ),
+        ("--set of a deep list", f"--set recipe.p={'[' * 500}", r"--set recipe\.p:1: .* nested .*"),
         ("a limit of 0", "--set budget.limit=0", r"--set: budget\.limit: .* equal to 1, got 0"),
         (
             "a secret in --set",
@@ -95,6 +137,36 @@ SYNTAX = [
     configured("a key that is a list", "? [a, b]\n: 1\n", r":1: unknown key .*"),
     configured(
         "a tag of Python's", "base: !!python/name:os.system x\n", r": base: must .*, got 'x'"
+    ),
+    configured(
+        "aliases of aliases",
+        f"base: miniature\n{laughs()}",
+        r":\d+: must hold at most 2,000 values, .*, got more by \*\w+; write out what is meant",
+    ),
+    configured(
+        "aliases of aliases among merged keys",
+        "a: &a {x: [" + "1, " * 300 + "]}\n" + "".join(f"b{i}: {{<<: *a}}\n" for i in range(9)),
+        r":\d+: must hold at most 2,000 values, .*, got more by \*a; .*",
+    ),
+    configured(
+        "lists in lists without end",
+        f"recipe: {'[' * 3000}",
+        r":1: must be nested at most 20 deep, .*",
+    ),
+    configured(
+        "groups in groups without end",
+        "".join(f"{' ' * i}a:\n" for i in range(300)),
+        r":21: must be nested at most 20 deep, .*",
+    ),
+    configured(
+        "more values than any configuration has",
+        "recipe:\n  p: [" + "0.5, " * 3000 + "]\n",
+        r":2: must hold at most 2,000 values, got more",
+    ),
+    configured(
+        "a file that is no configuration by its size",
+        "# " + "x" * 1_100_000,
+        r": must be YAML of at most 1,000,000 bytes, got more",
     ),
     ruled("5,000 digits", f"recipe: {{steps: {'9' * 5000}}}", r".*: not valid .*"),
 ]
@@ -158,19 +230,52 @@ VALUES = [
 BUDGET = [
     generated(id, options, message)
     for id, options, message in [
-        ("no GPU-hours", "--max-gpu-hours 0", r".*max.gpu.hours.* than 0, got 0.*"),
-        ("NaN hours", "--max-gpu-hours nan", r".*max.gpu.hours.* number, got .nan.*"),
-        ("no date", "--deadline soon", r".*deadline: .* datetime.*, got .soon.*"),
+        (
+            "no GPU-hours",
+            "--max-gpu-hours 0",
+            r"--max-gpu-hours: budget\.max_gpu_hours: .* 0, got 0.*",
+        ),
+        ("NaN hours", "--max-gpu-hours nan", r"--max-gpu-hours: .* number, got \"nan\""),
+        (
+            "no date",
+            "--deadline soon",
+            r"--deadline: must be an ISO datetime such as 20[0-9T:-]*, got 'soon'",
+        ),
         (
             "a date that is none",
             "--deadline 2026-02-30T00:00:00",
-            r".*deadline: .* day is out of range.*",
+            r"--deadline: must be an ISO datetime .*, got '2026-02-30T00:00:00': day is out of range .*",
         ),
         ("no pairs as a goal", "--set budget.target_pairs=0", r".*target_pairs: .* to 1, got 0"),
     ]
 ]
 CONFIGS = SETTINGS + SYNTAX + VALUES + BUDGET
+NOT_HERE = r"compute\.device: must be a device that torch finds here, got "
+ELSEWHERE = [
+    case(
+        f"{device} on a machine without it: {verb}",
+        f"{command} --set compute.device={device}",
+        NOT_HERE + rf"'{device}'.*",
+        models,
+    )
+    for device in ("mps", "xpu", "cuda:98")
+    for verb, command in (
+        ("generate", GENERATE),
+        ("generate on Ray", "generate --triplets miniature --out run"),
+        ("fit", "fit --preset miniature --dataset pairs --out out"),
+        ("fit here", "fit --preset miniature --dataset pairs --out out --set compute.where=here"),
+        ("encode", "encode --preset miniature --dataset pairs --out out"),
+        ("evaluate", "evaluate --editor miniature/editor --out out"),
+        ("calibrate", "calibrate --out table.json"),
+    )
+]
 LATE = [
+    *ELSEWHERE,
+    case(
+        "workers on CPUs that hold GPUs",
+        "generate --preset paper --triplets miniature --out run --set compute.device=cpu",
+        r"compute\.gpus_per_worker: must be 0 on compute\.device=cpu, got 1",
+    ),
     generated(
         "a GPU that is not here",
         "--set compute.device=cuda:99",

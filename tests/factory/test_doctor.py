@@ -4,7 +4,9 @@ import json
 import re
 import shlex
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,8 @@ from factory.__main__ import app
 from factory.config import load_config
 from factory.console import print_findings
 from factory.doctor import batch as batch_module
-from factory.doctor.batch import make_batch
+from factory.doctor.batch import Batch, make_batch
+from factory.doctor.batch_sizes import batch_sizes
 from factory.doctor.examination import Order, examine
 from factory.doctor.examples import bundled, examples
 from factory.doctor.finding import Finding, Level
@@ -382,9 +385,123 @@ def test_a_device_too_slow_for_one_batch_is_not_waited_for(
     assert ended.value.value.rows_per_s > 0
 
 
-def calibrate(**ranges: tuple[float, float]) -> None:
+def sizes_tried(rates: dict[int, float], configured: int = 8, patience_s: float = 60.0) -> Finding:
+    """What is found where batches of so many pairs run at these rows per second."""
+
+    def seconds(pairs: int) -> float:
+        if pairs not in rates:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return 4 * pairs / rates[pairs]
+
+    (one,) = batch_sizes(configured, Batch([], rows_per_s=40.0), seconds, patience_s)
+    return one
+
+
+def test_the_fastest_batch_size_is_named_and_a_clearly_slower_one_warned_of() -> None:
+    slow = sizes_tried({1: 50, 2: 48, 4: 44, 8: 40, 16: 38})
+    assert (slow.level, slow.figures["fastest"]) == (Level.WARNING, 1)
+    assert "8 pairs run at 0.80 of the best rate; fastest with 1 pairs: 50.0 rows/s" in slow.found
+    assert slow.remedy.startswith("--set compute.batch_pairs=1 ")
+    near = sizes_tried({1: 42, 2: 41, 4: 40, 8: 40, 16: 38})
+    assert (near.level, near.figures["fastest"], near.remedy) == (Level.OK, 1, "")
+    larger = sizes_tried({1: 10, 2: 20, 4: 40, 8: 80, 16: 160})
+    assert larger.remedy.startswith("--set compute.batch_pairs=16 ")
+
+
+def test_a_batch_size_that_does_not_fit_is_left_out() -> None:
+    found = sizes_tried({1: 50, 2: 50, 4: 50, 8: 50})
+    assert sorted(found.figures["rows_per_s"]) == [1, 2, 4, 8]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        sizes_tried({1: 50, 2: 50, 4: 50})
+
+
+def test_one_quick_moment_of_another_batch_size_is_no_warning() -> None:
+    calls: Counter[int] = Counter()
+
+    def seconds(pairs: int) -> float:
+        calls[pairs] += 1
+        return 4 * pairs / (60 if (pairs, calls[pairs]) == (1, 3) else 40)
+
+    (one,) = batch_sizes(8, Batch([], rows_per_s=1e6), seconds)
+    assert (one.level, one.figures["fastest"]) == (Level.OK, 1)
+
+
+def test_sizes_are_not_tried_longer_than_there_is_patience() -> None:
+    tried: list[int] = []
+
+    def seconds(pairs: int) -> float:
+        tried.append(pairs)
+        return 1000.0
+
+    (one,) = batch_sizes(8, Batch([], rows_per_s=1e6), seconds, patience_s=1.0)
+    assert (one.level, one.remedy) == (Level.SKIPPED, "")
+    assert sorted(tried) == [1, 2, 4, 8, 16]
+
+
+def test_other_batch_sizes_are_tried_with_the_doctors_own_draws() -> None:
+    asked: list[int] = []
+
+    @contextmanager
+    def steps(source: Any, draws: Sequence[Draw]) -> Iterator[Callable[[int], float]]:
+        assert len(draws) == 4
+
+        def seconds(pairs: int) -> float:
+            asked.append(pairs)
+            return pairs / 10
+
+        yield seconds
+
+    bench = Bench()
+    findings = list(examine(order(), lambda _: bench, lambda *_: bench, lambda _: None, steps))
+    assert set(asked) == {1, 2, 4, 8}
+    assert levels(findings)["batch size"] == Level.OK
+    assert findings[-1].check == "plan"
+
+
+def calibrate(passing: float | None = None, **ranges: tuple[float, float]) -> None:
     wide = {name: (0.5, 1.0) for name in Scores.model_fields}
-    Path("calibration.json").write_text(json.dumps({"score_ranges": wide | ranges}))
+    report = {} if passing is None else {"report": {"passing": passing}}
+    Path("calibration.json").write_text(json.dumps({"score_ranges": wide | ranges} | report))
+
+
+@pytest.mark.parametrize(
+    ("settings", "passing", "pairs", "level"),
+    [
+        # As the miniature's own pairs fare: of eight that pass one in three times, often none does.
+        ("direction: 0.95", 0.3, 8, Level.OK),
+        ("direction: 0.95", 0.9, 8, Level.WARNING),
+        ("direction: 0.1", 0.3, 1, Level.OK),
+        ("direction: 0.1", 0.3, 8, Level.WARNING),
+        # Nothing is known: four may tell, one cannot.
+        ("direction: 0.1", None, 1, Level.OK),
+        ("direction: 0.1", None, 4, Level.WARNING),
+    ],
+)
+def test_what_chance_alone_often_does_to_a_few_candidates_is_no_warning(
+    settings: str, passing: float | None, pairs: int, level: Level
+) -> None:
+    calibrate(passing)
+    thresholds = f"recipe.thresholds={{image: 0.5, text: 0.95, {settings}}}"
+    triplets = [json.dumps({"input": f"a {i}", "edit": "e", "output": f"b {i}"}) for i in range(4)]
+    Path("t.jsonl").write_text("\n".join(triplets))
+    findings = found(order(thresholds, f"compute.batch_pairs={pairs}"))
+    by_check = levels(findings)
+    assert by_check.pop("gates") == level
+    assert set(by_check.values()) == {Level.OK}
+
+
+def test_a_score_or_two_outside_of_what_is_usual_is_no_warning() -> None:
+    calibrate(clip_sim_image=(0.1, 0.3))
+    one = found(order("compute.batch_pairs=1"))
+    assert levels(one)["clip_sim_image"] == Level.OK
+    assert levels(found(order()))["clip_sim_image"] == Level.WARNING
+
+
+def test_a_gate_above_all_that_is_usual_is_a_warning() -> None:
+    calibrate(clip_sim_dir=(0.5, 0.93))
+    findings = found(order("recipe.thresholds.direction=0.95", "compute.batch_pairs=1"))
+    assert levels(findings)["clip_sim_dir"] == Level.WARNING
+    assert levels(findings)["gates"] == Level.WARNING
 
 
 def test_scores_inside_the_calibrated_ranges_are_fine_and_others_warned_of() -> None:
@@ -495,3 +612,6 @@ def test_a_real_family_is_loaded_sampled_and_scored(
     assert checks["pictures"]["found"] == f"2 pairs of {IMAGE_SIDE} px, finite, not flat"
     assert -1 <= checks["clip_sim_dir"]["figures"]["median"] <= 1
     assert checks["plan"]["figures"]["units"] == 4
+    sizes = checks["batch size"]["figures"]
+    assert sorted(sizes["rows_per_s"]) == ["1", "2", "4"]
+    assert sizes["configured"] == 2

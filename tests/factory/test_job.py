@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -26,6 +28,7 @@ from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.ledger.status import status
 from factory.ledger.verify import verify
+from factory.pair_source import Made
 from factory.reports import UnitProblem
 from factory.sheet import contact_sheet, sealed_pairs
 from factory.storage.local import LocalStore
@@ -165,6 +168,99 @@ def test_limit_rounds_up_to_units_and_seals_a_snapshot(tmp_path):
     assert again.units_made == 0
     assert again.manifest_hash == result.manifest_hash
     assert len(list(run.store.list("manifest/0"))) == 1
+
+
+@pytest.mark.parametrize("left", [1, 5])
+def test_a_runner_that_ends_early_without_a_word_is_no_limit_and_seals_nothing(tmp_path, left):
+    run, plan = start(tmp_path)
+
+    def silent(run, plan, units, config, should_stop):
+        for unit in units[: len(units) - left]:
+            yield generate_unit(run, plan, unit, StubSource())
+
+    result = run_job(run, plan, config(), silent)
+    assert (result.exit_code, result.sealed) == (3, None)
+    assert result.message.startswith(
+        f"{left} of 5 units are not committed, and no worker said why; "
+    )
+    assert newest_manifest(run) is None
+    assert finish(run, plan).exit_code == 0
+
+
+def test_a_limit_that_is_not_covered_is_not_reached(tmp_path):
+    run, plan = start(tmp_path)
+
+    def lazy(run, plan, units, config, should_stop):
+        yield generate_unit(run, plan, units[0], StubSource())
+
+    result = run_job(run, plan, config(budget={"limit": 3}), lazy)
+    assert (result.exit_code, result.sealed) == (3, None)
+    assert result.message.startswith("1 of 2 units are not committed")
+    again = finish(run, plan, budget={"limit": 3})
+    assert (again.exit_code, again.message) == (0, "limit reached: 2 of 5 units")
+
+
+def test_a_limit_that_others_covered_is_reached_whatever_failed_here(tmp_path):
+    run, plan = start(tmp_path)
+
+    def overtaken(run, plan, units, config, should_stop):
+        for unit in units:
+            generate_unit(run, plan, unit, StubSource())
+            yield UnitProblem(unit, "StorageUnavailable: no answer")
+
+    result = run_job(run, plan, config(budget={"limit": 3}), overtaken)
+    assert (result.exit_code, result.message) == (0, "limit reached: 2 of 5 units")
+
+
+def test_a_signal_after_the_last_unit_of_a_limit_ends_it_well(tmp_path):
+    run, plan = start(tmp_path)
+    source = StubSource(
+        on_draw=lambda: os.kill(os.getpid(), signal.SIGTERM) if len(source.made) == 47 else None
+    )
+    result = finish(run, plan, source, budget={"limit": 3})
+    assert (result.exit_code, result.units_made) == (0, 2)
+
+
+def test_pairs_that_the_store_does_not_show_are_no_reached_target(tmp_path):
+    run, plan = start(tmp_path)
+
+    def boasting(run, plan, units, config, should_stop):
+        made = generate_unit(run, plan, units[0], StubSource())
+        yield replace(made, accepted=1000)
+
+    result = run_job(run, plan, config(budget={"target_pairs": 900}), boasting)
+    assert (result.exit_code, result.sealed) == (3, None)
+
+
+class Dim(StubSource):
+    """Its pictures show little of their prompts."""
+
+    def pairs(self, draws):
+        for made in super().pairs(draws):
+            if isinstance(made, Made):
+                dim = made.scores.model_copy(update={"clip_sim_0": 0.1, "clip_sim_1": 0.1})
+                made = replace(made, scores=dim)
+            yield made
+
+
+TOOK = r"of {} candidates (\d+) were rejected, by clip_sim_0 \1, clip_sim_1 \1, clip_sim_dir \d+"
+
+
+def test_a_whole_run_without_a_pair_ends_with_4_and_names_the_gates_that_took_them(tmp_path):
+    run, plan = start(tmp_path)
+    for _ in range(2):
+        result = finish(run, plan, Dim())
+        assert (result.exit_code, result.sealed.accepted, result.sealed.partial) == (4, 0, False)
+        assert re.match("sealed without one pair: " + TOOK.format(108), result.message)
+        assert re.search(r" and \d+ could not be made; `editmill doctor`", result.message)
+
+
+def test_a_limited_run_without_a_pair_says_so(tmp_path):
+    run, plan = start(tmp_path)
+    result = finish(run, plan, Dim(), budget={"limit": 3})
+    assert (result.exit_code, result.sealed.accepted) == (0, 0)
+    said = r"limit reached: 2 of 5 units; not one pair: " + TOOK.format(48)
+    assert re.match(said, result.message)
 
 
 def test_target_pairs_stops_and_counts_what_the_run_holds(tmp_path):

@@ -64,6 +64,31 @@ def test_a_text_to_image_model_is_no_editor(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_start_says_first_what_is_judged_and_how(editor, tmp_path):
+    result = evaluate(editor, tmp_path / "out")
+    assert (
+        f"preset miniature: {editor}, 2 steps, guidance 7.5 for the instruction and 1.5 for the picture; "
+        "watching.sampler={steps: 2}, compute.threads=1\n"
+    ) in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [(True, "give {}/editor"), (False, "its editor is not written yet: `fit` goes on")],
+)
+def test_a_training_is_not_the_editor_in_it(written, hint, tmp_path):
+    root = tmp_path / "training"
+    (root / "editor").mkdir(parents=True)
+    (root / "FIT.json").write_text("{}")
+    if written:
+        (root / "editor" / "model_index.json").write_text("{}")
+    result = evaluate(f"{root}/", tmp_path / "out")
+    assert result.exit_code == 2
+    got = f"editmill: {root}/: must be an editor, got the training of one; {hint.format(root)}\n"
+    assert result.stderr == got
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_training_of_another_size_has_no_oracle(tmp_path):
     arguments = ["--dataset", write_pairs(tmp_path / "pairs"), "--out", tmp_path / "out"]
     arguments += ["--preset", "miniature", "--set", "law.size_px=16"]

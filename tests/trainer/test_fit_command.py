@@ -47,6 +47,8 @@ def test_it_trains_and_says_so_in_one_json_object(tmp_path):
         "unreadable": 0,
         "exit_code": 0,
     }
+    opening = f"{tmp_path}/c.yaml: {model()}, 16 px, 2 steps of 4 pairs\n"
+    assert result.stderr.startswith(opening)
     assert "step 2/2  loss" in result.stderr
     assert (tmp_path / "out" / "editor" / "model_index.json").is_file()
 
