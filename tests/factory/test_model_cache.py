@@ -245,3 +245,18 @@ def test_a_folder_that_cannot_be_written_is_named(stores, tmp_path):
     (tmp_path / "cache").write_text("in the way")
     with pytest.raises(ModelError, match=r"cache/editmill/models: .* \(XDG_CACHE_HOME\), got "):
         folder()
+
+
+def test_what_comes_cut_is_fetched_again(stores, monkeypatch):
+    store, left = stores[URI], [2]
+    get = store.get
+
+    def cut(key):
+        left[0] -= 1
+        return get(key)[: -1 if left[0] >= 0 else None]
+
+    monkeypatch.setattr(store, "get", cut)
+    place = folder()
+    assert [f.read_bytes() for f in files_below(place)] == [
+        (Path("t2i") / f.relative_to(place)).read_bytes() for f in files_below(place)
+    ]
