@@ -1,6 +1,7 @@
 """Who may import whom: the table of the README, held here."""
 
 import ast
+import os
 import subprocess
 import sys
 import tomllib
@@ -66,13 +67,23 @@ def test_ray_and_torch_stay_in_their_folders(path):
         assert not [name for name in found if within(name, heavy)], relative
 
 
-def test_the_command_starts_without_torch_and_ray():
-    code = (
-        "import sys, editmill, factory.job, factory.ledger.verify; "
-        "print([n for n in ('torch', 'ray', 'diffusers', 'datasets') if n in sys.modules])"
-    )
-    out = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert out.stdout.strip() == "[]", out.stderr
+LOADED = """
+import sys
+sys.modules |= dict.fromkeys(("boto3", "botocore"))  # whoever imports them now fails
+import editmill, factory.job, factory.ledger.verify
+print([n for n in ("torch", "ray", "diffusers", "datasets") if n in sys.modules])
+import factory.engine.engine, factory.storage.open, trainer.find_files, trainer.fit
+from factory.storage.open import open_store
+print(open_store("somewhere"))
+"""
+
+
+def test_the_command_starts_without_torch_and_ray_and_only_buckets_need_boto3(tmp_path):
+    """Neither its start nor the engine and the trainer, where no bucket is named."""
+    run = [sys.executable, "-c", LOADED]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    out = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert out.stdout.splitlines() == ["[]", f"LocalStore('{tmp_path}/somewhere')"], out.stderr
 
 
 def test_files_stay_small():

@@ -97,8 +97,10 @@ class _Trial:
         """Best effort: the next start has another look."""
         with suppress(StorageError), ThreadPoolExecutor(WRITERS) as pool:
             # One alone: where it is refused, the others would be.
-            self.store.delete(self.keys[0])
-            for _ in pool.map(self.store.delete, self.keys[1:] + self._abandoned()):
+            first, *rest = self.keys
+            abandoned = self._abandoned()
+            self.store.delete(first)
+            for _ in pool.map(self.store.delete, rest + abandoned):
                 pass
 
     def put_new(self, key: str, data: bytes) -> bool:
@@ -137,7 +139,10 @@ class _Trial:
 
     def _abandoned(self) -> list[str]:
         """What a start left that died, by the store's own times; never a living one's."""
-        listed = {info.key: info.modified for info in self.store.list(PROBES)}
+        try:
+            listed = {info.key: info.modified for info in self.store.list(PROBES)}
+        except StorageError:
+            return []
         now = max((listed[key] for key in self.keys if key in listed), default=0.0)
         if not math.isfinite(now):
             return []

@@ -48,6 +48,11 @@ SETTINGS = [
             "--set recipe.p=[0.9,0.1]",
             r"--set: recipe: p .*, got .0\.9, 0\.1.",
         ),
+        (
+            "versions of stages",
+            "--set recipe.stage_versions.sampler=2",
+            r"--set: recipe: stage_versions must be this program's .* or left out, got \{'sampler': 2\}",
+        ),
         ("a range above 1", "--set recipe.p=[0.1,1.5]", r"--set: recipe: p .*, got \[0\.1, 1\.5\]"),
         ("no number", "--set recipe.p=[.nan,0.1]", r"--set: recipe\.p\.0: .* finite .*, got NaN"),
         (

@@ -31,7 +31,9 @@ from factory.triplets import read_triplets
 from schemas.candidate import Scores
 from schemas.commit import Environment
 from schemas.recipe import ModelSource, Recipe
-from tests.bad_input.materials import BAD, GOOD, models
+from schemas.run import RunRecord
+from tests.bad_input.materials import BAD, GOOD, models, restamp
+from tests.bad_input.runs import other_release as stages_of_another
 from tests.stub_source import recipe as stub_recipe
 from tests.stub_source import triplets as stub_triplets
 
@@ -214,6 +216,11 @@ def other_recipe() -> None:
     prepare(order("recipe.steps=7").config, read_triplets("t.jsonl"), "run")
 
 
+def other_release() -> None:
+    prepare(order().config, read_triplets("t.jsonl"), "run")
+    restamp("run/RUN.json", RunRecord, stages_of_another)()
+
+
 def other_list() -> None:
     Path("u.jsonl").write_text(GOOD)
     prepare(order().config, read_triplets("u.jsonl"), "run")
@@ -251,6 +258,7 @@ LATER = {"speed", "pictures", "clip_sim_0", "gates"}
         (stranger, {}, "store", "must be empty", "empty folder", {"run there"}),
         (a_file_for_a_folder, {}, "store", "Not a directory", "choose a folder", {"run there"}),
         (other_recipe, {}, "run there", "steps: 7 -> 20", "new --out", set()),
+        (other_release, {}, "run there", "begun by another release", "that release", set()),
         (other_list, {}, "run there", "1 triplets there, 2", "new --out", set()),
         (None, {"change": not_finite}, "pictures", "4 of 4 .* finite", "dtype", {"clip_sim_0"}),
         (None, {"change": not_tokenised}, "pictures", "tokenised", "--triplets", {"clip_sim_0"}),

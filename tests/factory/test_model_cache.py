@@ -270,3 +270,18 @@ def test_a_part_of_which_only_variants_are_there_is_told_before_anything_is_fetc
     with pytest.raises(ModelError, match=message):
         folder()
     assert versions(cache) == before
+
+
+def test_what_comes_cut_is_fetched_again(stores, monkeypatch):
+    store, left = stores[URI], [2]
+    get = store.get
+
+    def cut(key):
+        left[0] -= 1
+        return get(key)[: -1 if left[0] >= 0 else None]
+
+    monkeypatch.setattr(store, "get", cut)
+    place = folder()
+    assert [f.read_bytes() for f in files_below(place)] == [
+        (Path("t2i") / f.relative_to(place)).read_bytes() for f in files_below(place)
+    ]

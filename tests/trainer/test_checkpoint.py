@@ -1,6 +1,7 @@
 """Checkpoints: killed at any call of the store, damaged anywhere, the newest whole one is found."""
 
 import time
+from collections import Counter
 from threading import Lock
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from factory.errors import StorageRefused, StorageUnavailable
 from factory.storage.local import LocalStore
+from factory.storage.patience import READS
 from trainer import checkpoint as checkpoints
 from trainer.checkpoint import Checkpoints, record_key
 
@@ -248,3 +250,19 @@ def test_an_error_beside_the_training_is_raised_when_it_is_next_asked(store, mon
         found.begin(2, tensors(2))
     found.finish()
     found.close()
+
+
+@pytest.mark.parametrize("replies", [1, READS - 1])
+def test_a_reply_that_was_cut_is_no_reason_to_go_back(store, monkeypatch, replies):
+    for step in (1, 2):
+        opened(store).write(step, tensors(step))
+    get, reads = store.get, Counter()
+
+    def cut(key):
+        reads[key] += 1
+        return get(key)[: -1 if reads[key] <= replies else None]
+
+    monkeypatch.setattr(store, "get", cut)
+    found = opened(store)
+    assert same(found.newest()[1], 2)
+    assert found.damaged == {}

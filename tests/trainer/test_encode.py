@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from factory.errors import Damaged, EditmillError, InputError, RunMismatch
+from factory import deeds
+from factory.errors import Damaged, EditmillError, InputError, RunMismatch, StorageRefused
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from tests.trainer.encoded import INSTRUCTIONS, UNREADABLE, configuration, write_dataset
@@ -203,3 +204,24 @@ def test_units_do_not_depend_on_how_far_an_encoding_came(dataset):
     units = plan_units(pairs.index, 2)
     assert units == plan_units(open_pairs(dataset).index, 2)
     assert sum(unit.rows for unit in units) == len(pairs)
+
+
+@pytest.mark.parametrize(("after", "code"), [(0, 2), (2, 3), (3, 3)])
+def test_keys_that_expire_end_it_with_2_only_before_anything_was_written(
+    dataset, tmp_path, monkeypatch, after, code
+):
+    class Expiring(Mortal):
+        def _die(self):
+            self.left -= 1
+            if self.left < 0:
+                raise StorageRefused("PutObject answered 400 ExpiredToken")
+
+    out = str(tmp_path / "latents")
+    store = Expiring(out, after)
+    monkeypatch.setattr(
+        "trainer.encode.open_store", lambda uri: store if uri == out else open_store(uri)
+    )
+    deeds.anew()
+    with pytest.raises(StorageRefused) as raised:
+        encode_dataset(configuration(), dataset, out)
+    assert deeds.exit_code(raised.value) == code

@@ -8,7 +8,7 @@ import secrets
 import pytest
 import torch
 
-from factory.errors import InputError, ObjectMissing, StorageRefused
+from factory.errors import InputError, ObjectMissing, StorageRefused, StorageUnavailable
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from schemas.fit import Columns
@@ -133,3 +133,23 @@ def test_from_a_bucket_is_encoded_what_is_from_a_folder_and_no_picture_stays(
     reading = {"latents": str(tmp_path / "b")}
     prepare(configuration(reading=reading), uri, str(tmp_path / "out"))
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_part_that_comes_cut_is_read_again(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    store = Watched()
+    data = random.Random(1).randbytes(3 * TAIL)
+    store.put("a", data)
+    left = [2]
+
+    def cut(key, first, count):
+        left[0] -= 1
+        return data[first : first + count][: -1 if left[0] >= 0 else None]
+
+    monkeypatch.setattr(store, "get_part", cut)
+    file = RemoteFile(store, "a")
+    left[0] = 2
+    assert file.read(10) == data[:10]
+    left[0] = 10**6
+    with pytest.raises(StorageUnavailable, match="must hold 10 bytes from byte 10 on, got 9"):
+        file.read(10)

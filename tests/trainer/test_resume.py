@@ -8,7 +8,8 @@ from itertools import count
 import pytest
 import torch
 
-from factory.errors import ModelError, RunMismatch
+from factory import deeds
+from factory.errors import ModelError, RunMismatch, StorageRefused
 from factory.storage.local import LocalStore
 from schemas.canonical import canonical_json, content_hash
 from tests.trainer.small import files_of, objects, small, state_of, train, write_pairs
@@ -227,3 +228,17 @@ def test_a_number_that_is_not_finite_ends_it_and_the_last_good_checkpoint_stays(
     assert editors(tmp_path) == {}
     monkeypatch.undo()
     assert train(config, dataset, tmp_path).done
+
+
+def test_keys_that_expire_while_it_trains_end_it_with_3(tmp_path, monkeypatch):
+    dataset = write_pairs(tmp_path / "pairs")
+    train(small(), dataset, tmp_path / "out", should_stop=After(1))
+
+    def expired(*_):
+        raise StorageRefused("PutObject answered 400 ExpiredToken")
+
+    deeds.anew()
+    monkeypatch.setattr(LocalStore, "put", expired)
+    with pytest.raises(StorageRefused) as raised:
+        train(small(), dataset, tmp_path / "out")
+    assert deeds.exit_code(raised.value) == 3

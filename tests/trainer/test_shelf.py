@@ -1,8 +1,10 @@
 """Files of a remote dataset on this machine: each store's, key's and version's own, and nobody else's."""
 
+import hashlib
+
 import pytest
 
-from factory.errors import InputError, ObjectMissing
+from factory.errors import Damaged, InputError, ObjectMissing
 from tests.chaos.memory_store import MemoryStore
 from tests.trainer.small import png, small, write_pairs
 from trainer.fit import fit, prepare
@@ -109,3 +111,25 @@ def test_a_worker_that_cannot_read_the_trainings_folder_ends_it(tmp_path):
             group=Follower("0" * 64),
         )
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("named_by_content", [True, False])
+def test_what_comes_cut_is_fetched_again_and_never_kept(
+    store, cache, monkeypatch, named_by_content
+):
+    key = f"pairs/00000000-{hashlib.sha256(b'all of it').hexdigest()[:16]}.parquet"
+    store.put(key, b"all of it")
+    left = [2]
+
+    def cut(asked):
+        left[0] -= 1
+        return store.objects[asked][: -1 if left[0] >= 0 else None]
+
+    monkeypatch.setattr(store, "get", cut)
+    shelf = Shelf(store, [key], named_by_content=named_by_content)
+    assert shelf.path(0).read_bytes() == b"all of it"
+    shelf.path(0).unlink()
+    left[0] = 10**6
+    with pytest.raises(Damaged, match="must be 9 bytes, got 8|not the bytes that it is named by"):
+        Shelf(store, [key], named_by_content=named_by_content).path(0)
+    assert list((cache / "editmill" / "datasets").iterdir()) == []

@@ -3,8 +3,10 @@
 import os
 import pickle
 import socket
+import time
 import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from typing import Any, NoReturn
 
@@ -23,6 +25,7 @@ from factory.errors import (
 from factory.storage.probe import probe
 from factory.storage.protocol import ObjectStore
 from factory.storage.s3 import S3Store
+from factory.storage.s3_replies import is_whole_part, stored_at
 from tests.servers.fixtures import S3Access
 
 from .conftest import SECRET, bucket_of
@@ -107,6 +110,67 @@ def test_an_object_that_is_always_cut_is_never_returned(
 ) -> None:
     with crooked_server(cut) as endpoint, pytest.raises(StorageUnavailable):
         VERBS[verb](crooked(endpoint))
+
+
+@pytest.mark.parametrize(
+    ("shown", "length", "whole"),
+    [
+        ("bytes 10-19/100", 10, True),
+        ("bytes 10-19/*", 10, True),
+        ("bytes 10-12/13", 3, True),
+        ("bytes 10-12/100", 3, False),
+        ("bytes 10-19/100", 9, False),
+        ("bytes 0-9/100", 10, False),
+        ("bytes 10-19", 10, False),
+        ("", 100, True),
+    ],
+)
+def test_a_part_is_whole_where_it_is_all_that_was_asked_for(
+    shown: str, length: int, whole: bool
+) -> None:
+    assert is_whole_part(shown, (10, 20), bytes(length)) is whole
+
+
+def test_a_part_that_was_cut_and_looks_whole_is_read_again(
+    crooked: Callable[[str], S3Store], moto: S3Access
+) -> None:
+    def short(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+        handler.send_response(206)
+        handler.send_header("Content-Range", "bytes 2-5/10")
+        handler.send_header("Content-Length", "3")
+        handler.end_headers()
+        handler.wfile.write(b"cut")
+
+    def all_of_it(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+        reply(handler, 200, b"0123456789")
+
+    with crooked_server(short, short, all_of_it) as endpoint:
+        assert crooked(endpoint).get_part("a", 2, 4) == b"2345"
+    with (
+        crooked_server(short) as endpoint,
+        pytest.raises(StorageUnavailable, match="came back cut"),
+    ):
+        crooked(endpoint).get_part("a", 2, 4)
+
+
+def test_a_page_of_a_listing_that_was_cut_is_asked_for_again(
+    crooked: Callable[[str], S3Store], moto: S3Access
+) -> None:
+    def half(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+        reply(handler, 200, b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>a/b")
+
+    def counts(handler: BaseHTTPRequestHandler, _: bytes) -> None:
+        page = b"<IsTruncated>false</IsTruncated><KeyCount>1</KeyCount>"
+        reply(handler, 200, b"<ListBucketResult>" + page + b"</ListBucketResult>")
+
+    to_moto = forward(moto.endpoint)
+    with crooked_server(to_moto, half, counts, to_moto) as endpoint:
+        store = crooked(endpoint)
+        store.put("commits/0", b"1")
+        assert [info.key for info in store.list()] == ["commits/0"]
+    refused = pytest.raises(StorageRefused, match="fewer names than it counts")
+    with crooked_server(counts) as endpoint, refused:
+        list(crooked(endpoint).list())
 
 
 def test_of_a_server_that_knows_no_ranges_the_part_is_taken(
@@ -364,6 +428,24 @@ def test_a_whole_bucket_can_be_a_store(moto: S3Access, monkeypatch: pytest.Monke
     assert [info.key for info in store.list()] == ["a/b"]
     with pytest.raises(ObjectMissing, match="s3://whole/c"):
         store.get("c")
+
+
+def test_an_object_of_which_no_time_is_told_passes_for_new() -> None:
+    when = datetime(2026, 11, 26, tzinfo=UTC)
+    dated = {"ResponseMetadata": {"HTTPHeaders": {"date": "Thu, 26 Nov 2026 00:00:00 GMT"}}}
+    assert stored_at(when, {}) == when.timestamp()
+    assert stored_at(None, dated) == when.timestamp()
+    assert stored_at(None, {}) > time.time() + 1e9
+
+
+def test_a_server_that_dates_nothing_has_no_clock(
+    moto_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = S3Store(f"{moto_bucket}/run")
+    assert abs(store.now() - time.time()) < 60
+    monkeypatch.setattr(s3, "date_of", lambda reply: None)
+    with pytest.raises(StorageRefused, match="replies must be dated"):
+        store.now()
 
 
 def url_of(store: S3Store) -> str:
