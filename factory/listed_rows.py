@@ -9,15 +9,13 @@ import pyarrow as pa
 
 from factory.errors import InputError, TripletError
 from factory.untrusted_parquet.file import MAGIC, POINTER, NotParquet, UntrustedParquet
-from factory.untrusted_parquet.texts import texts
+from factory.untrusted_parquet.texts import TooLong, texts
 
 Rows = Iterator[tuple[str, Any]]
 """Where each row stands, and the row or the `ValueError` that it is."""
 
 LINE_BYTES = 1_000_000
 """A longer line is not a triplet."""
-UNPACKED_BYTES = 2**28
-"""A row group of Parquet may come to so much, and to more where it takes much in the file."""
 NOT_LISTS = {
     b"\x1f\x8b": "gzip; unpack it",
     b"\x28\xb5\x2f\xfd": "Zstandard; unpack it",
@@ -208,10 +206,15 @@ def _parquet_rows(name: str, stream: BinaryIO, known: Sequence[str]) -> Rows:
                 raise TripletError(f'{name}: field "{column}": expected text, got {kind}'[:200])
         number = 0
         for group in range(len(file.rows)):
-            for batch in file.batches(group, columns, UNPACKED_BYTES):
-                for row in zip(*map(texts, batch.columns), strict=True):
+            for batch in file.batches(group, columns):
+                for values in zip(*map(texts, batch.columns), strict=True):
                     number += 1
-                    yield f"{name}: row {number}", dict(zip(batch.schema.names, row, strict=True))
+                    row = dict(zip(batch.schema.names, values, strict=True))
+                    for column, value in row.items():
+                        if isinstance(value, TooLong):
+                            # No list of prompts, and perhaps a few bytes for gigabytes of them.
+                            raise TripletError(f'{name}: row {number}: field "{column}": {value}')
+                    yield f"{name}: row {number}", row
     except NotParquet as error:
         why = str(error).removeprefix(f"{name}: not a Parquet file: ")
         raise TripletError(

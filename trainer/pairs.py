@@ -19,8 +19,7 @@ from trainer.shelf import Shelf
 from trainer.truncation import Truncation
 
 OPEN_BYTES = 2**30
-"""Row groups are kept in memory up to this size; one may come to as much, and to more where it takes much
-in its file."""
+"""Row groups are kept in memory up to this size."""
 
 
 @dataclass(frozen=True)
@@ -126,14 +125,14 @@ def _read_group(file: UntrustedParquet, group: int, names: Columns) -> pa.Table:
         names.edit_prompt,
         *stored_parts(file, names.edited_image),
     ]
-    most, held = file.most(group, wanted, OPEN_BYTES), 0
+    most, held = file.most(group, wanted), 0
     batches: list[pa.RecordBatch] = []
-    for batch in file.batches(group, wanted, OPEN_BYTES):
+    for batch in file.batches(group, wanted):
         # One page's picture may come again in all rows.
         held += batch.nbytes
         if held > most:
             raise InputError(
-                f"{file.name}: row group {group} must come to at most {most} bytes, got more in a "
+                f"{file.name}: row group {group} must unpack to at most {most} bytes, got more in a "
                 f"file of {file.bytes}"
             )
         batches.append(batch)

@@ -10,8 +10,6 @@ from schemas.fit import Columns
 from trainer.index import where
 
 BYTES, PATH = "bytes", "path"
-FEW_BYTES = 2**24
-"""What the paths of a row group may come to, and more where they take much in the file."""
 
 
 def stored_parts(file: UntrustedParquet, column: str) -> list[str]:
@@ -51,7 +49,7 @@ def _check_embedded(file: UntrustedParquet, column: str) -> None:
         return
     path = None
     if len(parts) > 1:
-        batch = next(file.batches(groups[0], parts[1:], FEW_BYTES))
+        batch = next(file.batches(groups[0], parts[1:]))
         path = batch.column(0)[0].as_py()[PATH]
     raise InputError(f"{file.name}: {column}: {where('', groups[0], 0)[2:]} {no_bytes(path)}")
 

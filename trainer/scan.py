@@ -24,8 +24,6 @@ from trainer.truncation import Truncation
 
 READERS = 16
 """Files that are fetched and read at once."""
-UNPACKED_BYTES = 2**28
-"""A row group's captions may come to so much, and to more where they take much in the file."""
 
 
 @dataclass(frozen=True)
@@ -131,25 +129,22 @@ def _said(file: UntrustedParquet, columns: list[str]) -> Iterator[tuple[Any, ...
     """The instruction and the captions of each row. Raises `InputError`."""
     for group in range(len(file.rows)):
         row = 0
-        for batch in file.batches(group, columns, UNPACKED_BYTES):
-            for values in zip(*(texts(batch.column(name)) for name in columns), strict=True):
-                _check_row(values, columns, file.name, group, row)
-                yield values
-                row += 1
+        for batch in file.batches(group, columns):
+            read = [texts(batch.column(name)) for name in columns]
+            kinds = [set(map(type, values)) for values in read]
+            if kinds[0] != {str} or any(issubclass(k, ValueError) for k in set().union(*kinds)):
+                for offset, values in enumerate(zip(*read, strict=True)):
+                    _check_row(values, columns, where(file.name, group, row + offset))
+            yield from zip(*read, strict=True)
+            row += batch.num_rows
 
 
-def _check_row(
-    values: tuple[Any, ...], columns: list[str], name: str, group: int, row: int
-) -> None:
-    wrong = next(
-        (place for place, value in enumerate(values) if isinstance(value, ValueError)), None
-    )
-    if wrong is not None:
-        raise InputError(f"{where(name, group, row)}: {columns[wrong]} {values[wrong]}")
+def _check_row(values: tuple[Any, ...], columns: list[str], place: str) -> None:
+    for column, value in zip(columns, values, strict=True):
+        if isinstance(value, ValueError):
+            raise InputError(f"{place}: {column} {value}")
     if not isinstance(values[0], str):
-        raise InputError(
-            f"{where(name, group, row)}: {columns[0]} must be text, got {values[0]!r:.40}"
-        )
+        raise InputError(f"{place}: {columns[0]} must be text, got {values[0]!r:.40}")
 
 
 def _check(file: UntrustedParquet, names: Columns) -> tuple[str, ...]:

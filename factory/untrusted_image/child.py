@@ -26,6 +26,10 @@ REQUEST = struct.Struct("<Q")
 REPLY = struct.Struct("<4sBII")
 MARK = b"\x00img"
 READY, PICTURE, FORMAT, PIXELS, DAMAGED, MEMORY = range(6)
+MOST_CHUNKS = 100_000
+"""A file of more is left as it is."""
+EXIF_FLAG, PROFILE_FLAG, XMP_FLAG = 8, 32, 4
+"""Of a WEBP's header, for what comes with it."""
 OUT_OF_MEMORY = 9
 """Exit code where not even a refusal could be made."""
 FORMATS = ("JPEG", "PNG", "WEBP")
@@ -44,9 +48,23 @@ TURNS = {
 
 
 def decode(data: bytes, most_pixels: int) -> tuple[int, int, int, bytes]:
-    """Outcome, width, height and RGB bytes; width and height are the header's where it is refused."""
+    """Outcome, width, height and RGB bytes; width and height are the header's where it is refused.
+
+    What says nothing of pixels makes no picture unreadable: it is taken out where one cannot be read, at
+    last with what tells how the camera was held.
+    """
     if not is_known(data):
         return FORMAT, 0, 0, b""
+    found, tried = decode_whole(data, most_pixels), data
+    for keeps_exif in (True, False):
+        bare = without_metadata(data, keeps_exif)
+        if found[0] == DAMAGED and bare != tried:
+            found, tried = decode_whole(bare, most_pixels), bare
+    return found
+
+
+def decode_whole(data: bytes, most_pixels: int) -> tuple[int, int, int, bytes]:
+    """As `decode`, with all that is in it."""
     width, height = webp_size(data) if data.startswith(b"RIFF") else (0, 0)
     try:
         if width * height <= most_pixels:
@@ -79,6 +97,84 @@ def webp_size(data: bytes) -> tuple[int, int]:
         bits = number(data[21:25], "little")
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     return number(data[26:28], "little") & 0x3FFF, number(data[28:30], "little") & 0x3FFF
+
+
+def without_metadata(data: bytes, keeps_exif: bool = True) -> bytes:
+    """The same picture with nothing but what decides its pixels; unchanged where that cannot be told."""
+    if data.startswith(b"\x89PNG"):
+        return bare_png(data, keeps_exif)
+    if data.startswith(b"RIFF"):
+        return bare_webp(data, keeps_exif)
+    return bare_jpeg(data, keeps_exif)
+
+
+def bare_png(data: bytes, keeps_exif: bool) -> bytes:
+    """Critical chunks and transparency; in the order that they had, and cut where they were."""
+    kept, at = [data[:8]], 8
+    for _ in range(MOST_CHUNKS):
+        name = data[at + 4 : at + 8]
+        if not name.isalpha():
+            break
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        # A small first letter says that one may be passed over.
+        if name[:1].isupper() or name == b"tRNS" or (keeps_exif and name == b"eXIf"):
+            kept.append(data[at:end])
+        at = end
+        if name == b"IEND":
+            break
+    return b"".join([*kept, data[at:]])
+
+
+def bare_jpeg(data: bytes, keeps_exif: bool) -> bytes:
+    """Up to the first scan without comments, and of the applications' segments those about colours."""
+    kept, at = [data[:2]], 2
+    for _ in range(MOST_CHUNKS):
+        marker = data[at + 1 : at + 2]
+        if data[at : at + 1] != b"\xff" or marker < b"\xc0" or b"\xd0" <= marker <= b"\xda":
+            break
+        if marker == b"\xff":  # fills up
+            at += 1
+            continue
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        body = data[at + 4 : end]
+        about_colours = (
+            (marker == b"\xe0" and body.startswith(b"JFIF\0") and len(body) >= 14)
+            or (marker == b"\xee" and body.startswith(b"Adobe") and len(body) >= 12)
+            or (marker == b"\xe1" and keeps_exif)
+        )
+        if about_colours or not (b"\xe0" <= marker <= b"\xef" or marker == b"\xfe"):
+            kept.append(data[at:end])
+        at = end
+    return b"".join([*kept, data[at:]])
+
+
+def bare_webp(data: bytes, keeps_exif: bool) -> bytes:
+    """Without a profile and descriptions; where it was cut, as it is."""
+    kept, at, number = [], 12, int.from_bytes
+    until = 8 + number(data[4:8], "little")
+    if until > len(data):
+        return data
+    for _ in range(MOST_CHUNKS):
+        if at >= until:
+            break
+        name, size = data[at : at + 4], number(data[at + 4 : at + 8], "little")
+        end = at + 8 + size
+        is_cut = end > len(data)
+        is_metadata = name in (b"ICCP", b"XMP ") or (name == b"EXIF" and (is_cut or not keeps_exif))
+        if is_cut and not is_metadata:
+            return data
+        chunk = data[at : end + size % 2]
+        if name == b"VP8X":
+            flags = number(chunk[8:9], "little") & ~(PROFILE_FLAG | XMP_FLAG)
+            flags &= ~(0 if keeps_exif else EXIF_FLAG)
+            chunk = chunk[:8] + bytes([flags]) + chunk[9:]
+        if not is_metadata:
+            kept.append(chunk)
+        at = end + size % 2
+    else:
+        return data
+    body = b"WEBP" + b"".join(kept)
+    return b"RIFF" + len(body).to_bytes(4, "little") + body
 
 
 def in_rgb(image: Image.Image) -> Image.Image:

@@ -44,7 +44,7 @@ class ImageLimits:
     """What one image may cost."""
 
     most_bytes: int = 32 * 2**20
-    """Of the file."""
+    """Of the file, without what says nothing of pixels where it is larger."""
     most_pixels: int = 50_000_000
     """By its header, before anything is decoded."""
     memory_bytes: int = 3 * 2**29
@@ -67,7 +67,7 @@ class ImageDecoder:
     What becomes of the kinds of images: EXIF orientation is applied. Of animations the first frame
     counts. Alpha and transparent palette entries are laid over white. 16 bits per channel keep their
     high byte (a 16-bit grey's transparent value is ignored). CMYK and YCCK are converted without
-    their profile, and all ICC profiles and other metadata are ignored.
+    their profile, and all ICC profiles and other metadata are ignored, also where they are damaged or large.
     """
 
     def __init__(self, limits: ImageLimits | None = None) -> None:
@@ -101,9 +101,12 @@ class ImageDecoder:
 
         Raises `ImageRefused` with its reason, and `EditmillError` where no child can be started.
         """
+        whole = len(data)
+        if whole > self.limits.most_bytes:
+            data = script.without_metadata(data)
         if len(data) > self.limits.most_bytes:
             raise ImageRefused(
-                f"{name}: must be at most {self.limits.most_bytes} bytes, got {len(data)}",
+                f"{name}: must be at most {self.limits.most_bytes} bytes, got {whole}",
                 Reason.BYTES,
             )
         with self._lock:

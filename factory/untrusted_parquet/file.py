@@ -28,8 +28,10 @@ DEEPEST = 64
 """Columns inside of one another."""
 SPARE_ROWS = 100_000
 """Rows that a file may have beyond one for each of its bytes."""
+UNPACKED_BYTES = 2**28
 MOST_RATIO = 64
-"""Between what a row group's columns unpack to and what they take in the file, where that is much."""
+"""The columns of a row group that are read may unpack to so much, or to so many times what they take in
+the file."""
 BATCH_BYTES = 2**27
 """Most that a batch of more than one row can come to."""
 POINTER = b"version https://git-lfs"
@@ -71,6 +73,7 @@ class UntrustedParquet:
         self.bytes = int(self._file.size())
         self.footer = read_footer(self._file, name)
         """Its bytes."""
+        self._wanted: dict[tuple[str, ...], list[int]] = {}
         covered = self.footer.replace(_ARROW_TYPES, _COVERED)
         alone = MAGIC + covered + len(covered).to_bytes(4, "little") + MAGIC
         try:
@@ -109,14 +112,14 @@ class UntrustedParquet:
             raise InputError(f"{self.name}: must have one column {column}, got {count}")
         return self.schema.field(column).type if count else None
 
-    def batches(self, group: int, paths: Sequence[str], floor: int) -> Iterator[pa.RecordBatch]:
+    def batches(self, group: int, paths: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Rows of a row group in order: of columns by their names, or parts of them (`image.bytes`).
 
-        Raises `InputError` where it would unpack to more than `floor` bytes and `MOST_RATIO` times
-        what it takes in the file, or cannot be read; `StorageError` of the store that it lies in.
+        Raises `InputError` where it would unpack to too much, or cannot be read, and the `StorageError` of
+        the store that it lies in.
         """
         try:
-            rows = self._rows_at_once(group, paths, floor)
+            rows = self._rows_at_once(group, paths)
             # Whoever reads has threads of his own.
             yield from self._parquet.iter_batches(
                 rows, row_groups=[group], columns=list(paths), use_threads=False
@@ -136,19 +139,21 @@ class UntrustedParquet:
         found = self.metadata.row_group(group).column(number).statistics
         return found.null_count if found is not None and found.has_null_count else None
 
-    def most(self, group: int, paths: Sequence[str], floor: int) -> int:
+    def most(self, group: int, paths: Sequence[str]) -> int:
         """Bytes to which columns of a row group may unpack."""
-        return max(floor, MOST_RATIO * sum(length for _, length in self._places(group, paths)))
+        return self._most(self._chunks(group, tuple(paths)))
 
-    def _rows_at_once(self, group: int, paths: Sequence[str], floor: int) -> int:
+    def _most(self, chunks: Sequence[Any]) -> int:
+        packed = sum(chunk.total_compressed_size for chunk in chunks)
+        return max(UNPACKED_BYTES, MOST_RATIO * min(packed, self.bytes))
+
+    def _rows_at_once(self, group: int, paths: Sequence[str]) -> int:
         """How many rows a batch may have. Raises `InputError` for too large a row group."""
-        described = self.metadata.row_group(group)
-        numbers = self._numbers(paths)
-        most, rows = self.most(group, paths, floor), described.num_rows
+        chunks = self._chunks(group, tuple(paths))
+        most, rows = self._most(chunks), self.rows[group]
         # By the footer before anything is fetched, then by the pages' own headers.
-        said = sum(described.column(number).total_uncompressed_size for number in numbers)
-        self._check_size(group, said, most)
-        places = self._places(group, paths)
+        self._check_size(group, sum(chunk.total_uncompressed_size for chunk in chunks), most)
+        places = [(_start(chunk), chunk.total_compressed_size) for chunk in chunks]
         if self._hold is not None:
             self._hold(places)
         found = [self._unpacked(start, length) for start, length in places]
@@ -170,19 +175,20 @@ class UntrustedParquet:
                 f"a file of {self.bytes}"
             )
 
-    def _numbers(self, paths: Sequence[str]) -> list[int]:
-        """The stored columns of columns."""
-        return [
-            number
-            for path, number in self._leaves.items()
-            if any(path == wanted or path.startswith(f"{wanted}.") for wanted in paths)
-        ]
-
-    def _places(self, group: int, paths: Sequence[str]) -> list[tuple[int, int]]:
-        """Where each stored column begins in the file, and its length."""
+    def _chunks(self, group: int, paths: tuple[str, ...]) -> list[Any]:
+        """What the footer says of the stored columns of columns."""
         described = self.metadata.row_group(group)
-        chunks = [described.column(number) for number in self._numbers(paths)]
-        return [(_start(chunk), chunk.total_compressed_size) for chunk in chunks]
+        return [described.column(number) for number in self._numbers(paths)]
+
+    def _numbers(self, paths: tuple[str, ...]) -> list[int]:
+        if paths not in self._wanted:
+            begin = tuple(f"{path}." for path in paths)
+            self._wanted[paths] = [
+                number
+                for path, number in self._leaves.items()
+                if path in paths or path.startswith(begin)
+            ]
+        return self._wanted[paths]
 
 
 def _start(chunk: Any) -> int:

@@ -9,6 +9,13 @@ MOST_TEXT = 100_000
 """Bytes; more is no prompt."""
 
 
+class TooLong(ValueError):
+    """A text of more bytes."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__(f"must be at most {MOST_TEXT} bytes, got {length}")
+
+
 def texts(column: pa.Array) -> list[Any]:
     """The values; in the place of text that is too long or not UTF-8 the `ValueError` that says so."""
     if not pa.types.is_string(column.type):
@@ -27,14 +34,9 @@ def _text(value: pa.Scalar, length: int | None) -> str | ValueError | None:
     if length is None:
         return None
     if length > MOST_TEXT:
-        return too_long(length)
+        return TooLong(length)
     data: bytes = value.as_py()
     try:
         return data.decode()
     except UnicodeDecodeError as error:
         return ValueError(f"must be UTF-8, got {data[error.start :][:8]!r}")
-
-
-def too_long(length: int) -> ValueError:
-    """What is said of a text of so many bytes."""
-    return ValueError(f"must be at most {MOST_TEXT} bytes, got {length}")

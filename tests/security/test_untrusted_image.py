@@ -1,12 +1,14 @@
 """What becomes of images that strangers made: the right pixels, or a refusal with its reason."""
 
 import random
+import struct
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from factory.untrusted_image.child import without_metadata
 from factory.untrusted_image.decoder import ImageDecoder, ImageLimits, ImageRefused, Reason
 from tests.security.images import (
     FORMATS,
@@ -206,9 +208,14 @@ def test_flipped_bits_give_pixels_or_a_refusal_and_never_end_the_decoder(decoder
         pytest.param(claiming("PNG", 2000, 2000), Reason.DAMAGED, id="claims more than it has"),
         pytest.param(claiming("PNG", 0, 8), Reason.DAMAGED, id="no width"),
         pytest.param(
-            png(8, 8, (b"zTXt", b"a\x00\x00" + zeros(2**28)), (b"IDAT", zeros(72))),
+            png(8, 8, (b"zTXt", b"a\x00\x00" + zeros(2**28)), (b"IDAT", zeros(20))),
             Reason.DAMAGED,
-            id="bomb in a text",
+            id="bomb in a text before half a picture",
+        ),
+        pytest.param(
+            png(20000, 20000, (b"pHYs", b"a"), (b"IDAT", zeros(10**6))),
+            Reason.PIXELS,
+            id="bomb behind a broken size",
         ),
     ],
 )
@@ -228,3 +235,94 @@ def test_a_picture_that_takes_too_long_is_refused_and_the_next_works():
     with ImageDecoder(ImageLimits(cpu_s=0.5, wall_s=120)) as decoder:
         assert refusal(decoder, scan_bomb(3000, 4000)) == Reason.TIME
         assert (decoder.decode(ordinary("PNG")) == pixels()).all()
+
+
+def chunk(name, body, crc=None):
+    checked = struct.pack(">I", zlib.crc32(name + body) if crc is None else crc)
+    return struct.pack(">I", len(body)) + name + body + checked
+
+
+def png_with(*chunks):
+    """An ordinary PNG with others right after its header."""
+    whole = encoded(Image.fromarray(pixels()), "PNG")
+    return whole[:33] + b"".join(chunks) + whole[33:]
+
+
+def jpeg_with(*segments):
+    """An ordinary JPEG with others right after its beginning."""
+    whole = encoded(Image.fromarray(pixels()), "JPEG", quality=95)
+    parts = (b"\xff" + mark + struct.pack(">H", len(body) + 2) + body for mark, body in segments)
+    return whole[:2] + b"".join(parts) + whole[2:]
+
+
+def webp_with(*chunks, **options):
+    """A WEBP with others at its end."""
+    whole = encoded(Image.fromarray(pixels()), "WEBP", lossless=True, **options)
+    added = b"".join(name + struct.pack("<I", size) + body for name, size, body in chunks)
+    return whole[:4] + struct.pack("<I", len(whole) + len(added) - 8) + whole[8:] + added
+
+
+TURNED = b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
+"""EXIF that says no more than that a picture is to be turned by 90 degrees."""
+ODD = {
+    "a large compressed text": png_with(chunk(b"zTXt", b"workflow\0\0" + zeros(2**22))),
+    "a bomb in a text": png_with(chunk(b"zTXt", b"a\0\0" + zeros(2**28))),
+    "a large international text": png_with(
+        chunk(b"iTXt", b"workflow\0\1\0\0\0" + zeros(2**22)), chunk(b"iTXt", b"nothing")
+    ),
+    "a bomb in a profile": png_with(chunk(b"iCCP", b"a\0\0" + zeros(2**28))),
+    "a cut profile": png_with(chunk(b"iCCP", b"a\0\0" + zeros(2**10)[:9])),
+    "a wrong checksum of a text": png_with(chunk(b"tEXt", b"a\0b", crc=0)),
+    "sizes and gamma that are cut": png_with(chunk(b"pHYs", b"\0"), chunk(b"gAMA", b"")),
+    "a chunk that nobody knows": png_with(chunk(b"caNv", bytes(2**20))),
+    "a broken profile in a JPEG": jpeg_with(
+        (b"\xe2", b"ICC_PROFILE\0"), (b"\xe2", b"MPF\0MM\0*\0")
+    ),
+    "a JPEG's text and its maker's notes": jpeg_with(
+        (b"\xfe", b"a" * 65000), (b"\xed", b"Photoshop 3.0\x008BIM\x04\x04\xff"), (b"\xef", b"x")
+    ),
+    "broken EXIF in a JPEG": jpeg_with((b"\xe1", b"Exif\0\0MM\0*\xff\xff\xff\xff")),
+    "a half beginning of a JPEG": jpeg_with((b"\xe0", b"JFIF"), (b"\xee", b"Adobe")),
+    "a profile of a WEBP that is none": webp_with(icc_profile=b"no profile " * 40),
+    "EXIF of a WEBP that ends behind it": webp_with((b"EXIF", 2**20, b"II"), exif=b"Exif\0\0II*\0"),
+    "XMP of a WEBP that ends behind it": webp_with((b"XMP ", 999, b"<x"), xmp=b"<x>"),
+}
+
+
+@pytest.mark.parametrize("data", ODD.values(), ids=ODD)
+def test_what_says_nothing_of_pixels_makes_no_picture_unreadable(decoder, data):
+    found = decoder.decode(data)
+    assert found.shape == (40, 56, 3)
+    assert np.abs(found.astype(int) - pixels()).mean() < 8
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png_with(chunk(b"zTXt", b"a\0\0" + zeros(2**22)), chunk(b"eXIf", TURNED)),
+        jpeg_with((b"\xe2", b"ICC_PROFILE\0"), (b"\xe1", b"Exif\0\0" + TURNED)),
+        webp_with((b"XMP ", 999, b"<x"), exif=b"Exif\0\0" + TURNED, xmp=b"<x>"),
+    ],
+    ids=["PNG", "JPEG", "WEBP"],
+)
+def test_a_picture_is_put_upright_also_where_something_else_is_taken_out_of_it(decoder, data):
+    assert decoder.decode(data).shape == (56, 40, 3)
+
+
+def test_a_file_is_not_too_large_for_what_its_texts_take(decoder):
+    data = png_with(*[chunk(b"tEXt", b"a\0" + bytes([97]) * 2**19)] * 8)
+    assert len(data) > LIMITS.most_bytes
+    assert (decoder.decode(data) == pixels()).all()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_taking_metadata_out_twice_is_taking_it_out_once_and_never_fails(format):
+    rng, whole = random.Random(format), ordinary(format)
+    for _ in range(300):
+        data = bytearray(whole[: rng.randrange(13, len(whole) + 1)])
+        for _ in range(rng.randrange(4)):
+            data[rng.randrange(12, len(data))] = rng.randrange(256)
+        for keeps_exif in (True, False):
+            bare = without_metadata(bytes(data), keeps_exif)
+            assert len(bare) <= len(data)
+            assert without_metadata(bare, keeps_exif) == bare
