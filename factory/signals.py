@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 INCOMPLETE = 3
@@ -128,6 +128,10 @@ class _Program:
                 sys.stdout.flush()
             self._code = code
 
+    def give_up(self, words: str) -> None:
+        if self.answers and self._code is None:
+            self._end(INCOMPLETE, f"editmill: {words}")
+
     def _listen(self, heard: int) -> None:
         while True:
             for number in os.read(heard, 16):
@@ -138,10 +142,14 @@ class _Program:
         if self._code is None and self._drains and self._drains[-1].ask():
             self._say(DRAINING)
             return
-        code = self._code
-        if code is None:
-            code = INCOMPLETE
-            self._say(f"editmill: {INTERRUPTED}")
+        if self._code is None:
+            self._end(INCOMPLETE, f"editmill: {INTERRUPTED}")
+        else:
+            self._end(self._code)
+
+    def _end(self, code: int, words: str | None = None) -> NoReturn:
+        if words is not None:
+            self._say(words)
         for act in reversed(self._acts):
             with suppress(Exception):
                 act()
@@ -170,6 +178,8 @@ left_to_others = _program.left_to_others
 """Inside, whoever has set a handler answers."""
 at_end = _program.at_end
 """Have something done before a signal ends the process; must be quick."""
+give_up = _program.give_up
+"""End a program with 3 and these words, from any thread: what it rests on has gone."""
 settle = _program.settle
 """The exit code is known: from now on a signal only hurries the end."""
 

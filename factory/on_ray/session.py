@@ -15,6 +15,7 @@ from ray._private import worker as ray_worker
 
 from factory.console import say
 from factory.errors import ConfigError, EditmillError, first_line
+from factory.on_ray.life import watch_cluster, watch_own
 from factory.on_ray.own_ray import RayFolder, check_mode, make_ray_folder
 from factory.on_ray.words import event, hushed, quieten
 from factory.signals import at_end, take_back
@@ -46,6 +47,7 @@ def connect(compute: Compute) -> Compute:
         if joins:
             _begin()
             _keep_out_of_open()
+            watch_cluster(ray.get_runtime_context().gcs_address)
             # Its GPUs may still be on their way.
             return compute
         wanted = int(compute.cpus_per_worker * compute.max_workers) + 1
@@ -69,8 +71,10 @@ def _start_own(cpus: int) -> None:
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
     ray_constants.ENABLE_RAY_CLUSTER = False
     folder = make_ray_folder()
-    atexit.register(_end_own, folder)
     at_end(partial(_kill_own, folder))
+    atexit.register(folder.remove)
+    # Done first, as it is registered last.
+    atexit.register(ray.shutdown)
     _begin(
         # `local`: another Ray that happens to run here is none of ours.
         address="local",
@@ -78,6 +82,7 @@ def _start_own(cpus: int) -> None:
         num_cpus=cpus,
         _temp_dir=str(folder.rays),
     )
+    atexit.register(watch_own().close)
 
 
 def _begin(**options: Any) -> None:
@@ -89,12 +94,6 @@ def _begin(**options: Any) -> None:
         raise RayUnreachable(f"ray: cannot be joined or started: {first_line(error)}") from error
     finally:
         take_back()
-
-
-def _end_own(folder: RayFolder) -> None:
-    """In order, with this process."""
-    ray.shutdown()
-    folder.remove()
 
 
 def _kill_own(folder: RayFolder) -> None:
