@@ -6,7 +6,7 @@ from tempfile import TemporaryFile
 
 from factory.errors import ConfigError
 from factory.storage.local import LocalStore
-from factory.storage.probe import PROBES
+from factory.storage.key_rules import PROBES
 from factory.storage.protocol import ObjectStore
 
 
