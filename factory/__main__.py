@@ -174,9 +174,12 @@ def generate(
         for name, value in budget.items()
         if value is not None
     }
+    # A list that cannot be read is said before a preset is asked for, settings before the list is read.
+    is_given = preset is not None or config is not None
+    wanted = None if is_given else read_triplets(triplets, max_bad)
     choice = choose(preset, config, settings or [], triplets, out, options)
     loaded, opening = choice.config, Opening(headline(choice))
-    wanted = read_triplets(triplets, max_bad)
+    wanted = wanted or read_triplets(triplets, max_bad)
     _check_machine(loaded.compute)
     for line in still_to_fetch(
         [(source, role) for _, source, role in model_sources(loaded.recipe)]

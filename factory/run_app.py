@@ -56,9 +56,7 @@ def verify(run: RunUri, as_json: AsJson = False) -> int:
     """Read everything back and check every hash and count; lists what is damaged."""
     from factory.ledger.verify import verify as check
 
-    opened = _run(run, "verify")
-    found = check(opened)
-    partial = _is_partial(opened) if found.sealed else None
+    found = check(_run(run, "verify"))
     facts = {
         "units": found.units,
         "open_units": found.open_units,
@@ -67,24 +65,14 @@ def verify(run: RunUri, as_json: AsJson = False) -> int:
         "damages": len(found.damages),
     }
     if as_json:
-        print_json(facts | {"partial": partial, "damages": found.damages})
+        print_json(facts | {"partial": found.partial, "damages": found.damages})
     else:
-        words = {True: "partial", False: "whole", None: "damaged" if found.sealed else "no"}
-        print_facts(facts | {"sealed": words[partial]})
+        print_facts(
+            facts | {"sealed": {True: "partial", False: "whole", None: "no"}[found.partial]}
+        )
     for damage in found.damages:
         say(damage)
     return Damaged.exit_code if found.damages else 0
-
-
-def _is_partial(run: Run) -> bool | None:
-    """Of the newest manifest; None where it cannot be read."""
-    from factory.ledger.sealed import newest_manifest
-
-    try:
-        newest = newest_manifest(run)
-    except Damaged:
-        return None
-    return newest[1].partial if newest else None
 
 
 @run_app.command()

@@ -24,6 +24,8 @@ class Verification:
     pairs: int = 0
     open_units: int = 0
     sealed: bool = False
+    partial: bool | None = None
+    """Whether the newest manifest that can be read is a snapshot; None where nothing is sealed."""
     damages: list[str] = field(default_factory=list)
 
 
@@ -43,7 +45,9 @@ def verify(run: Run) -> Verification:
     if result.damages:
         return result
     book, manifests = Book(run, plan), Manifests(run, plan, sequences)
-    result.sealed = bool(manifests.heads)
+    if manifests.heads:
+        result.sealed = True
+        result.partial = manifests.heads[max(manifests.heads)].partial
     for segment in book.segments:
         rolled_up = keys.segment_units(segment).stop <= manifests.whole_units
         checked = SegmentCheck(book, segment, must_be_rolled_up=rolled_up)

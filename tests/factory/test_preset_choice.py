@@ -190,6 +190,12 @@ def test_what_cannot_be_read_at_the_output_is_left_to_who_opens_it():
     assert (result.exit_code, "not a run record" in result.stderr) == (3, True)
 
 
+def test_a_list_that_cannot_be_read_is_told_before_a_preset_is_asked_for():
+    Path("t.jsonl").write_text("{\n")
+    result = call("generate --triplets t.jsonl --out run")
+    assert (result.exit_code, result.stderr[:21]) == (2, "editmill: t.jsonl:1: ")
+
+
 def test_wrong_settings_are_told_before_a_preset_is_asked_for():
     result = call("generate --triplets t.jsonl --out run --set steps=2")
     assert "did you mean 'recipe.steps'?" in result.stderr

@@ -53,6 +53,15 @@ def test_it_trains_and_says_so_in_one_json_object(tmp_path):
     assert (tmp_path / "out" / "editor" / "model_index.json").is_file()
 
 
+def test_latents_are_encoded_and_it_is_said_first_of_what(tmp_path):
+    arguments = ["--dataset", write_pairs(tmp_path / "pairs"), "--out", str(tmp_path / "latents")]
+    arguments += ["--config", config(tmp_path)]
+    for _ in range(2):
+        result = CliRunner().invoke(app, ["encode", *arguments])
+        assert result.exit_code == 0, result.output
+        assert result.stderr.startswith(f"{tmp_path}/c.yaml: {model()}, 16 px\n")
+
+
 def test_settings_reach_the_law(tmp_path):
     arguments = ["--dataset", write_pairs(tmp_path / "pairs"), "--out", tmp_path / "out"]
     arguments += ["--config", config(tmp_path), "--set", "law.steps=1", "--set", "law.seed=7"]

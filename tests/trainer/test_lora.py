@@ -330,7 +330,8 @@ def test_a_wrong_lora_ends_with_2_before_ray_and_writes_nothing(
     monkeypatch.setitem(sys.modules, "trainer.on_ray.fit", None)
     settings = [f"law.model={{source: {model()}}}", "law.size_px=16", f"law.lora={lora}"]
     settings.append("watching.oracle_edits=0")
-    arguments = ["fit", "--dataset", dataset, "--out", str(tmp_path / "out")]
+    arguments = ["fit", "--preset", "miniature", "--dataset", dataset]
+    arguments += ["--out", str(tmp_path / "out")]
     result = CliRunner().invoke(app, arguments + [x for s in settings for x in ("--set", s)])
     assert result.exit_code == 2
     assert said in result.stderr
