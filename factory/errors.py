@@ -12,7 +12,8 @@
             StorageUnavailable  no clear answer; try again
         Damaged                 a stored object is not what its record says            exit 3
 
-They cross process borders by pickle, so none takes more than the message.
+They cross process borders by pickle, so none takes more than the message. Once a start has begun its work
+what would end it with 2 ends it with 3: `factory/deeds.py`.
 """
 
 from typing import ClassVar

@@ -35,19 +35,20 @@ def read_whole(store: ObjectStore, key: str, take: Callable[[bytes], T]) -> T:
 
     Raises what `take` and `get` raise, `Damaged` only after `READS` reads.
     """
-    before = None
-    for reads in range(1, READS + 1):
+    before, damage = None, None
+    for reads in range(READS):
         data = store.get(key)
+        if data == before:
+            continue
+        if before is not None:
+            # Other bytes each time: something on the way is unwell, and may recover.
+            time.sleep(random.uniform(0.5, 1.0) * 0.1 * 2**reads)
         try:
             return take(data)
-        except Damaged:
-            if reads == READS:
-                raise
-        # Other bytes each time: something on the way is unwell, and may recover.
-        if before not in (None, data):
-            time.sleep(random.uniform(0.5, 1.0) * 0.1 * 2**reads)
-        before = data
-    raise AssertionError("unreachable")
+        except Damaged as error:
+            before, damage = data, error
+    assert damage is not None
+    raise damage
 
 
 def read_named(store: ObjectStore, key: str, sha256: str, damaged: str) -> bytes:

@@ -10,7 +10,7 @@ from tests.factory.storage.test_contract import (
     test_a_listing_of_a_new_store_is_empty,
     test_a_listing_shows_a_write_at_once,
     test_a_missing_object_is_reported_as_missing,
-    test_a_probe_finds_conditional_writes_and_leaves_only_its_objects,
+    test_a_probe_finds_conditional_writes_and_leaves_nothing,
     test_find_tells_the_size,
     test_odd_keys_are_refused,
     test_odd_prefixes_are_refused,

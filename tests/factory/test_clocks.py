@@ -1,5 +1,6 @@
 """A clock that is wrong, or is set meanwhile, changes neither how long things took nor what is old."""
 
+import errno
 import time
 
 import pytest
@@ -56,6 +57,19 @@ def test_a_folders_clock_is_that_of_its_files(tmp_path, set_clock, ahead):
     assert abs(store.now() - store.find("a").modified) < 60
     assert [info.key for info in store.list()] == ["a"]
     assert list(store.uploads()) == []
+
+
+def test_garbage_of_a_folder_that_is_read_only_is_listed_all_the_same(tmp_path, monkeypatch):
+    run, plan = start(tmp_path)
+    finish(run, plan)
+    left = litter(run)
+    age(tmp_path, 99)
+
+    def read_only(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("factory.storage.local.make_folder", read_only)
+    assert {one.key for one in collect(run, plan).found} == left
 
 
 def test_gc_on_a_machine_that_is_a_day_ahead_leaves_a_living_extension(tmp_path, set_clock):
