@@ -161,5 +161,5 @@ def _fetch(listed: _Listed, place: Path, choose: Choose) -> None:
 
 def tell_fetch(what: str, size: int | None) -> None:
     """A line on stderr, once a file of a model begins to come: the large ones take minutes."""
-    much = "" if size is None else f", {size / 1e6:.1f} MB"
+    much = "" if size is None else f", {size / 1e6:,.1f} MB" if size >= 1e6 else f", {size:,} bytes"
     print(f"fetches {what}{much}", file=sys.stderr, flush=True)

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import ModelError
-from factory.model_checks.known_clip import Clip, ClipFolder, Vision
+from factory.model_checks.known_clip import Clip, ClipFolder, Text, Vision
 from factory.model_checks.shapes import Shapes
+from factory.model_checks.tokens import check_tokens
 from factory.model_checks.weights import compare
 from factory.model_configs import read_config, read_known, validated
 from factory.safetensors_header import read_shapes
 
 ORDER = ("open_clip_model", "open_clip_pytorch_model", "model")
 """What open_clip takes of several files in a folder; else the first by name."""
+OWN_TOKENS = 49408
+"""Of the tokenizer that open_clip brings."""
 _TRANSFORMERS = ("text_model.", "vision_model.")
 _SCALARS = ("logit_scale", "logit_bias")
 
@@ -31,6 +34,7 @@ def check_clip(folder: Path, name: str | None) -> None:
         there = {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
         file = next((there[stem] for stem in ORDER if stem in there), next(iter(there.values())))
         why = "by open_clip_config.json"
+        _check_tokenizer(folder, config.text_cfg)
     else:
         config, why = named(folder, name), f"of {name}"
         files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [folder]
@@ -53,6 +57,17 @@ def check_clip(folder: Path, name: str | None) -> None:
             if key in stored and stored[key] in ((), (1,)):
                 stored[key] = ()
         compare(file, wanted, stored, spare=("logit_bias",), why=why)
+
+
+def _check_tokenizer(folder: Path, text: Text) -> None:
+    whose = "text_cfg.vocab_size"
+    if text.hf_tokenizer_name:
+        check_tokens(folder, text.vocab_size, whose)
+    elif text.vocab_size < OWN_TOKENS:
+        raise ModelError(
+            f"{folder / 'open_clip_config.json'}: {whose} must be at least {OWN_TOKENS}, CLIP's own "
+            f"tokenizer's, or hf_tokenizer_name be given, got {text.vocab_size}"
+        )
 
 
 def named(folder: Path, name: str) -> Clip:

@@ -24,7 +24,7 @@ from factory.model_checks.weights import (
 
 
 def check_folder(folder: Path, with_autoencoder: bool) -> None:
-    """Raise `ModelError` where a part does not fit another, or weights do not fit their config."""
+    """Raise `ModelError` where a part does not fit another, by their configs."""
     unet = read_unet(folder)
     check_channels(folder, unet)
     if unet.addition_embed_type:
@@ -34,16 +34,22 @@ def check_folder(folder: Path, with_autoencoder: bool) -> None:
             f"{folder}: {PARTS[0]} must be Stable Diffusion XL's, whose UNet has addition_embed_type "
             "'text_time', got null"
         )
-    texts = read_texts(folder, unet)
     vae = folder / "vae" / "config.json"
     if with_autoencoder:
         check_latents(vae, read_autoencoder(vae), unet)
+    read_texts(folder, unet)
+
+
+def check_folder_weights(folder: Path, with_autoencoder: bool) -> None:
+    """Raise `ModelError` where weights are not those of their part's config, by the files' headers."""
+    unet = read_unet(folder)
     check_weights(folder / "unet", DIFFUSERS, unet_shapes(unet))
-    for name, text in texts.items():
+    for name, text in read_texts(folder, unet).items():
         wanted = text_shapes(text, projects=name == PARTS[0])
         check_weights(folder / name, TRANSFORMERS, wanted, bare_text, SPARE)
     if with_autoencoder:
-        autoencoder_weights(folder / "vae", read_autoencoder(vae))
+        vae = folder / "vae"
+        autoencoder_weights(vae, read_autoencoder(vae / "config.json"))
 
 
 def autoencoder_weights(part: Path, vae: Autoencoder) -> None:

@@ -1,7 +1,6 @@
 """Whether the parts of a diffusers folder fit each other, by their configs; no weight is looked at."""
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,8 @@ from typing import Any
 from factory.errors import ModelError
 from factory.family_xl import PARTS as XL
 from factory.model_checks.known_configs import Autoencoder, TextEncoder, Tokenizer, Unet
-from factory.model_configs import read_config, read_known
+from factory.model_checks.tokens import check_tokens
+from factory.model_configs import read_known
 
 
 @dataclass(frozen=True)
@@ -190,43 +190,4 @@ def _check_tokenizer(folder: Path, text: TextEncoder) -> None:
         "tokenizer_class must be CLIPTokenizer",
         repr(kind),
     )
-    for source, ids in _token_ids(folder, part.config):
-        if ids and not 0 <= min(ids) <= max(ids) < text.vocab_size:
-            raise ModelError(
-                f"{source}: tokens must be numbered from 0 to {text.vocab_size - 1}, the text encoder's "
-                f"vocab_size, got {max(ids) if min(ids) >= 0 else min(ids)}"
-            )
-
-
-def _token_ids(folder: Path, config: Tokenizer) -> Iterable[tuple[Path, Sequence[int]]]:
-    """The tokens' numbers, by the file that gives them. Raises `ModelError` where there are none."""
-    whole, words, merges = (folder / n for n in ("tokenizer.json", "vocab.json", "merges.txt"))
-    if whole.is_file():
-        said = read_config(whole)
-        model = said.get("model")
-        vocabulary = model.get("vocab") if isinstance(model, dict) else None
-        added = said.get("added_tokens") or []
-        if not isinstance(vocabulary, dict) or not isinstance(added, list):
-            raise ModelError(f"{whole}: must hold a byte-pair vocabulary, got none")
-        yield whole, _numbers(whole, vocabulary.values())
-        yield whole, _numbers(whole, [one.get("id") for one in added if isinstance(one, dict)])
-    elif words.is_file() and merges.is_file():
-        yield words, _numbers(words, read_config(words).values())
-    else:
-        there = sorted(file.name for file in folder.iterdir())
-        raise ModelError(
-            f"{folder}: must hold tokenizer.json, or vocab.json and merges.txt, got {', '.join(there)}"
-        )
-    more = folder / "added_tokens.json"
-    if more.is_file():
-        yield more, _numbers(more, read_config(more).values())
-    stated = [int(key) if key.isdecimal() else -1 for key in config.added_tokens_decoder]
-    yield folder / "tokenizer_config.json", stated
-
-
-def _numbers(file: Path, found: Iterable[Any]) -> list[int]:
-    numbers = list(found)
-    wrong = [one for one in numbers if not isinstance(one, int) or isinstance(one, bool)]
-    if wrong:
-        raise ModelError(f"{file}: tokens must be numbered, got {json.dumps(wrong[0])[:80]}")
-    return numbers
+    check_tokens(folder, text.vocab_size, "the text encoder's vocab_size")

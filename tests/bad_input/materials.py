@@ -67,13 +67,15 @@ TEXT: Mapping[str, Any] = {
     "vocab_size": 3,
     "max_position_embeddings": 7,
 }
+WORDS = {"a": 0, "<|startoftext|>": 1, "<|endoftext|>": 2}
 SCHEDULE = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
 TOWER = {"layers": 1, "width": 4}
 CLIP: Mapping[str, Any] = {
     "model_cfg": {
         "embed_dim": 4,
         "vision_cfg": TOWER | {"head_width": 2, "patch_size": 4, "image_size": 8},
-        "text_cfg": TOWER | {"heads": 2, "vocab_size": 3, "context_length": 7},
+        "text_cfg": TOWER
+        | {"heads": 2, "vocab_size": 3, "context_length": 7, "hf_tokenizer_name": "here"},
     }
 }
 UNET_FILE = "t2i/unet/diffusion_pytorch_model.safetensors"
@@ -106,6 +108,10 @@ def cut(pattern: str, count: int) -> Step:
         path.write_bytes(path.read_bytes()[:-count])
 
     return step
+
+
+def rename(name: str, new: str) -> Step:
+    return lambda: Path(name).rename(new)
 
 
 def replace(name: str, old: str, new: str) -> Step:
@@ -195,11 +201,13 @@ def model_files() -> Mapping[str, bytes]:
         "t2i/text_encoder/config.json": TEXT,
         "t2i/scheduler/scheduler_config.json": SCHEDULE,
         "t2i/tokenizer/tokenizer_config.json": {"model_max_length": 7},
-        "t2i/tokenizer/vocab.json": {"a": 0, "<|startoftext|>": 1, "<|endoftext|>": 2},
+        "t2i/tokenizer/vocab.json": WORDS,
+        "clip/vocab.json": WORDS,
         "clip/open_clip_config.json": CLIP,
     }
     return {name: json.dumps(fields).encode() for name, fields in configs.items()} | {
         "t2i/tokenizer/merges.txt": b"#version: 0.2\n",
+        "clip/merges.txt": b"#version: 0.2\n",
         UNET_FILE: weights(UNET_SHAPES),
         "t2i/vae/diffusion_pytorch_model.safetensors": weights(VAE_SHAPES),
         "t2i/text_encoder/model.safetensors": weights(TEXT_SHAPES),

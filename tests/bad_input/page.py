@@ -18,12 +18,13 @@ from tests.bad_input.table import Case, refused
 from tests.bad_input.test_accepted import ACCEPTED
 from tests.bad_input.test_trained import TRAINED
 from tests.bad_input.trainings import OPTIONS, TRAININGS
+from tests.bad_input.unfitting import UNFITTING
 
 PAGE = Path(__file__).parents[2] / "docs" / "bad-input.md"
 SECTIONS: dict[str, list[Case]] = {
     "Lists of triplets": LISTS,
     "Configurations": [*configs.CONFIGS, *configs.LATE],
-    "Models": CHECKPOINTS,
+    "Models": [*CHECKPOINTS, *UNFITTING],
     "Stores and runs": RUNS,
     "Buckets": S3,
     "Options and other files": [*command_lines.COMMAND_LINES, *command_lines.LATE],

@@ -19,10 +19,11 @@ from tests.bad_input.runs import RUNS
 from tests.bad_input.s3 import S3, emulator, refused_by_s3
 from tests.bad_input.table import Case, refused
 from tests.bad_input.trainings import OPTIONS, TRAININGS
+from tests.bad_input.unfitting import UNFITTING
 from tests.servers.fixtures import S3Access
 
 ROOT = Path(__file__).parents[2]
-EARLY = [*LISTS, *CONFIGS, *CHECKPOINTS, *RUNS, *COMMAND_LINES, *OPTIONS]
+EARLY = [*LISTS, *CONFIGS, *CHECKPOINTS, *UNFITTING, *RUNS, *COMMAND_LINES, *OPTIONS]
 LATE = [*configs.LATE, *command_lines.LATE, *TRAININGS]
 
 

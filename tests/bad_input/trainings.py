@@ -1,5 +1,6 @@
 """What `fit` and `encode` refuse of options, models and roots, and what they meet at work."""
 
+import json
 import re
 
 from tests.bad_input.command_lines import usage
@@ -7,6 +8,7 @@ from tests.bad_input.datasets import DATASETS
 from tests.bad_input.materials import (
     UNET_FILE,
     UNET_SHAPES,
+    VAE,
     cut,
     remove,
     replace,
@@ -100,6 +102,39 @@ PLACES = [
         "",
         r"t2i/unet/config\.json: in_channels must be 4, got 9, an inpainting model's",
         replace("t2i/unet/config.json", "{", '{"in_channels": 9, '),
+    ),
+    *(
+        case(
+            f"an autoencoder of another family for `{command.split()[0]}`",
+            f"{command} --config f.yaml --set law.autoencoder.source=v",
+            r"v/config\.json: latent_channels must be 4, the U-Net's, got 16",
+            configured,
+            write("v/config.json", json.dumps({**VAE, "latent_channels": 16})),
+        )
+        for command in (FIT, ENCODE)
+    ),
+    fitted(
+        "a tokenizer without a limit for `fit`",
+        "",
+        r"t2i/tokenizer/tokenizer_config\.json: model_max_length must be the text encoder's 7, got none",
+        write("t2i/tokenizer/tokenizer_config.json", "{}"),
+    ),
+    *(
+        case(
+            f"{what} to be evaluated",
+            "evaluate --editor t2i --out judged",
+            rf"t2i{message}",
+            configured,
+            replace("t2i/unet/config.json", "{", '{"in_channels": ' + f"{channels}, "),
+        )
+        for what, channels, message in (
+            ("a text-to-image model", 4, r": an editor's UNet must have 8 .*, got 4; .*"),
+            (
+                "an editor whose weights are not its",
+                8,
+                r"/unet/\w+\.safetensors: conv_in\.weight must .*",
+            ),
+        )
     ),
     fitted(
         "half a model",

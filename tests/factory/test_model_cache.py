@@ -252,7 +252,8 @@ def test_a_line_is_said_of_each_file_that_is_fetched_and_none_of_what_is_here(st
     place = folder()
     said = capsys.readouterr().err.splitlines()
     assert len(said) == len(files_below(place))
-    assert f"fetches {URI}/unet/config.json, 0.0 MB" in said
+    size = (place / "unet/config.json").stat().st_size
+    assert f"fetches {URI}/unet/config.json, {size} bytes" in said
     folder()
     assert capsys.readouterr().err == ""
 
