@@ -5,8 +5,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from factory.errors import ConfigError
-from factory.storage.local import LocalStore
 from factory.storage.key_rules import PROBES
+from factory.storage.local import LocalStore
 from factory.storage.protocol import ObjectStore
 
 
