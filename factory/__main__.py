@@ -33,6 +33,7 @@ from factory.options import (
     ConfigFile,
     Gpus,
     MaxBad,
+    MiniaturePreset,
     Preset,
     Price,
     Settings,
@@ -215,7 +216,7 @@ def calibrate(
     count: Annotated[
         int, typer.Option(min=5, help="Triplets to choose on, and to report on.")
     ] = 100,
-    preset: Preset = "miniature",
+    preset: MiniaturePreset = "miniature",
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: AsJson = False,

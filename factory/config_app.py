@@ -11,12 +11,11 @@ from factory.config import (
     MINIATURE,
     PRESETS,
     choose_config,
-    preset_names,
     preset_purposes,
 )
 from factory.config_text import to_yaml
 from factory.console import command, say
-from factory.options import AsJson, ConfigFile, Settings, complete
+from factory.options import FITS, OURS, AsJson, ConfigFile, Settings, preset_option
 from schemas.config import Config
 from schemas.fit import Fit
 from schemas.record import Record
@@ -37,14 +36,7 @@ Of = Annotated[
 ]
 AnyPreset = Annotated[
     Optional[str],
-    typer.Option(
-        "--preset",
-        help="miniature, paper or fast; of `fit` miniature, miniature-editor, paper or paper-xl.",
-        autocompletion=lambda incomplete: complete(
-            sorted({name for _, presets in KINDS.values() for name in preset_names(presets)}),
-            incomplete,
-        ),
-    ),
+    preset_option(f"{OURS}; of `fit` {FITS}.", PRESETS, FIT_PRESETS),
 ]
 
 

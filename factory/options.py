@@ -1,29 +1,37 @@
 """Command-line options that several commands share, and how their values are read."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
-from factory.config import preset_names
+from factory.config import PRESETS, preset_names
 from factory.errors import ConfigError
 
 
-def complete(names: Sequence[str], incomplete: str) -> list[str]:
-    """Of these names those that a shell may complete to."""
-    return [name for name in names if name.startswith(incomplete)]
+def preset_option(words: str, *presets: Path) -> Any:
+    """The option `--preset`, whose values a shell completes; `presets` are the folders they lie in."""
+
+    def begun(incomplete: str) -> list[str]:
+        names = sorted({name for folder in presets for name in preset_names(folder)})
+        return [name for name in names if name.startswith(incomplete)]
+
+    return typer.Option("--preset", help=words, autocompletion=begun)
 
 
+OURS = "miniature (for trying), paper or fast"
+FITS = "miniature (for trying), miniature-editor, paper or paper-xl"
 Preset = Annotated[
     Optional[str],
-    typer.Option(
-        help="miniature (for trying, and for `--triplets miniature` the default), paper or fast; "
-        "unasked, that of the run that is there.",
-        autocompletion=lambda incomplete: complete(preset_names(), incomplete),
+    preset_option(
+        f"{OURS}; may be left out for `--triplets miniature`, and where the run is there.", PRESETS
     ),
 ]
+PlanPreset = Annotated[
+    Optional[str], preset_option(f"{OURS}; without one triplets are counted, no more.", PRESETS)
+]
+MiniaturePreset = Annotated[Optional[str], preset_option(f"{OURS}.", PRESETS)]
 ConfigFile = Annotated[
     Optional[Path],
     typer.Option("--config", help="A YAML file in place of a preset; `base:` names one."),
@@ -31,7 +39,7 @@ ConfigFile = Annotated[
 Settings = Annotated[
     Optional[list[str]],
     typer.Option(
-        "--set", help="key=value, e.g. recipe.steps=25; repeatable; `config schema` lists the keys."
+        "--set", help="key=value, e.g. recipe.steps=25; repeatable; `config show` lists the keys."
     ),
 ]
 Triplets = Annotated[

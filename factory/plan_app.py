@@ -11,7 +11,7 @@ from factory.options import (
     ConfigFile,
     Gpus,
     MaxBad,
-    Preset,
+    PlanPreset,
     Price,
     RowsPerS,
     Settings,
@@ -27,7 +27,7 @@ plan_app = typer.Typer(no_args_is_help=True)
 @command
 def plan(
     triplets: Triplets,
-    preset: Preset = None,
+    preset: PlanPreset = None,
     config: ConfigFile = None,
     settings: Settings = None,
     max_bad: MaxBad = 0,

@@ -13,11 +13,11 @@ from typing import Annotated, Optional
 import typer
 
 from factory.config import FIT_PRESETS as PRESETS
-from factory.config import MINIATURE, Choice, choose_config, preset_names
+from factory.config import MINIATURE, Choice, choose_config
 from factory.console import Opening, command, print_facts, print_json, say
 from factory.errors import ConfigError, EditmillError
 from factory.model_files import Role, still_to_fetch
-from factory.options import AsJson, ConfigFile, complete
+from factory.options import FITS, AsJson, ConfigFile, preset_option
 from factory.places import check_folder, check_store
 from factory.progress import Progress
 from factory.signals import INTERRUPTED, Drain
@@ -28,10 +28,9 @@ from trainer.headline import encode_headline, evaluate_headline, fit_headline
 
 Preset = Annotated[
     Optional[str],
-    typer.Option(
-        help="miniature, miniature-editor, paper or paper-xl; unasked, that of the training that is "
-        "there, or miniature for a run that the miniature made.",
-        autocompletion=lambda incomplete: complete(preset_names(PRESETS), incomplete),
+    preset_option(
+        f"{FITS}; may be left out for a run that the miniature made, and where the training is there.",
+        PRESETS,
     ),
 ]
 Settings = Annotated[
@@ -241,7 +240,9 @@ def evaluate(
     edits: Annotated[
         int, typer.Option(min=1, max=1000, help="Held-out scenes and instructions.")
     ] = 300,
-    preset: Preset = None,
+    preset: Annotated[
+        Optional[str], preset_option(f"{FITS}; miniature is the default.", PRESETS)
+    ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: AsJson = False,

@@ -73,6 +73,7 @@ def refused(case: Case, objects: Callable[[], Mapping[str, object]] = dict) -> s
     if case.begun:
         first, _, said = said.partition("\n")
         assert re.fullmatch(r"(preset \w+|\w+\.yaml).*: .* px, \d+ steps.*", first), first
+        said = said[said.rindex("editmill: ") :]
     line = case.message if case.usage else said.removeprefix("editmill: ")[:-1]
     if case.usage:
         assert case.message in said
