@@ -54,7 +54,7 @@ def read_triplets(uri: str, max_bad: int = 0) -> TripletList:
     bad = 0
     before: Any = None
     for where, row in _rows(uri, name):
-        if row == before:
+        if before is not None and row == before:
             # Long words in many rows take a few bytes of Parquet; so they take little time too.
             result.duplicates += 1
             continue

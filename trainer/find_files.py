@@ -80,14 +80,14 @@ def _split_notes(uri: str, names: Sequence[str]) -> list[str]:
     of_none = len(set(names).difference(*splits.values()))
     if len(order) == 1 and not of_none:
         return [f"{uri}: holds the split {order[0]} alone, which is trained"]
+    if len(order) == 1:
+        raise InputError(
+            f"{uri}: holds the split {order[0]} beside files of no split ({of_none}); reading.files "
+            "chooses files"
+        )
     wanted = TRAIN if TRAIN in splits else order[0]
     pattern = pattern_of(splits[wanted], names, wanted)
     such = f", such as {pattern!r}" if pattern else ""
-    if len(order) == 1:
-        raise InputError(
-            f"{uri}: holds the split {order[0]} beside {of_none} files of none; reading.files chooses"
-            f"{such}"
-        )
     raise InputError(f"{uri}: holds the splits {', '.join(order)}; reading.files chooses one{such}")
 
 

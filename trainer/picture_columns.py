@@ -37,8 +37,13 @@ def _holds_pictures(kind: Any) -> bool:
     if pa.types.is_struct(kind):
         # One that is there several times has no index.
         place = kind.get_field_index(BYTES)
-        return place >= 0 and pa.types.is_binary(kind.field(place).type)
-    return bool(pa.types.is_binary(kind))
+        return place >= 0 and _is_bytes(kind.field(place).type)
+    return _is_bytes(kind)
+
+
+def _is_bytes(kind: Any) -> bool:
+    """Of nulls alone, too: what is amiss with those is said by `_check_embedded`."""
+    return bool(pa.types.is_binary(kind) or pa.types.is_null(kind))
 
 
 def _check_embedded(file: UntrustedParquet, column: str) -> None:

@@ -1,9 +1,9 @@
 """Which splits and which shards the names of a dataset's files tell of.
 
 A name tells its split as `datasets` would read it (`data_files.py` there; its rules, not its code): the
-part before a shard's number in `data/`, else a word in a folder's name, else one in the file's. Capitals
-count for nothing here, any sign that is no letter parts words, and `split=` is Hive's. All files of a
-folder are looked at, so that what `datasets` would leave out of a split is not trained unasked.
+part before a shard's number in `data/`, else a word in a folder's name, else one in the file's. Besides,
+capitals count for nothing, and `split=` is Hive's. All files of a folder are looked at, so that what
+`datasets` would leave out of a split is not trained unasked.
 """
 
 import re
@@ -22,7 +22,7 @@ WORDS = {
     "test": ("test", "testing", "eval", "evaluation"),
 }
 _SPLIT = {word: split for split, words in WORDS.items() for word in words}
-_WORD = re.compile(rf"(?<![^\W\d_])({'|'.join(sorted(_SPLIT, key=len, reverse=True))})(?![^\W\d_])")
+_WORD = re.compile(rf"(?:^|(?<=[-._ 0-9/]))({'|'.join(_SPLIT)})(?=[-._ 0-9/]|$)")
 _NAMED = re.compile(r"(?:.*/)?split=([^/]+)/.*")
 _IN_DATA = re.compile(r"data/([^/]+)-\d{5}-of-\d{5}[^/]*")
 _SHARD = re.compile(r"(.*?)[-_. ]?(\d+)[-_ ]of[-_ ](\d+)(?!\d)(?:-[0-9a-f]{16})?([^/]*)")
@@ -48,6 +48,8 @@ def splits_of(names: Iterable[str]) -> dict[str, list[str]]:
 def _splits(name: str) -> set[str]:
     if in_data := _IN_DATA.fullmatch(name):
         return {_SPLIT.get(in_data[1], in_data[1])}
+    if (named := _NAMED.fullmatch(name)) and named[1] in _SPLIT:
+        return {_SPLIT[named[1]]}
     folder, _, file = name.rpartition("/")
     return {_SPLIT[word] for word in _WORD.findall(folder) or _WORD.findall(file)}
 
@@ -104,7 +106,11 @@ def shards_of(names: Iterable[str]) -> list[list[Shards]]:
 
 def pattern_of(files: Sequence[str], names: Sequence[str], split: str) -> str | None:
     """A pattern of `reading.files` that chooses just these files of all, if a plain one does."""
-    for pattern in (f"{split}*", f"*/{split}*", f"*={split}/*", f"*{split}*"):
-        if [name for name in names if fnmatch(name, pattern)] == list(files):
-            return pattern
+    spelled = [split]
+    if files and (word := re.search("|".join(WORDS.get(split, (split,))), files[0], re.IGNORECASE)):
+        spelled.insert(0, word[0])
+    for word_of in spelled:
+        for pattern in (f"{word_of}*", f"*/{word_of}*", f"*={word_of}/*", f"*{word_of}*"):
+            if [name for name in names if fnmatch(name, pattern)] == list(files):
+                return pattern
     return None

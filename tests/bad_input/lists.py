@@ -1,17 +1,24 @@
 """Lists of triplets: the file, its lines, its fields."""
 
+import bz2
 import gzip
+import lzma
+
+import pyarrow as pa
 
 from tests.bad_input.materials import (
     BAD,
     GOOD,
+    LFS_POINTER,
     OTHER,
+    doubled,
     models,
     not_unicode,
     parquet,
     write,
 )
 from tests.bad_input.table import GENERATE, PLAN, Case, case
+from tests.security.parquet_files import Column, page, parquet_file, plain
 
 
 def listed(id: str, content: str | bytes, message: str, name: str = "t.jsonl") -> Case:
@@ -26,6 +33,10 @@ def edit(value: str) -> str:
 SPREAD = '{\n  "input": "a cat",\n  "edit": "make it a dog",\n  "output": "a dog"\n}\n'
 NO_EDIT = r"t\.jsonl:1: edited prompt must differ from the original .*, got "
 WEB = "https://host/t.jsonl"
+BOMB = parquet_file(
+    [Column(name, [page(plain(b"a"), 1)], 3 * 2**30) for name in ("input", "edit", "output")], 1
+)
+"""By its footer three columns of three GiB."""
 
 FILES = [
     case("a missing list", f"{PLAN} no.jsonl", r"no\.jsonl: no such file"),
@@ -71,6 +82,18 @@ FILES = [
     listed(
         "Zstandard", b"\x28\xb5\x2f\xfd\x04", r".*: .*, got Zstandard; unpack it", "t.jsonl.zst"
     ),
+    listed("bzip2", bz2.compress(GOOD.encode()), r".*: .*, got bzip2; unpack it", "t.jsonl.bz2"),
+    listed("xz", lzma.compress(GOOD.encode()), r".*: .*, got xz; unpack it", "t.jsonl.xz"),
+    listed(
+        "an Arrow file", b"ARROW1\0\0", r".*, got an Arrow file; write it as Parquet", "t.arrow"
+    ),
+    listed("a page for a list", "<!DOCTYPE html>\n", r".*, got a page of the web or XML"),
+    listed(
+        "a git-lfs pointer as a list",
+        LFS_POINTER,
+        r"t\.jsonl: expected JSON lines, CSV or Parquet, got a git-lfs pointer of 43 bytes; run git lfs "
+        r"pull",
+    ),
     listed("a zip archive", b"PK\x03\x04\x14\0", r".*: .*, got zip; unpack it", "t.zip"),
     listed(
         "a cut Parquet file",
@@ -97,10 +120,94 @@ FILES = [
         "t.parquet",
     ),
     listed(
+        "a column of lists in Parquet",
+        parquet(input=["a"], edit=["b"], output=[["c"]]),
+        r't\.parquet: field "output": expected text, got list<.*>',
+        "t.parquet",
+    ),
+    listed(
+        "a column that is there twice in Parquet",
+        doubled(input=["a"], edit=["b"], output=["c"]),
+        r"t\.parquet: must have one column input, got 2",
+        "t.parquet",
+    ),
+    listed(
+        "a text of 100 kB in Parquet",
+        parquet(input=["a"], edit=["b" * 100_001], output=["c"]),
+        r't\.parquet: row 1: field "edit": must be at most 100000 bytes, got 100001',
+        "t.parquet",
+    ),
+    listed(
+        "Parquet that unpacks to gigabytes",
+        BOMB,
+        r"t\.parquet: row group 0 must unpack to at most 268435456 bytes, got 9663676416 in a file "
+        r"of \d{3}",
+        "t.parquet",
+    ),
+    case(
+        "a folder that is called as a list and holds none",
+        f"{PLAN} t.parquet",
+        r"t\.parquet: cannot be read: Is a directory",
+        write("t.parquet/_SUCCESS", ""),
+    ),
+    case(
+        "a bad row in a part of a list",
+        f"{PLAN} t.parquet/",
+        r't\.parquet/part-1\.parquet: row 1: field "edit": expected non-empty text, got null .*',
+        write("t.parquet/part-0.parquet", parquet(input=["a"], edit=["b"], output=["c"])),
+        write(
+            "t.parquet/part-1.parquet",
+            parquet(input=["a"], edit=pa.nulls(1, pa.string()), output=["c"]),
+        ),
+    ),
+    listed(
         "bad UTF-8 in Parquet",
         parquet(input=not_unicode(), edit=["b"], output=["c"]),
         r't\.parquet: row 1: field "input": must be UTF-8, got b\'\\xff\\xfe\' \(1 bad line, .*\)',
         "t.parquet",
+    ),
+]
+CSV = [
+    listed(
+        "CSV without the columns",
+        "prompt,text\na,b\n",
+        r"t\.csv: must have columns input, edit, output, got 'prompt, text'",
+        "t.csv",
+    ),
+    listed(
+        "CSV without one of the columns",
+        "input,edit,text\na,b,c\n",
+        r't\.jsonl:2: field "output": expected one of .*, got .input, edit, text. .*',
+    ),
+    listed(
+        "a column that is there twice in CSV",
+        "input,edit,edit,output\na,b,b,c\n",
+        r"t\.jsonl: must have one column edit, got 2",
+    ),
+    listed(
+        "a row of too few fields",
+        "input,edit,output\na,b,c\na,b\n",
+        r"t\.jsonl:3: must have 3 fields as the first line, got 2 \(1 bad line, .*\)",
+    ),
+    listed(
+        "an empty field of CSV",
+        'input,edit,output\n"a\nb",,c\n',
+        r't\.jsonl:2: field "edit": expected non-empty text, got null .*',
+    ),
+    listed(
+        "a quote that is not closed",
+        'input,edit,output\na,b,c\n\na,"b,c\nd,e,f\n',
+        r"t\.jsonl:4: must be a row of CSV, got 'unexpected end of data' .*",
+    ),
+    listed(
+        "bad UTF-8 in CSV",
+        b"input\tedit\toutput\na\tb\tc\n\xff\tb\tc\n",
+        r"t\.jsonl:3: must be UTF-8, got byte 0xff \(1 bad line, .*\)",
+    ),
+    listed(
+        "a line of 2 MB in CSV",
+        f"input,edit,output\n{'x' * 2_000_000}\n",
+        r"t\.jsonl:2: line must be at most 1000000 bytes, got 2000000 .*",
     ),
 ]
 LINES = [
@@ -177,5 +284,30 @@ FIELDS = [
     listed("an edit that changes nothing", GOOD.replace("a dog", "a cat"), NO_EDIT + "'a cat' .*"),
     listed("an edit of blanks alone", GOOD.replace("a dog", " a  cat"), NO_EDIT + "' a  cat' .*"),
     listed("an edit of capitals alone", GOOD.replace("a dog", "A Cat"), NO_EDIT + "'A Cat' .*"),
+    listed(
+        "an edit of an entity alone",
+        '{"input": "cat & dog", "edit": "b", "output": "cat &amp; dog"}',
+        NO_EDIT + "'cat &amp; dog' .*",
+    ),
+    listed(
+        "an edit of a kind of quotes alone",
+        '{"input": "the cat\'s \\"hat\\"", "edit": "b", "output": "the cat\u2019s \u201chat\u201d"}',
+        NO_EDIT + ".the cat\u2019s \u201chat\u201d. .*",
+    ),
+    listed(
+        "an edit of an accent's form alone",
+        '{"input": "a caf\\u00e9", "edit": "b", "output": "a cafe\\u0301"}',
+        NO_EDIT + ".*",
+    ),
+    listed(
+        "an edit of wide letters alone",
+        '{"input": "a cat", "edit": "b", "output": "\uff41 \uff43at"}',
+        NO_EDIT + ".*",
+    ),
+    listed(
+        "a prompt of 100 kB",
+        edit('"' + "\u00e9" * 50_001 + '"'),
+        r'.*"edit": must be at most 100000 bytes, got 100002 .*',
+    ),
 ]
-LISTS = FILES + LINES + FIELDS
+LISTS = FILES + CSV + LINES + FIELDS

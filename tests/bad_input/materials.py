@@ -149,6 +149,13 @@ def parquet(**columns: Any) -> bytes:
     return sink.getvalue()
 
 
+def doubled(**columns: Any) -> bytes:
+    """A file that has its first column twice."""
+    table, sink = pa.table(columns), io.BytesIO()
+    pq.write_table(table.append_column(table.schema.field(0), table.column(0)), sink)
+    return sink.getvalue()
+
+
 def not_unicode() -> pa.Array:
     buffers = [None, pa.py_buffer(np.array([0, 2], np.int32)), pa.py_buffer(b"\xff\xfe")]
     return pa.Array.from_buffers(pa.string(), 1, buffers)

@@ -47,6 +47,43 @@ ACCEPTED = [
         id="the same words with another kind",
     ),
     pytest.param(
+        '{"input": null, "caption": "a cat", "edit_prompt": "b", "edit": null, "output": "c"}\n'
+        '{"original_prompt": " ", "input": "a cow", "edit": "b", "edited_prompt": "c", "output": ""}\n',
+        "",
+        (2, 0, 0),
+        r"",
+        id="two dialects joined",
+    ),
+    pytest.param(
+        GOOD[:-2] + ', "url": "", "edit_kind": " "}\n' + GOOD,
+        "",
+        (1, 1, 0),
+        r"1 duplicate triplets collapsed\n",
+        id="optional fields that say nothing",
+    ),
+    pytest.param(
+        '\ufeffid,caption,edit,output,url\r\n1,a cat,"make it ""big"", now",a\u00a0big cat,\r\n\r\n2,'
+        '"a\ncat",b,c,x\r\n',
+        "",
+        (2, 0, 0),
+        r"",
+        id="CSV",
+    ),
+    pytest.param(
+        "edited_prompt\tedit_prompt\toriginal_prompt\na; dog\tb, c\ta cat\n",
+        "",
+        (1, 0, 0),
+        r"",
+        id="values parted by tabs",
+    ),
+    pytest.param(
+        "input;edit;output\na;b\nc;d;e\n;f;g\n",
+        "--max-bad 2",
+        (1, 0, 2),
+        r'skipped: t\.jsonl:2: must have 3 .*, got 2\nskipped: t\.jsonl:4: field "input": .*, got null\n',
+        id="bad rows of CSV within --max-bad",
+    ),
+    pytest.param(
         BAD + GOOD + "{\n",
         "--max-bad 2",
         (1, 0, 2),

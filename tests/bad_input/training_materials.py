@@ -112,11 +112,14 @@ def _config(*settings: str) -> Any:
     return read_config(Fit, PRESETS, None, Path("f.yaml"), settings)
 
 
-def fitted(id: str, options: str, message: str, *steps: Step, **fields: Any) -> Case:
+def fitted(
+    id: str, options: str, message: str, *steps: Step, dataset: str = "pairs", **fields: Any
+) -> Case:
     """A start of a training, refused before a model is loaded."""
-    return case(
-        id, f"{FIT} --config f.yaml {options}".rstrip(), message, configured, *steps, **fields
-    )
+    command = f"{FIT} --config f.yaml {options}".rstrip()
+    if dataset != "pairs":
+        command += f" --dataset {dataset}"
+    return case(id, command, message, configured, *steps, **fields)
 
 
 def begun(id: str, options: str, message: str, *steps: Step, **fields: Any) -> Case:
@@ -127,7 +130,9 @@ def begun(id: str, options: str, message: str, *steps: Step, **fields: Any) -> C
 
 def table(id: str, message: str, command: str = FIT, **columns: Any) -> Case:
     """A dataset of one file with these columns."""
-    data = parquet(**{name: values for name, values in (ROW | columns).items() if values})
+    data = parquet(
+        **{name: values for name, values in (ROW | columns).items() if values is not None}
+    )
     steps = configured, lambda: shutil.rmtree("pairs"), write("pairs/a.parquet", data)
     return case(id, f"{command} --config f.yaml", message, *steps)
 

@@ -271,7 +271,8 @@ AT_WORK = [
     begun(
         "no readable picture",
         "--set reading.max_bad=9",
-        r"/.*/pairs: must hold pictures that can be read, got none in the 1 rows that are trained",
+        r"/.*/pairs: must hold pictures that can be read, got none in the 1 rows that are trained; "
+        r"part-0\.parquet: row group 0, row 0: original: must begin as .*, got b'not a pi'",
         pairs(prompts=1, original_image=PICTURE),
         leaves=BEGUN,
         begun=True,

@@ -8,7 +8,7 @@ import pytest
 from factory.errors import InputError, StorageRefused
 from tests.bad_input.s3 import emulator
 from tests.factory.storage.crooked import crooked_server, cut_listings
-from trainer.find_files import find_files
+from trainer.find_files import find_files, is_one_file, shelf_of
 
 NAMES = ("train-0-of-1.parquet", "part 1.parquet", "split=a/0.parquet", "b/latest.parquet")
 
@@ -86,3 +86,31 @@ def test_a_folder_that_may_not_be_listed_is_not_passed_over(tmp_path, monkeypatc
     monkeypatch.setattr(os, "scandir", closed)
     with pytest.raises(InputError, match="split=a: cannot be listed: Permission denied"):
         find_files(uri)
+
+
+def test_a_folder_that_is_called_as_a_file_is_read_as_a_folder(tmp_path):
+    parts = ["part-00000-abc.snappy.parquet", "part-00001-abc.snappy.parquet"]
+    beside = ("_SUCCESS", "_metadata", "_temporary/0/part-0.parquet", "._part-0.parquet")
+    uri = folder_of(tmp_path / "pairs.parquet", *parts, *beside)
+    for called in (uri, f"{uri}/", f"file://{uri}"):
+        assert find_files(called).names == parts
+        assert not is_one_file(called)
+    one = f"{uri}/{parts[0]}"
+    assert find_files(one).names == [parts[0]]
+    assert is_one_file(one)
+    assert shelf_of(uri, parts).path(1).read_bytes() == b"x"
+
+
+def test_a_prefix_that_is_called_as_a_file_is_read_as_a_folder(bucket):
+    for name in ("a.parquet/part-0.parquet", "a.parquet/_metadata", "b.parquet", "b.parquet.old"):
+        bucket.put_object(Bucket="there", Key=name, Body=b"x")
+    assert find_files("s3://there/a.parquet").names == ["part-0.parquet"]
+    assert find_files("s3://there/b.parquet").names == ["b.parquet"]
+    assert find_files("s3://there/c.parquet").names == ["c.parquet"]
+
+
+def test_a_bucket_of_several_splits_is_told_before_names_that_cannot_be_read(bucket):
+    for split in ("train", "test"):
+        bucket.put_object(Bucket="there", Key=f"hive/split={split}/0.parquet", Body=b"x")
+    with pytest.raises(InputError, match=r"s3://there/hive: holds the splits test, train"):
+        find_files("s3://there/hive")
