@@ -225,6 +225,7 @@ def calibrate(
 
     loaded = load_config(None if config else preset, config, settings or [])
     check_file("--out", out)
+    _load_quietly()
     from factory.engine.engine import Engine
 
     engine = Engine.for_compute(loaded.recipe, loaded.compute)
