@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from factory.signals import at_end
 from factory.storage.local import LocalStore
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
@@ -49,6 +50,7 @@ class TensorBoard:
             folder = str(store.folder / EVENTS)
         else:
             self._scratch = TemporaryDirectory(prefix="editmill-")
+            at_end(self._scratch.cleanup)
             folder = self._scratch.name
         # Two starts may share the second and the host that are all of a file's name.
         self._writer = SummaryWriter(folder, filename_suffix=f".{secrets.token_hex(4)}")

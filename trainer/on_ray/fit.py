@@ -6,11 +6,14 @@ newest whole one, on however many workers there are then.
 """
 
 import secrets
+import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import ray
@@ -32,7 +35,7 @@ from factory.errors import EditmillError
 from factory.on_ray.rows import ClusterFailed
 from factory.on_ray.session import connect
 from factory.on_ray.words import plain, quieten_loggers
-from factory.signals import Drain
+from factory.signals import Drain, at_end
 from schemas.config import Compute
 from schemas.fit import Fit, Where
 from trainer.fit import Fitted, fit
@@ -62,14 +65,14 @@ def fit_on_ray(config: Fit, dataset: str, out: str) -> Fitted:
         "desk": desk,
     }
     # Ray Train wants a folder; all that is kept is in `out`.
-    with tempfile.TemporaryDirectory(prefix="editmill-train-") as scratch, Drain() as drain:
+    with _scratch_folder() as scratch, Drain() as drain:
         ended = _beside(_trainer(compute, settings, scratch).fit)
         try:
             while not wait([ended], timeout=LOOK_EVERY_S).done:
                 _pass_on(desk)
                 if drain.asked and not ray.get(desk.ask_to_stop.remote()):
                     raise EditmillError(
-                        "asked to stop while it waited for workers; run the same command to resume"
+                        "interrupted while it waited for workers; run the same command to resume"
                     )
             _pass_on(desk)
             problem = ray.get(desk.problem.remote())
@@ -161,6 +164,14 @@ def _trainer(compute: Where, settings: dict[str, Any], scratch: str) -> TorchTra
             callbacks=[Pause(settings["desk"])],
         ),
     )
+
+
+@contextmanager
+def _scratch_folder() -> Iterator[str]:
+    """Gone afterwards, also where a signal ends this process."""
+    with tempfile.TemporaryDirectory(prefix="editmill-train-") as scratch:
+        at_end(partial(shutil.rmtree, scratch, ignore_errors=True))
+        yield scratch
 
 
 def _beside(act: Callable[[], Result]) -> "Future[Result]":

@@ -1,0 +1,121 @@
+"""Every command, forked and held in a phase of its work until a signal ends it; a JSON line of each.
+
+Forked, because importing the programs takes longer than all that is asked of them here; and for that
+reason without torch and Ray, too.
+"""
+
+import importlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from functools import reduce
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock, patch
+
+from editmill import app
+from factory.signals import answer_signals
+
+
+@dataclass(frozen=True)
+class Phase:
+    """`place` is the function that does not return; `without` are modules that are not imported."""
+
+    name: str
+    command: str
+    place: str
+    without: tuple[str, ...] = ()
+
+
+TRAIN = "--dataset d --out o --set law.model.source=m --set compute.where=here"
+GENERATE = "generate --preset miniature --triplets miniature --out run"
+HERE = f"{GENERATE} --set compute.where=here"
+ENGINE = ("factory.engine.engine",)
+PHASES = [
+    Phase("reading a list", "plan --triplets miniature", "factory.__main__:read_triplets"),
+    Phase("hashing weights", GENERATE, "factory.job:pin"),
+    Phase("fetching a model", GENERATE, "factory.pinning:model_folder"),
+    Phase("probing a store", GENERATE, "factory.job:probe"),
+    Phase("loading models", HERE, "factory.engine.engine:Engine.for_compute", ENGINE),
+    Phase("examining", "doctor --preset miniature", "factory.doctor.examination:examine"),
+    Phase("a demo", "demo", "factory.demo:pin"),
+    Phase("calibrating", "calibrate", "factory.engine.engine:Engine.for_compute", ENGINE),
+    Phase("a run's status", "status run", "factory.run_app:open_run"),
+    Phase("verifying", "verify run", "factory.run_app:open_run"),
+    Phase("sealing", "seal run", "factory.run_app:open_run"),
+    Phase("collecting garbage", "gc run --delete", "factory.run_app:open_run"),
+    Phase("drawing a sheet", "sheet run --out s.png", "factory.run_app:open_run"),
+    Phase("beginning a training", f"fit {TRAIN}", "trainer.fit:prepare", ("trainer.fit",)),
+    Phase("setting up a training", f"fit {TRAIN}", "trainer.fit:fit", ("trainer.fit",)),
+    Phase(
+        "encoding",
+        f"encode {TRAIN}",
+        "trainer.encode:encode_dataset",
+        ("trainer.fit", "trainer.encode"),
+    ),
+    Phase(
+        "evaluating",
+        "evaluate --editor e --out o",
+        "trainer.evaluate:write_evaluation",
+        ("torch", "trainer.evaluate"),
+    ),
+    Phase(
+        "training the miniature",
+        "train-miniature --out o --stage card",
+        "trainer.miniature.train:train_miniature",
+        ("torch", "trainer.miniature.train"),
+    ),
+]
+
+
+def child(phase: Phase, told: int) -> None:
+    """Run the command; where it comes to the phase, say so, and stay."""
+
+    def held(*_: Any, **__: Any) -> None:
+        os.write(told, b"!")
+        time.sleep(600)
+
+    answer_signals()
+    sys.modules |= {name: MagicMock(STAGES=("card",)) for name in phase.without}
+    module, _, names = phase.place.partition(":")
+    *owners, name = names.split(".")
+    owner = reduce(getattr, owners, importlib.import_module(module))
+    with patch.object(owner, name, held):
+        app(phase.command.split())
+
+
+def run(phase: Phase, name: signal.Signals) -> dict[str, Any]:
+    """What became of the command: whether it came to the phase, its exit code, what it said."""
+    heard, told = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(heard)
+        with open("err", "wb") as file:
+            os.dup2(file.fileno(), 2)
+        try:
+            child(phase, told)
+        finally:
+            os._exit(70)
+    os.close(told)
+    came = os.read(heard, 1) == b"!"
+    os.close(heard)
+    os.kill(pid, name)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return {"phase": phase.name, "came": came, "code": code, "err": Path("err").read_text()}
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        names = cycle([signal.SIGTERM, signal.SIGINT])
+        for phase, name in zip(PHASES, names, strict=False):
+            print(json.dumps(run(phase, name)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
