@@ -135,11 +135,12 @@ def _snapshot(source: ModelSource, role: Role, *, local_files_only: bool = False
         source.source,
         revision=source.revision,
         allow_patterns=wanted,
-        local_files_only=local_files_only,
     )
+    if local_files_only:
+        return Path(found(ignore_patterns=list(_NOT_READ), local_files_only=True))
     try:
         # Refused without the network, and by releases that know no dry run.
-        planned: list[Any] = [] if local_files_only else found(dry_run=True)
+        planned: list[Any] = found(dry_run=True)
     except Exception:
         planned = []
     _read_names([file.filename for file in planned], role, where)

@@ -26,8 +26,8 @@ def test_the_time_left_does_not_count_what_the_first_waited_for(capsys, monkeypa
         for now[0] in (310.0, 320.0, 330.0):
             progress.advance()
     lines = capsys.readouterr().err.splitlines()
-    assert [re.findall(r"([\d.]+) a minute, (\d+) s left", line) for line in lines] == [
-        [("0.2", "2790")],
-        [("6.0", "80")],
-        [("6.0", "70")],
+    assert [re.findall(r"([\d.]+) a minute, (.+) left", line) for line in lines] == [
+        [],
+        [],
+        [("6.0", "1 min 10 s")],
     ]
