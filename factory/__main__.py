@@ -20,9 +20,10 @@ from factory.console import (
     say,
 )
 from factory.doctor.finding import Device, MeasuredSource
+from factory.doctor.readiness import model_sources
 from factory.headline import headline
+from factory.hub_models import still_to_fetch
 from factory.job import prepare, run_job
-from factory.model_files import model_sources, still_to_fetch
 from factory.options import (
     AsJson,
     ConfigFile,
@@ -178,9 +179,7 @@ def generate(
     loaded, opening = choice.config, Opening(headline(choice))
     wanted = wanted or read_triplets(triplets, max_bad)
     _check_device(loaded.compute)
-    for line in still_to_fetch(
-        [(source, role) for _, source, role in model_sources(loaded.recipe)]
-    ):
+    for line in still_to_fetch([source for _, source, _ in model_sources(loaded.recipe)]):
         opening(line)
     run, planned = prepare(loaded, wanted, out, extend=extend, retry_failed=retry_failed)
     opening.begin()

@@ -27,7 +27,6 @@ from schemas.commit import Manifest
 from schemas.config import Config
 from schemas.tally import Tally
 
-INTERRUPTED = Stop("interrupted; run the same command to resume", 3)
 NOTHING_KEPT = 4
 """The exit code of a whole run without one pair."""
 
@@ -129,7 +128,8 @@ def run_job(run: Run, plan: Plan, config: Config, runner: Runner) -> JobResult:
         if isinstance(reports, Generator):
             reports.close()
         roller.close()
-        stop = INTERRUPTED if drain.asked else guards.stop()
+        interrupted = Stop("interrupted; run the same command to resume", 3)
+        stop = interrupted if drain.asked else guards.stop()
         return _end(book, goal, config, stop, made, problems)
 
 
@@ -165,7 +165,7 @@ def _end(
     if stop is not None and stop.exit_code == 0 and _pairs_held(book, config) < _target(config):
         # Reports counted more than the store shows.
         stop = None
-    if (stop is None or stop is INTERRUPTED) and not left:
+    if (stop is None or stop.exit_code == 3) and not left:
         stop = Stop(f"limit reached: {done.count(1)} of {len(plan.units)} units", 0)
     if stop is None and problems:
         message = f"{len(problems)} units could not be committed; first: {problems[0].message}"

@@ -11,7 +11,7 @@ from typing import Literal
 from factory import family_xl
 from factory.errors import ModelError
 from factory.model_cache import fetched
-from schemas.recipe import ModelSource, Recipe
+from schemas.recipe import ModelSource
 
 MINIATURE = Path(__file__).parent / "miniature" / "weights"
 
@@ -36,7 +36,6 @@ _READ: dict[Role, tuple[str, ...]] = {
 }
 _NOT_READ = ("*.fp16.*", "*.non_ema.*")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def model_folder(source: ModelSource, role: Role) -> Path:
@@ -53,70 +52,21 @@ def model_folder(source: ModelSource, role: Role) -> Path:
         # Here, as each worker fetches for itself, and later than they were pinned.
         check_pinned(source.source, source.files, hashes)
         return path
-    if (here := _local(source)) is not None:
-        return here
+    # Not Path's own, which raise for an unknown user and for names that are too long.
+    path = Path(os.path.expanduser(source.source))
+    if os.path.exists(path):
+        return path
     if not _HUB_ID.fullmatch(source.source):
         raise ModelError(f"{source.source}: no such file or folder, and not a hub id owner/name")
-    if not _COMMIT.fullmatch(source.revision or ""):
+    if not re.fullmatch(r"[0-9a-f]{40}", source.revision or ""):
         raise ModelError(
             f"{source.source}: no such folder here; a hub id needs `revision`, a commit of 40 hex "
             f"digits, got {source.revision!r}"
         )
-    try:
-        return _snapshot(source, role)
-    except Exception as error:  # the hub's, its HTTP client's (which has changed), the disk's
-        raise ModelError(
-            f"{source.source}@{source.revision}: not in the local cache and the hub did not give "
-            f"it ({type(error.__cause__ or error).__name__})"
-        ) from error
+    return _fetch(source, role)
 
 
-def model_sources(recipe: Recipe) -> list[tuple[str, ModelSource, Role]]:
-    """Each model under its key in the recipe."""
-    sources: list[tuple[str, ModelSource, Role]] = [
-        ("text_to_image", recipe.text_to_image, "text_to_image")
-    ]
-    if recipe.autoencoder:
-        sources.append(("autoencoder", recipe.autoencoder, "autoencoder"))
-    sources.append(("clip", recipe.clip, "clip"))
-    return sources + [(f"loras.{i}", lora, "lora") for i, lora in enumerate(recipe.loras)]
-
-
-def still_to_fetch(models: Sequence[tuple[ModelSource, Role]]) -> list[str]:
-    """What `model_folder` will ask the hub for, to be said before: without a network it tries long."""
-    if not any(_is_on_hub(source) for source, _ in models):
-        return []
-    from huggingface_hub import constants
-
-    asked: list[str] = []
-    for source, role in models:
-        if not _is_on_hub(source) or constants.HF_HUB_OFFLINE:
-            continue
-        try:
-            _snapshot(source, role, local_files_only=True)
-        except Exception:  # of as many kinds as above
-            asked.append(
-                f"fetches {source.source}@{source.revision} from {constants.ENDPOINT} into "
-                f"{constants.HF_HUB_CACHE}; where it is not reached this is tried for half a minute, with "
-                "HF_HUB_OFFLINE=1 not at all"
-            )
-    return asked
-
-
-def _local(source: ModelSource) -> Path | None:
-    # Not Path's own, which raise for an unknown user and for names that are too long.
-    path = Path(os.path.expanduser(source.source))
-    return path if os.path.exists(path) else None
-
-
-def _is_on_hub(source: ModelSource) -> bool:
-    here = source.source in _BUNDLED or source.source.startswith("s3://") or _local(source)
-    hub_id = _HUB_ID.fullmatch(source.source) and _COMMIT.fullmatch(source.revision or "")
-    return not here and bool(hub_id)
-
-
-def _snapshot(source: ModelSource, role: Role, *, local_files_only: bool = False) -> Path:
-    """Of the hub's cache. Raises its errors, of many kinds."""
+def _fetch(source: ModelSource, role: Role) -> Path:
     from huggingface_hub import snapshot_download
 
     # A hub's CLIP repository may hold other formats' weights too; open_clip's are named so.
@@ -124,15 +74,20 @@ def _snapshot(source: ModelSource, role: Role, *, local_files_only: bool = False
         pattern if role != "clip" else pattern.replace("*.safetensors", "open_clip*.safetensors")
         for pattern in _READ[role]
     ]
-    return Path(
-        snapshot_download(
-            source.source,
-            revision=source.revision,
-            allow_patterns=wanted,
-            ignore_patterns=list(_NOT_READ),
-            local_files_only=local_files_only,
+    try:
+        return Path(
+            snapshot_download(
+                source.source,
+                revision=source.revision,
+                allow_patterns=wanted,
+                ignore_patterns=list(_NOT_READ),
+            )
         )
-    )
+    except Exception as error:  # the hub's, its HTTP client's (which has changed), the disk's
+        raise ModelError(
+            f"{source.source}@{source.revision}: not in the local cache and the hub did not give "
+            f"it ({type(error).__name__})"
+        ) from error
 
 
 def check_pinned(where: str | Path, pinned: Mapping[str, str], found: Mapping[str, str]) -> None:

@@ -21,7 +21,6 @@ class Progress:
         self.done = done
         self.resumed = done
         self.started = time.monotonic()
-        self._first: float | None = None
         self._last_line = self.started
         self._console = Console(stderr=True)
         self._bar = Bar(
@@ -55,23 +54,14 @@ class Progress:
         words = ", ".join(f"{value} {name}" for name, value in counts.items())
         self._bar.update(self._task, completed=self.done, counts=words)
         now = time.monotonic()
-        if self._first is None:
-            self._first = now
         if not self._console.is_terminal and (
             now - self._last_line >= LINE_EVERY_S or self.done == self.total
         ):
             self._last_line = now
-            rate = self._rate(now)
+            rate = (self.done - self.resumed) / max(now - self.started, 1e-9)
             left = (self.total - self.done) / rate if rate else 0.0
             parts = [f"{self.done}/{self.total} {self.noun}", words, f"{rate * 60:.1f} a minute"]
             self.say(", ".join([*filter(None, parts), f"{left:.0f} s left"]))
-
-    def _rate(self, now: float) -> float:
-        """A second: from the first one on, which alone bore the loading of what makes them."""
-        made = self.done - self.resumed
-        if made > 1 and self._first is not None:
-            return (made - 1) / max(now - self._first, 1e-9)
-        return made / max(now - self.started, 1e-9)
 
     def say(self, text: str) -> None:
         """A line of its own."""

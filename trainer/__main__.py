@@ -11,8 +11,8 @@ from factory.config import FIT_PRESETS as PRESETS
 from factory.config import MINIATURE, Choice, choose_config
 from factory.console import Opening, command, print_facts, print_json, say
 from factory.errors import ConfigError, EditmillError
+from factory.hub_models import still_to_fetch
 from factory.job import Drain
-from factory.model_files import Role, still_to_fetch
 from factory.options import FITS, AsJson, ConfigFile, preset_option
 from factory.progress import Progress
 from schemas.fit import Fit
@@ -90,11 +90,7 @@ def _choose(
 
 
 def _tell_of_fetching(given: Fit, opening: Opening) -> None:
-    law = given.law
-    models: list[tuple[ModelSource, Role]] = [(law.model, "text_to_image")]
-    if law.autoencoder:
-        models.append((law.autoencoder, "autoencoder"))
-    for line in still_to_fetch(models):
+    for line in still_to_fetch([one for one in (given.law.model, given.law.autoencoder) if one]):
         opening(line)
 
 
@@ -234,13 +230,19 @@ def evaluate(
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     import torch
 
-    from trainer.evaluate import load_editor, write_evaluation
+    from trainer.evaluate import write_evaluation
 
     torch.set_num_threads(given.compute.threads)
-    loaded = load_editor(ModelSource(source=editor), given.compute.device)
-    opening.begin()
     with Progress("edits", edits) as progress:
-        report = write_evaluation(out, *loaded, edits, given.watching.sampler, progress.advance)
+        report = write_evaluation(
+            out,
+            ModelSource(source=editor),
+            edits,
+            given.watching.sampler,
+            given.compute.device,
+            progress.advance,
+            opening.begin,
+        )
     if as_json:
         print_json(report)
     else:

@@ -65,19 +65,23 @@ def _check_is_no_training(uri: str) -> None:
 
 def write_evaluation(
     out: Path,
-    editor: Editor,
-    pinned: ModelSource,
+    source: ModelSource,
     count: int,
     sampler: Sampler,
+    device: str,
     tell: Callable[[], None],
+    begin: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Judge an editor, as `load_editor` gives it; `out` gets `evaluation.json`, which is returned, and
-    `sheet.png`.
+    """Judge an editor; `out` gets `evaluation.json`, which is returned, and `sheet.png`.
+
+    `begin` is called once nothing can be refused any more, `tell` after each edit.
     """
+    editor, pinned = load_editor(source, device)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--out {out}: cannot be made: {error.strerror}") from None
+    begin()
     tasks, edits, judged = judged_edits(editor, count, sampler, tell)
     report = {
         **edit_figures(tasks, judged),

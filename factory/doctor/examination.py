@@ -10,7 +10,7 @@ from factory.doctor.examples import bundled, examples
 from factory.doctor.finding import Check, Device, Finding, MeasuredSource, guarded, skipped
 from factory.doctor.pictures import pictures
 from factory.doctor.scores import scores
-from factory.model_files import model_sources, still_to_fetch
+from factory.hub_models import still_to_fetch
 from factory.triplets import TripletList
 from schemas.config import Compute, Config
 from schemas.recipe import Recipe
@@ -42,8 +42,7 @@ def examine(
     config = order.config
     yield from readiness.configuration(config)
     tell("doctor: finds and hashes the model files")
-    models = [(source, role) for _, source, role in model_sources(config.recipe)]
-    for line in still_to_fetch(models):
+    for line in still_to_fetch([source for _, source, _ in readiness.model_sources(config.recipe)]):
         tell(f"doctor: {line}")
     recipe = yield from guarded(
         "model files",

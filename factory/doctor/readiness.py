@@ -17,7 +17,7 @@ from factory.errors import ModelError
 from factory.job import try_store
 from factory.ledger.plan import digest, find_plan
 from factory.ledger.run import differing_fields, is_begun, open_run
-from factory.model_files import model_folder, model_sources
+from factory.model_files import Role, model_folder
 from factory.pinning import pin
 from factory.storage.open import open_store
 from factory.triplets import TripletList, read_triplets
@@ -36,6 +36,17 @@ def configuration(config: Config) -> Check[None]:
         f"{recipe.size_px} px, {recipe.solver}, {recipe.steps} steps, {recipe.candidates} "
         f"candidates a triplet, {recipe.dtype}, batches of {compute.batch_pairs} pairs",
     )
+
+
+def model_sources(recipe: Recipe) -> list[tuple[str, ModelSource, Role]]:
+    """Each model under its key in the recipe."""
+    sources: list[tuple[str, ModelSource, Role]] = [
+        ("text_to_image", recipe.text_to_image, "text_to_image")
+    ]
+    if recipe.autoencoder:
+        sources.append(("autoencoder", recipe.autoencoder, "autoencoder"))
+    sources.append(("clip", recipe.clip, "clip"))
+    return sources + [(f"loras.{i}", lora, "lora") for i, lora in enumerate(recipe.loras)]
 
 
 def model_files(recipe: Recipe) -> Check[Recipe | None]:

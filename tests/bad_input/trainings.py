@@ -203,7 +203,7 @@ ROOTS = [
         encoded(),
         cut("latents/data/*", 1),
         code=3,
-        begun=True,
+        told=True,
         leaves=BEGUN,
     ),
 ]
@@ -213,7 +213,7 @@ AT_WORK = [
         "",
         r".*conv_in.*must be of shape.*",
         state_of_another_network,
-        begun=True,
+        told=True,
     ),
     begun(
         "an unreadable picture",
@@ -223,7 +223,7 @@ AT_WORK = [
         r"must begin as a JPEG, PNG or WEBP, got b'not a pi'",
         pairs(edited_image=PICTURE),
         leaves=BEGUN,
-        begun=True,
+        told=True,
     ),
     begun(
         "no readable picture",
@@ -231,7 +231,7 @@ AT_WORK = [
         r"/.*/pairs: must hold pictures that can be read, got none in the 1 rows that are trained",
         pairs(prompts=1, original_image=PICTURE),
         leaves=BEGUN,
-        begun=True,
+        told=True,
     ),
     begun(
         "a rate at which nothing is learnt",
@@ -239,14 +239,14 @@ AT_WORK = [
         r"step 2: \w+ must be finite, got \w+; rows of the dataset: .*",
         code=4,
         leaves=BEGUN,
-        begun=True,
+        told=True,
     ),
     begun(
         "fewer steps than are done",
         "",
         r"law\.steps: must be at least 3, the newest checkpoint's in /.*/out, got 2",
         lambda: state_of_another_network(3),
-        begun=True,
+        told=True,
     ),
     fitted(
         "other prompts held out than at first",

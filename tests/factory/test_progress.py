@@ -1,6 +1,3 @@
-import re
-
-from factory import progress as module
 from factory.progress import Progress
 
 
@@ -15,19 +12,3 @@ def test_without_a_terminal_progress_is_plain_lines_on_stderr(capsys):
     assert "unit 3: no answer" in err
     assert "4/4 units, 5 pairs" in err
     assert "\x1b" not in err
-
-
-def test_the_time_left_does_not_count_what_the_first_waited_for(capsys, monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(module, "LINE_EVERY_S", 0.0)
-    with Progress("units", 10) as progress:
-        # Five minutes of fetching and loading, and then a unit every ten seconds.
-        for now[0] in (310.0, 320.0, 330.0):
-            progress.advance()
-    lines = capsys.readouterr().err.splitlines()
-    assert [re.findall(r"([\d.]+) a minute, (\d+) s left", line) for line in lines] == [
-        [("0.2", "2790")],
-        [("6.0", "80")],
-        [("6.0", "70")],
-    ]
