@@ -42,6 +42,12 @@ PHASES = [
     Phase("fetching a model", GENERATE, "factory.pinning:model_folder"),
     Phase("probing a store", GENERATE, "factory.job:probe"),
     Phase("loading models", HERE, "factory.engine.engine:Engine.for_compute", ENGINE),
+    Phase(
+        "sealing what was made",
+        f"{HERE} --deadline 2020-01-01T00:00:00",
+        "factory.job:_end",
+        ENGINE,
+    ),
     Phase("examining", "doctor --preset miniature", "factory.doctor.examination:examine"),
     Phase("a demo", "demo", "factory.demo:pin"),
     Phase("calibrating", "calibrate", "factory.engine.engine:Engine.for_compute", ENGINE),

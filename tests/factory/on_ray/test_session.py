@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 from ray._private.worker import print_worker_logs
 
@@ -19,42 +21,76 @@ from schemas.config import Compute
 
 ROOT = Path(__file__).parents[3]
 CODE = """
-import os
+import os, signal, time
+from factory.signals import answer_signals
+answer_signals()
 from factory.on_ray.session import connect
 from schemas.config import Compute
 connect(Compute(device="cpu", gpus_per_worker=0.0, max_workers=1))
 import psutil, ray
 assert ray.cluster_resources()["CPU"] > 0
+# Once there is a worker, everyone is there.
+ray.get(ray.remote(lambda: 1).remote())
 token = os.environ["RAY_AUTH_TOKEN"]
-guarded = set()
-for process in psutil.Process().children(recursive=True):
+guarded, doors = set(), set()
+family = psutil.Process().children(recursive=True)
+for process in [psutil.Process(), *family]:
     assert token not in " ".join(process.cmdline())
     there = process.environ()
     if (there.get("RAY_AUTH_MODE"), there.get("RAY_AUTH_TOKEN")) == ("token", token):
         guarded.add(process.name())
+    doors |= {door.laddr.ip for door in process.net_connections("tcp") if door.status == "LISTEN"}
 print("guarded", sorted(guarded & {"gcs_server", "raylet"}))
 print("files", os.listdir(os.environ["HOME"]))
+print("doors", sorted(doors))
+(folder,) = [name for name in os.listdir("/tmp") if name.startswith("emr-") and
+             os.path.exists(f"/tmp/{name}/r/session_latest/sockets/raylet") and
+             str(os.getpid()) in os.readlink(f"/tmp/{name}/r/session_latest")]
+print("mode", oct(os.stat(f"/tmp/{folder}").st_mode & 0o777))
+print("left", f"/tmp/{folder}", *(process.pid for process in family), flush=True)
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(60)
 """
 
 
-def test_a_ray_of_our_own_has_a_token_that_no_file_and_no_command_line_shows(tmp_path):
+def test_a_ray_of_our_own_is_this_users_alone_and_gone_when_a_signal_ends_it(tmp_path):
+    """A token that no file and no command line shows, loopback only, a private folder; the last words."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    # As batch systems set it: too long for Ray's sockets.
+    long = tmp_path / ("t" * 100)
+    long.mkdir()
+    (tmp_path / "home").mkdir()
     done = subprocess.run(
         [sys.executable, "-c", CODE],
         cwd=ROOT,
-        env=kept | {"HOME": str(tmp_path)},
+        env=kept | {"HOME": str(tmp_path / "home"), "TMPDIR": str(long)},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
-    assert "guarded ['gcs_server', 'raylet']" in done.stdout
-    assert "files []" in done.stdout
+    assert done.returncode == 3, done.stderr
+    assert done.stderr == "editmill: interrupted; run the same command to resume\n"
+    told = {line.partition(" ")[0]: line.partition(" ")[2] for line in done.stdout.splitlines()}
+    assert told["guarded"] == "['gcs_server', 'raylet']"
+    assert told["files"] == "[]"
+    assert told["doors"] in ("['127.0.0.1']", "['127.0.0.1', '::ffff:127.0.0.1']")
+    assert told["mode"] == "0o700"
+    folder, *pids = told["left"].split()
+    assert not Path(folder).exists()
+    until = time.monotonic() + 60
+    while any(map(lives, map(int, pids))):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def lives(pid):
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def test_what_ray_tells_of_its_workers_stays_off_stdout(capsys, monkeypatch):
     monkeypatch.setattr(session.ray_worker, "print_worker_logs", print_worker_logs)
-    for _ in range(2):
-        session._keep_stdout_for_results()
+    session._keep_stdout_for_results()
     for line in ("a node ran out of memory", "submit failed, killed by `ray.kill`. Retrying"):
         told = {"lines": [line], "pid": "raylet", "is_err": False}
         session.ray_worker.print_to_stdstream(told, ignore_prefix=False)
