@@ -34,8 +34,6 @@ class Case:
     code: int = 2
     leaves: tuple[str, ...] = ()
     """What was written before it could be known; a folder where the name ends with a slash."""
-    begun: bool = False
-    """Whether the work had begun, so that a line before says what is made."""
     usage: bool = False
     """Refused by the parser of options, whose words are its own: they hold `message`."""
     told: bool = False
@@ -70,10 +68,6 @@ def refused(case: Case, objects: Callable[[], Mapping[str, object]] = dict) -> s
         said = said[said.rindex("editmill: ") :]
     assert ended.value.code == case.code, said
     assert out.getvalue() == ""
-    if case.begun:
-        first, _, said = said.partition("\n")
-        assert re.fullmatch(r"(preset \w+|\w+\.yaml).*: .* px, \d+ steps.*", first), first
-        said = said[said.rindex("editmill: ") :]
     line = case.message if case.usage else said.removeprefix("editmill: ")[:-1]
     if case.usage:
         assert case.message in said

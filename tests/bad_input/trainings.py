@@ -246,7 +246,7 @@ ROOTS = [
         encoded(),
         cut("latents/data/*", 1),
         code=3,
-        begun=True,
+        told=True,
         leaves=BEGUN,
     ),
 ]
@@ -256,7 +256,6 @@ AT_WORK = [
         "",
         r".*conv_in.*must be of shape.*",
         state_of_another_network,
-        begun=True,
     ),
     begun(
         "an unreadable picture",
@@ -266,7 +265,6 @@ AT_WORK = [
         r"must begin as a JPEG, PNG or WEBP, got b'not a pi'",
         pairs(edited_image=PICTURE),
         leaves=BEGUN,
-        begun=True,
     ),
     begun(
         "no readable picture",
@@ -275,7 +273,6 @@ AT_WORK = [
         r"part-0\.parquet: row group 0, row 0: original: must begin as .*, got b'not a pi'",
         pairs(prompts=1, original_image=PICTURE),
         leaves=BEGUN,
-        begun=True,
     ),
     begun(
         "a rate at which nothing is learnt",
@@ -283,14 +280,12 @@ AT_WORK = [
         r"step 2: \w+ must be finite, got \w+; rows of the dataset: .*",
         code=4,
         leaves=BEGUN,
-        begun=True,
     ),
     begun(
         "fewer steps than are done",
         "",
         r"law\.steps: must be at least 3, the newest checkpoint's in /.*/out, got 2",
         lambda: state_of_another_network(3),
-        begun=True,
     ),
     fitted(
         "other prompts held out than at first",
