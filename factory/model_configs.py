@@ -162,7 +162,8 @@ def _check_open_clip(file: Path, config: dict[str, Any]) -> None:
                 f"{unknown[0]!r}"
             )
     pickled = sorted(p.name for s in ("*.bin", "*.pth") for p in file.parent.glob(s))
-    if pickled and not any((file.parent / name).is_file() for name in _PREFERRED):
+    safe = {path.name for path in file.parent.glob("*.safetensors")}
+    if pickled and safe and not safe & {*_PREFERRED}:
         raise ModelError(
             f"{file.parent}: weights beside pickled ones must be named {_PREFERRED[0]}, got "
             f"{pickled[0]}, which open_clip would prefer"

@@ -132,27 +132,30 @@ def _pinned_autoencoder(
 ) -> tuple[ModelSource, Autoencoder]:
     """Another autoencoder than `own`, that of the UNet's checkpoint."""
     path = model_folder(source, "autoencoder")
-    found: list[Autoencoder] = []
 
-    def fits(folder: Path) -> None:
-        file, vae = folder, single.family_autoencoder()
-        if folder.is_dir():
-            file = folder / "config.json"
-            vae = read_autoencoder(file)
-        found.append(vae)
+    def fits(file: Path, vae: Autoencoder) -> None:
         check_latents(file, vae, unet)
         if own is not None:
             check_scaling(file, vae, own, "as the autoencoder's that the U-Net was trained with")
 
-    def holds(folder: Path) -> None:
-        if folder.is_dir():
-            autoencoder_weights(folder, found[0])
-            return
-        check_autoencoder(folder)
-        single.check_autoencoder(folder)
+    if path.is_file():
+        of_all = single.family_autoencoder()
 
-    needed = () if path.is_file() else ("config.json",)
-    return pin_source(source, "autoencoder", needed, configs=fits, weights=holds), found[0]
+        def holds(file: Path) -> None:
+            check_autoencoder(file)
+            fits(file, of_all)
+            single.check_autoencoder(file)
+
+        return pin_source(source, "autoencoder", (), weights=holds), of_all
+    config = path / "config.json"
+    pinned = pin_source(
+        source,
+        "autoencoder",
+        (config.name,),
+        configs=lambda _: fits(config, read_autoencoder(config)),
+        weights=lambda folder: autoencoder_weights(folder, read_autoencoder(config)),
+    )
+    return pinned, read_autoencoder(config)
 
 
 def _pinned_lora(source: Lora, base: Path, family: str | None) -> Lora:

@@ -52,7 +52,9 @@ def _read(file: Path) -> tuple[int, dict[str, Any]]:
     with file.open("rb") as stream:
         head = stream.read(8)
         if head.startswith(b"version "):
-            raise ModelError(f"{file}: expected weights, got a git-lfs pointer of {size} bytes")
+            raise ModelError(
+                f"{file}: expected weights, got a git-lfs pointer of {size} bytes; run `git lfs pull`"
+            )
         length = int.from_bytes(head, "little")
         if len(head) < 8 or length > size - 8:
             raise ModelError(

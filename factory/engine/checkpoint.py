@@ -22,6 +22,7 @@ from factory.engine.text_xl import TextEncoderXl
 from factory.errors import ModelError, first_line
 from factory.family import checkpoint_family, family_fields
 from factory.family_xl import PARTS, withholds_with_zeros
+from factory.model_checks.clip import only_weights
 from factory.model_checks.weights import SPARE, bare_text
 from factory.model_files import model_folder
 from schemas.recipe import ModelSource, Recipe
@@ -133,10 +134,7 @@ def load_clip(source: ModelSource, device: torch.device, dtype: torch.dtype) -> 
     if source.name is None:
         name, pretrained = f"local-dir:{folder}", None
     else:
-        weights = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [folder]
-        if len(weights) != 1:
-            raise ModelError(f"{folder}: expected one .safetensors file, got {len(weights)}")
-        name, pretrained = source.name, str(weights[0])
+        name, pretrained = source.name, str(only_weights(folder))
     try:
         model, _, _ = open_clip.create_model_and_transforms(name, pretrained=pretrained)
         tokenize = open_clip.get_tokenizer(name)

@@ -37,10 +37,7 @@ def check_clip(folder: Path, name: str | None) -> None:
         _check_tokenizer(folder, config.text_cfg)
     else:
         config, why = named(folder, name), f"of {name}"
-        files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [folder]
-        if len(files) != 1:
-            raise ModelError(f"{folder}: expected one .safetensors file, got {len(files)}")
-        (file,) = files
+        file = only_weights(folder)
     stored = read_shapes(file)
     foreign = next((key for key in sorted(stored) if key.startswith(_TRANSFORMERS)), None)
     if foreign and not any(key.startswith("visual.") for key in stored):
@@ -57,6 +54,15 @@ def check_clip(folder: Path, name: str | None) -> None:
             if key in stored and stored[key] in ((), (1,)):
                 stored[key] = ()
         compare(file, wanted, stored, spare=("logit_bias",), why=why)
+
+
+def only_weights(folder: Path) -> Path:
+    """The file of a named architecture; beside open_clip's own may lie the same in other formats."""
+    files = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [folder]
+    files = [file for file in files if file.stem in ORDER[:2]] or files
+    if len(files) != 1:
+        raise ModelError(f"{folder}: expected one .safetensors file, got {len(files)}")
+    return files[0]
 
 
 def _check_tokenizer(folder: Path, text: Text) -> None:

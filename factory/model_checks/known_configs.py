@@ -213,7 +213,7 @@ class NoiseSchedule(KnownConfig):
     class_name: Annotated[str, Field(pattern=r"^[A-Z]\w{0,80}$")] = Field(
         "DDPMScheduler", alias="_class_name"
     )
-    num_train_timesteps: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    num_train_timesteps: Literal[1000] = 1000
     beta_start: Annotated[float, Field(gt=0, lt=1)]
     beta_end: Annotated[float, Field(gt=0, lt=1)]
     beta_schedule: Literal["scaled_linear", "linear"]

@@ -82,7 +82,6 @@ PRESETS = [
         case(f"no preset for one's own triplets: {verb}", command, NEITHER + OURS, models)
         for verb, command in (
             ("generate", "generate --json --triplets t.jsonl --out run"),
-            ("generate from a bucket", "generate --triplets s3://bucket/t.jsonl --out run"),
             ("doctor", "doctor --json --triplets t.jsonl"),
             ("plan with a setting", "plan --json --triplets t.jsonl --set recipe.steps=5"),
         )

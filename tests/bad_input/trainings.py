@@ -246,7 +246,6 @@ ROOTS = [
         encoded(),
         cut("latents/data/*", 1),
         code=3,
-        told=True,
         leaves=BEGUN,
     ),
 ]

@@ -96,6 +96,21 @@ def test_moved_weights_make_the_same_pictures_and_the_same_recipe(family, tmp_pa
     assert torch.equal(*pair)
 
 
+def test_a_folder_whose_config_leaves_a_layer_out_is_refused_not_run_without_it(tmp_path):
+    root = save_family(tmp_path)
+    config = root / "text_to_image" / "text_encoder" / "config.json"
+    config.write_text(
+        config.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 1')
+    )
+    with pytest.raises(ModelError, match=r"encoder\.layers\.1\.") as before:
+        pin(recipe(root))
+    assert "must hold 20 weights by text_encoder/config.json and no others" in str(before.value)
+    with pytest.raises(
+        ModelError, match=r"must hold only CLIPTextModel's weights, got .*layers\.1"
+    ):
+        load_models(recipe(root), CPU)
+
+
 def test_folder_with_a_missing_weight_is_refused_not_filled_with_random_ones(tmp_path):
     root = save_family(tmp_path)
     for part, file, key in (

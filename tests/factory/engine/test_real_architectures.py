@@ -19,6 +19,7 @@ from factory import family
 from factory.engine.clip_scorer import similarities
 from factory.engine.engine import Engine
 from factory.engine.schedule import NoiseSchedule
+from factory.model_checks import clip
 from factory.pair_source import Made
 from factory.pinning import pin
 from schemas.recipe import ModelSource
@@ -154,12 +155,14 @@ def scored_by_name(folder: Path, name: str) -> None:
     assert all(abs(got[key] - value) < 0.02 for key, value in expected.items()), (got, expected)
 
 
-def test_clip_of_a_named_architecture_scores_a_pair(tmp_path):
+def test_clip_of_a_named_architecture_scores_a_pair(tmp_path, monkeypatch):
     image = {"layers": 2, "width": 64, "head_width": 16, "image_size": 24, "patch_size": 8}
     text = {"context_length": 77, "vocab_size": 49_408, "width": 32, "heads": 2, "layers": 2}
     config = {"embed_dim": 16, "quick_gelu": True, "vision_cfg": image, "text_cfg": text}
-    (tmp_path / "tiny-quickgelu.json").write_text(json.dumps(config))
-    open_clip.add_model_config(tmp_path / "tiny-quickgelu.json")
+    file = tmp_path / "tiny-quickgelu.json"
+    file.write_text(json.dumps(config))
+    open_clip.add_model_config(file)
+    monkeypatch.setattr(clip, "_configs", lambda: {file.stem: file})
     scored_by_name(tmp_path, "tiny-quickgelu")
 
 
