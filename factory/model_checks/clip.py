@@ -151,13 +151,14 @@ def clip_shapes(config: Clip) -> Shapes | None:
     return found
 
 
+def _sides(value: Any) -> list[int]:
+    return value if isinstance(value, list) else [value, value]
+
+
 def _vision(vision: Vision, width_of_both: int) -> Shapes:
     width, layers = vision.width, vision.layers
     assert isinstance(layers, int)
-    patch, image = (
-        value if isinstance(value, list) else [value, value]
-        for value in (vision.patch_size, vision.image_size)
-    )
+    patch, image = _sides(vision.patch_size), _sides(vision.image_size)
     places = (image[0] // patch[0]) * (image[1] // patch[1]) + 1
     found: Shapes = {
         "visual.class_embedding": (width,),

@@ -96,7 +96,7 @@ PRESETS = [
     ),
     *(
         case(
-            f"no preset for a dataset: {verb}",
+            f"no preset for a dataset: {verb} {dataset}",
             f"{verb} --json --dataset {dataset} --out out",
             r"--preset or --config: must be given for this dataset, got neither; " + TRAINERS,
             models,
