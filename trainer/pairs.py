@@ -78,8 +78,8 @@ class Pairs:
         if not isinstance(instruction, str):
             raise InputError(f"{self.where(row)}: {names.edit_prompt} must be text, as it was")
         pictures = {
-            "original": bytes_and_path(table[names.original_image][offset].as_py()),
-            "edited": bytes_and_path(table[names.edited_image][offset].as_py()),
+            "original": bytes_and_path(table[names.original_image][offset]),
+            "edited": bytes_and_path(table[names.edited_image][offset]),
         }
         unembedded = {name: path for name, (_, path) in pictures.items() if path is not None}
         data = [data for data, _ in pictures.values()]

@@ -7,7 +7,6 @@ import pyarrow as pa
 from factory.errors import InputError
 from factory.untrusted_parquet.file import UntrustedParquet
 from schemas.fit import Columns
-from trainer.index import where
 
 BYTES, PATH = "bytes", "path"
 
@@ -17,54 +16,56 @@ def stored_parts(file: UntrustedParquet, column: str) -> list[str]:
     kind = file.type_of(column)
     if not pa.types.is_struct(kind):
         return [column]
-    names = [kind.field(number).name for number in range(kind.num_fields)]
-    return [f"{column}.{part}" for part in (BYTES, PATH) if part in names]
+    fields = {kind.field(number).name: kind.field(number).type for number in range(kind.num_fields)}
+    named = PATH in fields and pa.types.is_string(fields[PATH])
+    return [f"{column}.{part}" for part in ((BYTES, PATH) if named else (BYTES,))]
 
 
 def check_pictures(file: UntrustedParquet, names: Columns) -> None:
     """Raises `InputError` where a column holds no encoded pictures, or only what they are called."""
     for column in (names.original_image, names.edited_image):
-        kind = file.type_of(column)
-        if not _holds_pictures(kind):
+        kind = _type_of_bytes(file.type_of(column))
+        if kind is None or not (pa.types.is_binary(kind) or pa.types.is_null(kind)):
             raise InputError(
                 f"{file.name}: {column} must hold encoded pictures (binary, or a struct with bytes), "
-                f"got {kind}"[:300]
+                f"got {file.type_of(column)}"[:300]
             )
-        _check_embedded(file, column)
+        _check_embedded(file, column, is_null=pa.types.is_null(kind))
 
 
-def _holds_pictures(kind: Any) -> bool:
-    if pa.types.is_struct(kind):
-        # One that is there several times has no index.
-        place = kind.get_field_index(BYTES)
-        return place >= 0 and _is_bytes(kind.field(place).type)
-    return _is_bytes(kind)
+def _type_of_bytes(kind: Any) -> Any:
+    """Of a column's pictures; None where it has no place for them."""
+    if not pa.types.is_struct(kind):
+        return kind
+    # One that is there several times has no index.
+    place = kind.get_field_index(BYTES)
+    return kind.field(place).type if place >= 0 else None
 
 
-def _is_bytes(kind: Any) -> bool:
-    """Of nulls alone, too: what is amiss with those is said by `_check_embedded`."""
-    return bool(pa.types.is_binary(kind) or pa.types.is_null(kind))
-
-
-def _check_embedded(file: UntrustedParquet, column: str) -> None:
+def _check_embedded(file: UntrustedParquet, column: str, is_null: bool) -> None:
     """By the counts of nulls in its footer, for no picture is read here."""
     parts = stored_parts(file, column)
     groups = [group for group, rows in enumerate(file.rows) if rows]
-    if any(file.null_count(group, parts[0]) != file.rows[group] for group in groups):
+    if not is_null and any(file.null_count(n, parts[0]) != file.rows[n] for n in groups):
         return
     path = None
     if len(parts) > 1:
         batch = next(file.batches(groups[0], parts[1:]))
-        path = batch.column(0)[0].as_py()[PATH]
-    raise InputError(f"{file.name}: {column}: {where('', groups[0], 0)[2:]} {no_bytes(path)}")
+        _, path = bytes_and_path(batch.column(0)[0])
+    raise InputError(f"{file.name}: {column}: row group {groups[0]}, row 0 {no_bytes(path)}")
 
 
-def bytes_and_path(value: Any) -> tuple[bytes, str | None]:
+def bytes_and_path(value: pa.Scalar) -> tuple[bytes, str | None]:
     """A picture's bytes, and its path where there are none."""
-    if not isinstance(value, dict):
-        return value or b"", None
-    data = value[BYTES] or b""
-    return data, None if data else value.get(PATH)
+    if not isinstance(value, pa.StructScalar):
+        return value.as_py() or b"", None
+    fields = dict(value) if value.is_valid else {}
+    data = fields[BYTES].as_py() if BYTES in fields else None
+    path = fields.get(PATH)
+    if data or path is None or not path.is_valid:
+        return data or b"", None
+    # Whatever bytes it is of.
+    return b"", path.as_buffer().to_pybytes().decode(errors="replace")
 
 
 def no_bytes(path: Any) -> str:

@@ -141,6 +141,13 @@ DATASETS = [
         edited_image=[{"bytes": b"2", "path": "/home/me/2.png"}],
     ),
     table(
+        "paths of no UTF-8 in place of pictures",
+        r"a\.parquet: original_image: row group 0, row 0 holds a path \('\ufffd\ufffd'\) and no bytes; .*",
+        original_image=pa.StructArray.from_arrays(
+            [pa.nulls(1, pa.binary()), not_unicode()], ["bytes", "path"]
+        ),
+    ),
+    table(
         "no picture in any row",
         r"a\.parquet: edited_image: row group 0, row 0 holds no picture, got null",
         edited_image=pa.nulls(1, pa.binary()),

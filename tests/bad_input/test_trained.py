@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -64,11 +67,50 @@ def of_newest(harm: Callable[[str], Step]) -> Step:
     return step
 
 
+def strange() -> None:
+    """A dataset whose other columns, and paths, are of kinds that nobody reads."""
+    from tests.trainer.small import png
+
+    rows = 3
+    paths = pa.Array.from_buffers(pa.string(), rows, [None, *OFFSETS, pa.py_buffer(b"\xff" * rows)])
+    pictures = [
+        pa.StructArray.from_arrays([pa.array([png(i + 9 * of) for i in range(rows)]), paths], NAMES)
+        for of in (0, 1)
+    ]
+    columns = {
+        "original_image": pictures[0],
+        "edit_prompt": pa.array(["make it red", "make it green", "blue"]).dictionary_encode(),
+        "edited_image": pictures[1],
+        "id": pa.array([bytes(16)] * rows, pa.uuid()),
+        "other": pa.ExtensionArray.from_storage(
+            pa.fixed_shape_tensor(pa.int8(), [2]), pa.array([[1, 2]] * rows, pa.list_(pa.int8(), 2))
+        ),
+        "views": pa.array([["a"]] * rows, pa.list_(pa.string_view())),
+    }
+    remove("pairs")()
+    table = pa.table(columns)
+    twice = table.append_column("id", pa.array(range(rows)))
+    sink = io.BytesIO()
+    pq.write_table(twice, sink)
+    write("pairs/a.parquet", sink.getvalue())()
+    write("pairs/b.parquet", parquet(nothing=pa.nulls(0)))()
+    write("pairs/.c.parquet", "")()
+
+
+NAMES = ["bytes", "path"]
+OFFSETS = [pa.py_buffer(np.arange(4, dtype=np.int32))]
 TRAINED = [
     pytest.param((picture(40, 24),), "", (1, 2, 0), id="pictures of several sizes"),
     pytest.param((picture(16, 16, mode="RGBA"),), "", (1, 2, 0), id="a picture with alpha"),
     pytest.param((picture(16, 16, mode="I;16"),), "", (1, 2, 0), id="a picture of 16 bits"),
     pytest.param((bare,), "", (1, 2, 0), id="a dataset without captions"),
+    pytest.param((strange,), "", (1, 2, 0), id="columns of strange kinds, a file without rows"),
+    pytest.param(
+        (pairs(edited_image={"bytes": None, "path": "/home/me/1.png"}),),
+        "reading.max_bad=1",
+        (1, 2, 1),
+        id="a path in place of a picture within reading.max_bad",
+    ),
     pytest.param(
         (pairs(edited_image=PICTURE),),
         "reading.max_bad=1",

@@ -266,6 +266,14 @@ AT_WORK = [
         leaves=BEGUN,
     ),
     begun(
+        "a path in place of one picture",
+        "",
+        r"dataset: reading\.max_bad is 0, got 1 rows .*; part-0\.parquet: row group 0, row 0: edited: holds "
+        r"a path \('/home/me/1\.png'\) and no bytes; embed the files .*",
+        pairs(edited_image={"bytes": None, "path": "/home/me/1.png"}),
+        leaves=BEGUN,
+    ),
+    begun(
         "no readable picture",
         "--set reading.max_bad=9",
         r"/.*/pairs: must hold pictures that can be read, got none in the 1 rows that are trained; "

@@ -45,6 +45,7 @@ def test_it_trains_and_says_so_in_one_json_object(tmp_path):
         "steps": 2,
         "editor": str(tmp_path / "out" / "editor"),
         "unreadable": 0,
+        "truncated": 0,
         "exit_code": 0,
     }
     opening = f"{tmp_path}/c.yaml: {model()}, 16 px, 2 steps of 4 pairs\n"

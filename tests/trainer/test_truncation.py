@@ -1,0 +1,140 @@
+"""Instructions that the text encoder cuts: counted when captions are read, said at every start."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from editmill import app
+from factory.engine.checkpoint import load_text_to_image
+from factory.errors import Damaged
+from factory.model_files import MINIATURE
+from schemas.recipe import ModelSource
+from tests.trainer.encoded import configuration, model
+from tests.trainer.small import objects, png
+from trainer import pairs as pairs_module
+from trainer import truncation as module
+from trainer.encode import encode_dataset
+from trainer.fit import prepare
+from trainer.objective import NUMBERS
+from trainer.truncation import Truncation
+
+LONG = "make it " + "very " * 80
+SHORT = ("make it red", "make it blue", f"{LONG}red", f"{LONG}blue", "make it red")
+MESSAGE = "truncated 2 of 4 instructions (limit {} tokens)"
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return write(tmp_path / "pairs", SHORT)
+
+
+def write(folder, instructions, files=2):
+    folder.mkdir()
+    rows = [
+        {"original_image": png(i), "edit_prompt": said, "edited_image": png(i + 100)}
+        for i, said in enumerate(instructions)
+    ]
+    for number in range(files):
+        pq.write_table(pa.Table.from_pylist(rows[number::files]), folder / f"{number}.parquet")
+    return str(folder)
+
+
+def limit_of(source):
+    return Truncation(ModelSource(source=source)).limit
+
+
+def test_a_training_says_at_each_start_how_many_instructions_are_cut(tmp_path, dataset, monkeypatch):
+    config, out = configuration(), str(tmp_path / "out")
+    first, second = [], []
+    prepare(config, dataset, out, first.append)
+    # No captions are read again.
+    monkeypatch.setattr(pairs_module, "scan", None)
+    prepare(config, dataset, out, second.append)
+    assert first == second == [MESSAGE.format(limit_of(model()))]
+
+
+def test_encode_says_so_too_and_nothing_where_nothing_is_cut(tmp_path, dataset):
+    said = []
+    for _ in range(2):
+        encode_dataset(configuration(), dataset, str(tmp_path / "latents"), say=said.append)
+    assert said == [MESSAGE.format(limit_of(model()))] * 2
+    short, said = write(tmp_path / "short", SHORT[:2]), []
+    encode_dataset(configuration(), short, str(tmp_path / "other"), say=said.append)
+    assert said == []
+    assert len([key for key in objects(tmp_path / "other") if key.startswith("dataset/")]) == 1
+
+
+def test_both_commands_give_the_figure(tmp_path, dataset):
+    file = tmp_path / "c.yaml"
+    file.write_text(configuration(pinned=False, law={"steps": 1}).model_dump_json())
+    for command, out in ("encode", "latents"), ("fit", "out"):
+        arguments = [command, "--dataset", dataset, "--out", str(tmp_path / out), "--json"]
+        result = CliRunner().invoke(app, [*arguments, "--config", str(file)])
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["truncated"] == 2
+        assert "truncated 2 of 4 instructions (limit" in result.stderr
+
+
+def test_a_count_that_was_changed_is_damage(tmp_path, dataset):
+    config, out = configuration(), tmp_path / "out"
+    prepare(config, dataset, str(out), print)
+    (path,) = out.glob("dataset/*.instructions.json")
+    path.write_bytes(path.read_bytes().replace(b'"truncated":2', b'"truncated":3'))
+    with pytest.raises(Damaged, match=r"\.instructions\.json: not such a record"):
+        prepare(config, dataset, str(out), print)
+
+
+WORDS = [
+    *(f"make it {'very ' * n}red" for n in range(0, 90, 3)),
+    *("x" * n for n in range(1, 90, 7)),
+    *("\u00e9" * n for n in range(1, 90, 7)),
+    *("&amp;" * n for n in range(1, 90, 7)),
+    "\U0001f408" * 30,
+]
+
+
+@pytest.mark.parametrize("source", [model, lambda: "miniature"])
+def test_what_is_cut_is_what_the_encoder_cuts(source):
+    if source() == "miniature" and not MINIATURE.is_dir():
+        pytest.skip("the miniature's weights are not here")
+    named = ModelSource(source=source())
+    text = load_text_to_image(named, None, NUMBERS["float32"]).text
+    truncation = Truncation(named)
+    assert truncation.limit == text.limit
+    assert [truncation.cuts(words) for words in WORDS] == [text.truncates(words) for words in WORDS]
+
+
+def test_no_tokenizer_is_loaded_for_instructions_that_are_surely_short(tmp_path, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(module, "_load", loaded.append)
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer" / "tokenizer_config.json").write_text('{"model_max_length": 12}')
+    truncation = Truncation(ModelSource(source=str(tmp_path)))
+    assert not truncation.cuts("x" * 10)
+    assert loaded == []
+    with pytest.raises(AttributeError):
+        truncation.cuts("x" * 11)
+    assert len(loaded) == 1
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "encoder", "limit"),
+    [
+        ('{"model_max_length": 20}', '{"max_position_embeddings": 16}', 16),
+        ('{"model_max_length": 1e30}', '{"max_position_embeddings": 77}', 77),
+        ("{}", "{}", 77),
+        ("[", "null", 77),
+        ('{"model_max_length": 1e999}', '{"max_position_embeddings": "x"}', 77),
+    ],
+)
+def test_the_limit_is_the_least_that_a_models_files_say(tmp_path, tokenizer, encoder, limit):
+    for name, content in (
+        ("tokenizer/tokenizer_config.json", tokenizer),
+        ("text_encoder/config.json", encoder),
+    ):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(content)
+    assert limit_of(str(tmp_path)) == limit
