@@ -28,9 +28,14 @@ def read_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     return {name: tuple(int(n) for n in entry["shape"]) for name, entry in _read(file)[1].items()}
 
 
+def read_metadata(file: Path) -> dict[str, str]:
+    """What whoever wrote the file says of it. Raises `ModelError` as `read_shapes` does."""
+    return _read(file)[2]
+
+
 def check_numbers(file: Path) -> None:
     """Read every weight; raise `ModelError` as `read_shapes` does, and where one is not a number."""
-    start, entries = _read(file)
+    start, entries, _ = _read(file)
     for name, entry in entries.items():
         if entry["dtype"] not in _INFINITY:
             continue
@@ -46,8 +51,8 @@ def check_numbers(file: Path) -> None:
                 raise ModelError(f"{file}: weights must be numbers, got NaN in {name}")
 
 
-def _read(file: Path) -> tuple[int, dict[str, Any]]:
-    """Where the weights begin, and each one's entry, its fields as they should be."""
+def _read(file: Path) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """Where the weights begin, each one's entry, its fields as they should be, and what is said of all."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         head = stream.read(8)
@@ -62,7 +67,8 @@ def _read(file: Path) -> tuple[int, dict[str, Any]]:
             )
         header = stream.read(length)
     try:
-        entries = {k: v for k, v in json.loads(header).items() if k != "__metadata__"}
+        entries = dict(json.loads(header).items())
+        said = {str(key): str(text) for key, text in entries.pop("__metadata__", {}).items()}
         ends = [int(entry["data_offsets"][1]) for entry in entries.values()]
         for entry in entries.values():
             str(entry["dtype"]), [int(n) for n in entry["shape"]], int(entry["data_offsets"][0])
@@ -73,4 +79,4 @@ def _read(file: Path) -> tuple[int, dict[str, Any]]:
     whole = 8 + length + max(ends, default=0)
     if size != whole:
         raise ModelError(f"{file}: must be {whole} bytes by its header, got {size}")
-    return 8 + length, entries
+    return 8 + length, entries, said

@@ -26,7 +26,12 @@ class KnownConfig(BaseModel):
     """Values as JSON has them: no word becomes a number, no number a truth."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, populate_by_name=True
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        populate_by_name=True,
+        defer_build=True,  # many commands look at no model
     )
 
 

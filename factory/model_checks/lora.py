@@ -1,12 +1,13 @@
 """Whether a file is a LoRA that we merge, and each of its layers one of the model's; by its header."""
 
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from factory.errors import ModelError
 from factory.model_checks.shapes import Shapes
-from factory.safetensors_header import read_shapes
+from factory.safetensors_header import read_metadata, read_shapes
 
 _OTHER_KINDS = (
     ("DoRA", r"dora_scale$|lora_magnitude_vector"),
@@ -31,11 +32,25 @@ _OTHER_KINDS = (
     ),
 )
 """Adapters of other kinds or for other models, by what names in them look like."""
-_MATRIX = re.compile(
-    r"(.*?)(?:_lora|\.lora_linear_layer|\.lora|\.lora(?=_[AB]|_down|_up))?"
-    r"[._](?:lora_)?(A|down|B|up)\.weight"
+_MATRICES = (
+    re.compile(r"(lora_(?:unet|te)_\w+)\.lora_(down|up)\.weight"),
+    re.compile(r"((?:unet|text_encoder)\..*)\.lora_(A|B)\.weight"),
+    re.compile(
+        r"((?:unet|text_encoder)\..*?)(?:_lora|\.lora|\.lora_linear_layer)\.(down|up)\.weight"
+    ),
 )
+"""A layer and which of its two matrices: kohya's names, peft's, and diffusers' of 2023."""
 _FIRST = ("A", "down")
+
+
+_METADATA = "lora_adapter_metadata"
+"""Under which diffusers keeps peft's options, which it acts upon when it loads."""
+_OPTIONS = """
+alpha_pattern base_model_name_or_path bias exclude_modules inference_mode init_lora_weights lora_alpha
+lora_dropout megatron_core peft_type peft_version qalora_group_size r rank_pattern revision target_modules
+task_type use_rslora
+""".split()  # noqa: SIM905
+"""Those that a plain LoRA may have; of the others some import code, some change the model itself."""
 
 
 def check_lora(file: Path, unet: Shapes, text: Shapes) -> None:
@@ -49,10 +64,11 @@ def check_lora(file: Path, unet: Shapes, text: Shapes) -> None:
         example = next((name for name in sorted(stored) if re.search(names, name)), None)
         if example is not None:
             raise ModelError(f"{file}: must be a plain LoRA, got {kind} ({example})")
+    _check_options(file)
     layers: dict[str, dict[bool, tuple[str, tuple[int, ...]]]] = {}
     others: list[str] = []
     for name, shape in stored.items():
-        match = _MATRIX.fullmatch(name)
+        match = next(filter(None, (names.fullmatch(name) for names in _MATRICES)), None)
         if match:
             layers.setdefault(match[1], {})[match[2] in _FIRST] = name, shape
         elif not name.endswith(".alpha"):
@@ -60,7 +76,8 @@ def check_lora(file: Path, unet: Shapes, text: Shapes) -> None:
     if not layers:
         some = ", ".join(sorted(stored)[:3])
         raise ModelError(
-            f"{file}: must be a LoRA, got {len(stored)} weights of other kinds: {some}"
+            f"{file}: must be a LoRA in diffusers' names (unet.*, text_encoder.*) or kohya's (lora_unet_*, "
+            f"lora_te_*), got {len(stored)} weights, first {some}"
         )
     if others:
         raise ModelError(f"{file}: must hold matrices and their alphas alone, got {min(others)}")
@@ -78,6 +95,8 @@ def check_lora(file: Path, unet: Shapes, text: Shapes) -> None:
         (down, inputs), (up, outputs) = pair[True], pair[False]
         of = places[layer]
         for name, found, wanted, what in (
+            (down, (len(inputs),), (len(of),), "dimensions"),
+            (up, (len(outputs),), (len(of),), "dimensions"),
             (down, inputs[1:2], of[1:2], "inputs"),
             (up, outputs[:1], of[:1], "outputs"),
             (up, outputs[1:2], inputs[:1], f"inputs, the rank of {down}"),
@@ -89,6 +108,20 @@ def check_lora(file: Path, unet: Shapes, text: Shapes) -> None:
                 )
 
 
+def _check_options(file: Path) -> None:
+    try:
+        said = json.loads(read_metadata(file).get(_METADATA, "{}"))
+        options = {str(key).rpartition(".")[2]: value for key, value in said.items()}
+    except (ValueError, AttributeError, RecursionError):
+        raise ModelError(f"{file}: {_METADATA} must be a JSON object, got another text") from None
+    for key, value in options.items():
+        drawn = key != "init_lora_weights" or value in (True, False, None, "gaussian")
+        if not (drawn and (key in _OPTIONS or not value)):
+            raise ModelError(
+                f"{file}: {_METADATA} must be a plain LoRA's, got {key}: {json.dumps(value)[:80]}"
+            )
+
+
 def _first(shape: tuple[int, ...]) -> int | str:
     return shape[0] if shape else "none"
 
@@ -97,15 +130,14 @@ def _places(unet: Shapes, text: Shapes) -> dict[str, tuple[int, ...]]:
     """Every name under which a LoRA may speak of a layer, to the shape of its weight."""
     found: dict[str, tuple[int, ...]] = {}
     for layer, shape in _layers(unet):
-        found[f"lora_unet_{layer.replace('.', '_')}"] = shape
-        found[f"unet.{layer}"] = found[layer] = shape
+        found[f"lora_unet_{layer.replace('.', '_')}"] = found[f"unet.{layer}"] = shape
         older = re.sub(r"\.to_(\w+?)(\.0)?$", r".processor.to_\1", layer)
-        found[f"unet.{older}"] = found[older] = shape
+        found[f"unet.{older}"] = shape
     for layer, shape in _layers(text):
-        found[f"lora_te_text_model_{layer.replace('.', '_')}"] = shape
-        older = re.sub(r"\.(q|k|v|out)_proj$", r".to_\1", layer)
-        for start in ("text_encoder.text_model.", "text_encoder."):
-            found[f"{start}{layer}"] = found[f"{start}{older}"] = shape
+        if not layer.startswith("embeddings."):
+            found[f"lora_te_text_model_{layer.replace('.', '_')}"] = shape
+            for start in ("text_encoder.text_model.", "text_encoder."):
+                found[f"{start}{layer}"] = shape
     return found
 
 

@@ -168,9 +168,11 @@ def safetensors(size: int = 4, kind: str = "U8", values: bytes = b"") -> bytes:
     return len(header).to_bytes(8, "little") + header + values
 
 
-def weights(shapes: Shapes, kind: str = "F16", number: bytes = b"\0\0", last: bytes = b"") -> bytes:
+def weights(
+    shapes: Shapes, kind: str = "F16", number: bytes = b"\0\0", last: bytes = b"", **said: str
+) -> bytes:
     """A file of weights of such names and shapes, each the same number, but for the `last` of all."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"} | said}
     end = 0
     for name, shape in shapes.items():
         start, end = end, end + math.prod(shape) * len(number)

@@ -64,12 +64,12 @@ def autoencoder(id: str, message: str, shapes: Shapes = VAE_SHAPES, **fields: ob
     )
 
 
-def lora(id: str, message: str, shapes: Shapes) -> Case:
+def lora(id: str, message: str, shapes: Shapes, **said: str) -> Case:
     return generated(
         id,
         "--set 'recipe.loras=[{source: l.safetensors}]'",
         rf"l\.safetensors: {message}",
-        write("l.safetensors", weights(shapes)),
+        write("l.safetensors", weights(shapes, **said)),
     )
 
 
@@ -356,9 +356,7 @@ LORAS = [
         lora(f"{kind} as a LoRA", rf"must be a plain LoRA, got {kind}.* \(.*\)", shapes(at))
         for kind, (at, shapes) in KINDS.items()
     ),
-    lora(
-        "something else as a LoRA", r"must be a LoRA, got 1 weights of other kinds: x", {"x": (1,)}
-    ),
+    lora("something else as a LoRA", r"must be a LoRA in .*, got 1 weights, first x", {"x": (1,)}),
     lora(
         "a LoRA with a layer of another model",
         r"each layer .* got 1 of 2 that do; unet\.other does not",
@@ -368,6 +366,19 @@ LORAS = [
         "a LoRA of another width",
         r"unet\..*lora_A\.weight must have 4 inputs, as the model's layer has, got 8",
         PAIR | {f"{LAYER}.lora_A.weight": (1, 8)},
+    ),
+    *(
+        lora(
+            f"a LoRA that asks for {what}",
+            rf"lora_adapter_metadata must be a plain LoRA's, got {key}: .*",
+            PAIR,
+            lora_adapter_metadata=json.dumps({"unet.r": 1, f"unet.{key}": value}),
+        )
+        for what, key, value in (
+            ("another library", "megatron_config", {"a": 1}),
+            ("a change of the model", "init_lora_weights", "pissa"),
+            ("DoRA", "use_dora", True),
+        )
     ),
     lora(
         "half a LoRA",
