@@ -14,7 +14,7 @@ from ray.data import ActorPoolStrategy, DataContext
 from ray.exceptions import RayError
 
 from factory import deeds
-from factory.errors import EditmillError, InputError, StorageRefused, first_line
+from factory.errors import EditmillError, InputError, first_line
 from factory.on_ray.rows import ClusterFailed
 from factory.storage.open import open_store
 from schemas.fit import Fit, Where
@@ -55,10 +55,11 @@ def _made(
     try:
         for row in _pool(units, made_with, compute):
             if row["problem"]:
-                problem = str(row["problem"])
-                if int(row["fatal"]) != InputError.exit_code:
-                    raise ClusterFailed(problem)
-                raise (StorageRefused if row["store"] else InputError)(problem)
+                fatal = int(row["fatal"])
+                deeds.hear(bool(row["begun"]), bool(row["store"]))
+                raise (InputError if fatal == InputError.exit_code else ClusterFailed)(
+                    str(row["problem"])
+                )
             yield EncodedUnit.model_validate_json(str(row["made"]))
     except RayError as error:
         raise ClusterFailed(f"ray: {first_line(error)}") from error
@@ -103,6 +104,7 @@ class EncodeWorker:
     def __init__(
         self, config: str, dataset: str, out: str, record: str, units: dict[int, Unit]
     ) -> None:
+        deeds.anew()
         of = Fit.model_validate_json(config)
         self.record = EncodingRecord.model_validate_json(record)
         self.units = units
@@ -128,6 +130,7 @@ class EncodeWorker:
             pairs = self.files.pairs(unit.file)
             made = encode_unit(self.store, self.record, self.encoder, pairs, unit)
         except EditmillError as error:
-            fatal, store = deeds.exit_code(error), isinstance(error, StorageRefused)
-            return {"made": "", "problem": str(error), "fatal": fatal, "store": store}
-        return {"made": made.model_dump_json(), "problem": "", "fatal": 0, "store": False}
+            said = {"made": "", "problem": str(error), "fatal": error.exit_code}
+            return said | deeds.told(error)
+        said = {"made": made.model_dump_json(), "problem": "", "fatal": 0}
+        return said | {"begun": False, "store": False}
