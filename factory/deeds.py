@@ -47,6 +47,17 @@ def exit_code(error: EditmillError) -> int:
     return error.exit_code
 
 
+def told(error: Exception) -> dict[str, bool]:
+    """What a process with work of its own says beside a refusal; for `hear`."""
+    is_begun = isinstance(error, EditmillError) and exit_code(error) != error.exit_code
+    return {"begun": is_begun, "store": isinstance(error, StorageRefused)}
+
+
+def hear(begun: bool, store: bool) -> None:
+    """Another process of this start refused: it had begun its work, or a store that this one wrote to."""
+    _start.has_made = _start.has_made or begun or (store and _start.has_written)
+
+
 def outward(error: EditmillError) -> EditmillError:
     """The error for a process that knows nothing of this one's work."""
     return error if exit_code(error) == error.exit_code else EditmillError(str(error))

@@ -17,7 +17,7 @@ def numbers(store: ObjectStore, prefix: str, key_of: Callable[[int], str]) -> li
     pass for the newest. Raises `StorageRefused` where the listing lacks what is there.
     """
     for _ in range(LISTINGS):
-        listed = [info.key for info in store.list(prefix)]
+        listed = {info.key for info in store.list(prefix)}
         names = (key.rpartition("/")[2].partition(".")[0] for key in listed)
         found = sorted({int(name) for name in names if name.isdecimal()})
         found = [number for number in found if key_of(number) in listed]

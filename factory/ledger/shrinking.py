@@ -20,13 +20,11 @@ def must_list_all_of(earlier: Manifest, later: Manifest, book: Book) -> None:
     for part in (part for part in earlier.parts if part.key not in same):
         units = [line.unit for line in part_lines(run, part)]
         there = {line.unit for line in book.lines_of(keys.segment_of(units[0]))} if units else ()
-        for unit in (unit for unit in units if unit not in there):
-            key = keys.commit(unit, plan.generation(unit))
+        for unit in (unit for unit in units if unit not in there and not plan.generation(unit)):
+            key = keys.commit(unit)
             try:
                 patiently(lambda unit=unit: find_commit(run, plan, unit))  # type: ignore[misc]
             except ObjectMissing:
-                if plan.generation(unit):
-                    continue
                 raise Damaged(
                     f"{run.uri}/{key}: unit {unit} is in the newest manifest, its commit is not there "
                     "whole; run generate to make it again"

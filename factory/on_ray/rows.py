@@ -3,7 +3,8 @@
 from dataclasses import fields
 from typing import Any
 
-from factory.errors import EditmillError, InputError, StorageRefused
+from factory import deeds
+from factory.errors import EditmillError, InputError
 from factory.reports import UnitProblem, UnitReport
 
 
@@ -15,7 +16,8 @@ def report_of(row: dict[str, Any]) -> UnitReport | UnitProblem:
     """The report in a row. Raises the error of a worker that no other would escape."""
     fatal, problem = int(row["fatal"]), str(row["problem"])
     if fatal == InputError.exit_code:
-        raise (StorageRefused if row.get("store") else InputError)(problem)
+        deeds.hear(bool(row.get("begun")), bool(row.get("store")))
+        raise InputError(problem)
     if fatal:
         raise ClusterFailed(problem)
     if problem:

@@ -12,7 +12,7 @@ import numpy as np
 import ray
 
 from factory import deeds
-from factory.errors import EditmillError, StorageRefused, first_line
+from factory.errors import EditmillError, first_line
 from factory.here import attempt_unit
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
@@ -46,6 +46,7 @@ class UnitWorker:
         alone: str = "",
     ) -> None:
         """`alone` names a worker that is made for one unit."""
+        deeds.anew()
         self.run = run
         self.plan = plan
         self.made = 0
@@ -96,20 +97,20 @@ class UnitWorker:
         self, unit: int, report: UnitReport | UnitProblem | Exception | None
     ) -> dict[str, Any]:
         fields = _EMPTY
-        problem, fatal, store = "", 0, isinstance(report, StorageRefused)
+        problem, fatal, beside = "", 0, {"begun": False, "store": False}
         if isinstance(report, UnitReport):
             self.made += 1
             fields = replace(report)
         elif isinstance(report, UnitProblem):
             problem = report.message
         elif isinstance(report, EditmillError):
-            problem, fatal = str(report), deeds.exit_code(report)
+            problem, fatal, beside = str(report), report.exit_code, deeds.told(report)
         elif report is not None:
             problem, fatal = f"worker {self.worker}: {first_line(report)}", EditmillError.exit_code
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         found = replace(fields, unit=unit, worker=self.worker, gpus=self.gpus, peak_rss_mib=peak)
-        said = {"problem": problem, "fatal": fatal, "store": store, "aside": report is None}
-        return asdict(found) | said
+        said = {"problem": problem, "fatal": fatal, "aside": report is None}
+        return asdict(found) | said | beside
 
     def _attempt(self, unit: int) -> UnitReport | UnitProblem:
         if self.source is None:

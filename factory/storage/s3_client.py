@@ -13,9 +13,10 @@ ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 PRINTABLE = re.compile(r"[!-~]*")
 
-CHECKSUMS = ("AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION")
-"""Servers of before 2025 refuse the newer checksum trailers; ContentMD5 guards what we send."""
 SETTINGS: dict[str, Any] = {
+    # Servers of before 2025 refuse the newer checksum trailers; ContentMD5 guards what we send.
+    "request_checksum_calculation": "when_required",
+    "response_checksum_validation": "when_required",
     "connect_timeout": 5,
     "read_timeout": 60,
     "retries": {"mode": "standard", "total_max_attempts": 3},
@@ -39,8 +40,6 @@ def connect() -> Any:
     # is not Amazon's it puts the bucket into the path, as few of those have a host for each.
     region = os.environ.get("AWS_REGION") or None
     session = boto3.session.Session()
-    checksums = {
-        name.removeprefix("AWS_").lower(): os.environ.get(name) or "when_required"
-        for name in CHECKSUMS
-    }
-    return session.client("s3", region_name=region, config=Config(**SETTINGS, **checksums))
+    asked = {name: os.environ.get(f"AWS_{name.upper()}") for name in SETTINGS if "checksum" in name}
+    settings = SETTINGS | {name: value for name, value in asked.items() if value}
+    return session.client("s3", region_name=region, config=Config(**settings))

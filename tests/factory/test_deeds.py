@@ -12,7 +12,7 @@ from factory.here import run_here
 from factory.ledger import keys
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
-from factory.on_ray.rows import ClusterFailed, report_of
+from factory.on_ray.rows import report_of
 from factory.storage.key_rules import PROBES
 from factory.storage.local import LocalStore
 from tests.bad_input.materials import Grey, models
@@ -174,14 +174,27 @@ def test_what_was_done_decides_between_2_and_3(act, error, code):
 
 
 @pytest.mark.parametrize(
-    ("row", "kind"),
+    ("here", "there", "error", "code"),
     [
-        ({"fatal": 2, "store": True}, StorageRefused),
-        ({"fatal": 2, "store": False}, InputError),
-        ({"fatal": 3, "store": True}, ClusterFailed),
+        (None, None, InputError, 2),
+        (None, None, StorageRefused, 2),
+        (None, lambda: deeds.wrote("pairs/a"), StorageRefused, 3),
+        (None, deeds.made, ModelError, 3),
+        (lambda: deeds.wrote("RUN.json"), None, StorageRefused, 3),
+        (lambda: deeds.wrote("RUN.json"), None, ModelError, 2),
+        (deeds.made, None, ModelError, 3),
     ],
 )
-def test_a_workers_refusal_comes_to_the_driver_as_what_it_is(row, kind):
-    with pytest.raises(kind) as raised:
-        report_of(row | {"unit": 0, "problem": "no"})
-    assert type(raised.value) is kind
+def test_a_workers_refusal_ends_the_driver_by_what_either_has_done(here, there, error, code):
+    if there:
+        there()
+    row = {"unit": 0, "problem": "no", "fatal": 2} | deeds.told(error("no"))
+
+    def work():
+        if here:
+            here()
+        report_of(row)
+
+    with pytest.raises(SystemExit) as raised:
+        command(work)()
+    assert raised.value.code == code

@@ -15,7 +15,7 @@ from ray.data import ActorPoolStrategy
 from ray.exceptions import RayError
 
 from factory import deeds
-from factory.errors import EditmillError, InputError, StorageRefused, first_line
+from factory.errors import EditmillError, InputError, first_line
 from factory.on_ray.deaths import Deaths
 from factory.on_ray.pool import Asked, rows_of
 from factory.on_ray.rows import ClusterFailed
@@ -60,10 +60,11 @@ def _made(
     try:
         for row in _pool(units, made_with, compute):
             if row["problem"]:
-                problem = str(row["problem"])
-                if int(row["fatal"]) != InputError.exit_code:
-                    raise ClusterFailed(problem)
-                raise (StorageRefused if row["store"] else InputError)(problem)
+                fatal = int(row["fatal"])
+                deeds.hear(bool(row["begun"]), bool(row["store"]))
+                raise (InputError if fatal == InputError.exit_code else ClusterFailed)(
+                    str(row["problem"])
+                )
             yield EncodedUnit.model_validate_json(str(row["made"]))
     except RayError as error:
         raise ClusterFailed(f"ray: {plain(error)}") from error
@@ -108,6 +109,7 @@ class EncodeWorker:
             context = ray.get_runtime_context()
             self.name = context.get_actor_id() or "none"
             ray.get(witness.arrive.remote(self.name, context.get_node_id()))
+        deeds.anew()
         of = Fit.model_validate_json(config)
         self.record = EncodingRecord.model_validate_json(record)
         self.units = units
@@ -144,11 +146,12 @@ class EncodeWorker:
             pairs = self.files.pairs(unit.file)
             made = encode_unit(self.store, self.record, self.encoder, pairs, unit)
         except EditmillError as error:
-            fatal, store = deeds.exit_code(error), isinstance(error, StorageRefused)
-            return {"made": "", "problem": str(error), "fatal": fatal, "store": store}
+            said = {"made": "", "problem": str(error), "fatal": error.exit_code}
+            return said | deeds.told(error)
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             words = f"unit {unit.number}: {first_line(error)}"
-            fatal = EditmillError.exit_code
-            return {"made": "", "problem": words, "fatal": fatal, "store": False}
-        return {"made": made.model_dump_json(), "problem": "", "fatal": 0, "store": False}
+            said = {"made": "", "problem": words, "fatal": EditmillError.exit_code}
+            return said | {"begun": False, "store": False}
+        said = {"made": made.model_dump_json(), "problem": "", "fatal": 0}
+        return said | {"begun": False, "store": False}

@@ -93,6 +93,7 @@ def fit_on_ray(config: Fit, dataset: str, out: str) -> Fitted:
 
 def train(settings: dict[str, Any]) -> dict[str, Any] | None:
     """One worker, from its start to the end of the training."""
+    deeds.anew()
     config, desk = Fit.model_validate_json(settings["config"]), settings["desk"]
     group, notice = Group(), Notice()
     if ray.get(desk.problem.remote()) is not None:

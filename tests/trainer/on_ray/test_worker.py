@@ -1,14 +1,17 @@
 """One worker of a training, without Ray: what it tells the driver, and where it refuses to work."""
 
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
+from factory import deeds
 from factory.errors import InputError, ObjectMissing, RunMismatch, StorageRefused
 from factory.storage.local import LocalStore
 from tests.trainer.small import small, train, write_pairs
 from trainer.fit import Fitted, fit, prepare
 from trainer.group import Group
+from trainer.on_ray.desk import Desk
 from trainer.pairs import open_pairs
 from trainer.training import RECORD
 
@@ -79,3 +82,32 @@ def test_a_shared_folder_that_shows_the_record_late_is_listed_first(dataset, tmp
     monkeypatch.setattr(LocalStore, "get", late)
     monkeypatch.setattr(LocalStore, "list", look)
     assert fit(*prepared, say=lambda line: None, is_begun=True).done
+
+
+def test_what_a_training_did_before_a_restart_is_not_forgotten():
+    desk = Desk()
+    desk.begin("leader")
+    desk.begin("the next one")
+    desk.fail(StorageRefused("no"))
+    assert desk.problem().exit_code == 3
+    first = Desk()
+    first.begin("leader")
+    first.fail(StorageRefused("no"))
+    assert first.problem().exit_code == 2
+
+
+@pytest.mark.parametrize(("act", "code"), [(lambda: None, 2), (deeds.made, 3)])
+def test_a_worker_that_did_a_step_tells_no_refusal_as_if_nothing_had_been_started(
+    desk, work, monkeypatch, act, code
+):
+    failed = []
+    monkeypatch.setattr(desk, "fail", SimpleNamespace(remote=failed.append), raising=False)
+
+    def refuse(**_):
+        act()
+        raise StorageRefused("PutObject answered 400 ExpiredToken")
+
+    deeds.made()  # by another training of this process
+    with pytest.raises(StorageRefused):
+        work(refuse)
+    assert [error.exit_code for error in failed] == [code]
