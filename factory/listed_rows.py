@@ -103,7 +103,9 @@ def _json_row(line: Line) -> Any:
     try:
         return json.loads(line.text.decode(), object_pairs_hook=_object, parse_constant=_constant)
     except UnicodeDecodeError as error:
-        return ValueError(f"must be UTF-8, got byte 0x{line.text[error.start]:02x} at {error.start}")
+        return ValueError(
+            f"must be UTF-8, got byte 0x{line.text[error.start]:02x} at {error.start}"
+        )
     except json.JSONDecodeError as error:
         return ValueError(f"must be JSON, got {error.msg!r} at column {error.colno}")
     except RecursionError:

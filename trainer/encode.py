@@ -103,8 +103,8 @@ def encode_dataset(
     """Encode what is not yet encoded in `out`, then seal it; the law's files must be pinned.
 
     `tell` hears, after each unit, how many are committed, of how many, and rows that this start could
-    not read; `say` hears what else there is to say of the dataset. SIGTERM ends it after a unit, with an `EditmillError`. Raises `InputError`, and
-    `RunMismatch` where `out` holds something else.
+    not read; `say` what else there is to say of the dataset. SIGTERM ends it after a unit, with an
+    `EditmillError`. Raises `InputError`, and `RunMismatch` where `out` holds something else.
     """
     store, reading = open_store(out), config.reading
     begun, truncation = find_encoding(store), Truncation(config.law.model)

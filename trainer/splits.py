@@ -1,9 +1,9 @@
 """Which splits and which shards the names of a dataset's files tell of.
 
-A name tells its split as `datasets` would read it (`data_files.py` there; its rules, not its code): the part
-before a shard's number in `data/`, else a word in a folder's name, else one in the file's. Besides, capitals
-count for nothing, and `split=` is Hive's. All files of a folder are looked at, so that what `datasets` would
-leave out of a split is not trained unasked.
+A name tells its split as `datasets` would read it (`data_files.py` there; its rules, not its code): the
+part before a shard's number in `data/`, else a word in a folder's name, else one in the file's. Besides,
+capitals count for nothing, and `split=` is Hive's. All files of a folder are looked at, so that what
+`datasets` would leave out of a split is not trained unasked.
 """
 
 import re

@@ -1,6 +1,6 @@
 """How many of a dataset's instructions the text encoder cuts, counted while its captions are read.
 
-    dataset/<sha256, 16 hex>.instructions.json     in a root, beside the index; where some are cut
+dataset/<sha256, 16 hex>.instructions.json     in a root, beside the index; where some are cut
 """
 
 import json
@@ -92,9 +92,7 @@ def truncated_of(store: ObjectStore, digest: str) -> int:
 def find_truncation(store: ObjectStore, digest: str) -> InstructionsRecord | None:
     """What a root says of the dataset with this digest; None where nothing is cut. Raises `Damaged`."""
     try:
-        return from_stamped_json(
-            InstructionsRecord, patiently(lambda: store.get(_key(digest)))
-        )
+        return from_stamped_json(InstructionsRecord, patiently(lambda: store.get(_key(digest))))
     except ObjectMissing:
         return None
     except ValueError as error:

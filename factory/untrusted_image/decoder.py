@@ -67,7 +67,8 @@ class ImageDecoder:
     What becomes of the kinds of images: EXIF orientation is applied. Of animations the first frame
     counts. Alpha and transparent palette entries are laid over white. 16 bits per channel keep their
     high byte (a 16-bit grey's transparent value is ignored). CMYK and YCCK are converted without
-    their profile, and all ICC profiles and other metadata are ignored, also where they are damaged or large.
+    their profile, and all ICC profiles and other metadata are ignored, also where they are damaged or
+    large.
     """
 
     def __init__(self, limits: ImageLimits | None = None) -> None:

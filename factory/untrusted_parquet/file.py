@@ -66,7 +66,7 @@ class UntrustedParquet:
     """Opened by its footer alone; for one reader at a time."""
 
     def __init__(self, stream: Stream | pa.NativeFile, name: str) -> None:
-        """`name` is what messages call it. Raises `NotParquet`, `InputError`, the stream's `StorageError`."""
+        """`name` is what messages call it. Raises `NotParquet`, `InputError`, and the stream's errors."""
         self.name = name
         self._hold = getattr(stream, "hold", None)
         self._file = stream if isinstance(stream, pa.NativeFile) else pa.PythonFile(stream, "r")
@@ -219,7 +219,5 @@ def read_footer(file: pa.NativeFile, name: str) -> bytes:
             raise NotParquet(f"{name}: not a Parquet file: {first_line(error)}") from None
         raise NotParquet(f"{name}: not a Parquet file: it ends with {end!r}")
     if length > MOST_FOOTER:
-        raise InputError(
-            f"{name}: must have a footer of at most {MOST_FOOTER} bytes, got {length}"
-        )
+        raise InputError(f"{name}: must have a footer of at most {MOST_FOOTER} bytes, got {length}")
     return bytes(file.read_at(length, size - TAIL - length))

@@ -49,9 +49,7 @@ def _of(header: dict[int, Any], page: int, number: int) -> Any:
     return part.get(number) if isinstance(part, dict) else None
 
 
-def _headers(
-    read: Callable[[int, int], bytes], at: int, end: int
-) -> Iterator[dict[int, Any]]:
+def _headers(read: Callable[[int, int], bytes], at: int, end: int) -> Iterator[dict[int, Any]]:
     while at < end:
         header, size = _header(read, at, end)
         if not all(isinstance(header.get(n), int) and header[n] >= 0 for n in (1, 2, 3)):
@@ -60,9 +58,7 @@ def _headers(
         at += size + header[3]
 
 
-def _header(
-    read: Callable[[int, int], bytes], at: int, end: int
-) -> tuple[dict[int, Any], int]:
+def _header(read: Callable[[int, int], bytes], at: int, end: int) -> tuple[dict[int, Any], int]:
     count = FIRST_READ
     while True:
         try:

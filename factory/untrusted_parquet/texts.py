@@ -40,4 +40,3 @@ def _text(value: pa.Scalar, length: int | None) -> str | ValueError | None:
         return data.decode()
     except UnicodeDecodeError as error:
         return ValueError(f"must be UTF-8, got {data[error.start :][:8]!r}")
-

@@ -99,7 +99,8 @@ DATASETS = [
         "",
         r"z\.parquet: must have the columns .*, got no original_image among edit, input_image, .*",
         write(
-            "pairs/z.parquet", parquet(input_image=[b"1"], edit=["make it red"], output_image=[b"2"])
+            "pairs/z.parquet",
+            parquet(input_image=[b"1"], edit=["make it red"], output_image=[b"2"]),
         ),
     ),
     fitted(

@@ -84,7 +84,9 @@ FILES = [
     ),
     listed("bzip2", bz2.compress(GOOD.encode()), r".*: .*, got bzip2; unpack it", "t.jsonl.bz2"),
     listed("xz", lzma.compress(GOOD.encode()), r".*: .*, got xz; unpack it", "t.jsonl.xz"),
-    listed("an Arrow file", b"ARROW1\0\0", r".*, got an Arrow file; write it as Parquet", "t.arrow"),
+    listed(
+        "an Arrow file", b"ARROW1\0\0", r".*, got an Arrow file; write it as Parquet", "t.arrow"
+    ),
     listed("a page for a list", "<!DOCTYPE html>\n", r".*, got a page of the web or XML"),
     listed(
         "a git-lfs pointer as a list",

@@ -129,7 +129,9 @@ def begun(id: str, options: str, message: str, *steps: Step, **fields: Any) -> C
 
 def table(id: str, message: str, command: str = FIT, **columns: Any) -> Case:
     """A dataset of one file with these columns."""
-    data = parquet(**{name: values for name, values in (ROW | columns).items() if values is not None})
+    data = parquet(
+        **{name: values for name, values in (ROW | columns).items() if values is not None}
+    )
     steps = configured, lambda: shutil.rmtree("pairs"), write("pairs/a.parquet", data)
     return case(id, f"{command} --config f.yaml", message, *steps)
 

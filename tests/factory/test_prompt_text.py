@@ -26,7 +26,8 @@ def test_prompts_that_the_encoder_cannot_tell_apart_have_one_text(plain, other):
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("a cat", "a cats"), ("a-cat", "a cat"), ("a cat", "a cat."), ("1 cat", "2 cat")]
+    ("one", "other"),
+    [("a cat", "a cats"), ("a-cat", "a cat"), ("a cat", "a cat."), ("1 cat", "2 cat")],
 )
 def test_prompts_that_differ_for_the_encoder_stay_two(one, other):
     assert told_text(one) != told_text(other)
@@ -38,4 +39,4 @@ def test_text_is_mended_as_clips_tokenizer_mends_it(text):
 
 
 def test_capitals_stay_where_only_the_text_is_mended():
-    assert fixed_text(" A  Cat&#39;s “hat” ") == "A Cat's \"hat\""
+    assert fixed_text(" A  Cat&#39;s “hat” ") == 'A Cat\'s "hat"'

@@ -275,7 +275,9 @@ ODD = {
     "a wrong checksum of a text": png_with(chunk(b"tEXt", b"a\0b", crc=0)),
     "sizes and gamma that are cut": png_with(chunk(b"pHYs", b"\0"), chunk(b"gAMA", b"")),
     "a chunk that nobody knows": png_with(chunk(b"caNv", bytes(2**20))),
-    "a broken profile in a JPEG": jpeg_with((b"\xe2", b"ICC_PROFILE\0"), (b"\xe2", b"MPF\0MM\0*\0")),
+    "a broken profile in a JPEG": jpeg_with(
+        (b"\xe2", b"ICC_PROFILE\0"), (b"\xe2", b"MPF\0MM\0*\0")
+    ),
     "a JPEG's text and its maker's notes": jpeg_with(
         (b"\xfe", b"a" * 65000), (b"\xed", b"Photoshop 3.0\x008BIM\x04\x04\xff"), (b"\xef", b"x")
     ),

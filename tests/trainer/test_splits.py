@@ -1,7 +1,6 @@
 """Splits and shards by their names, held against what `datasets` makes of them."""
 
 from fnmatch import fnmatchcase
-from itertools import combinations
 
 import pytest
 from datasets.data_files import _get_data_files_patterns
@@ -34,11 +33,15 @@ def is_matched(parts, patterns):
         return not parts
     if patterns[0] == "**":
         return any(is_matched(parts[at:], patterns[1:] or ["*"]) for at in range(len(parts)))
-    return bool(parts) and fnmatchcase(parts[0], patterns[0]) and is_matched(parts[1:], patterns[1:])
+    return (
+        bool(parts) and fnmatchcase(parts[0], patterns[0]) and is_matched(parts[1:], patterns[1:])
+    )
 
 
 def words():
-    return st.sampled_from([*WORD, "data", "a", "latest", "trained", "contest", "evals", "devs", "part"])
+    return st.sampled_from(
+        [*WORD, "data", "a", "latest", "trained", "contest", "evals", "devs", "part"]
+    )
 
 
 @st.composite
@@ -118,7 +121,9 @@ def test_one_split_is_trained_and_said_where_it_is_not_for_training(tmp_path, na
 
 def test_a_test_split_beside_files_of_no_split_is_told(tmp_path):
     uri = folder_of(tmp_path, ("a.parquet", "b.parquet", "test.parquet"))
-    with pytest.raises(InputError, match=r"holds the split test beside files of no split \(2\); reading"):
+    with pytest.raises(
+        InputError, match=r"holds the split test beside files of no split \(2\); reading"
+    ):
         find_files(uri)
 
 
@@ -144,7 +149,10 @@ LACKING = {
     "two": (shard("data/train", 0, 1, of=4), r"2 of 4 shards of train, got no 2, 3"),
     "the first": (shard("train", 2, 3, of=4), r"2 of 4 shards of train, got no 0, 1"),
     "one that is counted from 1": (shard("train", 1, 3, of=3), r"2 of 3 shards of train, got no 2"),
-    "many": (shard("t", 0, of=10**9), r"1 of 1000000000 shards of t, got no 1, .*, 8 and 999999991 more"),
+    "many": (
+        shard("t", 0, of=10**9),
+        r"1 of 1000000000 shards of t, got no 1, .*, 8 and 999999991 more",
+    ),
     "without a name": (["00001-of-00002.parquet"], r"1 of 2 shards of the dataset, got no 0"),
 }
 
@@ -170,7 +178,8 @@ STALE = {
         r"2 of 2 and 1 of 3 of train",
     ),
     "of the same count": (
-        shard("train", 0, of=1, rest="-0123456789abcdef") + shard("train", 0, of=1, rest=f"-{'f' * 16}"),
+        shard("train", 0, of=1, rest="-0123456789abcdef")
+        + shard("train", 0, of=1, rest=f"-{'f' * 16}"),
         r"2 of 1 of train",
     ),
 }
@@ -178,9 +187,13 @@ STALE = {
 
 @pytest.mark.parametrize(("names", "said"), STALE.values(), ids=STALE)
 @pytest.mark.parametrize("pattern", [None, "*train*"])
-def test_shards_of_an_older_write_are_never_trained_beside_the_newer(tmp_path, names, said, pattern):
+def test_shards_of_an_older_write_are_never_trained_beside_the_newer(
+    tmp_path, names, said, pattern
+):
     uri = folder_of(tmp_path, names)
-    with pytest.raises(InputError, match=rf": must hold the shards of one write, got {said}; remove"):
+    with pytest.raises(
+        InputError, match=rf": must hold the shards of one write, got {said}; remove"
+    ):
         find_files(uri, pattern=pattern)
 
 

@@ -46,7 +46,9 @@ def limit_of(source):
     return Truncation(ModelSource(source=source)).limit
 
 
-def test_a_training_says_at_each_start_how_many_instructions_are_cut(tmp_path, dataset, monkeypatch):
+def test_a_training_says_at_each_start_how_many_instructions_are_cut(
+    tmp_path, dataset, monkeypatch
+):
     config, out = configuration(), str(tmp_path / "out")
     first, second = [], []
     prepare(config, dataset, out, first.append)
