@@ -14,7 +14,7 @@ BYTES, PATH = "bytes", "path"
 def stored_parts(file: UntrustedParquet, column: str) -> list[str]:
     """The stored columns that are read of a column of pictures."""
     kind = file.type_of(column)
-    if not pa.types.is_struct(kind):
+    if kind is None or not pa.types.is_struct(kind):
         return [column]
     fields = {kind.field(number).name: kind.field(number).type for number in range(kind.num_fields)}
     named = PATH in fields and pa.types.is_string(fields[PATH])

@@ -10,8 +10,7 @@ from factory.storage.protocol import ObjectStore, PagedStore
 
 SUFFIX = ".parquet"
 PASSED_OVER = (".", "_")
-"""How Spark, Arrow and systems begin what is not data: `_temporary/`, `_delta_log/`, `.ipynb_checkpoints/`.
-"""
+"""How names begin of what is no data: Spark's `_temporary/`, `_delta_log/`, `.ipynb_checkpoints/`."""
 
 
 def parquet_names(store: ObjectStore) -> list[str]:
