@@ -208,6 +208,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> int:
     """Let the oracle judge an editor of the miniature's world, on scenes no model has seen."""
+    check_folder("--out", out)
     given = read_config(Fit, PRESETS, preset, config, settings or [])
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     import torch

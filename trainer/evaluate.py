@@ -17,7 +17,6 @@ from factory.miniature.oracle import ORACLE_VERSION
 from factory.miniature.world import SIDE_PX
 from factory.pair_source import Picture
 from factory.pinning import pin_text_to_image
-from factory.places import check_folder
 from factory.sheet import cell, grid
 from schemas.fit import Sampler
 from schemas.recipe import ModelSource
@@ -53,7 +52,6 @@ def write_evaluation(
     tell: Callable[[], None],
 ) -> dict[str, Any]:
     """Judge an editor; `out` gets `evaluation.json`, which is returned, and `sheet.png`."""
-    check_folder("--out", out)
     editor, pinned = load_editor(source, device)
     try:
         out.mkdir(parents=True, exist_ok=True)
