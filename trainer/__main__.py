@@ -252,6 +252,7 @@ def evaluate(
     Of the configuration `watching.sampler`, `compute.device` and `compute.threads` count; without one they
     are those of `--preset miniature`.
     """
+    check_folder("--out", out)
     choice = choose_config(
         Fit, PRESETS, preset, config, settings or [], unasked=lambda: (MINIATURE, "")
     )
@@ -260,7 +261,6 @@ def evaluate(
 
     from trainer.evaluate import load_editor, write_evaluation
 
-    check_folder("--out", out)
     torch.set_num_threads(given.compute.threads)
     loaded = load_editor(ModelSource(source=editor), given.compute.device)
     opening.begin()

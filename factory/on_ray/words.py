@@ -30,6 +30,7 @@ def quieten() -> None:
     It does not undo what the operator has set for Ray's processes.
     """
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     quieten_loggers()
 
 

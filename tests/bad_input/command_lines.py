@@ -39,11 +39,34 @@ USAGE = [
     usage("train-miniature", "--out"),
     usage("no-such-command", "no-such-command"),
 ]
+TRAIN = "--dataset pairs --set law.model.source=m --out"
 PLACES = [
     case(
         "a table of gates that cannot be written",
         "calibrate --out nowhere/gates.json",
         r"--out nowhere/gates\.json: cannot be written: .*",
+    ),
+    *(
+        case(
+            f"`{command.split()[0]}` into a file",
+            command,
+            rf"{option} /.*/notes\.txt{below}: cannot be written: Not a directory",
+            write("notes.txt", ""),
+        )
+        for command, option, below in (
+            ("train-miniature --out notes.txt", "--out", ""),
+            ("train-miniature --out notes.txt/a/b", "--out", "/a/b"),
+            ("train-miniature --out o --work notes.txt", "--work", ""),
+            ("evaluate --editor e --out notes.txt", "--out", ""),
+            ("evaluate --editor e --out notes.txt/a", "--out", "/a"),
+            (f"encode {TRAIN} notes.txt", "--out", ""),
+        )
+    ),
+    case(
+        "a table of gates in place of a folder",
+        "calibrate --out gates",
+        r"--out gates: cannot be written: Is a directory",
+        write("gates/notes.txt", ""),
     ),
 ]
 CLUSTER_FILES = [

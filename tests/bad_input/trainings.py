@@ -78,6 +78,11 @@ OPTIONS = [
 """Refused before torch is imported."""
 PLACES = [
     fitted(
+        "a file as the output",
+        "--out pairs/part-0.parquet",
+        r"--out /.*/pairs/part-0\.parquet: cannot be written: Not a directory",
+    ),
+    fitted(
         "more workers than pairs in a step",
         "--set compute.max_workers=5",
         r"compute\.max_workers: must be at most law\.batch, got 5 and 4",

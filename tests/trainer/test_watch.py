@@ -255,3 +255,34 @@ def test_the_oracles_word_on_the_editor_is_among_the_lines(dataset, tmp_path):
     assert judged["step"] == 1
     assert all(judged[name] in (0, 0.5, 1) for name in judged.keys() - {"step"})
     assert any(line.startswith("step 1: of 2 edits ") for line in said)
+
+
+def left(tmp_path, *seconds, first=1):
+    """What the lines say of the time that is left, after steps that took so long."""
+    said = []
+    watching = Watching(report_every=1, tensorboard=False)
+    watch = Watch(
+        LocalStore(tmp_path), watching, small(False, law={"steps": 1000}).law, said.append
+    )
+    for step, took in enumerate(seconds, first):
+        watch.see(StepReport(step, loss=0.5, norm=1.0, rate=0.1, seconds=took))
+    return [line.split("pairs/s")[1].strip() for line in said]
+
+
+def test_the_time_that_is_left_is_steady_and_waits_until_enough_is_known(tmp_path):
+    # The first step loads, the sixth waits for a checkpoint.
+    assert left(tmp_path, 600, 2, 2, 2, 2, 99, 2) == [
+        *("", "", ""),
+        "33 min 12 s left",
+        "33 min 10 s left",
+        "33 min 8 s left",
+        "33 min 6 s left",
+    ]
+    assert left(tmp_path, 600, 2, 2, 2, first=997) == ["", "", "", ""], "the end has none"
+
+
+def test_a_line_of_a_step_moves_a_bar(tmp_path):
+    said = []
+    watch = Watch(LocalStore(tmp_path), Watching(report_every=1), small(False).law, said.append)
+    watch.see(StepReport(2, loss=0.5, norm=1.0, rate=0.1, seconds=1.0))
+    assert (said[0].done, said[0].beside) == (2, "loss 0.50000  4.0 pairs/s")

@@ -39,3 +39,11 @@ class _Source(StubSource):
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(self.deadly.seconds)
             yield outcome
+
+
+@dataclass(frozen=True)
+class Unloadable:
+    """A source whose making kills the process, as too little memory does."""
+
+    def __call__(self, recipe, compute):
+        os._exit(1)

@@ -5,7 +5,9 @@ import os
 import stat
 
 import pytest
+from typer.testing import CliRunner
 
+from editmill import app
 from factory.errors import ConfigError
 from factory.on_ray import own_ray
 from factory.on_ray.own_ray import MOST_LETTERS, check_place, check_start, make_ray_folder
@@ -89,6 +91,17 @@ def test_a_place_that_is_named_for_ray_must_serve(place, monkeypatch, bad):
         check_start()
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     check_start()
+
+
+def test_a_run_is_not_begun_where_ray_cannot_be_started(place, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", "/" + "x" * 99)
+    commands = ["generate --preset miniature --triplets miniature", "fit --dataset d"]
+    for command in commands:
+        words = [*command.split(), "--out", str(place / "out")]
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("editmill: RAY_TMPDIR: must have")
+    assert list(place.iterdir()) == []
 
 
 def test_where_nothing_serves_the_remedy_is_named(place, monkeypatch):

@@ -19,10 +19,11 @@ from factory.ledger.strikes import POISON, read_strikes, write_strike
 from factory.ledger.verify import verify
 from factory.on_ray import watch
 from factory.on_ray.generate import run_on_ray
+from factory.on_ray.rows import ClusterFailed
 from factory.reports import UnitProblem
 from factory.storage.local import LocalStore
 from schemas.config import Config
-from tests.factory.on_ray.deadly import Deadly
+from tests.factory.on_ray.deadly import Deadly, Unloadable
 from tests.stub_source import StubSource, recipe, triplets
 
 pytestmark = [pytest.mark.usefixtures("ray_here"), pytest.mark.long]
@@ -150,6 +151,16 @@ def test_units_of_a_draining_node_are_given_back_and_made_elsewhere(tmp_path, ma
     assert (result.exit_code, result.units_made) == (0, UNITS)
     assert read_strikes(run.store) == {}
     assert result.manifest_hash == undisturbed(tmp_path).manifest_hash
+
+
+@pytest.mark.slow
+def test_workers_that_die_while_they_load_are_given_up_in_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(watch, "MOST_STILLBORN", 1)
+    run, plan = start(tmp_path)
+    with pytest.raises(ClusterFailed, match=r"processes died .* run the same command") as ended:
+        finish(run, plan, Unloadable())
+    assert ended.value.exit_code == 3
+    assert read_strikes(run.store) == {}
 
 
 def test_normal_run_writes_nothing_but_pairs_commits_and_the_manifest(tmp_path, marks):

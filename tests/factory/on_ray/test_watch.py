@@ -26,3 +26,37 @@ def test_job_that_wants_to_stop_does_not_wait_for_a_store_that_is_gone(monkeypat
 
     Waiting().settle(lambda: len(tries) == 3)
     assert tries == [3, 3, 3]
+
+
+class Judging(Watch):
+    """Judges at once; nothing is asked."""
+
+    def __init__(self):
+        self._unjudged = []
+
+    def see(self, *deaths):
+        self._unjudged = [(0.0, death) for death in deaths]
+        self._judge_due()
+
+
+UNBORN = Death(unit=None, worker="w", node="n")
+
+
+def test_workers_that_only_die_are_waited_for_so_often_and_no_longer(monkeypatch):
+    monkeypatch.setattr(watch, "node_stays", lambda node: True)
+    seen = Judging()
+    seen.see(*[UNBORN] * (watch.MOST_STILLBORN - 1))
+    assert seen.gives_up() is None
+    seen.lives()
+    seen.see(*[UNBORN] * (watch.MOST_STILLBORN - 1))
+    assert seen.gives_up() is None, "one came to a unit"
+    seen.see(UNBORN)
+    assert "5 workers' processes died one after the other" in seen.gives_up()
+    assert "run the same command to resume" in seen.gives_up()
+
+
+def test_those_of_nodes_that_leave_do_not_count(monkeypatch):
+    monkeypatch.setattr(watch, "node_stays", lambda node: False)
+    seen = Judging()
+    seen.see(*[UNBORN] * 20)
+    assert seen.gives_up() is None

@@ -64,3 +64,14 @@ def test_buried_worker_is_reported_to_the_caller_alone():
     assert witness.bury("solo") == [Death(3, "solo", "n")]
     assert witness.bury("solo") == []
     assert witness.hear([]) == []
+
+
+def test_process_that_came_to_no_unit_is_told_of_when_another_takes_its_place():
+    witness = Witness({})
+    for _ in range(2):
+        witness.arrive("w", "n")
+    assert witness.hear([]) == [Death(None, "w", "n")]
+    witness.begin("w", 1, False)
+    witness.end("w", 1)
+    witness.arrive("w", "n")
+    assert witness.hear([]) == []

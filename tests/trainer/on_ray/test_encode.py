@@ -1,12 +1,19 @@
 """`encode` on a real Ray: the same bytes as in one process."""
 
+import os
+import signal
+
 import numpy as np
 import psutil
 import pytest
 
 from factory.errors import InputError
+from factory.on_ray import deaths
+from factory.on_ray.deaths import Deaths
+from factory.on_ray.rows import ClusterFailed
 from factory.storage.local import LocalStore
 from tests.trainer.encoded import configuration, write_dataset
+from tests.trainer.on_ray.deadly import DeadlyWorker
 from tests.trainer.test_decoders import children
 from trainer.encode import encode_dataset
 from trainer.on_ray import encode as on_ray
@@ -52,3 +59,28 @@ def test_a_workers_refusal_ends_the_job_with_its_words(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="nowhere"):
         encode_dataset(config, dataset, str(tmp_path / "out"), encode_on_ray)
     assert not (tmp_path / "out" / "LATENTS.json").exists()
+
+
+def test_sigterm_ends_an_encoding_for_which_no_worker_comes(tmp_path, monkeypatch):
+    class Looking(Deaths):
+        def look(self):
+            super().look()
+            os.kill(os.getpid(), signal.SIGTERM)
+            self.look = super().look
+
+    monkeypatch.setattr(on_ray, "Deaths", Looking)
+    monkeypatch.setattr(on_ray, "joined", lambda compute: compute)
+    dataset = write_dataset(tmp_path / "pairs", rows=(2,), unreadable=None)
+    config = configuration(compute={"gpus_per_worker": 4})
+    with pytest.raises(ClusterFailed, match="^interrupted; run the same command to resume$"):
+        encode_dataset(config, dataset, str(tmp_path / "out"), encode_on_ray)
+
+
+@pytest.mark.slow
+def test_a_unit_whose_process_dies_again_and_again_ends_the_job_in_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(on_ray, "EncodeWorker", DeadlyWorker)
+    monkeypatch.setattr(deaths, "MOST", 1)
+    dataset = write_dataset(tmp_path / "pairs", rows=(2,), unreadable=None)
+    with pytest.raises(ClusterFailed, match=r"processes died at unit 0, .* to resume$") as ended:
+        encode_dataset(configuration(), dataset, str(tmp_path / "out"), encode_on_ray)
+    assert ended.value.exit_code == 3
