@@ -128,6 +128,7 @@ def clip_shapes(config: Clip) -> Shapes | None:
     plain = (
         not (config.custom_text or config.multimodal_cfg or vision.timm_model_name)
         and isinstance(vision.layers, int)
+        and vision.patch_size is not None
         and not (vision.attentional_pool or text.embed_cls or text.proj_bias)
         and text.proj_type == "linear"
         and not any(
@@ -154,6 +155,7 @@ def clip_shapes(config: Clip) -> Shapes | None:
 def _vision(vision: Vision, width_of_both: int) -> Shapes:
     width, layers = vision.width, vision.layers
     assert isinstance(layers, int)
+    assert vision.patch_size is not None
     patch, image = (
         value if isinstance(value, list) else [value, value]
         for value in (vision.patch_size, vision.image_size)

@@ -42,10 +42,10 @@ def _token_ids(folder: Path) -> Iterable[tuple[Path, Sequence[int]]]:
     more = folder / "added_tokens.json"
     if more.is_file():
         yield more, _numbers(more, read_config(more).values())
-    said = folder / "tokenizer_config.json"
-    if said.is_file():
-        stated = read_known(said, Tokenizer).added_tokens_decoder
-        yield said, [int(key) if key.isdecimal() else -1 for key in stated]
+    config = folder / "tokenizer_config.json"
+    if config.is_file():
+        stated = read_known(config, Tokenizer).added_tokens_decoder
+        yield config, [int(key) if key.isdecimal() else -1 for key in stated]
 
 
 def _numbers(file: Path, found: Iterable[Any]) -> list[int]:
