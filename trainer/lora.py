@@ -94,6 +94,9 @@ def write_adapter(folder: Path, unet: Any) -> None:
         pipe.unet.register_to_config(in_channels=8)
         pipe.unet.conv_in.load_state_dict(load_file(folder / "conv_in.safetensors"))
         pipe.load_lora_weights(folder, weight_name="pytorch_lora_weights.safetensors")
+        pipe.scheduler = EulerAncestralDiscreteScheduler.from_config(
+            pipe.scheduler.config, timestep_spacing="linspace"  # the merged editor's
+        )
     """
     layers: dict[str, Tensor] = {}
     for name, layer in _adapted(unet).items():

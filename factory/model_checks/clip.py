@@ -128,6 +128,7 @@ def clip_shapes(config: Clip) -> Shapes | None:
     plain = (
         not (config.custom_text or config.multimodal_cfg or vision.timm_model_name)
         and isinstance(vision.layers, int)
+        and vision.patch_size is not None
         and not (vision.attentional_pool or text.embed_cls or text.proj_bias)
         and text.proj_type == "linear"
         and not any(

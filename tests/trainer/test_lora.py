@@ -240,7 +240,7 @@ def picture_of(folder, prepare=lambda pipeline: None):
     pipeline = kind.from_pretrained(str(folder), local_files_only=True)
     prepare(pipeline)
     pipeline.scheduler = diffusers.EulerAncestralDiscreteScheduler.from_config(
-        pipeline.scheduler.config
+        pipeline.scheduler.config, timestep_spacing="linspace"
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline(
