@@ -125,8 +125,8 @@ def _triplet(row: Any) -> Triplet:
     fields = {name: _field(row, name, aliases) for name, aliases in DIALECTS.items()}
     if told_text(fields["original_prompt"] or "") == told_text(fields["edited_prompt"] or ""):
         raise ValueError(
-            "edited prompt must differ from the original by more than the text encoder is told "
-            f"(blanks, capitals, entities, kinds of quotes), got {fields['edited_prompt']!r}"[:240]
+            "edited prompt must differ from the original in what the text encoder is told, not in "
+            f"blanks, capitals, entities or quotes alone, got {fields['edited_prompt']!r}"[:240]
         )
     try:
         return Triplet(**fields)
@@ -136,14 +136,11 @@ def _triplet(row: Any) -> Triplet:
 
 def _field(row: dict[str, Any], name: str, aliases: tuple[str, ...]) -> str | None:
     """What the first alias says that says anything; null where an optional one says nothing."""
-    for alias in aliases:
-        if not _is_missing(row.get(alias)):
-            break
-    else:
-        if name not in REQUIRED:
-            return None
-        alias = next((alias for alias in aliases if alias in row), "")
-    if not alias:
+    alias = next((one for one in aliases if not _is_missing(row.get(one))), None)
+    if alias is None and name not in REQUIRED:
+        return None
+    alias = alias or next((one for one in aliases if one in row), None)
+    if alias is None:
         known, got = ", ".join(aliases), repr(", ".join(row))[:80]
         raise ValueError(f'field "{aliases[-1]}": expected one of {known}, got {got}')
     value = row[alias]

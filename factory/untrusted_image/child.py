@@ -28,6 +28,8 @@ MARK = b"\x00img"
 READY, PICTURE, FORMAT, PIXELS, DAMAGED, MEMORY = range(6)
 MOST_CHUNKS = 100_000
 """A file of more is left as it is."""
+COLOURS = ((b"\xe0", b"JFIF\0"), (b"\xee", b"Adobe"))
+"""Segments of a JPEG that say how its channels are meant."""
 EXIF_FLAG, PROFILE_FLAG, XMP_FLAG = 8, 32, 4
 """Of a WEBP's header, for what comes with it."""
 OUT_OF_MEMORY = 9
@@ -101,22 +103,17 @@ def webp_size(data: bytes) -> tuple[int, int]:
 
 def without_metadata(data: bytes, keeps_exif: bool = True) -> bytes:
     """The same picture with nothing but what decides its pixels; unchanged where that cannot be told."""
-    if data.startswith(b"\x89PNG"):
-        return bare_png(data, keeps_exif)
-    if data.startswith(b"RIFF"):
-        return bare_webp(data, keeps_exif)
-    return bare_jpeg(data, keeps_exif)
+    return {b"\x89PNG": bare_png, b"RIFF": bare_webp}.get(data[:4], bare_jpeg)(data, keeps_exif)
 
 
 def bare_png(data: bytes, keeps_exif: bool) -> bytes:
-    """Critical chunks and transparency; in the order that they had, and cut where they were."""
+    """Critical chunks, by their large first letter, and transparency; cut where the file was."""
     kept, at = [data[:8]], 8
     for _ in range(MOST_CHUNKS):
         name = data[at + 4 : at + 8]
         if not name.isalpha():
             break
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
-        # A small first letter says that one may be passed over.
         if name[:1].isupper() or name == b"tRNS" or (keeps_exif and name == b"eXIf"):
             kept.append(data[at:end])
         at = end
@@ -136,13 +133,9 @@ def bare_jpeg(data: bytes, keeps_exif: bool) -> bytes:
             at += 1
             continue
         end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        body = data[at + 4 : end]
-        about_colours = (
-            (marker == b"\xe0" and body.startswith(b"JFIF\0") and len(body) >= 14)
-            or (marker == b"\xee" and body.startswith(b"Adobe") and len(body) >= 12)
-            or (marker == b"\xe1" and keeps_exif)
-        )
-        if about_colours or not (b"\xe0" <= marker <= b"\xef" or marker == b"\xfe"):
+        about_colours = (marker, data[at + 4 : at + 9]) in COLOURS and end - at >= 16
+        says_nothing = b"\xe0" <= marker <= b"\xef" or marker == b"\xfe"
+        if about_colours or not says_nothing or (keeps_exif and marker == b"\xe1"):
             kept.append(data[at:end])
         at = end
     return b"".join([*kept, data[at:]])
@@ -150,7 +143,7 @@ def bare_jpeg(data: bytes, keeps_exif: bool) -> bytes:
 
 def bare_webp(data: bytes, keeps_exif: bool) -> bytes:
     """Without a profile and descriptions; where it was cut, as it is."""
-    kept, at, number = [], 12, int.from_bytes
+    kept, at, number = [b"WEBP"], 12, int.from_bytes
     until = 8 + number(data[4:8], "little")
     if until > len(data):
         return data
@@ -165,15 +158,14 @@ def bare_webp(data: bytes, keeps_exif: bool) -> bytes:
             return data
         chunk = data[at : end + size % 2]
         if name == b"VP8X":
-            flags = number(chunk[8:9], "little") & ~(PROFILE_FLAG | XMP_FLAG)
-            flags &= ~(0 if keeps_exif else EXIF_FLAG)
-            chunk = chunk[:8] + bytes([flags]) + chunk[9:]
+            dropped = PROFILE_FLAG | XMP_FLAG | EXIF_FLAG * (not keeps_exif)
+            chunk = chunk[:8] + bytes(flags & ~dropped for flags in chunk[8:9]) + chunk[9:]
         if not is_metadata:
             kept.append(chunk)
         at = end + size % 2
     else:
         return data
-    body = b"WEBP" + b"".join(kept)
+    body = b"".join(kept)
     return b"RIFF" + len(body).to_bytes(4, "little") + body
 
 
