@@ -20,9 +20,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## the main job on the embedded miniature: a table and a contact sheet
 	$(BIN)/editmill demo
 
-demo-train: demo  ## from the demo's pairs to an editor and a sheet of its edits
+demo-train: demo  ## goes on with the shipped editor on the demo's pairs, and a sheet of its edits
 	RUN=$$(ls -dt demo/run-* | head -n 1) && \
-	$(BIN)/editmill fit --preset miniature --dataset $$RUN --out demo/editor-$${RUN##*run-} && \
+	$(BIN)/editmill fit --preset miniature-continued --dataset $$RUN --out demo/editor-$${RUN##*run-} && \
 	ls -t demo/editor-$${RUN##*run-}/sheets/*.png | head -n 1
 
 test: $(STAMP)  ## the tests, two beside each other

@@ -21,7 +21,7 @@ def preset_option(words: str, *presets: Path) -> Any:
 
 
 OURS = "miniature (for trying), paper or fast"
-FITS = "miniature (for trying), miniature-editor, paper or paper-xl"
+FITS = "miniature (for trying), miniature-continued, miniature-editor, paper or paper-xl"
 Preset = Annotated[
     Optional[str],
     preset_option(

@@ -39,7 +39,7 @@ USAGE = [
     usage("train-miniature", "--out"),
     usage("no-such-command", "no-such-command"),
 ]
-TRAIN = "--dataset pairs --set law.model.source=m --out"
+TRAIN = "--preset miniature --dataset pairs --set law.model.source=m --out"
 PLACES = [
     case(
         "a table of gates that cannot be written",
@@ -98,7 +98,7 @@ CLUSTER_FILES = [
     ),
 ]
 OURS = r"presets: fast \(.*\); miniature \(for trying: .*\); paper \(InstructPix2Pix's .*\)"
-TRAINERS = r"presets: miniature \(for trying: .*\); miniature-editor .*; paper \(.*\); paper-xl .*"
+TRAINERS = r"presets: miniature \(for trying: .*\); miniature-continued .*; miniature-editor .*; paper \(.*\); paper-xl .*"
 NEITHER = r"--preset or --config: must be given for triplets of your own, got neither; "
 PRESETS = [
     *(
