@@ -34,6 +34,7 @@ def test_completion_can_be_shown_and_installed(tmp_path, monkeypatch):
     from typer import completion
 
     monkeypatch.setattr(completion, "_get_shell_name", lambda: "bash")
+    monkeypatch.setattr("typer._completion_shared._get_shell_name", lambda: "bash")
     monkeypatch.setenv("HOME", str(tmp_path))
     shown = CliRunner().invoke(app, ["--show-completion"], prog_name="editmill")
     assert (shown.exit_code, "_EDITMILL_COMPLETE=complete_bash" in shown.stdout) == (0, True)

@@ -48,7 +48,7 @@ PLACES = [
     ),
     *(
         case(
-            f"`{command.split()[0]}` into a file",
+            f"`{command.split()[0]}` with {option} {'below' if below else 'at'} a file",
             command,
             rf"{option} /.*/notes\.txt{below}: cannot be written: Not a directory",
             write("notes.txt", ""),

@@ -186,6 +186,7 @@ def test_what_was_done_decides_between_2_and_3(act, error, code):
     ],
 )
 def test_a_workers_refusal_ends_the_driver_by_what_either_has_done(here, there, error, code):
+    deeds.anew()
     if there:
         there()
     row = {"unit": 0, "problem": "no", "fatal": 2} | deeds.told(error("no"))

@@ -63,6 +63,7 @@ def test_on_a_terminal_the_hubs_own_bar_says_it(hub, capsys, monkeypatch):
 
 def test_loading_switches_its_own_bars_off_and_leaves_the_downloads(monkeypatch):
     """The variable would switch off all of the hub's."""
+    monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS", raising=False)
     from transformers.utils import logging
 
     from factory.engine.checkpoint import load_text_to_image

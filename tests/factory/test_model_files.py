@@ -19,7 +19,7 @@ def hub(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     asked = []
 
-    def snapshot(source, *, local_files_only, **_):
+    def snapshot(source, *, local_files_only=False, **_):
         asked.append((source, local_files_only))
         if (tmp_path / "there").exists():
             return str(tmp_path / "there")

@@ -95,7 +95,10 @@ def test_a_place_that_is_named_for_ray_must_serve(place, monkeypatch, bad):
 
 def test_a_run_is_not_begun_where_ray_cannot_be_started(place, monkeypatch):
     monkeypatch.setenv("RAY_TMPDIR", "/" + "x" * 99)
-    commands = ["generate --preset miniature --triplets miniature", "fit --dataset d"]
+    commands = [
+        "generate --preset miniature --triplets miniature",
+        "fit --preset miniature --dataset d",
+    ]
     for command in commands:
         words = [*command.split(), "--out", str(place / "out")]
         result = CliRunner().invoke(app, words)
