@@ -32,12 +32,12 @@ class Phase:
     without: tuple[str, ...] = ()
 
 
-TRAIN = "--dataset d --out o --set law.model.source=m --set compute.where=here"
+TRAIN = "--preset miniature --dataset d --out o --set law.model.source=m --set compute.where=here"
 GENERATE = "generate --preset miniature --triplets miniature --out run"
 HERE = f"{GENERATE} --set compute.where=here"
 ENGINE = ("factory.engine.engine",)
 PHASES = [
-    Phase("reading a list", "plan --triplets miniature", "factory.__main__:read_triplets"),
+    Phase("reading a list", "plan --triplets miniature", "factory.plan_app:read_triplets"),
     Phase("hashing weights", GENERATE, "factory.job:pin"),
     Phase("fetching a model", GENERATE, "factory.pinning:model_folder"),
     Phase("probing a store", GENERATE, "factory.job:probe"),
@@ -67,7 +67,7 @@ PHASES = [
     Phase(
         "evaluating",
         "evaluate --editor e --out o",
-        "trainer.evaluate:write_evaluation",
+        "trainer.evaluate:load_editor",
         ("torch", "trainer.evaluate"),
     ),
     Phase(

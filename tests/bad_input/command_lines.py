@@ -98,7 +98,10 @@ CLUSTER_FILES = [
     ),
 ]
 OURS = r"presets: fast \(.*\); miniature \(for trying: .*\); paper \(InstructPix2Pix's .*\)"
-TRAINERS = r"presets: miniature \(for trying: .*\); miniature-continued .*; miniature-editor .*; paper \(.*\); paper-xl .*"
+TRAINERS = (
+    r"presets: miniature \(for trying: .*\); miniature-continued .*; miniature-editor .*; paper \(.*\); "
+    r"paper-xl .*"
+)
 NEITHER = r"--preset or --config: must be given for triplets of your own, got neither; "
 PRESETS = [
     *(

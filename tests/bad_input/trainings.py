@@ -66,7 +66,8 @@ OPTIONS = [
     case(
         "an unknown preset of `fit`",
         f"{FIT} --preset big",
-        r"--preset: must be one of miniature, miniature-continued, miniature-editor, paper, paper-xl, got 'big'",
+        r"--preset: must be one of miniature, miniature-continued, miniature-editor, paper, paper-xl, "
+        r"got 'big'",
     ),
     case(
         "a training without a model",
