@@ -202,9 +202,6 @@ def fit_editor(
     _tell_of_fetching(given, opening)
     prepared = prepare(given, dataset, out, opening)
     opening.begin()
-    store = open_store(prepared[2])
-    begun = find_training(store)
-    truncated = truncated_of(store, begun.dataset) if begun else 0
     with Progress("steps", given.law.steps):
         if given.compute.where == "ray":
             from trainer.on_ray.fit import fit_on_ray
@@ -213,6 +210,9 @@ def fit_editor(
         else:
             with Drain() as drain:
                 fitted = fit(*prepared, say=say, should_stop=lambda: drain.asked)
+    store = open_store(prepared[2])
+    begun = find_training(store)
+    truncated = truncated_of(store, begun.dataset) if begun else 0
     code = 0 if fitted.done else EditmillError.exit_code
     facts = {
         "step": f"{fitted.step} of {given.law.steps}",
