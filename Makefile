@@ -21,9 +21,11 @@ demo: $(STAMP)  ## the main job on the embedded miniature: a table and a contact
 	$(BIN)/editmill demo
 
 demo-train: demo  ## goes on with the shipped editor on the demo's pairs, and a sheet of its edits
-	RUN=$$(ls -dt demo/run-* | head -n 1) && \
-	$(BIN)/editmill fit --preset miniature-continued --dataset $$RUN --out demo/editor-$${RUN##*run-} && \
-	ls -t demo/editor-$${RUN##*run-}/sheets/*.png | head -n 1
+	RUN=$$(ls -dt demo/run-* | head -n 1) && OUT=demo/trained-$${RUN##*run-} && \
+	$(BIN)/editmill fit --preset miniature-continued --dataset $$RUN --out $$OUT && \
+	echo "The editor that this went on from: 18,000 steps of 32 on 7,962 pairs (docs/miniature.md)." && \
+	echo "From nothing, in hours: python benchmarks/editors.py --work DIR. This one's edits:" && \
+	ls -t $$OUT/sheets/*.png | head -n 1
 
 test: $(STAMP)  ## the tests, two beside each other
 	$(BIN)/pytest -n 2 --dist loadgroup

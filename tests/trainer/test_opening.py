@@ -1,11 +1,17 @@
 """What `fit` says before its first step."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+from factory.config import read_config
+from schemas.fit import Fit
 from tests.trainer.encoded import model
 from tests.trainer.small import small, train, write_pairs
+from trainer.__main__ import PRESETS
 from trainer.encode import encode_dataset
-from trainer.fit import prepare
+from trainer.fit import pin_law, prepare
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +53,15 @@ def test_nothing_is_said_of_what_is_refused(tmp_path):
     with pytest.raises(Exception, match="nowhere"):
         prepare(small(False), str(tmp_path / "nowhere"), str(tmp_path / "out"), lines.append)
     assert lines == []
+
+
+def test_the_demo_goes_on_from_the_shipped_editor_by_a_configuration_that_is_allowed():
+    recipe = (Path(__file__).parents[2] / "Makefile").read_text().partition("\ndemo-train:")[2]
+    command = recipe.partition("\n\n")[0]
+    (preset,) = re.findall(r"--preset (\S+)", command)
+    config = read_config(Fit, PRESETS, preset, None, re.findall(r"--set (\S+)", command))
+    assert config.law.model.source == "miniature/editor"
+    assert pin_law(config.law).model.files
+    # The last step draws the sheet.
+    assert config.law.steps == config.watching.sheet_every
+    assert command.count("editor") > 2

@@ -7,10 +7,12 @@ import signal
 import psutil
 import pytest
 import torch
-from ray.train import ControllerError, TrainingFailedError
+from ray.exceptions import ActorDiedError
+from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 
-from factory.errors import InputError, RunMismatch
+from factory.errors import InputError, RunMismatch, StorageUnavailable
 from factory.on_ray.rows import ClusterFailed
+from factory.on_ray.words import DIED
 from tests.trainer.small import objects, small, state_of, train, write_pairs
 from trainer.checkpoint import record_key
 from trainer.fit import prepare
@@ -104,6 +106,27 @@ def test_what_ray_train_gives_up_by_itself_is_told_in_one_line(
     with pytest.raises(ClusterFailed, match=r"ray: ValueError: no node holds 8 GPUs$") as e:
         on_ray.fit_on_ray(*prepare(on(1), dataset, str(tmp_path)))
     assert isinstance(e.value.__cause__, TrainingFailedError)
+
+
+class Failing:
+    """A trainer whose workers fail, one of them without a word."""
+
+    def fit(self):
+        failures = {1: StorageUnavailable("s3://b: no answer"), 0: ActorDiedError()}
+        raise WorkerGroupError("Traceback (most recent call last): ...", failures)
+
+
+def test_workers_that_fail_for_good_are_told_of_without_frames(
+    dataset, tmp_path, lines, monkeypatch
+):
+    monkeypatch.setattr(on_ray, "_trainer", lambda *arguments: Failing())
+    with pytest.raises(ClusterFailed) as ended:
+        on_ray.fit_on_ray(*prepare(on(1), dataset, str(tmp_path)))
+    said = str(ended.value)
+    assert ended.value.exit_code == 3
+    assert "run the same command to go on from the newest checkpoint" in said
+    assert said.endswith(f"The last: worker 0: {DIED}; worker 1: s3://b: no answer")
+    assert "Traceback" not in said
 
 
 @pytest.mark.slow
