@@ -50,6 +50,7 @@ from factory.reports import Runner
 from factory.run_app import run_app
 from factory.triplets import read_triplets
 from schemas.config import Compute, Config
+from schemas.fit import Where
 from schemas.recipe import Recipe
 
 app = typer.Typer(
@@ -96,7 +97,7 @@ def _device(name: str) -> Device:
     return find_device(name)
 
 
-def _check_machine(compute: Compute) -> None:
+def check_machine(compute: Compute | Where) -> None:
     """Refuse a device that is not here, or Ray where it cannot be started, before anything is begun."""
     if compute.where == "ray":
         from factory.on_ray.own_ray import check_start
@@ -181,7 +182,7 @@ def generate(
     choice = choose(preset, config, settings or [], triplets, out, options)
     loaded, opening = choice.config, Opening(headline(choice))
     wanted = wanted or read_triplets(triplets, max_bad)
-    _check_machine(loaded.compute)
+    check_machine(loaded.compute)
     for line in still_to_fetch(
         [(source, role) for _, source, role in model_sources(loaded.recipe)]
     ):
@@ -205,7 +206,7 @@ def demo(
     """The main job on the embedded miniature: a table, and a sheet to look at."""
     from factory.demo import demonstrate
 
-    _check_machine(load_config("miniature").compute)
+    check_machine(load_config("miniature").compute)
     return demonstrate(out, limit, _runner)
 
 
@@ -228,7 +229,7 @@ def calibrate(
 
     loaded = load_config(None if config else preset, config, settings or [])
     check_file("--out", out)
-    _check_machine(loaded.compute)
+    check_machine(loaded.compute)
     from factory.engine.engine import Engine
 
     engine = Engine.for_compute(loaded.recipe, loaded.compute)

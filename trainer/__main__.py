@@ -12,6 +12,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from factory.__main__ import check_machine
 from factory.config import FIT_PRESETS as PRESETS
 from factory.config import MINIATURE, Choice, choose_config
 from factory.console import Opening, command, print_facts, print_json, say
@@ -46,17 +47,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train instruction editors, and the miniature's models.",
 )
-
-
-def _get_ready(config: Fit) -> None:
-    """Refuse a Ray that could not be started and a device that is not here."""
-    if config.compute.where == "ray":
-        from factory.on_ray.own_ray import check_start
-
-        check_start()
-    from factory.engine.device import check_device
-
-    check_device(config.compute)
 
 
 @app.command("train-miniature")
@@ -134,7 +124,7 @@ def encode(
     """Encode a dataset's latents and instructions once; run it again to resume. `fit` uses them."""
     choice = _choose(preset, config, settings, dataset, out)
     given, opening = choice.config, Opening(encode_headline(choice))
-    _get_ready(given)
+    check_machine(given.compute)
     check_store("--out", open_store(out))
     from trainer.encode import Runner, encode_dataset, encode_here
     from trainer.fit import pin_law
@@ -194,7 +184,7 @@ def fit_editor(
     if latents is not None:
         reading = given.reading.model_copy(update={"latents": latents})
         given = given.model_copy(update={"reading": reading})
-    _get_ready(given)
+    check_machine(given.compute)
     from trainer.fit import fit, prepare
     from trainer.training import find_training
     from trainer.truncation import truncated_of
