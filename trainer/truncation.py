@@ -12,11 +12,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import CLIPTokenizer
 
-from factory.engine import single_file
-from factory.engine.text import TextEncoder
-from factory.errors import Damaged, ModelError, ObjectMissing, first_line
+from factory.errors import Damaged, ObjectMissing, first_line
 from factory.family import checkpoint_family, family_fields
 from factory.model_files import model_folder
 from factory.storage.patience import patiently
@@ -59,6 +56,9 @@ class Truncation:
         self.found = InstructionsRecord(instructions=whole, truncated=cut, limit=self.limit)
 
     def _measured(self, instruction: str) -> bool:
+        # Here, because whoever opens a dataset comes by, long before torch is needed.
+        from factory.engine.text import TextEncoder
+
         if self._tokenizer is None:
             self._tokenizer = _load(self._source)
         text = TextEncoder(self._tokenizer, None)
@@ -126,12 +126,11 @@ def _field(file: Path, name: str) -> int:
 
 
 def _load(model: ModelSource) -> Any:
+    from factory.engine import checkpoint, single_file
+
     path = model_folder(model, "text_to_image")
     if path.is_file():
         return single_file.load_tokenizer(
             checkpoint_family(path, model.name, with_autoencoder=False)
         )
-    try:
-        return CLIPTokenizer.from_pretrained(path / "tokenizer", local_files_only=True)
-    except Exception as error:  # the library's own kinds vary with the file that is amiss
-        raise ModelError(f"{path}/tokenizer: cannot be loaded: {first_line(error)}") from error
+    return checkpoint.load_tokenizer(path / "tokenizer")

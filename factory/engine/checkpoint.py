@@ -106,12 +106,12 @@ def load_models(recipe: Recipe, device: torch.device) -> Models:
 
 def _load_text(checkpoint: Path, dtype: torch.dtype) -> TextEncoder:
     encoder = _load(CLIPTextModel, checkpoint / "text_encoder", dtype=dtype)
-    tokenizer = _load_tokenizer(checkpoint / "tokenizer")
+    tokenizer = load_tokenizer(checkpoint / "tokenizer")
     second_encoder, second_tokenizer = (checkpoint / part for part in PARTS)
     if not second_encoder.is_dir():
         return TextEncoder(tokenizer, encoder)
     return TextEncoderXl(
-        (tokenizer, _load_tokenizer(second_tokenizer)),
+        (tokenizer, load_tokenizer(second_tokenizer)),
         (encoder, _load(CLIPTextModelWithProjection, second_encoder, dtype=dtype)),
         withholds_with_zeros(checkpoint),
     )
@@ -172,7 +172,8 @@ def _load(kind: Any, folder: Path, **options: Any) -> Any:
     return model
 
 
-def _load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
+    """CLIP's, from its folder in a checkpoint. Raises `ModelError`."""
     try:
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the library's own kinds vary with the file that is amiss
