@@ -9,6 +9,7 @@ RAY = ("on_ray", "cluster")
 """Folders whose tests start a Ray; one after the other, since each takes both cores."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A file's tests stay together, for what they share; those on Ray are one group."""
     for item in items:

@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.chaos.machine import LedgerMachine, WeakLedgerMachine
@@ -16,9 +17,11 @@ SETTINGS = settings(
 )
 
 
+@pytest.mark.long
 class TestLedger(LedgerMachine.TestCase):
     settings = SETTINGS
 
 
+@pytest.mark.long
 class TestLedgerOnWeakStore(WeakLedgerMachine.TestCase):
     settings = SETTINGS

@@ -9,6 +9,7 @@ from safetensors.torch import load
 from tests.trainer.small import objects, small, state_of, write_pairs
 from tests.trainer.workers import Job, train_on
 
+pytestmark = pytest.mark.long
 LAW = {"dtype": "float64", "batch": 5, "steps": 4}
 """Two workers hold two and three items, in one and in two micro-batches."""
 WATCHING = {"checkpoint_every": 2, "sheet_every": 4, "sampler": {"steps": 1}}

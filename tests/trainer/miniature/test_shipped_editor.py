@@ -33,6 +33,7 @@ def sampler():
     return read_config(Fit, PRESETS, "miniature-editor", None, []).watching.sampler
 
 
+@pytest.mark.long
 def test_it_does_what_it_is_told_and_keeps_the_rest(sampler):
     editor, _ = load_editor(ModelSource(source="miniature/editor"), "cpu")
     tasks, _, judged = judged_edits(editor, EDITS, sampler)
