@@ -28,7 +28,7 @@ demo-train: demo  ## goes on with the shipped editor on the demo's pairs, and a 
 	ls -t $$OUT/sheets/*.png | head -n 1
 
 test: $(STAMP)  ## the tests, two beside each other
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2
 
 check: lint types test  ## what CI runs first
 
@@ -44,7 +44,7 @@ format: $(STAMP)  ## put the code into shape
 	$(BIN)/ruff format .
 
 test-long: $(STAMP)  ## runs that are killed everywhere, jobs on a cluster, the built wheel
-	$(BIN)/pytest -m 'long and not slow'
+	$(BIN)/pytest -n 2 -m 'long and not slow'
 
 test-servers: $(STAMP)  ## the store's contract and chaos on real S3 servers (Ceph, Swift)
 	EDITMILL_REQUIRE_SERVERS=1 $(BIN)/pytest -m servers

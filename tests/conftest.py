@@ -1,18 +1,30 @@
 """How the tests are cut between the two processes of `make test`."""
 
-from pathlib import Path
-
 import pytest
+from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
-ROOT = Path(__file__).parent
 RAY = ("on_ray", "cluster")
 """Folders whose tests start a Ray; one after the other, since each takes both cores."""
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class ByFile(LoadScopeScheduling):
     """A file's tests stay together, for what they share; those on Ray are one group."""
-    for item in items:
-        place = item.path.relative_to(ROOT)
-        group = "ray" if set(RAY) & set(place.parts) else place.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid)
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        """Those on Ray first: they are the longest group by far."""
+        if "ray" in self.workqueue:
+            self.workqueue.move_to_end("ray", last=False)
+        super()._assign_work_unit(node)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
+    return ByFile(config, log)
+
+
+def _group(nodeid: str) -> str:
+    file = nodeid.partition("::")[0]
+    return "ray" if set(RAY) & set(file.split("/")) else file

@@ -47,6 +47,7 @@ def refuse_all_without_models() -> None:
     print(f"{len(EARLY)} refused")
 
 
+@pytest.mark.long
 def test_every_mistake_is_found_before_torch_or_ray_is_imported() -> None:
     program = "from tests.bad_input.test_refusals import refuse_all_without_models as main; main()"
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))

@@ -1,11 +1,13 @@
 """What is to be measured on a GPU runs here on a CPU, with a small network."""
 
+import pytest
 import torch
 
 from benchmarks.trainer_gpu import measured
 from tests.factory.engine.tiny import SCHEDULER, tiny_parts
 
 
+@pytest.mark.long
 def test_the_measure_of_a_step_counts_its_work():
     torch.set_num_threads(1)
     unet = tiny_parts(dtype=torch.float32).unet

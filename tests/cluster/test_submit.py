@@ -32,6 +32,16 @@ def _folder(head: local.LocalCluster) -> Path:
     return Path(ray_folder.partition("=")[2]).parent
 
 
+def _listening(head: local.LocalCluster) -> list[str]:
+    """The addresses at which its processes listen."""
+    addresses: list[str] = []
+    for process in psutil.Process(head.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # a worker may end meanwhile
+            connections = process.net_connections("inet")
+            addresses += [c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN]
+    return addresses
+
+
 def _gcs(head: local.LocalCluster) -> str:
     """The address by which drivers join."""
     (word,) = {
@@ -162,11 +172,9 @@ def test_a_local_cluster_keeps_its_token_to_itself_and_off_the_network(
     folder = _folder(head)
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "token").stat().st_mode & 0o777 == 0o600
-    listening: list[str] = []
-    for process in psutil.Process(head.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # a worker may end meanwhile
-            connections = process.net_connections("inet")
-            listening += [c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN]
+    deadline = time.monotonic() + 60  # the head answers before its node and agents listen
+    while len(listening := _listening(head)) <= 3 and time.monotonic() < deadline:
+        time.sleep(0.5)
     assert len(listening) > 3
     assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
 

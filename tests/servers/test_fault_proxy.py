@@ -1,6 +1,5 @@
 """The fault proxy does to a request what its name says, and else nothing at all."""
 
-import secrets
 import socket
 from urllib.parse import urlsplit
 
@@ -19,7 +18,7 @@ STORED = {Fault.REPLY_DROPPED, Fault.ERROR_AFTER}
 def places(moto, moto_bucket, monkeypatch):
     """A store through a proxy, the same store without it, and the proxy, which spoils nothing yet."""
     monkeypatch.setattr("factory.storage.s3.READ_ATTEMPTS", 1)
-    direct = open_store(f"{moto_bucket}/{secrets.token_hex(8)}")
+    direct = open_store(moto_bucket)
     assert list(direct.list()) == []
     with FaultProxy(moto.endpoint, {}, lateness=(0.2, 0.3)) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)

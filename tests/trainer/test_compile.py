@@ -20,6 +20,7 @@ def plain(dataset, tmp_path_factory):
     return state_of(out)
 
 
+@pytest.mark.long
 def test_what_is_captured_trains_as_what_is_not(dataset, plain, tmp_path, monkeypatch):
     """With a compiler that runs the captured graphs as they are; the option's own takes minutes."""
     graphs = []

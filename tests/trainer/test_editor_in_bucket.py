@@ -1,7 +1,6 @@
 """An editor that was written to a bucket: trained, judged and gone on with by its address alone."""
 
 import json
-import secrets
 
 import pytest
 import torch
@@ -22,7 +21,7 @@ def trained(moto_bucket, tmp_path, monkeypatch):
     """An editor's address, the same editor as a folder, and its dataset."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     config, dataset = small(law={"steps": 1}), write_pairs(tmp_path / "pairs")
-    out = f"{moto_bucket}/{secrets.token_hex(6)}/training"
+    out = f"{moto_bucket}/training"
     editor = fit(config, dataset, out, say=lambda line: None).editor
     assert editor == f"{out}/editor"
     train(config, dataset, tmp_path / "out")

@@ -111,6 +111,7 @@ def test_two_encodings_are_equal_byte_for_byte(dataset, tmp_path):
     assert stored(tmp_path / "a") == stored(tmp_path / "b")
 
 
+@pytest.mark.long
 def test_dying_at_any_write_loses_nothing(tmp_path, monkeypatch):
     dataset = write_dataset(tmp_path / "pairs", rows=(4, 1), unreadable=0)
     encoder = Encoder.of(configuration())

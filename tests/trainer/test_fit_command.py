@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from editmill import app
@@ -84,6 +85,7 @@ def test_a_refusal_comes_before_ray(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_sigterm_drains_with_a_checkpoint_and_the_same_command_resumes(tmp_path):
     arguments = ["fit", "--dataset", write_pairs(tmp_path / "pairs"), "--out", "out"]
     arguments += ["--config", config(tmp_path, steps=100_000)]

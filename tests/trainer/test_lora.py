@@ -161,6 +161,7 @@ def test_a_group_of_workers_finds_a_gradient_for_each_trained_parameter(tmp_path
         torch.distributed.destroy_process_group()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
 def test_stopped_after_each_step_and_resumed_it_is_bit_for_bit_the_same(dtype, dataset, tmp_path):
     law = config(dtype=dtype, steps=3)

@@ -58,7 +58,10 @@ def undisturbed(dataset, tmp_path_factory):
     return config, out
 
 
-@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize(
+    "law",
+    ["float32", *(pytest.param(law, marks=pytest.mark.long) for law in ("bfloat16", "cooling"))],
+)
 def test_stopped_after_each_step_and_resumed_it_is_bit_for_bit_the_same(law, dataset, tmp_path):
     config, whole = small(law=LAWS[law]), tmp_path / "whole"
     train(config, dataset, whole)

@@ -103,6 +103,7 @@ def test_each_start_has_an_event_file_of_its_own(dataset, tmp_path, monkeypatch)
     assert steps == [[1], [2, 3, 4, 5]]
 
 
+@pytest.mark.long
 def test_a_training_in_s3_has_them_whole_and_leaves_no_scratch(
     dataset, moto_bucket, tmp_path, monkeypatch
 ):
@@ -196,6 +197,7 @@ def wandb(monkeypatch):
     return module
 
 
+@pytest.mark.long
 def test_weights_and_biases_has_one_run_for_all_starts(dataset, tmp_path, wandb):
     config = small(watching=SHEETS | {"wandb": "mine"})
 

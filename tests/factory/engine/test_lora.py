@@ -115,7 +115,9 @@ def product(down, up):
     return torch.einsum("or,rihw->oihw", up[:, :, 0, 0], down)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name", ["sd-1", *(pytest.param(name, marks=pytest.mark.long) for name in FAMILIES[1:])]
+)
 @pytest.mark.parametrize("layout", ["peft", "older", "kohya", "kohya, uneven"])
 def test_each_layer_gains_its_scaled_product_as_in_diffusers_pipeline(tiny, tmp_path, name, layout):
     before = plain(tiny, name)

@@ -63,7 +63,11 @@ def no_network(monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [*((name, "float32") for name in FAMILIES), ("sd-1", "bfloat16"), ("sd-2-v", "float16")],
+    [
+        *((name, "float32") for name in FAMILIES),
+        pytest.param("sd-1", "bfloat16", marks=pytest.mark.long),
+        pytest.param("sd-2-v", "float16", marks=pytest.mark.long),
+    ],
 )
 def test_folder_and_single_file_give_what_diffusers_gives(tiny, name, dtype):
     pipeline = diffusers.StableDiffusionPipeline.from_pretrained(
@@ -93,6 +97,7 @@ def test_folder_and_single_file_give_what_diffusers_gives(tiny, name, dtype):
     assert min(spread.values()) > 0.05, spread
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FAMILIES)
 def test_folder_and_single_file_make_the_same_pair(tiny, name, no_network):
     made = []

@@ -59,11 +59,13 @@ def test_eventful_run_is_whole(run):
     }
 
 
+@pytest.mark.long
 def test_every_flipped_byte_in_every_object_is_found(run, tmp_path):
     assert [harm for harm in flips(tmp_path / "run") if not verify(run).damages] == []
     assert verify(run).damages == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["RUN.json", "plan/000001/plan.json", "manifest/000002.json"])
 def test_every_single_byte_of_a_small_record_is_guarded(run, tmp_path, name):
     path = tmp_path / "run" / name

@@ -64,6 +64,7 @@ def test_one_worker_makes_the_whole_dataset(undisturbed):
     assert undisturbed.sealed.accepted > 0
 
 
+@pytest.mark.long
 def test_three_workers_and_the_other_order_give_the_same_manifest(
     family, tmp_path, undisturbed, monkeypatch
 ):
@@ -105,6 +106,7 @@ def test_a_plain_loop_gives_the_same_manifest(family, tmp_path, undisturbed):
     assert result.manifest_hash == undisturbed.manifest_hash
 
 
+@pytest.mark.long
 def test_each_worker_holds_its_own_gpu(family, tmp_path, monkeypatch):
     compute = {"min_workers": 2, "max_workers": 2, "gpus_per_worker": 1.0}
     reports = []
@@ -116,6 +118,7 @@ def test_each_worker_holds_its_own_gpu(family, tmp_path, monkeypatch):
     assert sorted(gpus for _, gpus in held) == ["0", "1"]
 
 
+@pytest.mark.long
 def test_store_that_refuses_ends_the_job_with_its_own_words(family, tmp_path):
     of = config(family)
     run, plan = prepare(of, TripletList(triplets(4)), str(tmp_path))
@@ -125,6 +128,7 @@ def test_store_that_refuses_ends_the_job_with_its_own_words(family, tmp_path):
         run_job(run, plan, of, run_on_ray)
 
 
+@pytest.mark.long
 def test_target_stops_inside_a_block_of_many_units(family, tmp_path, monkeypatch):
     monkeypatch.setattr("factory.on_ray.generate.MOST_BLOCKS", 1)
     of = config(family).model_copy(update={"budget": Budget(target_pairs=1)})
@@ -140,6 +144,7 @@ def test_guard_stops_while_no_worker_can_be_placed(family, tmp_path):
     assert (result.exit_code, result.units_made) == (4, 0)
 
 
+@pytest.mark.long
 def test_weights_that_are_gone_end_with_the_workers_own_words(family, tmp_path):
     weights = tmp_path / "weights"
     shutil.copytree(family, weights)

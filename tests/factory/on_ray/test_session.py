@@ -53,6 +53,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.long
 def test_a_ray_of_our_own_is_this_users_alone_and_gone_when_a_signal_ends_it(tmp_path):
     """A token that no file and no command line shows, loopback only, a private folder; the last words."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}

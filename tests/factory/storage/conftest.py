@@ -84,9 +84,9 @@ def _place(
 
 @pytest.fixture
 def moto_bucket(moto: S3Access, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URI of a bucket of the emulator, with the environment to reach it."""
+    """The URI of an empty place in the emulator's bucket, with the environment to reach it."""
     moto.export(monkeypatch)
-    return f"s3://{bucket_of(moto)}"
+    return f"s3://{bucket_of(moto)}/{secrets.token_hex(6)}"
 
 
 @pytest.fixture

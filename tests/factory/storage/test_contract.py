@@ -142,6 +142,7 @@ def test_a_listing_holds_the_keys_with_that_beginning(store: ObjectStore) -> Non
         assert [info.key for info in store.list(prefix)] == expected, prefix
 
 
+@pytest.mark.long
 def test_a_listing_goes_on_past_a_thousand_keys(place: Place) -> None:
     store = place.store()
     keys = [f"commits/{number // 700:06}/{number:07}.parquet" for number in range(1203)]

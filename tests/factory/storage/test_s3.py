@@ -394,7 +394,7 @@ def test_amazon_is_the_default(
 
 
 def test_folders_made_by_consoles_are_passed_over(moto_bucket: str) -> None:
-    store = S3Store(f"{moto_bucket}/{os.urandom(8).hex()}")
+    store = S3Store(moto_bucket)
     store.put("commits/0", b"1")
     for name in ("commits/", "with blank", ".hidden"):
         store.client.put_object(Bucket=store.bucket, Key=f"{store.prefix}/{name}", Body=b"")

@@ -50,6 +50,7 @@ def hashes():
     return set()
 
 
+@pytest.mark.long
 def test_run_is_the_same_on_every_store(place, configuration, hashes, tmp_path):
     name = f"lists-{secrets.token_hex(4)}"
     if place.kind == "local":

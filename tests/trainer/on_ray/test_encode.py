@@ -26,6 +26,7 @@ def objects(folder):
     return {o.key: LocalStore(folder).get(o.key) for o in LocalStore(folder).list()}
 
 
+@pytest.mark.long
 def test_a_pool_encodes_the_same_bytes_and_tells_of_every_unit(tmp_path):
     dataset = write_dataset(tmp_path / "pairs")
     wide = configuration(compute={"min_workers": 2, "max_workers": 2})
