@@ -1,6 +1,6 @@
 """What a training configuration may say: the law, where it runs, what is watched."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -57,6 +57,7 @@ class Adapter(Record):
 class Law(Record):
     """Everything that decides the weights, up to the last bits of a device."""
 
+    LATER = {"lora": None}  # noqa: RUF012
     seed: int = Field(0, ge=0, lt=2**63)
     """Root of every draw: order, pair, flip, dropout, timestep, noise, a LoRA's first weights."""
     model: ModelSource
@@ -105,20 +106,21 @@ class Law(Record):
             raise ValueError(f"betas must be within 0..1, got {list(self.betas)}")
         return self
 
-    @property
-    def law_hash(self) -> str:
-        """sha256, 64 hex digits; without the places that pinned weights were read from."""
-        fields = self.model_dump(mode="json")
+    def identity(self) -> dict[str, Any]:
+        """What is hashed: without the places that pinned weights were read from."""
+        fields = super().identity()
         for source in (fields["model"], fields["autoencoder"]):
             if source and source["files"]:
                 del source["source"], source["revision"]
         if not self.cool_down:
             # A longer training goes on where the shorter one stopped.
             del fields["steps"]
-        if not self.lora:
-            # Trainings begun before there was a choice go on.
-            del fields["lora"]
-        return content_hash(fields)
+        return fields
+
+    @property
+    def law_hash(self) -> str:
+        """sha256 of the identity, 64 hex digits."""
+        return content_hash(self.identity())
 
 
 class Where(Record):

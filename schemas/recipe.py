@@ -114,8 +114,8 @@ class Recipe(Record):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """The recipe without the places that pinned weights were read from."""
-        fields = self.model_dump(mode="json")
+        """What is hashed: without the places that pinned weights were read from."""
+        fields = super().identity()
         models = [fields["text_to_image"], fields["autoencoder"], fields["clip"], *fields["loras"]]
         for model in models:
             if model and model["files"]:

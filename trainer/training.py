@@ -10,7 +10,7 @@ from factory.storage.key_rules import PROBES
 from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import read_stamped
-from schemas.fit import Fit
+from schemas.fit import Fit, Law
 from schemas.stamped import to_stamped_json
 from schemas.training import TrainingRecord
 from trainer.index import FOLDER, store_index
@@ -48,7 +48,7 @@ def begin_training(store: ObjectStore, config: Fit, pairs: Pairs) -> None:
     found = find_training(store)
     assert found is not None
     if found.law_hash != law.law_hash:
-        differing = differing_fields(found.law, json.loads(law.model_dump_json()))
+        differing = differing_fields({**Law.LATER, **found.law}, json.loads(law.model_dump_json()))
         raise RunMismatch(
             f"{store.uri}: holds a training by another law; differing: {'; '.join(differing)}"
         )

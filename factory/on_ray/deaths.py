@@ -7,7 +7,8 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from factory.on_ray.watch import LOOK_EVERY_S, draining_nodes, node_stays
+from factory.on_ray.ray_internals import draining_nodes
+from factory.on_ray.watch import LOOK_EVERY_S, node_stays
 from factory.on_ray.witness import Witness
 
 MOST = 5

@@ -8,7 +8,6 @@ dataset: `generate_unit` is safe to run twice.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ray.data import ActorPoolStrategy
 from ray.exceptions import RayError
 
 from factory.ledger.plan import Plan
@@ -22,10 +21,6 @@ from factory.on_ray.words import plain
 from factory.on_ray.worker import MakeSource, UnitWorker, engine_source, resources
 from factory.reports import UnitProblem, UnitReport
 from schemas.config import Compute, Config
-
-MOST_BLOCKS = 16_384
-"""Blocks of unit numbers at most; a block is what Ray hands to a worker at once, so one unit each
-keeps the pool busy to the end."""
 
 
 def run_on_ray(
@@ -107,12 +102,6 @@ def _pool(
 
     if not units:
         return
-    pool = ActorPoolStrategy(
-        min_size=compute.min_workers,
-        max_size=compute.max_workers,
-        max_tasks_in_flight_per_actor=2 * compute.calls_per_worker,
-        max_concurrent_calls_per_actor=compute.calls_per_worker,
-        enable_true_multi_threading=compute.calls_per_worker > 1,
-    )
-    held = resources(compute)
-    yield from rows_of(units, UnitWorker, made_with, held, pool, look, MOST_BLOCKS)
+    workers = (compute.min_workers, compute.max_workers)
+    held, calls = resources(compute), compute.calls_per_worker
+    yield from rows_of(units, UnitWorker, made_with, held, workers, look, calls)

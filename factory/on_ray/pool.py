@@ -9,6 +9,10 @@ from ray.data.exceptions import ExecutionTimeoutError
 
 from factory.on_ray.words import quieten_loggers
 
+MOST_BLOCKS = 16_384
+"""Blocks of unit numbers at most; a block is what Ray hands to a worker at once, so one unit each
+keeps the pool busy to the end."""
+
 
 class Asked(ExecutionTimeoutError):
     """The job wants to stop; ends Ray Data's own loop, which shows a traceback of any other kind."""
@@ -19,14 +23,15 @@ def rows_of(
     worker: type,
     made_with: Mapping[str, Any],
     held: Mapping[str, float],
-    pool: ActorPoolStrategy,
+    workers: tuple[int, int],
     look: Callable[[], bool],
-    most_blocks: int,
+    calls: int = 1,
 ) -> Iterator[dict[str, Any]]:
     """What workers say of units, in any order.
 
-    `look` is asked some ten times a second, also while no worker is there; the rows end with `Asked` once
-    it says True. Raises Ray's errors.
+    `workers` are the fewest and the most, each called from as many threads as `calls` says. `look` is asked
+    some ten times a second, also while no worker is there; the rows end with `Asked` once it says True.
+    Raises Ray's errors.
     """
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
@@ -40,10 +45,17 @@ def rows_of(
         _stopper(look),
     ]
     quieten_loggers()
+    pool = ActorPoolStrategy(
+        min_size=workers[0],
+        max_size=workers[1],
+        max_tasks_in_flight_per_actor=2 * calls,
+        max_concurrent_calls_per_actor=calls,
+        enable_true_multi_threading=calls > 1,
+    )
     rows: list[dict[str, Any]] = [{"unit": unit} for unit in units]
     with DataContext.current(context):
         reports = (
-            ray.data.from_items(rows, override_num_blocks=min(len(rows), most_blocks))
+            ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS))
             .map_batches(
                 worker, batch_size=1, **held, compute=pool, fn_constructor_kwargs=dict(made_with)
             )

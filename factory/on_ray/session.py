@@ -10,13 +10,12 @@ from typing import Any
 import grpc
 import psutil
 import ray
-from ray._private import ray_constants
-from ray._private import worker as ray_worker
 
 from factory.console import say
 from factory.errors import ConfigError, EditmillError, first_line
 from factory.on_ray.life import watch_cluster, watch_own
 from factory.on_ray.own_ray import RayFolder, check_mode, make_ray_folder
+from factory.on_ray.ray_internals import hear_workers, keep_to_loopback
 from factory.on_ray.words import event, hushed, quieten
 from factory.signals import at_end, take_back
 from schemas.cluster import OPEN_CLUSTER
@@ -42,7 +41,7 @@ def connect(compute: Compute) -> Compute:
     """
     if not ray.is_initialized():
         joins = bool(os.environ.get("RAY_ADDRESS"))
-        _keep_stdout_for_results()
+        hear_workers(_tell)
         quieten()
         if joins:
             _begin()
@@ -66,10 +65,7 @@ def connect(compute: Compute) -> Compute:
 def _start_own(cpus: int) -> None:
     """A Ray of our own, in a folder of its own: for this user, on this machine's loopback alone."""
     _keep_others_out()
-    # Otherwise it listens on this machine's address, whatever it is told. Its processes inherit the first;
-    # the second is what this one made of it when ray was imported.
-    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
-    ray_constants.ENABLE_RAY_CLUSTER = False
+    keep_to_loopback()
     folder = make_ray_folder()
     at_end(partial(_kill_own, folder))
     atexit.register(folder.remove)
@@ -104,19 +100,10 @@ def _kill_own(folder: RayFolder) -> None:
     folder.remove()
 
 
-def _keep_stdout_for_results() -> None:
-    """Ray tells of its workers on stdout, also of those that we end: these are left out, the others said in
-    lines of ours. It has no option for it, so this takes the place of a function of its own.
-    """
-
-    def print_worker_logs(
-        data: dict[str, Any], print_file: Any, ignore_prefix: bool = False
-    ) -> None:
-        for line in data.get("lines", ()):
-            if ENDED_BY_US not in line:
-                say(event(line))
-
-    ray_worker.print_worker_logs = print_worker_logs
+def _tell(line: str) -> None:
+    """Stdout is for results, and a worker that we ended is no news."""
+    if ENDED_BY_US not in line:
+        say(event(line))
 
 
 def _keep_others_out() -> None:

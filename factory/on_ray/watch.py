@@ -14,6 +14,7 @@ from factory.ledger.attempts import find_commit
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.ledger.strikes import is_poison, read_strikes, runs_alone, write_strike
+from factory.on_ray.ray_internals import draining_nodes
 from factory.on_ray.witness import Death, Witness
 from factory.storage.patience import patiently
 from schemas.run import StrikeRecord
@@ -138,12 +139,6 @@ class Watch:
         except ObjectMissing:
             return False
         return True
-
-
-def draining_nodes() -> set[str]:
-    """Nodes that have notice to leave: preempted, or no longer needed."""
-    # Ray Data's own pools ask the same; there is no public call.
-    return set(ray._private.state.state.get_draining_nodes())
 
 
 def node_stays(node: str) -> bool:

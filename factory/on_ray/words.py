@@ -16,8 +16,9 @@ from ray.exceptions import (
 )
 
 from factory.errors import EditmillError, first_line
+from factory.on_ray.ray_internals import PROGRESS_LOGGER
 
-LOGGERS = ("ray", "ray.data", "ray.data._internal.progress", "ray.train")
+LOGGERS = ("ray", "ray.data", PROGRESS_LOGGER, "ray.train")
 """Those for which Ray sets levels of their own."""
 DEATH = re.compile(r"A worker died or was killed while executing")
 WHERE = re.compile(r"Worker IP address: (\S+).*?Worker PID: (\d+)", re.DOTALL)

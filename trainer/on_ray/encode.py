@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.data import ActorPoolStrategy
 from ray.exceptions import RayError
 
 from factory import deeds
@@ -29,9 +28,6 @@ from trainer.encoder import Encoder
 from trainer.encoding import Unit
 from trainer.index import read_index
 from trainer.on_ray.fit import joined
-
-MOST_BLOCKS = 16_384
-"""Blocks of units at most; a block is what Ray hands to a worker at once."""
 
 Batch = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
@@ -75,7 +71,7 @@ def _pool(
 ) -> Iterator[dict[str, Any]]:
     """The rows of one execution of Ray Data; raises `EditmillError` where it is to end before."""
     held = {"num_gpus": compute.gpus_per_worker} if compute.gpus_per_worker else {"num_cpus": 1.0}
-    pool = ActorPoolStrategy(min_size=compute.min_workers, max_size=compute.max_workers)
+    workers = (compute.min_workers, compute.max_workers)
     # A drain of its own: the caller's is looked at only when a unit is done, and no worker may be there.
     with Drain() as drain, Deaths() as deaths:
 
@@ -85,7 +81,7 @@ def _pool(
 
         told = made_with | {"witness": deaths.witness}
         try:
-            for row in rows_of(units, EncodeWorker, told, held, pool, look, MOST_BLOCKS):
+            for row in rows_of(units, EncodeWorker, told, held, workers, look):
                 deaths.lives()
                 yield row
         except Asked:

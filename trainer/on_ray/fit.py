@@ -32,6 +32,7 @@ from ray.train.torch import TorchTrainer
 from factory import deeds
 from factory.console import say
 from factory.errors import EditmillError
+from factory.on_ray.ray_internals import controller_callback
 from factory.on_ray.rows import ClusterFailed
 from factory.on_ray.session import connect
 from factory.on_ray.words import plain, quieten_loggers
@@ -162,7 +163,7 @@ def _trainer(compute: Where, settings: dict[str, Any], scratch: str) -> TorchTra
             storage_path=scratch,
             # No `preemption_grace_s`: `Pause` waits for a notice's checkpoint, and for nothing else.
             failure_config=FailureConfig(max_failures=compute.failures),
-            callbacks=[Pause(settings["desk"])],
+            callbacks=[controller_callback(Pause(settings["desk"]).changed)],
         ),
     )
 

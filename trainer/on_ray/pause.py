@@ -5,24 +5,16 @@ from typing import Any
 
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError
-from ray.train.v2._internal.execution.callback import ControllerCallback
-from ray.train.v2._internal.execution.controller.state import (
-    InitializingState,
-    ReschedulingState,
-    ResizingState,
-    RestartingState,
-    SchedulingState,
-    ShuttingDownState,
-)
 
-ENDING = (RestartingState, ShuttingDownState)
+RESIZING = "ResizingState"
+ENDING = ("RestartingState", "ShuttingDownState")
 """After which the workers are ended: as soon as a node's notice has run out, for one."""
-WAITING = (InitializingState, SchedulingState, ReschedulingState, RestartingState)
+WAITING = ("InitializingState", "SchedulingState", "ReschedulingState", "RestartingState")
 """In which no worker is there to be told anything."""
 LOOK_EVERY_S = 0.1
 
 
-class Pause(ControllerCallback):
+class Pause:
     """Before a resize, has the workers stop after their step and write where they are; others go on there.
 
     Ray Train would just end a group that it resizes, and also one whose node's notice has run out, in the
@@ -33,12 +25,13 @@ class Pause(ControllerCallback):
     def __init__(self, desk: Any) -> None:
         self.desk = desk
 
-    def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
-        if isinstance(current_state, ResizingState):
+    def changed(self, state: str) -> None:
+        """The controller has come to a state, here by the name of Ray's class."""
+        if state == RESIZING:
             self._pause()
-        elif isinstance(current_state, ENDING):
+        elif state in ENDING:
             self._wait(self.desk.has_stored)
-        ray.get(self.desk.set_up.remote(not isinstance(current_state, WAITING)))
+        ray.get(self.desk.set_up.remote(state not in WAITING))
 
     def _pause(self) -> None:
         ray.get(self.desk.ask_to_pause.remote())

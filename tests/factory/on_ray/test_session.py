@@ -14,7 +14,7 @@ import pytest
 from ray._private.worker import print_worker_logs
 
 from factory.errors import ConfigError
-from factory.on_ray import session
+from factory.on_ray import ray_internals, session
 from factory.on_ray.session import _keep_others_out, connect, is_open
 from schemas.cluster import OPEN_CLUSTER
 from schemas.config import Compute
@@ -90,11 +90,11 @@ def lives(pid):
 
 
 def test_what_ray_tells_of_its_workers_stays_off_stdout(capsys, monkeypatch):
-    monkeypatch.setattr(session.ray_worker, "print_worker_logs", print_worker_logs)
-    session._keep_stdout_for_results()
+    monkeypatch.setattr(ray_internals.ray_worker, "print_worker_logs", print_worker_logs)
+    ray_internals.hear_workers(session._tell)
     for line in ("a node ran out of memory", "submit failed, killed by `ray.kill`. Retrying"):
         told = {"lines": [line], "pid": "raylet", "is_err": False}
-        session.ray_worker.print_to_stdstream(told, ignore_prefix=False)
+        ray_internals.ray_worker.print_to_stdstream(told, ignore_prefix=False)
     shown = capsys.readouterr()
     assert shown.out == ""
     assert shown.err.count("a node ran out of memory") == 1

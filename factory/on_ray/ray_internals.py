@@ -1,0 +1,53 @@
+"""What of Ray has no public name and is used all the same: one place to look at when Ray changes.
+
+`pyproject.toml` pins Ray for it; `tests/factory/on_ray/test_ray_internals.py` says when a name is gone.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray._private import ray_constants
+from ray._private import worker as ray_worker
+
+PROGRESS_LOGGER = "ray.data._internal.progress"
+
+
+def keep_to_loopback() -> None:
+    """A Ray that this process starts listens on 127.0.0.1 alone.
+
+    Otherwise it takes this machine's address, whatever it is told. Its processes inherit the variable; the
+    constant is what this one made of it when ray was imported.
+    """
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
+
+
+def hear_workers(tell: Callable[[str], None]) -> None:
+    """Lines that Ray tells of its workers go here; it has no option for it and prints them on stdout."""
+
+    def print_worker_logs(
+        data: dict[str, Any], print_file: Any, ignore_prefix: bool = False
+    ) -> None:
+        for line in data.get("lines", ()):
+            tell(line)
+
+    ray_worker.print_worker_logs = print_worker_logs
+
+
+def draining_nodes() -> set[str]:
+    """Nodes that have notice to leave: preempted, or no longer needed."""
+    # Ray Data's own pools ask the same.
+    return set(ray._private.state.state.get_draining_nodes())
+
+
+def controller_callback(changed: Callable[[str], None]) -> Any:
+    """For Ray Train's `RunConfig`: hears each new state of its controller, by the name of its class."""
+    from ray.train.v2._internal.execution.callback import ControllerCallback
+
+    class StateCallback(ControllerCallback):
+        def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
+            changed(type(current_state).__name__)
+
+    return StateCallback()

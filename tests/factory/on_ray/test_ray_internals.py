@@ -1,0 +1,30 @@
+"""Ray still has what we use of it without a public name."""
+
+from factory.on_ray import ray_internals
+from trainer.on_ray.pause import ENDING, RESIZING, WAITING
+
+
+def test_the_states_of_rays_controller_are_called_so():
+    from ray.train.v2._internal.execution.controller import state
+
+    for name in {RESIZING, *ENDING, *WAITING}:
+        assert issubclass(getattr(state, name), state.TrainControllerState), name
+
+
+def test_a_callback_hears_the_names_of_states():
+    from ray.train.v2._internal.execution.callback import ControllerCallback
+    from ray.train.v2._internal.execution.controller.state import RunningState
+
+    heard = []
+    callback = ray_internals.controller_callback(heard.append)
+    assert isinstance(callback, ControllerCallback)
+    callback.after_controller_state_update(None, RunningState())
+    assert heard == ["RunningState"]
+
+
+def test_ray_reads_what_keeps_it_to_loopback_where_we_write_it():
+    from ray._private import ray_constants, services
+
+    assert isinstance(ray_constants.ENABLE_RAY_CLUSTER, bool)
+    assert ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR == "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+    assert services.ray_constants is ray_constants
