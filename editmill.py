@@ -2,7 +2,7 @@
 
 import sys
 
-from factory.signals import answer_signals
+from factory.console.signals import answer_signals
 
 if __name__ == "__main__" or sys.argv[0].rpartition("/")[2] == "editmill":
     # Before what follows, which takes a second: Ctrl-C is answered in words from here on.

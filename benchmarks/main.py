@@ -20,7 +20,7 @@ import ray  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.record import machine, write_results  # noqa: E402
-from factory.config import load_config  # noqa: E402
+from factory.console.config import load_config  # noqa: E402
 from factory.engine.checkpoint import load_models  # noqa: E402
 from factory.engine.engine import Engine  # noqa: E402
 from factory.job import prepare, run_job  # noqa: E402

@@ -21,7 +21,7 @@ import torch  # noqa: E402
 from benchmarks.record import machine, write_results  # noqa: E402
 from factory.calibrate import judge_all, judge_draws, triplet_sets  # noqa: E402
 from factory.calibration import accepted, figures  # noqa: E402
-from factory.config import load_config  # noqa: E402
+from factory.console.config import load_config  # noqa: E402
 from factory.engine.batching import Batch, Call, Slot  # noqa: E402
 from factory.engine.decoding import Decoder  # noqa: E402
 from factory.engine.engine import Engine  # noqa: E402

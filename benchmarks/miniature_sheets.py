@@ -20,7 +20,7 @@ import torch  # noqa: E402
 from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 
 from factory.calibrate import triplet_sets  # noqa: E402
-from factory.config import load_config  # noqa: E402
+from factory.console.config import load_config  # noqa: E402
 from factory.engine.engine import Engine  # noqa: E402
 from factory.miniature import world  # noqa: E402
 from factory.miniature.oracle import ATTRIBUTES, judge, matches, read  # noqa: E402

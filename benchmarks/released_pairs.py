@@ -33,12 +33,13 @@ from benchmarks.released_checks import (  # noqa: E402
     rescored,
 )
 from benchmarks.released_folder import ReleasedPair, released_pairs  # noqa: E402
-from factory.config import load_config  # noqa: E402
-from factory.console import command, print_facts, print_json, say  # noqa: E402
+from factory.console.command import command  # noqa: E402
+from factory.console.config import load_config  # noqa: E402
+from factory.console.options import AsJson, ConfigFile, Preset, Settings  # noqa: E402
+from factory.console.say import print_facts, print_json, say  # noqa: E402
 from factory.engine.checkpoint import DTYPES, load_clip, load_models  # noqa: E402
 from factory.engine.clip_scorer import ClipScorer  # noqa: E402
 from factory.errors import ConfigError, Damaged, InputError  # noqa: E402
-from factory.options import AsJson, ConfigFile, Preset, Settings  # noqa: E402
 from factory.pinning import pin  # noqa: E402
 from schemas.candidate import Scores  # noqa: E402
 from schemas.recipe import Recipe  # noqa: E402

@@ -1,6 +1,6 @@
 """The cluster's commands."""
 
-from factory.signals import answer_signals
+from factory.console.signals import answer_signals
 
 if __name__ == "__main__":
     # Before what follows, which takes a second: Ctrl-C is answered in words from here on.
@@ -14,7 +14,8 @@ import typer
 from typer.core import TyperCommand
 
 from cluster.description import read_cluster
-from factory.console import command, say
+from factory.console.command import command
+from factory.console.say import say
 from factory.errors import InputError
 
 app = typer.Typer(

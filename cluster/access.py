@@ -8,7 +8,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from factory.console import say
+from factory.console.say import say
 from factory.errors import EditmillError, InputError
 
 REQUEST_S = 30.0

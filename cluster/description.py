@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
+from factory.console.yaml_text import read_mapping
 from factory.errors import ConfigError
-from factory.yaml_text import read_mapping
 from schemas.cluster import LOCAL, Cluster
 
 REMOTE = ("s3://", "gs://", "https://")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from factory.console import say
-from factory.signals import SIGNALS, left_to_others
+from factory.console.say import say
+from factory.console.signals import SIGNALS, left_to_others
 
 
 class Interruption:

@@ -17,7 +17,7 @@ from cluster.access import (
     bearer,
     get_json,
 )
-from factory.console import say
+from factory.console.say import say
 from factory.errors import ConfigError, EditmillError
 
 POLL_S = 5.0

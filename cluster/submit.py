@@ -12,7 +12,7 @@ from cluster.access import AccessRefused, ClusterUnavailable, find_token, is_ope
 from cluster.interruption import Interruption
 from cluster.job import Job, JobLost, follow
 from cluster.local import local_cluster
-from factory.console import say
+from factory.console.say import say
 from factory.errors import ConfigError
 from schemas.cluster import LOCAL, OPEN_CLUSTER, SECRET_VALUE, Cluster
 

@@ -1,6 +1,6 @@
 """The factory's commands."""
 
-from factory.signals import answer_signals
+from factory.console.signals import answer_signals
 
 if __name__ == "__main__":
     # Before what follows, which takes a second: Ctrl-C is answered in words from here on.
@@ -13,22 +13,10 @@ from typing import Annotated, Optional
 
 import typer
 
-from factory.config import load_config
 from factory.config_app import config_app
-from factory.console import (
-    Opening,
-    command,
-    print_facts,
-    print_findings,
-    print_json,
-    print_result,
-    say,
-)
-from factory.doctor.finding import Device, MeasuredSource
-from factory.headline import headline
-from factory.job import prepare, run_job
-from factory.model_files import model_sources, still_to_fetch
-from factory.options import (
+from factory.console.command import command
+from factory.console.config import load_config
+from factory.console.options import (
     AsJson,
     ConfigFile,
     Gpus,
@@ -42,13 +30,19 @@ from factory.options import (
     Triplets,
     iso_time,
 )
+from factory.console.places import check_file
+from factory.console.say import Opening, print_facts, print_json, say
+from factory.doctor.finding import Device, MeasuredSource
+from factory.headline import headline
+from factory.job import prepare, run_job
+from factory.model_files import model_sources, still_to_fetch
 from factory.pair_source import Draw
-from factory.places import check_file
 from factory.plan_app import plan_app, tell_of
 from factory.preset_choice import choose
 from factory.reports import Runner
 from factory.run_app import run_app
 from factory.triplets import read_triplets
+from factory.verbs.results import print_findings, print_result
 from schemas.config import Compute, Config
 from schemas.fit import Where
 from schemas.recipe import Recipe

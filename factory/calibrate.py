@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from factory.calibration import Judged, choose, figures, score_ranges, table
+from factory.console.progress import Progress
 from factory.errors import ConfigError, EditmillError
 from factory.miniature import world
 from factory.miniature.oracle import ORACLE_VERSION, judge
 from factory.pair_source import Draw, Made, PairSource, draws
-from factory.progress import Progress
 from factory.triplets import read_triplets
 from schemas.recipe import Recipe
 from schemas.triplet import Triplet

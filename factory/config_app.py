@@ -6,16 +6,17 @@ from typing import Annotated, Literal, Optional
 
 import typer
 
-from factory.config import (
+from factory.console.command import command
+from factory.console.config import (
     FIT_PRESETS,
     MINIATURE,
     PRESETS,
     choose_config,
     preset_purposes,
 )
-from factory.config_text import to_yaml
-from factory.console import command, say
-from factory.options import FITS, OURS, AsJson, ConfigFile, Settings, preset_option
+from factory.console.config_text import to_yaml
+from factory.console.options import FITS, OURS, AsJson, ConfigFile, Settings, preset_option
+from factory.console.say import say
 from schemas.config import Config
 from schemas.fit import Fit
 from schemas.record import Record

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from factory.config import load_config
-from factory.console import print_facts, print_status, say
+from factory.console.config import load_config
+from factory.console.say import print_facts, say
 from factory.errors import StorageError
 from factory.job import prepare, run_job
 from factory.ledger.plan import digest
@@ -16,6 +16,7 @@ from factory.pinning import pin
 from factory.reports import Runner
 from factory.sheet import contact_sheet, sealed_pairs
 from factory.triplets import TripletList, read_triplets
+from factory.verbs.results import print_status
 from schemas.canonical import content_hash
 from schemas.config import Config
 

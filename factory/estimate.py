@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from factory.amounts import counted, duration, size
+from factory.console.amounts import counted, duration, size
 from factory.triplets import TripletList
 from schemas.config import Config
 

@@ -1,6 +1,6 @@
 """What a start of the main job will make, on one line."""
 
-from factory.config import Choice
+from factory.console.config import Choice
 from schemas.config import Config
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
+from factory.console.progress import Progress
+from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import StorageRefused
 from factory.guards import Guards, Stop
 from factory.ledger.book import Book
@@ -13,9 +15,7 @@ from factory.ledger.roller import Roller
 from factory.ledger.run import Commits, Run, create_run, is_begun
 from factory.ledger.sealed import manifest_hash
 from factory.pinning import pin
-from factory.progress import Progress
 from factory.reports import Runner, UnitProblem, UnitReport
-from factory.signals import INTERRUPTED, Drain
 from factory.storage.open import open_store
 from factory.storage.probe import StoreProbe, probe
 from factory.storage.protocol import ObjectStore

@@ -2,11 +2,9 @@
 
 import typer
 
-from factory.config import MINIATURE, preset_purposes
-from factory.console import command, print_facts, print_json, say
-from factory.estimate import counts, estimate, look_ahead
-from factory.headline import headline
-from factory.options import (
+from factory.console.command import command
+from factory.console.config import MINIATURE, preset_purposes
+from factory.console.options import (
     AsJson,
     ConfigFile,
     Gpus,
@@ -17,6 +15,9 @@ from factory.options import (
     Settings,
     Triplets,
 )
+from factory.console.say import print_facts, print_json, say
+from factory.estimate import counts, estimate, look_ahead
+from factory.headline import headline
 from factory.preset_choice import choose
 from factory.triplets import TripletList, read_triplets
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from factory.config import (
+from factory.console.config import (
     MINIATURE,
     PRESETS,
     Choice,

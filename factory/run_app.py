@@ -5,13 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from factory.console import command, print_facts, print_json, print_status, say
+from factory.console.command import command
+from factory.console.options import AsJson, RunUri
+from factory.console.places import check_file
+from factory.console.say import print_facts, print_json, say
 from factory.errors import ConfigError, Damaged, RunMismatch
 from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, open_run
-from factory.options import AsJson, RunUri
-from factory.places import check_file
 from factory.runs_near import runs_near
+from factory.verbs.results import print_status
 
 run_app = typer.Typer(no_args_is_help=True)
 

@@ -1,12 +1,10 @@
 """The base of every stored record: frozen, strict about unknown fields."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
-
-STORED = {"stored": True}
-"""The context in which a record of any release is read: `model_validate_json(data, context=STORED)`."""
+from pydantic import BaseModel, ConfigDict
 
 
 class Record(BaseModel):
@@ -25,13 +23,13 @@ class Record(BaseModel):
         plain: dict[str, Any] = _hashed(self, self.model_dump(mode="json"))
         return plain
 
-    @model_validator(mode="before")
     @classmethod
-    def _as_before(cls, fields: Any, info: ValidationInfo) -> Any:
-        """What was stored before a field was there means "as before", not today's default."""
-        if info.context == STORED and isinstance(fields, dict):
-            return {**cls.LATER, **fields}
-        return fields
+    def read(cls, stored: Mapping[str, Any]) -> Self:
+        """A record of any release, from plain JSON: a field that was not there yet means "as before".
+
+        Raises `ValidationError`.
+        """
+        return cls.model_validate_json(json.dumps(_filled(cls, stored)))
 
 
 def _hashed(value: Any, plain: Any) -> Any:
@@ -44,9 +42,28 @@ def _hashed(value: Any, plain: Any) -> Any:
         }
     if isinstance(value, list | tuple):
         return [_hashed(held, there) for held, there in zip(value, plain, strict=True)]
-    if isinstance(value, dict):
-        return {name: _hashed(held, plain[name]) for name, held in value.items()}
     return plain
+
+
+def _filled(kind: type[Record], plain: Any) -> Any:
+    """`plain` with every later field, here and in the records within."""
+    if isinstance(plain, list):
+        return [_filled(kind, one) for one in plain]
+    if not isinstance(plain, Mapping):
+        return plain
+    filled = {**kind.LATER, **plain}
+    for name, info in kind.model_fields.items():
+        for inner in _records(info.annotation):
+            filled[name] = _filled(inner, filled.get(name))
+    return {name: filled[name] for name in filled if name in plain or name in kind.LATER}
+
+
+def _records(annotation: Any) -> Iterator[type[Record]]:
+    """The records that a field holds, or holds several of."""
+    if isinstance(annotation, type) and issubclass(annotation, Record):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _records(part)
 
 
 _NEVER = object()

@@ -19,7 +19,7 @@ from typing import Any
 from unittest.mock import MagicMock, patch
 
 from editmill import app
-from factory.signals import answer_signals
+from factory.console.signals import answer_signals
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def test_so_does_a_program_that_is_still_being_imported(program, name, tmp_path)
     with process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.endswith(" factory.signals\n"):
+            if line.endswith(" factory.console.signals\n"):
                 break
         assert process.stderr.readline()
         process.send_signal(name)

@@ -1,6 +1,6 @@
 """The trainer's commands."""
 
-from factory.signals import answer_signals
+from factory.console.signals import answer_signals
 
 if __name__ == "__main__":
     # Before what follows, which takes a second: Ctrl-C is answered in words from here on.
@@ -13,15 +13,16 @@ from typing import Annotated, Optional
 import typer
 
 from factory.__main__ import check_machine
-from factory.config import FIT_PRESETS as PRESETS
-from factory.config import MINIATURE, Choice, choose_config
-from factory.console import Opening, command, print_facts, print_json, say
+from factory.console.command import command
+from factory.console.config import FIT_PRESETS as PRESETS
+from factory.console.config import MINIATURE, Choice, choose_config
+from factory.console.options import FITS, AsJson, ConfigFile, preset_option
+from factory.console.places import check_folder, check_store
+from factory.console.progress import Progress
+from factory.console.say import Opening, print_facts, print_json, say
+from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import ConfigError, EditmillError
 from factory.model_files import Role, still_to_fetch
-from factory.options import FITS, AsJson, ConfigFile, preset_option
-from factory.places import check_folder, check_store
-from factory.progress import Progress
-from factory.signals import INTERRUPTED, Drain
 from factory.storage.open import open_store
 from schemas.fit import Fit
 from schemas.recipe import ModelSource

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from factory.signals import at_end
+from factory.console.signals import at_end
 from factory.storage.local import LocalStore
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore

@@ -7,8 +7,8 @@ from contextlib import closing
 from safetensors.torch import save
 
 from factory import deeds
+from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import EditmillError
-from factory.signals import INTERRUPTED, Drain
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Columns, Fit

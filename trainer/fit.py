@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from factory import deeds
+from factory.console.places import check_store
 from factory.engine.checkpoint import TextToImage, load_text_to_image
 from factory.engine.schedule import NoiseSchedule
 from factory.errors import ConfigError, RunMismatch
 from factory.miniature.world import SIDE_PX
 from factory.model_files import model_folder
 from factory.pinning import pin_text_to_image
-from factory.places import check_store
 from factory.storage.open import open_store
 from schemas.fit import Fit, Law
 from trainer.checkpoint import Checkpoints, steps_in

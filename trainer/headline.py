@@ -1,6 +1,6 @@
 """What a start of a training, or of what is made for one, will do, on one line."""
 
-from factory.config import Choice
+from factory.console.config import Choice
 from schemas.fit import Fit, Law
 
 

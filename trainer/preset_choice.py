@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from factory.config import (
+from factory.console.config import (
     FIT_PRESETS,
     MINIATURE,
     Choice,

@@ -12,8 +12,8 @@ from typing import Any
 
 from PIL import Image
 
+from factory.console.progress import Reached, duration
 from factory.errors import StorageError, first_line
-from factory.progress import Reached, duration
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Law, Watching

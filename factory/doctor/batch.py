@@ -5,10 +5,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from factory.amounts import size
+from factory.console.amounts import size
+from factory.console.progress import Progress
 from factory.doctor.finding import Check, Device, Finding, MeasuredSource, ok, warning
 from factory.pair_source import Draw, Made, NotMade
-from factory.progress import Progress
 from schemas.recipe import Recipe
 
 PATIENCE_S = 600.0

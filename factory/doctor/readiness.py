@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from factory.amounts import size
+from factory.console.amounts import size
 from factory.doctor.finding import (
     Check,
     Device,

@@ -13,7 +13,6 @@ from factory.storage.patience import write_once
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import read_stamped
 from schemas.recipe import STAGE_VERSIONS, Recipe
-from schemas.record import STORED
 from schemas.run import RunRecord
 from schemas.stamped import to_stamped_json
 
@@ -109,7 +108,7 @@ def open_run(root: ObjectStore | str) -> Run:
     except ObjectMissing:
         raise RunMismatch(f"{store.uri}: no run here: RUN.json is missing") from None
     try:
-        recipe = Recipe.model_validate_json(json.dumps(record.recipe), context=STORED)
+        recipe = Recipe.read(record.recipe)
     except ValidationError as error:
         # Its stamp is right, so these are the bytes that were written.
         rule = error.errors()[0]["msg"].removeprefix("Value error, ")

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import psutil
 
-from factory.signals import give_up
+from factory.console.signals import give_up
 
 NEEDED = ("gcs_server", "raylet")
 """Processes of a Ray of our own without which there is none."""

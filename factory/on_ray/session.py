@@ -11,13 +11,13 @@ import grpc
 import psutil
 import ray
 
-from factory.console import say
+from factory.console.say import say
+from factory.console.signals import at_end, take_back
 from factory.errors import ConfigError, EditmillError, first_line
 from factory.on_ray.life import watch_cluster, watch_own
 from factory.on_ray.own_ray import RayFolder, check_mode, make_ray_folder
 from factory.on_ray.ray_internals import hear_workers, keep_to_loopback
 from factory.on_ray.words import event, hushed, quieten
-from factory.signals import at_end, take_back
 from schemas.cluster import OPEN_CLUSTER
 from schemas.config import Compute
 

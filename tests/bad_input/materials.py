@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from factory.config import load_config
+from factory.console.config import load_config
 from factory.here import run_here
 from factory.job import prepare, run_job
 from factory.model_checks.clip import clip_shapes

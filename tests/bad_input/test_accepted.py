@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from editmill import app
-from factory.config import read_config
+from factory.console.config import read_config
 from factory.errors import ConfigError
 from factory.model_files import MINIATURE
 from schemas.fit import Fit

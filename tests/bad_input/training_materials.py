@@ -105,7 +105,7 @@ def state_of_another_network(step: int = 1) -> None:
 
 
 def _config(*settings: str) -> Any:
-    from factory.config import read_config
+    from factory.console.config import read_config
     from schemas.fit import Fit
     from trainer.__main__ import PRESETS
 

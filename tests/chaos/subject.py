@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from factory.config import load_config
+from factory.console.config import load_config
 from factory.on_ray.worker import MakeSource, engine_source
 from factory.pair_source import PairSource
 from factory.pinning import pin

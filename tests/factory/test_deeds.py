@@ -6,7 +6,7 @@ import pytest
 
 from factory import __main__ as program
 from factory import deeds
-from factory.console import command
+from factory.console.command import command
 from factory.errors import Damaged, InputError, ModelError, StorageRefused
 from factory.here import run_here
 from factory.ledger import keys

@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from factory.__main__ import app
-from factory.config import load_config
-from factory.console import print_findings
+from factory.console.config import load_config
 from factory.doctor import batch as batch_module
 from factory.doctor.batch import Batch, make_batch
 from factory.doctor.batch_sizes import batch_sizes
@@ -28,6 +27,7 @@ from factory.errors import ModelError
 from factory.job import prepare
 from factory.pair_source import Draw, Made, NotMade
 from factory.triplets import read_triplets
+from factory.verbs.results import print_findings
 from schemas.candidate import Scores
 from schemas.commit import Environment
 from schemas.recipe import ModelSource, Recipe

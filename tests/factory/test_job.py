@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import pytest
 
-from factory.console import print_status
 from factory.errors import Damaged
 from factory.generate import generate_unit
 from factory.here import run_here
@@ -32,6 +31,7 @@ from factory.pair_source import Made
 from factory.reports import UnitProblem
 from factory.sheet import contact_sheet, sealed_pairs
 from factory.storage.local import LocalStore
+from factory.verbs.results import print_status
 from schemas.config import Config
 from schemas.tally import Tally
 from tests.stub_source import StubSource, recipe, triplets

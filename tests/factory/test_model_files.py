@@ -55,7 +55,7 @@ def test_why_the_hub_did_not_give_a_model_is_said(hub):
 
 
 def test_every_model_of_a_recipe_has_its_key():
-    from factory.config import load_config
+    from factory.console.config import load_config
 
     recipe = load_config("paper", None, ["recipe.loras=[{source: a}]"]).recipe
     names = [name for name, _, _ in model_files.model_sources(recipe)]

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import factory.__main__
 from editmill import app
-from factory.config import FIT_PRESETS, load_config, read_config
+from factory.console.config import FIT_PRESETS, load_config, read_config
 from factory.errors import ConfigError
 from factory.here import run_here
 from factory.ledger.plan import write_plan

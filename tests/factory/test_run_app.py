@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from editmill import app
-from factory.config import load_config
+from factory.console.config import load_config
 from factory.here import run_here
 from factory.job import prepare, run_job
 from factory.triplets import read_triplets

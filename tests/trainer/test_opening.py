@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from factory.config import read_config
+from factory.console.config import read_config
 from schemas.fit import Fit
 from tests.trainer.encoded import model
 from tests.trainer.small import small, train, write_pairs

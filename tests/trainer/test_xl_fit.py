@@ -7,7 +7,7 @@ import diffusers
 import pytest
 import torch
 
-from factory.config import load_config, read_config
+from factory.console.config import load_config, read_config
 from factory.errors import ModelError
 from factory.pinning import pin
 from schemas.fit import Fit

@@ -6,7 +6,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from factory.config import load_config
+from factory.console.config import load_config
 from factory.engine.engine import Engine
 from factory.miniature import world
 from factory.miniature.oracle import ORACLE_VERSION

@@ -14,12 +14,12 @@ import ray
 from ray.exceptions import RayError
 
 from factory import deeds
+from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import EditmillError, InputError, first_line
 from factory.on_ray.deaths import Deaths
 from factory.on_ray.pool import Asked, rows_of
 from factory.on_ray.rows import ClusterFailed
 from factory.on_ray.words import plain
-from factory.signals import INTERRUPTED, Drain
 from factory.storage.open import open_store
 from schemas.fit import Fit, Where
 from schemas.latents import EncodedUnit, EncodingRecord

@@ -30,13 +30,13 @@ from ray.train import (
 from ray.train.torch import TorchTrainer
 
 from factory import deeds
-from factory.console import say
+from factory.console.say import say
+from factory.console.signals import Drain, at_end
 from factory.errors import EditmillError
 from factory.on_ray.ray_internals import controller_callback
 from factory.on_ray.rows import ClusterFailed
 from factory.on_ray.session import connect
 from factory.on_ray.words import plain, quieten_loggers
-from factory.signals import Drain, at_end
 from schemas.config import Compute
 from schemas.fit import Fit, Where
 from trainer.fit import Fitted, fit

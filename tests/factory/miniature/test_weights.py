@@ -5,7 +5,7 @@ import json
 import pytest
 
 from factory.calibration import KIND_SHARE, KINDS, PASSING
-from factory.config import load_config, read_config
+from factory.console.config import load_config, read_config
 from factory.miniature.oracle import ORACLE_VERSION
 from factory.miniature.world import SIDE_PX
 from factory.model_files import MINIATURE

@@ -22,7 +22,7 @@ from schemas.config import Compute
 ROOT = Path(__file__).parents[3]
 CODE = """
 import os, signal, time
-from factory.signals import answer_signals
+from factory.console.signals import answer_signals
 answer_signals()
 from factory.on_ray.session import connect
 from schemas.config import Compute

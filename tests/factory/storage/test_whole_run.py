@@ -8,7 +8,7 @@ import yaml
 from typer.testing import CliRunner
 
 from factory.__main__ import app
-from factory.config import PRESETS
+from factory.console.config import PRESETS
 from factory.storage.open import open_store
 from tests.factory.engine.family import CAPTIONS, save_family
 from tests.factory.engine.tiny import IMAGE_SIDE

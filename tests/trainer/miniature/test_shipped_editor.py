@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from factory.config import read_config
+from factory.console.config import read_config
 from factory.miniature.oracle import matches
 from factory.model_files import MINIATURE
 from schemas.fit import Fit

@@ -9,10 +9,10 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from editmill import app
-from factory.config import FIT_PRESETS, PRESETS, preset_names, preset_purposes, read_config
-from factory.config_keys import all_keys
-from factory.config_text import to_yaml
-from factory.yaml_text import parse_yaml
+from factory.console.config import FIT_PRESETS, PRESETS, preset_names, preset_purposes, read_config
+from factory.console.config_keys import all_keys
+from factory.console.config_text import to_yaml
+from factory.console.yaml_text import parse_yaml
 from schemas.config import Config
 from schemas.fit import Fit
 

@@ -4,9 +4,9 @@ import re
 import pytest
 from rich.console import Console
 
-from factory import progress as of
-from factory.console import say
-from factory.progress import Progress, Reached, duration, shown_bar
+from factory.console import progress as of
+from factory.console.progress import Progress, Reached, duration, shown_bar
+from factory.console.say import say
 
 
 class Clock:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BEGIN = """
 import atexit, ctypes, os, signal, sys, threading, time
-from factory.signals import *
-from factory.signals import Drain
+from factory.console.signals import *
+from factory.console.signals import Drain
 answer_signals()
 def tell(word):
     os.write(1, (word + "\\n").encode())
@@ -143,7 +143,7 @@ def test_any_thread_may_give_up_in_words():
 def test_without_a_program_around_it_a_drain_restores_what_was_there():
     code = """
 import os, signal
-from factory.signals import Drain
+from factory.console.signals import Drain
 before = [signal.getsignal(number) for number in (2, 15)]
 with Drain() as drain:
     os.kill(os.getpid(), 15)

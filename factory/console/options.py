@@ -6,7 +6,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from factory.config import PRESETS, preset_names
+from factory.console.config import PRESETS, preset_names
 from factory.errors import ConfigError
 
 

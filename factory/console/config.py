@@ -9,15 +9,15 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 from ruamel.yaml.comments import CommentedMap
 
-from factory.config_keys import meant
+from factory.console.config_keys import meant
+from factory.console.yaml_text import DEEPEST, parse_yaml, plain, read_mapping
 from factory.errors import ConfigError
-from factory.yaml_text import DEEPEST, parse_yaml, plain, read_mapping
 from schemas.cluster import SECRET_VALUE
 from schemas.config import Config
 from schemas.record import Record
 
-PRESETS = Path(__file__).parent / "presets"
-FIT_PRESETS = Path(__file__).parents[1] / "trainer" / "presets"
+PRESETS = Path(__file__).parents[1] / "presets"
+FIT_PRESETS = Path(__file__).parents[2] / "trainer" / "presets"
 """Of trainings: the trainer's files, which `config show` shows as well."""
 MINIATURE = "miniature"
 """The preset for trying; its triplets and its model are called so as well."""

@@ -1,0 +1,75 @@
+"""How a program speaks: results on stdout, everything else on stderr."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from factory.console.progress import Reached, shown_bar
+from schemas.cluster import hide_secrets
+
+TABLE_ROWS = 20
+
+
+def say(text: str) -> None:
+    """A line for the person, on stderr; where a bar is shown, above it, or what it then shows."""
+    bar = shown_bar()
+    if bar is None:
+        print(printable(text), file=sys.stderr, flush=True)
+    elif isinstance(text, Reached):
+        bar.reach(text.done, printable(text.beside))
+    else:
+        bar.say(printable(text))
+
+
+class Opening:
+    """Says lines for the person, before the first of them the one that opens a start.
+
+    That one is not said of a start that is refused, unless there was something else to say.
+    """
+
+    def __init__(self, line: str) -> None:
+        self.line: str | None = line
+
+    def __call__(self, text: str) -> None:
+        """A line of its own, after the first."""
+        self.begin()
+        say(text)
+
+    def begin(self) -> None:
+        """Say the first line, once."""
+        if self.line is not None:
+            say(self.line)
+            self.line = None
+
+
+def printable(text: str) -> str:
+    """On one line, without keys, and without what a terminal would obey: file names may hold it."""
+    text = hide_secrets(text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """The one JSON object that a machine reads, on stdout."""
+    print(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """Names and values in two columns, on stdout; nothing is cut or wrapped."""
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        print(f"{name:<{width}}  {'-' if value is None else value}")
+
+
+def print_table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """The first rows; words from data are shown as they are, never read as markup."""
+    table = Table(*titles)
+    for row in rows[:TABLE_ROWS]:
+        table.add_row(*(Text(printable(str(value))) for value in row))
+    if len(rows) > TABLE_ROWS:
+        table.add_row(Text(f"and {len(rows) - TABLE_ROWS} more"))
+    Console().print(table)
