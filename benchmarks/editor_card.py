@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.editors import LAST, LATER, counts, evaluation  # noqa: E402
-from factory.model_files import MINIATURE  # noqa: E402
+from factory.models.find import MINIATURE  # noqa: E402
 
 LEAST, MOST = {"edit_accuracy": 0.70}, {"identity_share": 0.05}
 LAW = ("steps", "batch", "learning_rate", "cool_down", "ema_decay", "seed")

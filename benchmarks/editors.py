@@ -41,8 +41,8 @@ from factory.engine.checkpoint import load_text_to_image  # noqa: E402
 from factory.ledger.run import open_run  # noqa: E402
 from factory.ledger.sealed import sealed_pairs_uris  # noqa: E402
 from factory.miniature import world  # noqa: E402
-from factory.model_files import MINIATURE  # noqa: E402
-from factory.pinning import pin_text_to_image  # noqa: E402
+from factory.models.find import MINIATURE  # noqa: E402
+from factory.models.pin import pin_text_to_image  # noqa: E402
 from factory.storage.open import open_store  # noqa: E402
 from schemas.recipe import ModelSource  # noqa: E402
 from trainer.editor import write_editor  # noqa: E402

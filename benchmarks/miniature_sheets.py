@@ -24,7 +24,7 @@ from factory.console.config import load_config  # noqa: E402
 from factory.engine.engine import Engine  # noqa: E402
 from factory.miniature import world  # noqa: E402
 from factory.miniature.oracle import ATTRIBUTES, judge, matches, read  # noqa: E402
-from factory.model_files import MINIATURE  # noqa: E402
+from factory.models.find import MINIATURE  # noqa: E402
 from factory.pair_source import Draw, Made, draws  # noqa: E402
 from factory.selection import failed_gates  # noqa: E402
 from factory.sheet import (  # noqa: E402

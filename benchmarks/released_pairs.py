@@ -40,7 +40,7 @@ from factory.console.say import print_facts, print_json, say  # noqa: E402
 from factory.engine.checkpoint import DTYPES, load_clip, load_models  # noqa: E402
 from factory.engine.clip_scorer import ClipScorer  # noqa: E402
 from factory.errors import ConfigError, Damaged, InputError  # noqa: E402
-from factory.pinning import pin  # noqa: E402
+from factory.models.pin import pin  # noqa: E402
 from schemas.candidate import Scores  # noqa: E402
 from schemas.recipe import Recipe  # noqa: E402
 

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from factory.engine.schedule import NoiseSchedule
 from factory.engine.text import Words
-from factory.family import family_fields
+from factory.models.family import family_fields
 from schemas.fit import Fit
 from trainer.editor import widen
 from trainer.group import Group

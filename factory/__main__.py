@@ -35,7 +35,7 @@ from factory.console.say import Opening, print_facts, print_json, say
 from factory.doctor.finding import Device, MeasuredSource
 from factory.headline import headline
 from factory.job import prepare, run_job
-from factory.model_files import model_sources, still_to_fetch
+from factory.models.find import model_sources, still_to_fetch
 from factory.pair_source import Draw
 from factory.plan_app import plan_app, tell_of
 from factory.preset_choice import choose

@@ -11,8 +11,8 @@ from factory.errors import StorageError
 from factory.job import prepare, run_job
 from factory.ledger.plan import digest
 from factory.ledger.status import status
-from factory.model_files import MINIATURE
-from factory.pinning import pin
+from factory.models.find import MINIATURE
+from factory.models.pin import pin
 from factory.reports import Runner
 from factory.sheet import contact_sheet, sealed_pairs
 from factory.triplets import TripletList, read_triplets

@@ -14,7 +14,7 @@ from factory.ledger.plan import Plan, write_plan
 from factory.ledger.roller import Roller
 from factory.ledger.run import Commits, Run, create_run, is_begun
 from factory.ledger.sealed import manifest_hash
-from factory.pinning import pin
+from factory.models.pin import pin
 from factory.reports import Runner, UnitProblem, UnitReport
 from factory.storage.open import open_store
 from factory.storage.probe import StoreProbe, probe

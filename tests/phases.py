@@ -39,7 +39,7 @@ ENGINE = ("factory.engine.engine",)
 PHASES = [
     Phase("reading a list", "plan --triplets miniature", "factory.plan_app:read_triplets"),
     Phase("hashing weights", GENERATE, "factory.job:pin"),
-    Phase("fetching a model", GENERATE, "factory.pinning:model_folder"),
+    Phase("fetching a model", GENERATE, "factory.models.pin:model_folder"),
     Phase("probing a store", GENERATE, "factory.job:probe"),
     Phase("loading models", HERE, "factory.engine.engine:Engine.for_compute", ENGINE),
     Phase(

@@ -22,7 +22,7 @@ from factory.console.progress import Progress
 from factory.console.say import Opening, print_facts, print_json, say
 from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import ConfigError, EditmillError
-from factory.model_files import Role, still_to_fetch
+from factory.models.find import Role, still_to_fetch
 from factory.storage.open import open_store
 from schemas.fit import Fit
 from schemas.recipe import ModelSource

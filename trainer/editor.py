@@ -13,9 +13,9 @@ from transformers import PreTrainedModel
 from factory.engine.text import TextEncoder
 from factory.engine.text_xl import TextEncoderXl
 from factory.errors import ModelError
-from factory.family import check_unet
-from factory.family_xl import check_xl, is_xl
-from factory.model_configs import read_config
+from factory.models.configs import read_config
+from factory.models.family import check_unet
+from factory.models.family_xl import check_xl, is_xl
 
 LATENT_CHANNELS = 4
 EDITOR_CHANNELS = 2 * LATENT_CHANNELS

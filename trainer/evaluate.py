@@ -15,10 +15,10 @@ from factory.engine.schedule import NoiseSchedule
 from factory.errors import ConfigError, EditmillError, ModelError
 from factory.miniature.oracle import ORACLE_VERSION
 from factory.miniature.world import SIDE_PX
-from factory.model_configs import read_config
-from factory.model_files import model_folder
+from factory.models.configs import read_config
+from factory.models.find import model_folder
+from factory.models.pin import pin_text_to_image
 from factory.pair_source import Picture
-from factory.pinning import pin_text_to_image
 from factory.sheet import cell, grid
 from factory.storage.open import open_store
 from schemas.fit import Sampler

@@ -13,8 +13,8 @@ from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore, PagedStore
+from factory.storage.shelf import Shelf
 from factory.untrusted_parquet.names import SUFFIX, parquet_names
-from trainer.shelf import Shelf
 from trainer.splits import TRAIN, pattern_of, shards_of, splits_of
 
 

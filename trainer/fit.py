@@ -17,8 +17,8 @@ from factory.engine.checkpoint import TextToImage, load_text_to_image
 from factory.engine.schedule import NoiseSchedule
 from factory.errors import ConfigError, RunMismatch
 from factory.miniature.world import SIDE_PX
-from factory.model_files import model_folder
-from factory.pinning import pin_text_to_image
+from factory.models.find import model_folder
+from factory.models.pin import pin_text_to_image
 from factory.storage.open import open_store
 from schemas.fit import Fit, Law
 from trainer.checkpoint import Checkpoints, steps_in

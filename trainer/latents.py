@@ -17,6 +17,7 @@ from factory.engine.text import Words
 from factory.errors import Damaged, InputError, first_line
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
+from factory.storage.shelf import Shelf
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.latents import LatentsLaw, LatentsRecord
 from trainer.encoding import DATA, HEAD, NOTHING, SEAL, check_law, find_latents_record
@@ -25,7 +26,6 @@ from trainer.index import Index, instruction_name
 from trainer.mapped_unit import MappedUnit
 from trainer.pictures import Shape
 from trainer.reader import Reader, Seen
-from trainer.shelf import Shelf
 
 MOST_MAPPED = 4096
 """Files."""

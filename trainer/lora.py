@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from factory.errors import ConfigError
-from factory.model_files import model_folder
+from factory.models.find import model_folder
 from schemas.fit import Adapter, Law
 from trainer.order import generator
 

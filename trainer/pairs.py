@@ -8,6 +8,7 @@ from threading import Lock
 import pyarrow as pa
 
 from factory.errors import InputError
+from factory.storage.shelf import Shelf
 from factory.untrusted_parquet.file import UntrustedParquet
 from factory.untrusted_parquet.texts import texts
 from schemas.fit import Columns
@@ -15,7 +16,6 @@ from trainer.find_files import find_files
 from trainer.index import Index
 from trainer.picture_columns import bytes_and_path, stored_parts
 from trainer.scan import footer_hash, hash_of, open_file, scan
-from trainer.shelf import Shelf
 from trainer.truncation import Truncation
 
 OPEN_BYTES = 2**30

@@ -13,13 +13,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from factory.errors import InputError, first_line
+from factory.storage.remote_file import RemoteFile
+from factory.storage.shelf import Shelf
 from factory.untrusted_parquet.file import NotParquet, UntrustedParquet, read_footer
 from factory.untrusted_parquet.texts import texts
 from schemas.fit import Columns
 from trainer.index import Index, instruction_name, where
 from trainer.picture_columns import check_pictures
-from trainer.remote_file import RemoteFile
-from trainer.shelf import Shelf
 from trainer.truncation import Truncation
 
 READERS = 16

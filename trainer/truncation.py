@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.errors import Damaged, ObjectMissing, first_line
-from factory.family import checkpoint_family, family_fields
-from factory.model_files import model_folder
+from factory.models.family import checkpoint_family, family_fields
+from factory.models.find import model_folder
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
 from schemas.recipe import ModelSource

@@ -10,7 +10,7 @@ from factory.doctor.examples import bundled, examples
 from factory.doctor.finding import Check, Device, Finding, MeasuredSource, guarded, skipped
 from factory.doctor.pictures import pictures
 from factory.doctor.scores import scores
-from factory.model_files import model_sources, still_to_fetch
+from factory.models.find import model_sources, still_to_fetch
 from factory.triplets import TripletList
 from schemas.config import Compute, Config
 from schemas.recipe import Recipe

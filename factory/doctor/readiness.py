@@ -17,8 +17,8 @@ from factory.errors import ModelError, RunMismatch
 from factory.job import try_store
 from factory.ledger.plan import digest, find_plan
 from factory.ledger.run import differing_fields, is_begun, must_be_of_this_release, open_run
-from factory.model_files import model_folder, model_sources
-from factory.pinning import pin
+from factory.models.find import model_folder, model_sources
+from factory.models.pin import pin
 from factory.storage.open import open_store
 from factory.triplets import TripletList, read_triplets
 from schemas.config import Compute, Config

@@ -20,11 +20,11 @@ from factory.engine.schedule import NoiseSchedule
 from factory.engine.text import TextEncoder
 from factory.engine.text_xl import TextEncoderXl
 from factory.errors import ModelError, first_line
-from factory.family import checkpoint_family, family_fields
-from factory.family_xl import PARTS, withholds_with_zeros
-from factory.model_checks.clip import only_weights
-from factory.model_checks.weights import SPARE, bare_text
-from factory.model_files import model_folder
+from factory.models.checks.clip import only_weights
+from factory.models.checks.weights import SPARE, bare_text
+from factory.models.family import checkpoint_family, family_fields
+from factory.models.family_xl import PARTS, withholds_with_zeros
+from factory.models.find import model_folder
 from schemas.recipe import ModelSource, Recipe
 
 DTYPES = {

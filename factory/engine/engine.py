@@ -10,8 +10,8 @@ from factory.engine.batching import Batch, Call, Outcome, Resident, Slot
 from factory.engine.checkpoint import load_models
 from factory.engine.decoding import Decoder
 from factory.engine.device import device_name, torch_device
+from factory.models.pin import pin
 from factory.pair_source import Draw, Made, NotMade
-from factory.pinning import pin
 from schemas.commit import Environment
 from schemas.config import Compute
 from schemas.recipe import Recipe

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from factory.errors import ModelError, first_line
-from factory.model_files import model_folder
+from factory.models.find import model_folder
 from schemas.recipe import Lora
 
 _KOHYA = ("lora_unet_", "lora_te")

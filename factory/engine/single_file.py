@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from factory.errors import ModelError
-from factory.family import (
+from factory.models.family import (
     AUTOENCODER,
     AUTOENCODER_PARTS,
     OPEN_CLIP,

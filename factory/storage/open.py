@@ -18,7 +18,7 @@ def open_store(uri: str) -> ObjectStore:
         raise ConfigError(f"store: variables are not filled in here, got {shown(uri)}")
     if uri.startswith("s3://"):
         # Here, so that whoever names no bucket needs no boto3.
-        from factory.storage.s3 import S3Store
+        from factory.storage.s3.store import S3Store
 
         return S3Store(uri)
     if uri.startswith("file:"):

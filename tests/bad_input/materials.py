@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from factory.console.config import load_config
 from factory.here import run_here
 from factory.job import prepare, run_job
-from factory.model_checks.clip import clip_shapes
-from factory.model_checks.known_clip import ClipFolder
-from factory.model_checks.known_configs import Autoencoder, TextEncoder, Unet
-from factory.model_checks.shapes import Shapes, autoencoder_shapes, text_shapes, unet_shapes
+from factory.models.checks.clip import clip_shapes
+from factory.models.checks.known_clip import ClipFolder
+from factory.models.checks.known_configs import Autoencoder, TextEncoder, Unet
+from factory.models.checks.shapes import Shapes, autoencoder_shapes, text_shapes, unet_shapes
 from factory.pair_source import Draw, Made, NotMade
 from factory.triplets import read_triplets
 from schemas.candidate import Scores

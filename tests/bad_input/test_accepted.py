@@ -10,7 +10,7 @@ import pytest
 from editmill import app
 from factory.console.config import read_config
 from factory.errors import ConfigError
-from factory.model_files import MINIATURE
+from factory.models.find import MINIATURE
 from schemas.fit import Fit
 from tests.bad_input.materials import BAD, GOOD, OTHER, write
 from tests.bad_input.table import PLAN

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from factory.model_checks.shapes import Shapes
+from factory.models.checks.shapes import Shapes
 from tests.bad_input.materials import (
     CLIP_SHAPES,
     LFS_POINTER,

@@ -12,7 +12,7 @@ import boto3
 from moto.server import ThreadedMotoServer
 
 from factory.storage.protocol import ObjectStore
-from factory.storage.s3 import S3Store
+from factory.storage.s3.store import S3Store
 from tests.servers.ceph import Cluster
 from tests.servers.processes import Server
 from tests.servers.swift import Swift

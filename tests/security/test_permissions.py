@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from factory.__main__ import app
 from factory.storage.open import open_store
-from factory.storage.s3 import S3Store
+from factory.storage.s3.store import S3Store
 from tests.servers import fault_proxy
 from tests.servers.fault_proxy import Fault, FaultProxy, even_odds
 

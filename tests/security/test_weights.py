@@ -8,7 +8,7 @@ import torch
 
 from factory.engine.checkpoint import load_models
 from factory.errors import ModelError
-from factory.pinning import pin
+from factory.models.pin import pin
 from schemas.recipe import Lora, ModelSource
 from tests.factory.engine.family import recipe
 from tests.security.planted import raw, safetensors_around, zipped

@@ -17,14 +17,14 @@ STORED = {Fault.REPLY_DROPPED, Fault.ERROR_AFTER}
 @pytest.fixture
 def places(moto, moto_bucket, monkeypatch):
     """A store through a proxy, the same store without it, and the proxy, which spoils nothing yet."""
-    monkeypatch.setattr("factory.storage.s3.READ_ATTEMPTS", 1)
+    monkeypatch.setattr("factory.storage.s3.store.READ_ATTEMPTS", 1)
     direct = open_store(moto_bucket)
     assert list(direct.list()) == []
     with FaultProxy(moto.endpoint, {}, lateness=(0.2, 0.3)) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         # One try, so that a fault is not mended by the client.
         monkeypatch.setattr(
-            "factory.storage.s3_client.SETTINGS",
+            "factory.storage.s3.client.SETTINGS",
             {
                 "connect_timeout": 5,
                 "read_timeout": 20,

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from editmill import app
 from factory.engine.checkpoint import load_text_to_image
 from factory.errors import Damaged
-from factory.model_files import MINIATURE
+from factory.models.find import MINIATURE
 from schemas.recipe import ModelSource
 from tests.trainer.encoded import configuration, model
 from tests.trainer.small import objects, png

@@ -9,7 +9,7 @@ import torch
 
 from factory.console.config import load_config, read_config
 from factory.errors import ModelError
-from factory.pinning import pin
+from factory.models.pin import pin
 from schemas.fit import Fit
 from schemas.recipe import ModelSource
 from tests.factory.engine.tiny_xl import tiny_xl

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from factory import family
+from factory.models import family
 from schemas.recipe import ModelSource, Recipe
 from tests.factory.engine import compvis
 from tests.factory.engine import family as saved

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from factory.engine.checkpoint import load_models
 from factory.errors import ModelError
-from factory.pinning import pin
+from factory.models.pin import pin
 from schemas.recipe import Lora, ModelSource
 from tests.factory.engine.family import CAPTIONS, draw, recipe, sample, save_family
 

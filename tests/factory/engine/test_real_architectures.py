@@ -15,13 +15,13 @@ import torch
 from diffusers.loaders import single_file_utils as converters
 from safetensors.torch import save_file
 
-from factory import family
 from factory.engine.clip_scorer import similarities
 from factory.engine.engine import Engine
 from factory.engine.schedule import NoiseSchedule
-from factory.model_checks import clip
+from factory.models import family
+from factory.models.checks import clip
+from factory.models.pin import pin
 from factory.pair_source import Made
-from factory.pinning import pin
 from schemas.recipe import ModelSource
 from tests.factory.engine import family as saved
 from tests.factory.engine.architectures import FAMILIES, Weights

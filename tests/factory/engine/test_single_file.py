@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from factory import family
 from factory.engine import single_file
 from factory.engine.checkpoint import load_models
 from factory.engine.engine import Engine
 from factory.errors import ModelError
+from factory.models import family
+from factory.models.pin import pin
 from factory.pair_source import Made
-from factory.pinning import pin
 from schemas.recipe import ModelSource
 from tests.factory.engine import family as saved
 from tests.factory.engine.architectures import (

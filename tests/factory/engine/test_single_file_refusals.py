@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from factory.engine.checkpoint import load_models
 from factory.errors import ModelError
-from factory.pinning import pin
+from factory.models.pin import pin
 from schemas.recipe import ModelSource
 from tests.factory.engine.architectures import save_weights, tiny_families, tiny_recipe
 

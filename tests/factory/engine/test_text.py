@@ -11,7 +11,7 @@ from transformers import CLIPTokenizer
 from factory.engine.single_file import load_tokenizer
 from factory.engine.text import TextEncoder, token_ids
 from factory.engine.text_xl import TextEncoderXl
-from factory.model_files import MINIATURE
+from factory.models.find import MINIATURE
 
 MARKS = (
     *("’", "‘", "“", "”", "„", "–", "—", "…", "«", "\u00a0", "\u2003", "\t", "\n", "\r\n"),

@@ -8,8 +8,8 @@ from factory.calibration import KIND_SHARE, KINDS, PASSING
 from factory.console.config import load_config, read_config
 from factory.miniature.oracle import ORACLE_VERSION
 from factory.miniature.world import SIDE_PX
-from factory.model_files import MINIATURE
-from factory.pinning import pin, pin_text_to_image
+from factory.models.find import MINIATURE
+from factory.models.pin import pin, pin_text_to_image
 from schemas.fit import Fit
 from schemas.recipe import ModelSource
 from trainer.__main__ import PRESETS

@@ -6,8 +6,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from factory.errors import ObjectMissing, StorageRefused, StorageUnavailable
-from factory.storage.s3 import S3Store
-from factory.storage.s3_errors import error_of
+from factory.storage.s3.errors import error_of
+from factory.storage.s3.store import S3Store
 from tests.factory.storage.crooked import answer, crooked_server
 
 KEYS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from factory.errors import StorageRefused
-from factory.storage import s3_pages
+from factory.storage.s3 import pages as s3_pages
 
 KEYS = [f"run/{number:03}" for number in range(7)]
 Page = dict[str, Any]

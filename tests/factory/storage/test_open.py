@@ -7,7 +7,7 @@ import pytest
 from factory.errors import ConfigError
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
-from factory.storage.s3 import S3Store
+from factory.storage.s3.store import S3Store
 
 
 @pytest.mark.parametrize(

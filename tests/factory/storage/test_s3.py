@@ -14,7 +14,7 @@ import boto3
 import pytest
 from botocore.exceptions import ConnectionClosedError
 
-import factory.storage.s3 as s3
+import factory.storage.s3.store as s3
 from factory.errors import (
     EditmillError,
     ObjectMissing,
@@ -24,8 +24,8 @@ from factory.errors import (
 )
 from factory.storage.probe import probe
 from factory.storage.protocol import ObjectStore
-from factory.storage.s3 import S3Store
-from factory.storage.s3_replies import is_whole_part, stored_at
+from factory.storage.s3.replies import is_whole_part, stored_at
+from factory.storage.s3.store import S3Store
 from tests.servers.fixtures import S3Access
 
 from .conftest import SECRET, bucket_of

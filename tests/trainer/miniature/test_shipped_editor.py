@@ -11,7 +11,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from factory.console.config import read_config
 from factory.miniature.oracle import matches
-from factory.model_files import MINIATURE
+from factory.models.find import MINIATURE
 from schemas.fit import Fit
 from schemas.recipe import ModelSource
 from tests.trainer.pipeline import assert_it_edits_as_we_do, plain_pipeline

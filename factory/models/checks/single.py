@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from factory.family import (
+from factory.models.checks.compvis import autoencoder_names, text_names, unet_names
+from factory.models.checks.known_configs import Autoencoder, TextEncoder, Unet
+from factory.models.checks.shapes import autoencoder_shapes
+from factory.models.checks.weights import compare, new_attention
+from factory.models.family import (
     AUTOENCODER,
     AUTOENCODER_PARTS,
     OPEN_CLIP,
@@ -11,11 +15,7 @@ from factory.family import (
     family_fields,
     text_encoder_prefix,
 )
-from factory.model_checks.compvis import autoencoder_names, text_names, unet_names
-from factory.model_checks.known_configs import Autoencoder, TextEncoder, Unet
-from factory.model_checks.shapes import autoencoder_shapes
-from factory.model_checks.weights import compare, new_attention
-from factory.safetensors_header import read_shapes
+from factory.models.safetensors_header import read_shapes
 
 
 def family_parts(family: str) -> tuple[Unet, TextEncoder]:

@@ -15,13 +15,13 @@ from botocore.parsers import ResponseParserError
 
 from factory import deeds
 from factory.errors import ConfigError, StorageRefused, StorageUnavailable
-from factory.storage import s3_pages
 from factory.storage.key_rules import check_key, check_prefix, is_key
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectInfo, Upload
-from factory.storage.s3_client import connect
-from factory.storage.s3_errors import code_of, error_of, status_of
-from factory.storage.s3_replies import (
+from factory.storage.s3 import pages as s3_pages
+from factory.storage.s3.client import connect
+from factory.storage.s3.errors import code_of, error_of, status_of
+from factory.storage.s3.replies import (
     READ_ATTEMPTS,
     check_reply,
     date_of,

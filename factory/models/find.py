@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from factory import family_xl
 from factory.errors import ModelError
-from factory.model_cache import fetched, tell_fetch
+from factory.models import family_xl
+from factory.models.fetch import fetched, tell_fetch
 from schemas.recipe import ModelSource, Recipe
 
-MINIATURE = Path(__file__).parent / "miniature" / "weights"
+MINIATURE = Path(__file__).parents[1] / "miniature" / "weights"
 
 Role = Literal["text_to_image", "autoencoder", "clip", "lora"]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import ModelError
-from factory.model_checks.known_clip import Clip, ClipFolder, Text, Vision
-from factory.model_checks.shapes import Shapes
-from factory.model_checks.tokens import check_tokens
-from factory.model_checks.weights import compare
-from factory.model_configs import read_config, read_known, validated
-from factory.safetensors_header import read_shapes
+from factory.models.checks.known_clip import Clip, ClipFolder, Text, Vision
+from factory.models.checks.shapes import Shapes
+from factory.models.checks.tokens import check_tokens
+from factory.models.checks.weights import compare
+from factory.models.configs import read_config, read_known, validated
+from factory.models.safetensors_header import read_shapes
 
 ORDER = ("open_clip_model", "open_clip_pytorch_model", "model")
 """What open_clip takes of several files in a folder; else the first by name."""

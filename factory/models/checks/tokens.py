@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import ModelError
-from factory.model_checks.known_configs import Tokenizer
-from factory.model_configs import read_config, read_known
+from factory.models.checks.known_configs import Tokenizer
+from factory.models.configs import read_config, read_known
 
 
 def check_tokens(folder: Path, count: int, whose: str) -> None:

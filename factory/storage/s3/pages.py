@@ -13,7 +13,7 @@ from typing import Any
 from botocore.parsers import ResponseParserError
 
 from factory.errors import StorageRefused
-from factory.storage.s3_replies import READ_ATTEMPTS, check_reply, pause
+from factory.storage.s3.replies import READ_ATTEMPTS, check_reply, pause
 
 Fields = dict[str, Any]
 

@@ -11,13 +11,13 @@ from diffusers.loaders.single_file_utils import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from factory.family import NAMES, autoencoder_fields, family_fields
-from factory.model_checks.clip import clip_shapes
-from factory.model_checks.compvis import autoencoder_names, text_names, unet_names
-from factory.model_checks.known_clip import Clip
-from factory.model_checks.known_configs import Autoencoder, TextEncoder, Unet
-from factory.model_checks.shapes import autoencoder_shapes, text_shapes, unet_shapes
-from tests.factory.model_checks import published
+from factory.models.checks.clip import clip_shapes
+from factory.models.checks.compvis import autoencoder_names, text_names, unet_names
+from factory.models.checks.known_clip import Clip
+from factory.models.checks.known_configs import Autoencoder, TextEncoder, Unet
+from factory.models.checks.shapes import autoencoder_shapes, text_shapes, unet_shapes
+from factory.models.family import NAMES, autoencoder_fields, family_fields
+from tests.factory.models.checks import published
 
 
 def of(network, start=""):

@@ -10,15 +10,15 @@ import torch
 from factory.errors import InputError, ObjectMissing, StorageRefused, StorageUnavailable
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
+from factory.storage.remote_file import TAIL, RemoteFile
+from factory.storage.shelf import Shelf
 from schemas.fit import Columns
 from tests.chaos.memory_store import MemoryStore
 from tests.trainer.encoded import configuration, write_dataset
 from tests.trainer.small import objects, write_pairs
 from trainer.encode import encode_dataset
 from trainer.fit import prepare
-from trainer.remote_file import TAIL, RemoteFile
 from trainer.scan import scan
-from trainer.shelf import Shelf
 
 
 class Watched(MemoryStore):

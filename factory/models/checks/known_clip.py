@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from factory.model_checks.known_configs import (
+from factory.models.checks.known_configs import (
     Count,
     Depth,
     KnownConfig,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import ModelError
-from factory.model_configs import read_config
-from factory.safetensors_header import read_shapes
+from factory.models.configs import read_config
+from factory.models.safetensors_header import read_shapes
 
 FAMILIES = Path(__file__).parent / "families"
 NAMES = ("sd-1", "sd-2-base", "sd-2-v")

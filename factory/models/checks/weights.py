@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from factory.errors import ModelError
-from factory.model_checks.shapes import Shapes
-from factory.model_configs import read_config
-from factory.safetensors_header import read_shapes
+from factory.models.checks.shapes import Shapes
+from factory.models.configs import read_config
+from factory.models.safetensors_header import read_shapes
 
 DIFFUSERS = "diffusion_pytorch_model"
 TRANSFORMERS = "model"

@@ -3,31 +3,31 @@
 from pathlib import Path
 from typing import Any
 
-from factory import family_xl
 from factory.errors import ModelError
-from factory.family import check_autoencoder, check_unet, checkpoint_family
-from factory.model_checks import single
-from factory.model_checks.clip import check_clip
-from factory.model_checks.folder import (
+from factory.models import family_xl
+from factory.models.checks import single
+from factory.models.checks.clip import check_clip
+from factory.models.checks.folder import (
     autoencoder_weights,
     check_folder,
     check_folder_weights,
     folder_shapes,
 )
-from factory.model_checks.known_configs import Autoencoder, Unet
-from factory.model_checks.lora import check_lora
-from factory.model_checks.parts import (
+from factory.models.checks.known_configs import Autoencoder, Unet
+from factory.models.checks.lora import check_lora
+from factory.models.checks.parts import (
     check_latents,
     check_scaling,
     read_autoencoder,
     read_unet,
 )
-from factory.model_checks.shapes import text_shapes, unet_shapes
-from factory.model_files import (
+from factory.models.checks.shapes import text_shapes, unet_shapes
+from factory.models.family import check_autoencoder, check_unet, checkpoint_family
+from factory.models.find import (
     model_folder,
     read_files,
 )
-from factory.pinned_source import pin_source
+from factory.models.pin_source import pin_source
 from schemas.recipe import Lora, ModelSource, Recipe
 
 _TEXT_TO_IMAGE = (

@@ -5,12 +5,12 @@ import hashlib
 import pytest
 
 from factory.errors import Damaged, InputError, ObjectMissing
+from factory.storage.shelf import Shelf
 from tests.chaos.memory_store import MemoryStore
 from tests.trainer.small import png, small, write_pairs
 from trainer.fit import fit, prepare
 from trainer.group import Group
 from trainer.pairs import open_pairs
-from trainer.shelf import Shelf
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from factory.errors import Damaged, InputError, ObjectMissing
 from factory.storage.local import LocalStore
 from factory.storage.patience import patiently, read_whole
 from factory.storage.protocol import ObjectStore
-from factory.users_cache import make_private, users_cache
-from trainer.remote_file import RemoteFile
+from factory.storage.remote_file import RemoteFile
+from factory.storage.users_cache import make_private, users_cache
 
 HASH = re.compile(r"-([0-9a-f]{16})\.[a-z]+$")
 """In the name of an object that is named by its content."""

@@ -7,9 +7,9 @@ open_clip's text encoder `transformer.py`; diffusers' converters go the other wa
 import re
 from collections.abc import Sequence
 
-from factory.model_checks.clip import transformer
-from factory.model_checks.known_configs import Autoencoder, TextEncoder, Unet
-from factory.model_checks.shapes import Shapes, autoencoder_shapes, text_shapes, unet_shapes
+from factory.models.checks.clip import transformer
+from factory.models.checks.known_configs import Autoencoder, TextEncoder, Unet
+from factory.models.checks.shapes import Shapes, autoencoder_shapes, text_shapes, unet_shapes
 
 _RESNET = {
     "norm1": "in_layers.0",

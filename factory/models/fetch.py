@@ -15,7 +15,7 @@ from factory.storage.key_rules import is_key
 from factory.storage.open import open_store
 from factory.storage.patience import patiently, read_whole
 from factory.storage.protocol import ObjectInfo, ObjectStore
-from factory.users_cache import make_private, users_cache
+from factory.storage.users_cache import make_private, users_cache
 
 MOST_OBJECTS = 1000
 """Below a model's prefix: one page of a listing; a repository of one model has a hundred or less."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from factory.errors import ModelError
-from factory.model_checks.clip import describe
-from factory.model_configs import LFS, check_configs
-from factory.model_files import (
+from factory.models.checks.clip import describe
+from factory.models.configs import LFS, check_configs
+from factory.models.find import (
     Role,
     check_pinned,
     files_below,
@@ -19,7 +19,7 @@ from factory.model_files import (
     plain_name,
     read_files,
 )
-from factory.safetensors_header import check_numbers
+from factory.models.safetensors_header import check_numbers
 from schemas.recipe import ModelSource
 
 S = TypeVar("S", bound=ModelSource)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from factory.errors import ModelError
-from factory.model_files import model_folder
+from factory.models.find import model_folder
 from schemas.recipe import ModelSource
 
 SOURCE = ModelSource(source="owner/name", revision="a" * 40)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from factory import model_cache
 from factory.errors import ModelError, StorageUnavailable
-from factory.model_files import files_below, model_folder
-from factory.pinning import pin
+from factory.models import fetch as model_cache
+from factory.models.find import files_below, model_folder
+from factory.models.pin import pin
 from schemas.recipe import Lora, ModelSource
 from tests.bad_input.materials import PICKLE, UNET_SHAPES, models, safetensors, weights
 from tests.chaos.memory_store import MemoryStore

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from factory.errors import ModelError
-from factory.model_checks import known_configs
-from factory.model_checks.known_clip import ClipFolder, XlIndex
-from factory.model_checks.known_configs import (
+from factory.models.checks import known_configs
+from factory.models.checks.known_clip import ClipFolder, XlIndex
+from factory.models.checks.known_configs import (
     SCHEDULER_KEYS,
     TEXT_LEFTOVERS,
     TOKENIZER_KEYS,

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from factory.errors import ModelError
-from factory.model_checks.shapes import Shapes
-from factory.safetensors_header import read_metadata, read_shapes
+from factory.models.checks.shapes import Shapes
+from factory.models.safetensors_header import read_metadata, read_shapes
 
 _OTHER_KINDS = (
     ("DoRA", r"dora_scale$|lora_magnitude_vector"),

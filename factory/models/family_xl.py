@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import ModelError
-from factory.model_configs import read_config
+from factory.models.configs import read_config
 
 INDEX = "model_index.json"
 PARTS = ("text_encoder_2", "tokenizer_2")

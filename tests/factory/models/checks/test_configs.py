@@ -11,8 +11,8 @@ from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from transformers import CLIPTextConfig
 
 from factory.errors import ModelError
-from factory.model_checks.known_clip import Clip, ClipFolder, Text, Vision, XlIndex
-from factory.model_checks.known_configs import (
+from factory.models.checks.known_clip import Clip, ClipFolder, Text, Vision, XlIndex
+from factory.models.checks.known_configs import (
     SCHEDULER_KEYS,
     Autoencoder,
     NoiseSchedule,
@@ -20,9 +20,9 @@ from factory.model_checks.known_configs import (
     Tokenizer,
     Unet,
 )
-from factory.model_checks.parts import read_autoencoder, read_unet
-from factory.model_configs import validated
-from tests.factory.model_checks import published
+from factory.models.checks.parts import read_autoencoder, read_unet
+from factory.models.configs import validated
+from tests.factory.models.checks import published
 
 FILE = Path("config.json")
 PUBLISHED = [

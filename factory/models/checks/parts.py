@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import ModelError
-from factory.family_xl import PARTS as XL
-from factory.model_checks.known_configs import Autoencoder, TextEncoder, Tokenizer, Unet
-from factory.model_checks.tokens import check_tokens
-from factory.model_configs import read_known
+from factory.models.checks.known_configs import Autoencoder, TextEncoder, Tokenizer, Unet
+from factory.models.checks.tokens import check_tokens
+from factory.models.configs import read_known
+from factory.models.family_xl import PARTS as XL
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Source: `UNet2DConditionModel`, `AutoencoderKL`, `CLIPTextModel`, against which 
 
 from collections.abc import Iterator, Sequence
 
-from factory.model_checks.known_configs import Autoencoder, TextEncoder, Unet
+from factory.models.checks.known_configs import Autoencoder, TextEncoder, Unet
 
 Shapes = dict[str, tuple[int, ...]]
 

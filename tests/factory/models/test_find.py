@@ -2,9 +2,9 @@
 
 import pytest
 
-from factory import model_files
 from factory.errors import ModelError
-from factory.model_files import model_folder, still_to_fetch
+from factory.models import find as model_files
+from factory.models.find import model_folder, still_to_fetch
 from schemas.recipe import ModelSource
 
 HUB = ModelSource(source="owner/name", revision="0" * 40)

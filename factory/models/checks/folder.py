@@ -3,17 +3,16 @@
 from pathlib import Path
 
 from factory.errors import ModelError
-from factory.family_xl import PARTS, check_xl
-from factory.model_checks.known_configs import Autoencoder
-from factory.model_checks.parts import (
+from factory.models.checks.known_configs import Autoencoder
+from factory.models.checks.parts import (
     check_channels,
     check_latents,
     read_autoencoder,
     read_texts,
     read_unet,
 )
-from factory.model_checks.shapes import Shapes, autoencoder_shapes, text_shapes, unet_shapes
-from factory.model_checks.weights import (
+from factory.models.checks.shapes import Shapes, autoencoder_shapes, text_shapes, unet_shapes
+from factory.models.checks.weights import (
     DIFFUSERS,
     SPARE,
     TRANSFORMERS,
@@ -21,6 +20,7 @@ from factory.model_checks.weights import (
     check_weights,
     new_attention,
 )
+from factory.models.family_xl import PARTS, check_xl
 
 
 def check_folder(folder: Path, with_autoencoder: bool) -> None:

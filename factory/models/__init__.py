@@ -1,0 +1,1 @@
+"""Models as files: found, fetched, pinned, and looked at before anything loads. No tensors."""
