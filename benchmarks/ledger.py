@@ -25,11 +25,11 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.record import machine, replace_results, write_results  # noqa: E402
-from factory.generate import generate_unit  # noqa: E402
 from factory.ledger import keys  # noqa: E402
 from factory.ledger.plan import write_plan  # noqa: E402
 from factory.ledger.run import create_run, open_run  # noqa: E402
-from factory.ledger.verify import verify  # noqa: E402
+from factory.ledger.verify.run import verify  # noqa: E402
+from factory.pairs.generate import generate_unit  # noqa: E402
 from factory.storage.local import LocalStore  # noqa: E402
 from factory.storage.open import open_store  # noqa: E402
 from tests.chaos.crash_points import (  # noqa: E402

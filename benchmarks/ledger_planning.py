@@ -16,15 +16,15 @@ from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from factory.job import prepare  # noqa: E402
 from factory.ledger import keys  # noqa: E402
 from factory.ledger.book import Book  # noqa: E402
 from factory.ledger.commits import write_commit  # noqa: E402
 from factory.ledger.status import status  # noqa: E402
-from factory.pair_source import draws  # noqa: E402
-from factory.selection import Selection  # noqa: E402
+from factory.pairs.selection import Selection  # noqa: E402
+from factory.pairs.source import draws  # noqa: E402
+from factory.pairs.triplets import TripletList  # noqa: E402
 from factory.storage.open import open_store  # noqa: E402
-from factory.triplets import TripletList  # noqa: E402
+from factory.work.job import prepare  # noqa: E402
 from schemas.config import Config  # noqa: E402
 from schemas.tally import Tally  # noqa: E402
 from tests.stub_source import StubSource, recipe, triplets  # noqa: E402
@@ -34,7 +34,7 @@ OPEN = 10
 
 def opened(folder, units):
     config = Config(recipe=recipe(candidates=1, unit_triplets=1))
-    with patch("factory.job.pin", lambda recipe: recipe):
+    with patch("factory.work.job.pin", lambda recipe: recipe):
         return prepare(config, TripletList(triplets(units)), folder)
 
 

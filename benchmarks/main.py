@@ -23,12 +23,12 @@ from benchmarks.record import machine, write_results  # noqa: E402
 from factory.console.config import load_config  # noqa: E402
 from factory.engine.checkpoint import load_models  # noqa: E402
 from factory.engine.engine import Engine  # noqa: E402
-from factory.job import prepare, run_job  # noqa: E402
 from factory.models.pin import pin  # noqa: E402
 from factory.on_ray.generate import run_on_ray  # noqa: E402
-from factory.pair_source import draws  # noqa: E402
-from factory.reports import UnitReport  # noqa: E402
-from factory.triplets import TripletList, read_triplets  # noqa: E402
+from factory.pairs.source import draws  # noqa: E402
+from factory.pairs.triplets import TripletList, read_triplets  # noqa: E402
+from factory.work.job import prepare, run_job  # noqa: E402
+from factory.work.reports import UnitReport  # noqa: E402
 from tests.factory.engine.family import CAPTIONS, by_reference, draw, sample  # noqa: E402
 from tests.factory.engine.reference import Parts  # noqa: E402
 from tests.factory.engine.reference_samplers import alphas_cumprod  # noqa: E402

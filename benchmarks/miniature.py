@@ -28,7 +28,7 @@ from factory.engine.engine import Engine  # noqa: E402
 from factory.miniature import world  # noqa: E402
 from factory.miniature.oracle import read  # noqa: E402
 from factory.models.find import MINIATURE  # noqa: E402
-from factory.pair_source import Made, draws  # noqa: E402
+from factory.pairs.source import Made, draws  # noqa: E402
 from factory.wilson import wilson  # noqa: E402
 from tests.factory.miniature.damage import (  # noqa: E402
     READABLE,

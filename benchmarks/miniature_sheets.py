@@ -25,9 +25,8 @@ from factory.engine.engine import Engine  # noqa: E402
 from factory.miniature import world  # noqa: E402
 from factory.miniature.oracle import ATTRIBUTES, judge, matches, read  # noqa: E402
 from factory.models.find import MINIATURE  # noqa: E402
-from factory.pair_source import Draw, Made, draws  # noqa: E402
-from factory.selection import failed_gates  # noqa: E402
-from factory.sheet import (  # noqa: E402
+from factory.pairs.selection import failed_gates  # noqa: E402
+from factory.pairs.sheet import (  # noqa: E402
     CELL_PX,
     FONT_PX,
     MARGIN_PX,
@@ -37,6 +36,7 @@ from factory.sheet import (  # noqa: E402
     prompt_lines,
     score_line,
 )
+from factory.pairs.source import Draw, Made, draws  # noqa: E402
 from trainer.miniature.accuracy import sample  # noqa: E402
 from trainer.miniature.card import sampling_recipe  # noqa: E402
 

@@ -10,7 +10,7 @@ CUDA's generator is another algorithm than the CPU's: its numbers need a CUDA de
 import torch
 from torch import Tensor
 
-from factory.pair_source import Draw
+from factory.pairs.source import Draw
 from schemas.recipe import Recipe
 
 

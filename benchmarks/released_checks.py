@@ -16,7 +16,7 @@ from factory.engine.checkpoint import Models
 from factory.engine.clip_scorer import ClipScorer, similarities
 from factory.engine.decoding import Decoder
 from factory.errors import Damaged
-from factory.pair_source import Made, Picture
+from factory.pairs.source import Made, Picture
 from schemas.candidate import Scores
 from schemas.recipe import Recipe
 

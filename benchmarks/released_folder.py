@@ -18,8 +18,8 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from factory.errors import Damaged, InputError, TripletError, first_line
-from factory.pair_source import Draw, Picture
-from factory.triplets import read_triplets
+from factory.pairs.source import Draw, Picture
+from factory.pairs.triplets import read_triplets
 from schemas.candidate import Scores
 from schemas.triplet import Triplet
 

@@ -34,15 +34,15 @@ from factory.console.places import check_file
 from factory.console.say import Opening, print_facts, print_json, say
 from factory.doctor.finding import Device, MeasuredSource
 from factory.headline import headline
-from factory.job import prepare, run_job
 from factory.models.find import model_sources, still_to_fetch
-from factory.pair_source import Draw
+from factory.pairs.source import Draw
+from factory.pairs.triplets import read_triplets
 from factory.plan_app import plan_app, tell_of
 from factory.preset_choice import choose
-from factory.reports import Runner
 from factory.run_app import run_app
-from factory.triplets import read_triplets
 from factory.verbs.results import print_findings, print_result
+from factory.work.job import prepare, run_job
+from factory.work.reports import Runner
 from schemas.config import Compute, Config
 from schemas.fit import Where
 from schemas.recipe import Recipe
@@ -64,7 +64,7 @@ def _runner(config: Config) -> Runner:
         from factory.on_ray.generate import run_on_ray
 
         return run_on_ray
-    from factory.here import run_here
+    from factory.work.plain_loop import run_here
 
     return run_here(lambda run: _engine(run.recipe, config.compute))
 

@@ -11,8 +11,8 @@ from factory.console.progress import Progress
 from factory.errors import ConfigError, EditmillError
 from factory.miniature import world
 from factory.miniature.oracle import ORACLE_VERSION, judge
-from factory.pair_source import Draw, Made, PairSource, draws
-from factory.triplets import read_triplets
+from factory.pairs.source import Draw, Made, PairSource, draws
+from factory.pairs.triplets import read_triplets
 from schemas.recipe import Recipe
 from schemas.triplet import Triplet
 

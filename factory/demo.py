@@ -8,15 +8,15 @@ from pathlib import Path
 from factory.console.config import load_config
 from factory.console.say import print_facts, say
 from factory.errors import StorageError
-from factory.job import prepare, run_job
 from factory.ledger.plan import digest
 from factory.ledger.status import status
 from factory.models.find import MINIATURE
 from factory.models.pin import pin
-from factory.reports import Runner
-from factory.sheet import contact_sheet, sealed_pairs
-from factory.triplets import TripletList, read_triplets
+from factory.pairs.sheet import contact_sheet, sealed_pairs
+from factory.pairs.triplets import TripletList, read_triplets
 from factory.verbs.results import print_status
+from factory.work.job import prepare, run_job
+from factory.work.reports import Runner
 from schemas.canonical import content_hash
 from schemas.config import Config
 

@@ -56,7 +56,7 @@ def status(run: RunUri, as_json: AsJson = False) -> int:
 @command
 def verify(run: RunUri, as_json: AsJson = False) -> int:
     """Read everything back and check every hash and count; lists what is damaged."""
-    from factory.ledger.verify import verify as check
+    from factory.ledger.verify.run import verify as check
 
     found = check(_run(run, "verify"))
     facts = {
@@ -147,7 +147,7 @@ def sheet(
 ) -> int:
     """A contact sheet of a sealed run: original and edited, prompts and scores."""
     from factory.ledger.sealed import newest_manifest
-    from factory.sheet import contact_sheet, sealed_pairs
+    from factory.pairs.sheet import contact_sheet, sealed_pairs
 
     check_file("--out", out)
     opened = _run(run, "sheet")

@@ -38,14 +38,14 @@ HERE = f"{GENERATE} --set compute.where=here"
 ENGINE = ("factory.engine.engine",)
 PHASES = [
     Phase("reading a list", "plan --triplets miniature", "factory.plan_app:read_triplets"),
-    Phase("hashing weights", GENERATE, "factory.job:pin"),
+    Phase("hashing weights", GENERATE, "factory.work.job:pin"),
     Phase("fetching a model", GENERATE, "factory.models.pin:model_folder"),
-    Phase("probing a store", GENERATE, "factory.job:probe"),
+    Phase("probing a store", GENERATE, "factory.work.job:probe"),
     Phase("loading models", HERE, "factory.engine.engine:Engine.for_compute", ENGINE),
     Phase(
         "sealing what was made",
         f"{HERE} --deadline 2020-01-01T00:00:00",
-        "factory.job:_end",
+        "factory.work.job:_end",
         ENGINE,
     ),
     Phase("examining", "doctor --preset miniature", "factory.doctor.examination:examine"),

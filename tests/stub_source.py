@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from factory import seeds
-from factory.pair_source import Made, NotMade
+from factory.pairs.source import Made, NotMade
 from schemas.candidate import Scores
 from schemas.commit import Environment
 from schemas.recipe import ModelSource, Recipe, Thresholds

@@ -90,7 +90,7 @@ def test_ray_data_and_rays_private_names_have_one_file_each():
 LOADED = """
 import sys
 sys.modules |= dict.fromkeys(("boto3", "botocore"))  # whoever imports them now fails
-import editmill, factory.job, factory.ledger.verify
+import editmill, factory.work.job, factory.ledger.verify.run
 print([n for n in ("torch", "ray", "diffusers", "datasets") if n in sys.modules])
 import factory.engine.engine, factory.storage.open, trainer.find_files, trainer.fit
 from factory.storage.open import open_store

@@ -80,7 +80,7 @@ def test_the_schema_says_what_a_command_may_be_told(of, key):
 
 def test_bundled_list_covers_every_edit_kind():
     from factory.miniature import world
-    from factory.triplets import read_triplets
+    from factory.pairs.triplets import read_triplets
 
     triplets = read_triplets("miniature").triplets
     assert {t.edit_kind for t in triplets} == set(world.EDIT_KINDS)

@@ -1,6 +1,6 @@
 """A dataset's pictures to pixels, in children that have little to lose: for the threads of one reader."""
 
-from factory.pair_source import Picture
+from factory.pairs.source import Picture
 from factory.untrusted_image.decoder import ImageDecoder, ImageLimits, ImageRefused
 from trainer.pairs import EditPair
 from trainer.picture_columns import no_bytes

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from factory.engine.editor import Editor
-from factory.pair_source import Picture
-from factory.sheet import cell, grid
+from factory.pairs.sheet import cell, grid
+from factory.pairs.source import Picture
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Law, Sampler
 from trainer.decoders import Decoders

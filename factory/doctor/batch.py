@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from factory.console.amounts import size
 from factory.console.progress import Progress
 from factory.doctor.finding import Check, Device, Finding, MeasuredSource, ok, warning
-from factory.pair_source import Draw, Made, NotMade
+from factory.pairs.source import Draw, Made, NotMade
 from schemas.recipe import Recipe
 
 PATIENCE_S = 600.0

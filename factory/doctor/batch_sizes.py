@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 from factory.doctor.batch import Batch
 from factory.doctor.finding import Check, Finding, MeasuredSource, ok, skipped, warning
-from factory.pair_source import Draw
+from factory.pairs.source import Draw
 
 Steps = Callable[[MeasuredSource, Sequence[Draw]], AbstractContextManager[Callable[[int], float]]]
 """Of a source and draws: inside, the seconds of one denoising step of a full batch of so many pairs."""

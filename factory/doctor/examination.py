@@ -11,7 +11,7 @@ from factory.doctor.finding import Check, Device, Finding, MeasuredSource, guard
 from factory.doctor.pictures import pictures
 from factory.doctor.scores import scores
 from factory.models.find import model_sources, still_to_fetch
-from factory.triplets import TripletList
+from factory.pairs.triplets import TripletList
 from schemas.config import Compute, Config
 from schemas.recipe import Recipe
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from itertools import islice, zip_longest
 
-from factory.pair_source import Draw, draws
-from factory.triplets import read_triplets
+from factory.pairs.source import Draw, draws
+from factory.pairs.triplets import read_triplets
 from schemas.recipe import Recipe
 from schemas.triplet import Triplet
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 from factory.errors import EditmillError, StorageError, first_line
-from factory.pair_source import PairSource
+from factory.pairs.source import PairSource
 
 T = TypeVar("T")
 

@@ -1,10 +1,10 @@
 """What the whole run will take: hours, money, storage."""
 
-from factory.codec import encode
 from factory.doctor.batch import Batch
 from factory.doctor.finding import Check, Device, ok, skipped, warning
-from factory.estimate import estimate, look_ahead
-from factory.triplets import TripletList
+from factory.pairs.estimate import estimate, look_ahead
+from factory.pairs.triplets import TripletList
+from factory.pictures import encode
 from schemas.config import Config
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from factory.doctor.batch import Batch
 from factory.doctor.finding import Check, failed, ok, warning
-from factory.pair_source import Made, Picture
+from factory.pairs.source import Made, Picture
 from schemas.recipe import Recipe
 
 FLAT = 2.0

@@ -14,13 +14,13 @@ from factory.doctor.finding import (
     warning,
 )
 from factory.errors import ModelError, RunMismatch
-from factory.job import try_store
 from factory.ledger.plan import digest, find_plan
 from factory.ledger.run import differing_fields, is_begun, must_be_of_this_release, open_run
 from factory.models.find import model_folder, model_sources
 from factory.models.pin import pin
+from factory.pairs.triplets import TripletList, read_triplets
 from factory.storage.open import open_store
-from factory.triplets import TripletList, read_triplets
+from factory.work.job import try_store
 from schemas.config import Compute, Config
 from schemas.recipe import ModelSource, Recipe
 

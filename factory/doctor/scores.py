@@ -11,7 +11,7 @@ from typing import Any
 from factory.doctor.batch import Batch
 from factory.doctor.finding import Check, Finding, Level, ok, warning
 from factory.models.find import model_folder
-from factory.selection import failed_gates, gates
+from factory.pairs.selection import failed_gates, gates
 from schemas.candidate import Scores
 from schemas.recipe import ModelSource, Recipe
 

@@ -22,7 +22,7 @@ from factory.engine.prompt_to_prompt import route, shares_attention
 from factory.engine.routing import Router
 from factory.engine.sampler import STEP_OF
 from factory.engine.schedule import STEPS_OF
-from factory.pair_source import Draw, Made, NotMade
+from factory.pairs.source import Draw, Made, NotMade
 from schemas.recipe import Recipe
 
 Outcome = Made | NotMade | Exception

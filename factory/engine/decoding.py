@@ -11,7 +11,7 @@ from torch import Tensor
 from factory.engine.checkpoint import Models
 from factory.engine.clip_scorer import similarities
 from factory.engine.images import to_picture, to_unit
-from factory.pair_source import Draw, Made, NotMade
+from factory.pairs.source import Draw, Made, NotMade
 from schemas.candidate import Scores
 
 

@@ -12,7 +12,7 @@ from factory.engine.images import to_picture, to_unit
 from factory.engine.sampler import euler_ancestral
 from factory.engine.schedule import NoiseSchedule, euler_ancestral_steps
 from factory.engine.text import TextEncoder, told
-from factory.pair_source import Picture
+from factory.pairs.source import Picture
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from factory.engine.checkpoint import load_models
 from factory.engine.decoding import Decoder
 from factory.engine.device import device_name, torch_device
 from factory.models.pin import pin
-from factory.pair_source import Draw, Made, NotMade
+from factory.pairs.source import Draw, Made, NotMade
 from schemas.commit import Environment
 from schemas.config import Compute
 from schemas.recipe import Recipe

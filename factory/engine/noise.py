@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from factory import seeds
-from factory.pair_source import Draw
+from factory.pairs.source import Draw
 
 NoiseLaw = Callable[[Draw, str, tuple[int, ...]], Tensor]
 """A candidate, a purpose and a shape to normal noise on the CPU.

@@ -8,7 +8,7 @@ import torch
 
 from factory.engine.batching import Batch, Call, Slot
 from factory.engine.engine import Engine
-from factory.pair_source import Draw
+from factory.pairs.source import Draw
 
 
 @contextmanager

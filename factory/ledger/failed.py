@@ -12,7 +12,7 @@ from factory.ledger.commits import write_commit
 from factory.ledger.plan import Plan
 from factory.ledger.retries import generations, open_again, retries
 from factory.ledger.run import Run
-from factory.pair_source import draws
+from factory.pairs.source import draws
 from factory.storage.patience import patiently
 from schemas.candidate import Candidate, Scores, Verdict
 from schemas.commit import Environment, UnitLine

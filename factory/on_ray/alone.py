@@ -14,7 +14,7 @@ from factory.on_ray import watch as watching
 from factory.on_ray.rows import report_of
 from factory.on_ray.watch import Watch, node_answers
 from factory.on_ray.worker import UnitWorker
-from factory.reports import UnitProblem, UnitReport
+from factory.work.reports import UnitProblem, UnitReport
 
 TURNS = 5
 """How often a unit is begun alone in one start, where its nodes are taken away."""

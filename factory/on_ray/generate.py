@@ -19,7 +19,7 @@ from factory.on_ray.session import connect
 from factory.on_ray.watch import Watch
 from factory.on_ray.words import plain
 from factory.on_ray.worker import MakeSource, UnitWorker, engine_source, resources
-from factory.reports import UnitProblem, UnitReport
+from factory.work.reports import UnitProblem, UnitReport
 from schemas.config import Compute, Config
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from factory import deeds
 from factory.errors import EditmillError, InputError
-from factory.reports import UnitProblem, UnitReport
+from factory.work.reports import UnitProblem, UnitReport
 
 
 class ClusterFailed(EditmillError):

@@ -13,11 +13,11 @@ import ray
 
 from factory import deeds
 from factory.errors import EditmillError, first_line
-from factory.here import attempt_unit
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
-from factory.pair_source import PairSource
-from factory.reports import UnitProblem, UnitReport
+from factory.pairs.source import PairSource
+from factory.work.plain_loop import attempt_unit
+from factory.work.reports import UnitProblem, UnitReport
 from schemas.config import Compute, Config
 from schemas.recipe import Recipe
 

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from factory.console.say import print_facts, print_json, print_table, printable, say
 from factory.doctor.finding import Finding, Level
 from factory.errors import InputError
-from factory.job import JobResult
 from factory.ledger.status import Status
+from factory.work.job import JobResult
 
 
 def print_status(status: Status) -> None:

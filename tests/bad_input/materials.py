@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.console.config import load_config
-from factory.here import run_here
-from factory.job import prepare, run_job
 from factory.models.checks.clip import clip_shapes
 from factory.models.checks.known_clip import ClipFolder
 from factory.models.checks.known_configs import Autoencoder, TextEncoder, Unet
 from factory.models.checks.shapes import Shapes, autoencoder_shapes, text_shapes, unet_shapes
-from factory.pair_source import Draw, Made, NotMade
-from factory.triplets import read_triplets
+from factory.pairs.source import Draw, Made, NotMade
+from factory.pairs.triplets import read_triplets
+from factory.work.job import prepare, run_job
+from factory.work.plain_loop import run_here
 from schemas.candidate import Scores
 from schemas.commit import Environment
 from schemas.stamped import to_stamped_json

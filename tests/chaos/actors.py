@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from factory.ledger.plan import Plan
-from factory.pair_source import Made
+from factory.pairs.source import Made
 from tests.chaos.memory_store import MemoryStore
 from tests.chaos.stepped import Stepped
 from tests.stub_source import StubSource

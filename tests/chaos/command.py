@@ -7,17 +7,17 @@ from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
-from factory.here import run_here
-from factory.job import JobResult, prepare, run_job
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.book import Book
 from factory.ledger.commits import commit_of
 from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, open_run
-from factory.pair_source import PairSource
+from factory.pairs.source import PairSource
+from factory.pairs.triplets import TripletList
 from factory.storage.protocol import ObjectStore
-from factory.triplets import TripletList
+from factory.work.job import JobResult, prepare, run_job
+from factory.work.plain_loop import run_here
 from schemas.candidate import Candidate
 from schemas.config import Budget, Config
 from tests.chaos.memory_store import MemoryStore
@@ -40,8 +40,8 @@ def small_world() -> Iterator[None]:
     with (
         patch.object(keys, "SEGMENT_UNITS", 2),
         patch("factory.storage.probe.ROUNDS", 1),
-        patch("factory.job.pin", lambda recipe: recipe),
-        patch("factory.ledger.roller.ThreadPoolExecutor", AtOnce),
+        patch("factory.work.job.pin", lambda recipe: recipe),
+        patch("factory.work.roller.ThreadPoolExecutor", AtOnce),
         patch("factory.ledger.book.READERS", 1),
         patch("factory.storage.local.os.fsync", lambda descriptor: None),
     ):
@@ -72,7 +72,7 @@ def command(
 ) -> JobResult:
     """Plan, make what is open, seal."""
     config = CONFIG.model_copy(update={"budget": Budget(limit=limit)})
-    with small_world(), patch("factory.job.open_store", lambda _: store):
+    with small_world(), patch("factory.work.job.open_store", lambda _: store):
         run, plan = prepare(
             config,
             TripletList(triplets(count)),
@@ -87,7 +87,10 @@ def command(
 def undisturbed_run(config: Config, count: int, subject: Subject = SUBJECTS["stub"]) -> MemoryStore:
     """What is made of a configuration when it is left in peace."""
     store = MemoryStore()
-    with patch("factory.job.open_store", lambda _: store), patch("factory.job.pin", lambda r: r):
+    with (
+        patch("factory.work.job.open_store", lambda _: store),
+        patch("factory.work.job.pin", lambda r: r),
+    ):
         run, plan = prepare(config, TripletList(subject.triplets(count)), store.uri)
         made_by = run_here(lambda run: subject.source(run.recipe, config.compute))
         result = run_job(run, plan, config, made_by)

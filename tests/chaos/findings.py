@@ -13,7 +13,7 @@ from factory.ledger.commits import commit_names
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import open_run
 from factory.ledger.sealed import manifest_hash, newest_manifest, unit_lines
-from factory.ledger.verify import verify
+from factory.ledger.verify.run import verify
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import from_parquet
 from schemas.candidate import Verdict

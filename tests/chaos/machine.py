@@ -7,9 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from factory.errors import RunMismatch
-from factory.generate import generate_unit
-from factory.here import run_here
-from factory.job import run_job
 from factory.ledger import keys
 from factory.ledger.collect import LEAST_HOURS, collect
 from factory.ledger.commits import record_of
@@ -17,7 +14,10 @@ from factory.ledger.failed import commit_failed
 from factory.ledger.manifest import Incomplete, seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import Run, create_run
+from factory.pairs.generate import generate_unit
 from factory.storage.protocol import ObjectStore
+from factory.work.job import run_job
+from factory.work.plain_loop import run_here
 from schemas.commit import CommitRecord
 from schemas.config import Config
 from schemas.recipe import Recipe, Thresholds

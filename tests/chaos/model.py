@@ -14,7 +14,7 @@ from factory.ledger.manifest import Incomplete
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.ledger.sealed import manifest_sequences, read_manifest, unit_lines
-from factory.ledger.verify import verify
+from factory.ledger.verify.run import verify
 from schemas.commit import CommitRecord, UnitLine
 from tests.chaos.actors import OwnSource, Task
 from tests.chaos.command import AtOnce
@@ -36,7 +36,7 @@ class Model(RuleBasedStateMachine):
         self.patches = [
             patch.object(keys, "SEGMENT_UNITS", 2),
             patch("factory.storage.patience.time.sleep", lambda seconds: None),
-            patch("factory.ledger.roller.ThreadPoolExecutor", AtOnce),
+            patch("factory.work.roller.ThreadPoolExecutor", AtOnce),
             patch("factory.ledger.book.READERS", 1),
             patch("uuid.uuid4", self.next_attempt),
         ]

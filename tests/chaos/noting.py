@@ -14,7 +14,7 @@ from pathlib import Path
 
 from factory.ledger import keys
 from factory.on_ray.worker import MakeSource
-from factory.pair_source import PairSource
+from factory.pairs.source import PairSource
 from factory.storage.protocol import ObjectInfo
 from schemas.config import Compute
 from schemas.recipe import Recipe

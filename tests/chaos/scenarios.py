@@ -9,13 +9,13 @@ from functools import cache
 from unittest.mock import patch
 
 from factory.errors import ObjectMissing
-from factory.generate import generate_unit
 from factory.ledger.collect import LEAST_HOURS, collect
 from factory.ledger.failed import commit_failed
 from factory.ledger.plan import Plan, read_plan, write_plan
 from factory.ledger.run import Commits, Run, create_run, open_run
 from factory.ledger.strikes import LIMIT, POISON, read_strikes, write_strike
-from factory.pair_source import PairSource
+from factory.pairs.generate import generate_unit
+from factory.pairs.source import PairSource
 from factory.storage.protocol import ObjectStore
 from tests.chaos.actors import WeakStore
 from tests.chaos.command import CONFIG, TRIPLETS, command, content, small_world
@@ -96,7 +96,9 @@ def littered(store: MemoryStore) -> None:
     store.put("manifest/parts/000000-0123456789abcdef.parquet", b"lost")
     store.put("plan/000001/000000-0123456789abcdef.parquet", b"lost")
     if run.commits == "sealed":
-        with patch("factory.generate.find_commit", side_effect=ObjectMissing("not there yet")):
+        with patch(
+            "factory.pairs.generate.find_commit", side_effect=ObjectMissing("not there yet")
+        ):
             generate_unit(run, plan, UNIT, StubSource())
     store.clock += 3600 * (LEAST_HOURS + 1)
 

@@ -7,8 +7,8 @@ from typing import Any
 from factory.console.config import load_config
 from factory.models.pin import pin
 from factory.on_ray.worker import MakeSource, engine_source
-from factory.pair_source import PairSource
-from factory.triplets import read_triplets
+from factory.pairs.source import PairSource
+from factory.pairs.triplets import read_triplets
 from schemas.config import Compute
 from schemas.recipe import Recipe
 from schemas.triplet import Triplet

@@ -5,9 +5,6 @@ import json
 import pytest
 
 from factory.errors import ObjectMissing
-from factory.generate import generate_unit
-from factory.here import run_here
-from factory.job import run_job
 from factory.ledger import keys
 from factory.ledger.commits import commit_names
 from factory.ledger.failed import commit_failed
@@ -15,6 +12,9 @@ from factory.ledger.manifest import manifest_part
 from factory.ledger.plan import find_plan, write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import manifest_bytes, newest_manifest, unit_lines
+from factory.pairs.generate import generate_unit
+from factory.work.job import run_job
+from factory.work.plain_loop import run_here
 from schemas.arrow import from_parquet, to_parquet
 from schemas.config import Config
 from schemas.pair import Pair
@@ -150,7 +150,7 @@ def test_second_attempt_beside_the_one_that_counts_is_surplus_and_no_fault(
     def not_yet(*_):
         raise ObjectMissing("a worker that asked before there was one")
 
-    monkeypatch.setattr("factory.generate.find_commit", not_yet)
+    monkeypatch.setattr("factory.pairs.generate.find_commit", not_yet)
     generate_unit(run, plan, 1, OwnSource(0))
     found = examine(store, peace, tmp_path, LANDED)
     assert (found.surplus_attempts, found.faults, found.words) == (1, 0, [])

@@ -30,7 +30,7 @@ def make(recipe, compute):
 PROGRAM = """
 import os, sys, traceback
 from functools import partial
-from factory.job import run_job
+from factory.work.job import run_job
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, open_run
 from factory.on_ray.generate import run_on_ray

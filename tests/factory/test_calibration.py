@@ -16,8 +16,8 @@ from factory.calibration import (
 )
 from factory.miniature import world
 from factory.miniature.oracle import Judgement
-from factory.pair_source import Draw
-from factory.triplets import read_triplets
+from factory.pairs.source import Draw
+from factory.pairs.triplets import read_triplets
 from schemas.candidate import Scores
 from schemas.recipe import Thresholds
 from schemas.triplet import Triplet

@@ -8,13 +8,13 @@ from factory import __main__ as program
 from factory import deeds
 from factory.console.command import command
 from factory.errors import Damaged, InputError, ModelError, StorageRefused
-from factory.here import run_here
 from factory.ledger import keys
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.on_ray.rows import report_of
 from factory.storage.key_rules import PROBES
 from factory.storage.local import LocalStore
+from factory.work.plain_loop import run_here
 from tests.bad_input.materials import Grey, models
 from tests.factory.ledger.test_collect import age, finish
 from tests.stub_source import recipe, triplets
@@ -62,7 +62,7 @@ def ended(*words):
 def generate(monkeypatch, left, source=Grey):
     store = Expiring("run")
     store.left = left
-    monkeypatch.setattr("factory.job.open_store", lambda _: store)
+    monkeypatch.setattr("factory.work.job.open_store", lambda _: store)
     monkeypatch.setattr(program, "_runner", lambda _: run_here(lambda _: source()))
     return ended("generate", "--triplets", "t.jsonl", "--config", "c.yaml", "--out", "run")
 

@@ -11,12 +11,12 @@ import factory.__main__
 from editmill import app
 from factory.console.config import FIT_PRESETS, load_config, read_config
 from factory.errors import ConfigError
-from factory.here import run_here
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
+from factory.pairs.triplets import read_triplets
 from factory.preset_choice import choose
 from factory.storage.open import open_store
-from factory.triplets import read_triplets
+from factory.work.plain_loop import run_here
 from schemas.fit import Fit
 from schemas.stamped import to_stamped_json
 from schemas.training import TrainingRecord

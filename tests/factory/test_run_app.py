@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from editmill import app
 from factory.console.config import load_config
-from factory.here import run_here
-from factory.job import prepare, run_job
-from factory.triplets import read_triplets
+from factory.pairs.triplets import read_triplets
+from factory.work.job import prepare, run_job
+from factory.work.plain_loop import run_here
 from tests.bad_input.materials import Grey, models, run
 
 VERBS = ("status", "verify", "seal", "gc", "sheet")

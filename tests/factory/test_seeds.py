@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 
 from factory import seeds
-from factory.pair_source import draws
+from factory.pairs.source import draws
 from schemas.recipe import ModelSource, Recipe, Thresholds
 from schemas.triplet import Triplet
 

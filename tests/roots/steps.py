@@ -16,12 +16,12 @@ from unittest.mock import patch
 from typer.testing import CliRunner
 
 from factory.__main__ import app
-from factory.here import run_here
-from factory.job import run_job
 from factory.ledger import keys
 from factory.ledger.failed import open_failed
 from factory.ledger.plan import read_plan
 from factory.ledger.run import open_run
+from factory.work.job import run_job
+from factory.work.plain_loop import run_here
 from schemas.config import Config
 from tests.stub_source import StubSource
 

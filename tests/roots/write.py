@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pyarrow
 
-from factory.generate import generate_unit
-from factory.here import run_here
-from factory.job import run_job
 from factory.ledger.failed import commit_failed, open_failed
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.strikes import write_strike
-from factory.pair_source import NotMade
+from factory.pairs.generate import generate_unit
+from factory.pairs.source import NotMade
 from factory.storage.local import LocalStore
+from factory.work.job import run_job
+from factory.work.plain_loop import run_here
 from schemas.config import Config
 from tests.roots.steps import resume, still, walk
 from tests.stub_source import StubSource, recipe, triplets

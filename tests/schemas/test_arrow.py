@@ -5,8 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image as PillowImage
 
-from factory.pair_source import draws
-from factory.selection import Selection
+from factory.pairs.selection import Selection
+from factory.pairs.source import draws
 from schemas.arrow import arrow_schema, from_parquet, to_parquet
 from schemas.candidate import Candidate
 from schemas.pair import Pair

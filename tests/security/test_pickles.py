@@ -10,18 +10,18 @@ import pytest
 import ray.data.extensions  # whose Arrow types are registered in every worker
 
 from factory.errors import Damaged, EditmillError, StorageError, TripletError
-from factory.here import run_here
-from factory.job import run_job
 from factory.ledger import keys
 from factory.ledger.commits import commit_of, read_record
 from factory.ledger.plan import find_plan, write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import newest_manifest
 from factory.ledger.status import status
-from factory.ledger.verify import verify
-from factory.sheet import contact_sheet, sealed_pairs
+from factory.ledger.verify.run import verify
+from factory.pairs.sheet import contact_sheet, sealed_pairs
+from factory.pairs.triplets import read_triplets
 from factory.storage.local import LocalStore
-from factory.triplets import read_triplets
+from factory.work.job import run_job
+from factory.work.plain_loop import run_here
 from schemas.arrow import check_plain, from_parquet, to_parquet
 from schemas.config import Config
 from schemas.pair import Pair

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from factory.errors import InputError, TripletError
-from factory.triplets import read_triplets
+from factory.pairs.triplets import read_triplets
 from factory.untrusted_parquet import file as untrusted
 from factory.untrusted_parquet.file import BATCH_BYTES, UntrustedParquet
 from factory.untrusted_parquet.texts import MOST_TEXT, texts

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from factory.errors import Damaged, InputError, RunMismatch
-from factory.generate import generate_unit
 from factory.ledger.manifest import seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
+from factory.pairs.generate import generate_unit
 from factory.storage.local import LocalStore
 from tests.stub_source import StubSource, recipe, triplets
 from tests.trainer.small import png, small, state_of, train, write_pairs

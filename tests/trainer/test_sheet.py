@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
-from factory.sheet import CELL_PX, MARGIN_PX, TEXT_PX
+from factory.pairs.sheet import CELL_PX, MARGIN_PX, TEXT_PX
 from schemas.fit import Law, Sampler
 from trainer import sheet
 from trainer.pairs import EditPair

@@ -11,7 +11,7 @@ import torch
 from factory.engine.editor import Editor
 from factory.miniature import world
 from factory.miniature.oracle import Judgement, judge, matches, read
-from factory.pair_source import Picture
+from factory.pairs.source import Picture
 from factory.wilson import wilson
 from schemas.fit import Sampler
 

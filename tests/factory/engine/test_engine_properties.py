@@ -7,7 +7,7 @@ import torch
 from factory.engine.batching import Batch
 from factory.engine.engine import Engine
 from factory.engine.prompt_to_prompt import route, shares_attention
-from factory.pair_source import Made, NotMade
+from factory.pairs.source import Made, NotMade
 from tests.factory.engine.family import CAPTIONS, draw, recipe, sample, save_family
 
 torch.set_num_threads(1)

@@ -11,7 +11,7 @@ from factory.engine.checkpoint import load_models
 from factory.engine.engine import Engine
 from factory.errors import ModelError
 from factory.models.pin import pin
-from factory.pair_source import Made
+from factory.pairs.source import Made
 from schemas.recipe import Lora
 from tests.factory.engine import family as saved
 from tests.factory.engine.architectures import tiny_families, tiny_recipe

@@ -14,7 +14,7 @@ from factory.engine.engine import Engine
 from factory.errors import ModelError
 from factory.models import family
 from factory.models.pin import pin
-from factory.pair_source import Made
+from factory.pairs.source import Made
 from schemas.recipe import ModelSource
 from tests.factory.engine import family as saved
 from tests.factory.engine.architectures import (

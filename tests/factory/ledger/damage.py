@@ -8,9 +8,6 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from factory.generate import generate_unit
-from factory.here import run_here
-from factory.job import JobResult, run_job
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.failed import commit_failed, open_failed
@@ -18,7 +15,10 @@ from factory.ledger.manifest import seal
 from factory.ledger.plan import Plan, read_plan, write_plan
 from factory.ledger.run import Run, create_run
 from factory.ledger.strikes import write_strike
+from factory.pairs.generate import generate_unit
 from factory.storage.local import LocalStore
+from factory.work.job import JobResult, run_job
+from factory.work.plain_loop import run_here
 from schemas.arrow import from_parquet, to_parquet
 from schemas.canonical import canonical_json, content_hash
 from schemas.commit import LedgerLine, UnitLine

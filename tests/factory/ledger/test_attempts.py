@@ -5,9 +5,6 @@ import threading
 import pytest
 
 from factory.errors import ObjectMissing, RunMismatch, StorageRefused
-from factory.generate import generate_unit
-from factory.here import run_here
-from factory.job import prepare, run_job
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.book import Book
@@ -16,10 +13,13 @@ from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import manifest_bytes, newest_manifest, unit_lines
 from factory.ledger.status import status
-from factory.ledger.verify import verify
+from factory.ledger.verify.run import verify
+from factory.pairs.generate import generate_unit
+from factory.pairs.triplets import TripletList
 from factory.storage.local import LocalStore
 from factory.storage.patience import write_once
-from factory.triplets import TripletList
+from factory.work.job import prepare, run_job
+from factory.work.plain_loop import run_here
 from schemas.config import Config
 from tests.factory.ledger.watched_store import WeakStore
 from tests.stub_source import StubSource, recipe, triplets
@@ -39,7 +39,7 @@ def named(monkeypatch):
         def __init__(self):
             self.hex = names.pop(0) * 32
 
-    monkeypatch.setattr("factory.generate.uuid.uuid4", Name)
+    monkeypatch.setattr("factory.pairs.generate.uuid.uuid4", Name)
     return names
 
 
@@ -176,8 +176,8 @@ def test_what_stands_is_never_written_over_where_every_writer_wins(tmp_path):
 
 
 def refuse_to_hash(monkeypatch, store):
-    monkeypatch.setattr("factory.job.pin", lambda recipe: recipe)
-    monkeypatch.setattr("factory.job.open_store", lambda uri: store(uri))
+    monkeypatch.setattr("factory.work.job.pin", lambda recipe: recipe)
+    monkeypatch.setattr("factory.work.job.open_store", lambda uri: store(uri))
 
 
 def test_probe_decides_the_mode_and_every_later_start_keeps_it(tmp_path, monkeypatch):

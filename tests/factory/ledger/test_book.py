@@ -6,18 +6,18 @@ import time
 import pytest
 
 from factory.errors import Damaged
-from factory.generate import generate_unit
-from factory.here import run_here
-from factory.job import run_job
 from factory.ledger import keys
 from factory.ledger.book import Book, Closing
 from factory.ledger.manifest import Incomplete, newest_manifest, seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.ledger.status import status
-from factory.ledger.verify import verify
-from factory.reports import UnitProblem
+from factory.ledger.verify.run import verify
+from factory.pairs.generate import generate_unit
 from factory.storage.local import LocalStore
+from factory.work.job import run_job
+from factory.work.plain_loop import run_here
+from factory.work.reports import UnitProblem
 from schemas.config import Config
 from schemas.tally import Tally
 from tests.factory.ledger.watched_store import NotedStore
@@ -148,7 +148,7 @@ def test_next_start_rolls_up_what_a_killed_one_left(tmp_path):
 
 def test_roll_up_that_fails_during_the_job_is_made_by_the_sealer(tmp_path, monkeypatch):
     run, plan = start(tmp_path)
-    monkeypatch.setattr("factory.ledger.roller.Roller._roll_up", lambda self, segment: None)
+    monkeypatch.setattr("factory.work.roller.Roller._roll_up", lambda self, segment: None)
     assert finish(run, plan).exit_code == 0
     assert len(rolled_up(run)) == 2
 

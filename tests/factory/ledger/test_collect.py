@@ -9,9 +9,6 @@ from typer.testing import CliRunner
 
 from factory.__main__ import app
 from factory.errors import StorageRefused
-from factory.generate import generate_unit
-from factory.here import run_here
-from factory.job import run_job
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.collect import collect
@@ -20,8 +17,11 @@ from factory.ledger.manifest import Incomplete, manifest_part, seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import manifest_bytes
-from factory.ledger.verify import verify
+from factory.ledger.verify.run import verify
+from factory.pairs.generate import generate_unit
 from factory.storage.local import LocalStore
+from factory.work.job import run_job
+from factory.work.plain_loop import run_here
 from schemas.commit import Manifest, UnitLine
 from schemas.config import Config
 from tests.factory.ledger.watched_store import KeepingStore, WeakStore

@@ -3,11 +3,11 @@
 import pytest
 
 from factory.errors import Damaged, RunMismatch, StorageUnavailable
-from factory.generate import generate_unit
 from factory.ledger import keys
 from factory.ledger.commits import committed_units, read_commit
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
+from factory.pairs.generate import generate_unit
 from factory.storage import patience
 from factory.storage.local import LocalStore
 from tests.stub_source import StubSource, recipe, triplets

@@ -3,9 +3,6 @@
 import pytest
 
 from factory.errors import Damaged
-from factory.generate import generate_unit
-from factory.here import run_here
-from factory.job import run_job
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.book import Book
@@ -16,7 +13,10 @@ from factory.ledger.retries import generations, open_again
 from factory.ledger.run import create_run, open_run
 from factory.ledger.status import status
 from factory.ledger.strikes import is_poison, read_strikes, runs_alone, write_strike
+from factory.pairs.generate import generate_unit
 from factory.storage.local import LocalStore
+from factory.work.job import run_job
+from factory.work.plain_loop import run_here
 from schemas.config import Config
 from tests.stub_source import StubSource, recipe, triplets
 

@@ -7,7 +7,6 @@ from typer.testing import CliRunner
 
 from factory import __main__ as program
 from factory.errors import RunMismatch
-from factory.generate import generate_unit
 from factory.ledger import keys
 from factory.ledger.collect import collect
 from factory.ledger.manifest import seal
@@ -15,7 +14,8 @@ from factory.ledger.plan import find_plan, write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import sealed_pairs_uris
 from factory.ledger.status import status
-from factory.ledger.verify import verify
+from factory.ledger.verify.run import verify
+from factory.pairs.generate import generate_unit
 from factory.storage.local import LocalStore
 from schemas.recipe import STAGE_VERSIONS
 from schemas.run import RunRecord

@@ -5,15 +5,15 @@ import threading
 import pytest
 
 from factory.errors import RunMismatch
-from factory.generate import generate_unit
-from factory.here import run_here
-from factory.job import run_job
 from factory.ledger import keys
 from factory.ledger.plan import digest, read_plan, write_plan
 from factory.ledger.run import create_run
 from factory.ledger.sealed import newest_manifest
-from factory.ledger.verify import verify
+from factory.ledger.verify.run import verify
+from factory.pairs.generate import generate_unit
 from factory.storage.local import LocalStore
+from factory.work.job import run_job
+from factory.work.plain_loop import run_here
 from schemas.config import Config
 from tests.stub_source import StubSource, recipe, triplets
 

@@ -3,9 +3,6 @@
 import pytest
 
 from factory.errors import ObjectMissing
-from factory.generate import generate_unit
-from factory.here import run_here
-from factory.job import run_job
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.failed import commit_failed, open_failed
@@ -13,8 +10,11 @@ from factory.ledger.manifest import Incomplete, seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, is_begun, open_run
 from factory.ledger.sealed import manifest_sequences, newest_manifest, read_manifest, unit_lines
-from factory.ledger.verify import verify
+from factory.ledger.verify.run import verify
+from factory.pairs.generate import generate_unit
 from factory.storage.local import LocalStore
+from factory.work.job import run_job
+from factory.work.plain_loop import run_here
 from schemas.config import Config
 from tests.factory.ledger.interrupted_store import Interrupted
 from tests.factory.ledger.watched_store import WeakStore
@@ -112,12 +112,12 @@ def test_choice_of_another_sealer_counts_also_where_this_one_had_read_before(tmp
         def __init__(self):
             self.hex = names.pop(0) * 32
 
-    monkeypatch.setattr("factory.generate.uuid.uuid4", Name)
+    monkeypatch.setattr("factory.pairs.generate.uuid.uuid4", Name)
     run, plan = start(tmp_path, store=WeakStore, commits="sealed")
     make(run, plan, 0)
     book = Book(run, plan)
     assert book.committed() == bytearray([1, 0, 0, 0, 0])
-    monkeypatch.setattr("factory.generate.find_commit", blind)
+    monkeypatch.setattr("factory.pairs.generate.find_commit", blind)
     generate_unit(run, plan, 0, Other())
     _, theirs = seal(run, plan, partial=True)
     _, ours = seal(run, plan, partial=True, book=book)

@@ -7,9 +7,6 @@ from types import SimpleNamespace
 import pytest
 
 from factory.errors import Damaged, ObjectMissing
-from factory.generate import generate_unit
-from factory.here import run_here
-from factory.job import run_job
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.collect import collect
@@ -19,9 +16,12 @@ from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.status import status
 from factory.ledger.strikes import read_strikes, write_strike
-from factory.ledger.verify import verify
-from factory.sheet import sealed_pairs
+from factory.ledger.verify.run import verify
+from factory.pairs.generate import generate_unit
+from factory.pairs.sheet import sealed_pairs
 from factory.storage.patience import READS, write_once
+from factory.work.job import run_job
+from factory.work.plain_loop import run_here
 from schemas.config import Config
 from tests.chaos.memory_store import MemoryStore
 from tests.chaos.passing_store import PassingStore
@@ -113,12 +113,12 @@ def test_what_always_comes_back_so_is_damaged(how):
 def test_an_attempt_whose_reply_was_cut_still_counts(monkeypatch):
     names = list("ba")
     monkeypatch.setattr(
-        "factory.generate.uuid.uuid4", lambda: SimpleNamespace(hex=names.pop(0) * 32)
+        "factory.pairs.generate.uuid.uuid4", lambda: SimpleNamespace(hex=names.pop(0) * 32)
     )
     run = create_run(MemoryStore(), recipe(), "sealed")
     plan = write_plan(run.store, triplets(2), 2)
     with monkeypatch.context() as blind:
-        blind.setattr("factory.generate.find_commit", none_yet)
+        blind.setattr("factory.pairs.generate.find_commit", none_yet)
         for _ in range(2):
             generate_unit(run, plan, 0, StubSource())
     spoilt = open_run(Spoiling(run.store, 1, "cut"))

@@ -6,13 +6,13 @@ import shutil
 import pytest
 
 from factory.errors import Damaged
-from factory.generate import generate_unit
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.book import Book
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
-from factory.ledger.verify import verify
+from factory.ledger.verify.run import verify
+from factory.pairs.generate import generate_unit
 from factory.storage.local import LocalStore
 from tests.factory.ledger.damage import (
     WRONG,

@@ -2,16 +2,16 @@
 
 import pytest
 
-from factory.generate import generate_unit
-from factory.here import run_here
-from factory.job import run_job
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.failed import commit_failed, open_failed
 from factory.ledger.manifest import seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, open_run
-from factory.ledger.verify import verify
+from factory.ledger.verify.run import verify
+from factory.pairs.generate import generate_unit
+from factory.work.job import run_job
+from factory.work.plain_loop import run_here
 from schemas.config import Config
 from tests.chaos.actors import WeakStore
 from tests.chaos.memory_store import MemoryStore

@@ -6,9 +6,6 @@ import time
 import pytest
 
 from factory.errors import StorageUnavailable
-from factory.generate import generate_unit
-from factory.here import run_here
-from factory.job import run_job
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.collect import collect
@@ -17,8 +14,11 @@ from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import newest_manifest, unit_lines
 from factory.ledger.status import status
-from factory.ledger.verify import verify
+from factory.ledger.verify.run import verify
+from factory.pairs.generate import generate_unit
 from factory.storage.local import LocalStore
+from factory.work.job import run_job
+from factory.work.plain_loop import run_here
 from schemas.config import Config
 from tests.factory.ledger.watched_store import WeakStore
 from tests.stub_source import StubSource, recipe, triplets
@@ -174,7 +174,7 @@ def test_write_of_a_failed_generation_arrives_after_the_unit_was_opened_again(
 ):
     run, plan = start(tmp_path, mode)
     monkeypatch.setattr(Named, "names", iter("0123456789abcdef"))
-    monkeypatch.setattr("factory.generate.uuid", Named())
+    monkeypatch.setattr("factory.pairs.generate.uuid", Named())
     monkeypatch.setattr("factory.ledger.failed.uuid", Named())
     stores = zombies(run, plan)
     for unit in UNITS:

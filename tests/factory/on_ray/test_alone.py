@@ -12,7 +12,7 @@ from factory.on_ray import alone, watch
 from factory.on_ray.alone import run_alone
 from factory.on_ray.watch import Watch, node_answers
 from factory.on_ray.witness import Witness
-from factory.reports import UnitProblem
+from factory.work.reports import UnitProblem
 from tests.chaos.memory_store import MemoryStore
 from tests.stub_source import recipe, triplets
 

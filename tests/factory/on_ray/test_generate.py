@@ -14,13 +14,13 @@ from ray.data import DataContext
 
 from factory.engine.engine import Engine
 from factory.errors import InputError
-from factory.here import run_here
-from factory.job import prepare, run_job
 from factory.ledger.commits import committed_units
-from factory.ledger.verify import verify
+from factory.ledger.verify.run import verify
 from factory.on_ray.generate import run_on_ray
+from factory.pairs.triplets import TripletList
 from factory.storage.local import LocalStore
-from factory.triplets import TripletList
+from factory.work.job import prepare, run_job
+from factory.work.plain_loop import run_here
 from schemas.config import Budget, Config
 from tests.factory.engine.family import recipe as family_recipe
 from tests.stub_source import triplets
@@ -160,8 +160,8 @@ def test_weights_that_are_gone_end_with_the_workers_own_words(family, tmp_path):
 DRIVER = """
 import sys
 from factory.on_ray.generate import run_on_ray
-from factory.job import prepare, run_job
-from factory.triplets import TripletList
+from factory.work.job import prepare, run_job
+from factory.pairs.triplets import TripletList
 from schemas.config import Budget, Config
 from tests.stub_source import triplets
 config = Config.model_validate_json(sys.argv[1])

@@ -6,8 +6,6 @@ from functools import partial
 import pytest
 import ray
 
-from factory.here import run_here
-from factory.job import run_job
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.commits import commit_of
@@ -16,12 +14,14 @@ from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.ledger.status import status
 from factory.ledger.strikes import POISON, read_strikes, write_strike
-from factory.ledger.verify import verify
+from factory.ledger.verify.run import verify
 from factory.on_ray import watch
 from factory.on_ray.generate import run_on_ray
 from factory.on_ray.rows import ClusterFailed
-from factory.reports import UnitProblem
 from factory.storage.local import LocalStore
+from factory.work.job import run_job
+from factory.work.plain_loop import run_here
+from factory.work.reports import UnitProblem
 from schemas.config import Config
 from tests.factory.on_ray.deadly import Deadly, Unloadable
 from tests.stub_source import StubSource, recipe, triplets

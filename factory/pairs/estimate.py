@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from factory.console.amounts import counted, duration, size
-from factory.triplets import TripletList
+from factory.pairs.triplets import TripletList
 from schemas.config import Config
 
 # Rough bytes per pixel: flat drawings for PNG, photographs at quality 95 to 100 for JPEG.

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from factory.console.progress import Progress
 from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import StorageRefused
-from factory.guards import Guards, Stop
 from factory.ledger.book import Book
 from factory.ledger.failed import open_failed
 from factory.ledger.manifest import seal
 from factory.ledger.plan import Plan, write_plan
-from factory.ledger.roller import Roller
 from factory.ledger.run import Commits, Run, create_run, is_begun
 from factory.ledger.sealed import manifest_hash
 from factory.models.pin import pin
-from factory.reports import Runner, UnitProblem, UnitReport
+from factory.pairs.triplets import TripletList
 from factory.storage.open import open_store
 from factory.storage.probe import StoreProbe, probe
 from factory.storage.protocol import ObjectStore
-from factory.triplets import TripletList
+from factory.work.guards import Guards, Stop
+from factory.work.reports import Runner, UnitProblem, UnitReport
+from factory.work.roller import Roller
 from schemas.commit import Manifest
 from schemas.config import Config
 from schemas.tally import Tally

@@ -12,8 +12,8 @@ from factory.ledger.plan_parts import read_part
 from factory.ledger.run import Run, open_run
 from factory.ledger.sealed import manifest_sequences
 from factory.ledger.strikes import read_strikes
-from factory.ledger.verify_manifests import Manifests
-from factory.ledger.verify_segment import SegmentCheck, true_strays
+from factory.ledger.verify.manifests import Manifests
+from factory.ledger.verify.segment import SegmentCheck, true_strays
 
 
 @dataclass

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from factory.errors import Damaged, StorageUnavailable, first_line
-from factory.generate import generate_unit
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
-from factory.pair_source import PairSource
-from factory.reports import Runner, UnitProblem, UnitReport
+from factory.pairs.generate import generate_unit
+from factory.pairs.source import PairSource
+from factory.work.reports import Runner, UnitProblem, UnitReport
 from schemas.config import Config
 
 

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from factory import deeds
-from factory.reports import UnitReport
+from factory.work.reports import UnitReport
 from schemas.config import Budget, Compute
 
 

@@ -9,7 +9,7 @@ from factory.ledger.attempts import find_commit, read_found, whole_attempts
 from factory.ledger.book import READERS, Book
 from factory.ledger.commits import commit_names
 from factory.ledger.plan import Plan, read_plan
-from factory.ledger.verify_unit import check_unit
+from factory.ledger.verify.unit import check_unit
 from schemas.commit import LedgerLine, UnitLine
 
 

@@ -6,16 +6,16 @@ import time
 import pytest
 
 from factory.errors import ObjectMissing
-from factory.generate import generate_unit
-from factory.guards import Guards
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.collect import collect
 from factory.ledger.manifest import Incomplete
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
-from factory.ledger.verify import verify
+from factory.ledger.verify.run import verify
+from factory.pairs.generate import generate_unit
 from factory.storage.local import LocalStore
+from factory.work.guards import Guards
 from schemas.config import Budget, Compute
 from tests.chaos.passing_store import PassingStore
 from tests.factory.ledger.test_collect import age, finish, litter, start

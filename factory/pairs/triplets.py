@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from pydantic import ValidationError
 
 from factory.errors import InputError, StorageError, TripletError
-from factory.listed_rows import listed_rows
+from factory.pairs.listed_rows import listed_rows
 from factory.prompt_text import told_text
 from factory.storage.open import open_store
 from factory.storage.read import open_object
@@ -18,7 +18,7 @@ from factory.untrusted_parquet.names import SUFFIX, parquet_names
 from factory.untrusted_parquet.texts import MOST_TEXT, TooLong
 from schemas.triplet import Triplet
 
-BUNDLED = Path(__file__).parent / "miniature" / "triplets.jsonl"
+BUNDLED = Path(__file__).parents[1] / "miniature" / "triplets.jsonl"
 DIALECTS: dict[str, tuple[str, ...]] = {
     "original_prompt": ("original_prompt", "input", "caption"),
     "edit_prompt": ("edit_prompt", "edit"),

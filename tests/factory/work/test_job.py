@@ -10,9 +10,6 @@ from dataclasses import replace
 import pytest
 
 from factory.errors import Damaged
-from factory.generate import generate_unit
-from factory.here import run_here
-from factory.job import run_job
 from factory.ledger import keys
 from factory.ledger.commits import read_commit
 from factory.ledger.manifest import (
@@ -26,12 +23,15 @@ from factory.ledger.manifest import (
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.ledger.status import status
-from factory.ledger.verify import verify
-from factory.pair_source import Made
-from factory.reports import UnitProblem
-from factory.sheet import contact_sheet, sealed_pairs
+from factory.ledger.verify.run import verify
+from factory.pairs.generate import generate_unit
+from factory.pairs.sheet import contact_sheet, sealed_pairs
+from factory.pairs.source import Made
 from factory.storage.local import LocalStore
 from factory.verbs.results import print_status
+from factory.work.job import run_job
+from factory.work.plain_loop import run_here
+from factory.work.reports import UnitProblem
 from schemas.config import Config
 from schemas.tally import Tally
 from tests.stub_source import StubSource, recipe, triplets

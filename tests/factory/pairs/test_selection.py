@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from factory.codec import encode
-from factory.pair_source import Made, NotMade, draws
-from factory.selection import Selection, failed_gates
+from factory.pairs.selection import Selection, failed_gates
+from factory.pairs.source import Made, NotMade, draws
+from factory.pictures import encode
 from schemas.candidate import Scores, Verdict
 from schemas.recipe import Codec, Thresholds
 from tests.stub_source import StubSource, recipe, triplets

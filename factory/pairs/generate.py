@@ -9,10 +9,10 @@ from factory.ledger.attempts import find_commit
 from factory.ledger.commits import write_commit
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
-from factory.pair_source import PairSource, draws
-from factory.reports import UnitReport
-from factory.selection import Selection
+from factory.pairs.selection import Selection
+from factory.pairs.source import PairSource, draws
 from factory.storage.patience import patiently
+from factory.work.reports import UnitReport
 from schemas.tally import Tally
 
 

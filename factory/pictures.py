@@ -4,7 +4,7 @@ import io
 
 from PIL import Image
 
-from factory.pair_source import Picture
+from factory.pairs.source import Picture
 from schemas.recipe import Codec
 
 

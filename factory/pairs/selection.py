@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from factory.codec import encode
-from factory.pair_source import Draw, Made, NotMade
+from factory.pairs.source import Draw, Made, NotMade
+from factory.pictures import encode
 from schemas.candidate import Candidate, Scores, Verdict
 from schemas.pair import Image, Pair
 from schemas.recipe import Recipe, Thresholds

@@ -1,0 +1,1 @@
+"""Check a run against its own records: every object, every hash, every count."""

@@ -1,0 +1,1 @@
+"""From triplets to accepted pairs: lists, draws, gates, the unit that makes them."""
