@@ -37,7 +37,7 @@ import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 import torch  # noqa: E402
 
-from factory.engine.checkpoint import load_text_to_image  # noqa: E402
+from factory.engine.checkpoint.load import load_text_to_image  # noqa: E402
 from factory.ledger.run import open_run  # noqa: E402
 from factory.ledger.sealed import sealed_pairs_uris  # noqa: E402
 from factory.miniature import world  # noqa: E402

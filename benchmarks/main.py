@@ -21,7 +21,7 @@ import torch  # noqa: E402
 
 from benchmarks.record import machine, write_results  # noqa: E402
 from factory.console.config import load_config  # noqa: E402
-from factory.engine.checkpoint import load_models  # noqa: E402
+from factory.engine.checkpoint.load import load_models  # noqa: E402
 from factory.engine.engine import Engine  # noqa: E402
 from factory.models.pin import pin  # noqa: E402
 from factory.on_ray.generate import run_on_ray  # noqa: E402

@@ -19,17 +19,17 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from benchmarks.record import machine, write_results  # noqa: E402
-from factory.calibrate import judge_all, judge_draws, triplet_sets  # noqa: E402
-from factory.calibration import accepted, figures  # noqa: E402
 from factory.console.config import load_config  # noqa: E402
 from factory.engine.batching import Batch, Call, Slot  # noqa: E402
 from factory.engine.decoding import Decoder  # noqa: E402
 from factory.engine.engine import Engine  # noqa: E402
 from factory.miniature import world  # noqa: E402
+from factory.miniature.calibrate import judge_all, judge_draws, triplet_sets  # noqa: E402
+from factory.miniature.calibration import accepted, figures  # noqa: E402
 from factory.miniature.oracle import read  # noqa: E402
+from factory.miniature.wilson import wilson  # noqa: E402
 from factory.models.find import MINIATURE  # noqa: E402
 from factory.pairs.source import Made, draws  # noqa: E402
-from factory.wilson import wilson  # noqa: E402
 from tests.factory.miniature.damage import (  # noqa: E402
     READABLE,
     UNREADABLE,

@@ -19,10 +19,10 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 
-from factory.calibrate import triplet_sets  # noqa: E402
 from factory.console.config import load_config  # noqa: E402
 from factory.engine.engine import Engine  # noqa: E402
 from factory.miniature import world  # noqa: E402
+from factory.miniature.calibrate import triplet_sets  # noqa: E402
 from factory.miniature.oracle import ATTRIBUTES, judge, matches, read  # noqa: E402
 from factory.models.find import MINIATURE  # noqa: E402
 from factory.pairs.selection import failed_gates  # noqa: E402

@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks.original_draws import ChainedNoise
 from benchmarks.released_folder import ReleasedPair
 from factory.engine.batching import Batch, Call, Slot
-from factory.engine.checkpoint import Models
+from factory.engine.checkpoint.load import Models
 from factory.engine.clip_scorer import ClipScorer, similarities
 from factory.engine.decoding import Decoder
 from factory.errors import Damaged

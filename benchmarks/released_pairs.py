@@ -37,7 +37,7 @@ from factory.console.command import command  # noqa: E402
 from factory.console.config import load_config  # noqa: E402
 from factory.console.options import AsJson, ConfigFile, Preset, Settings  # noqa: E402
 from factory.console.say import print_facts, print_json, say  # noqa: E402
-from factory.engine.checkpoint import DTYPES, load_clip, load_models  # noqa: E402
+from factory.engine.checkpoint.load import DTYPES, load_clip, load_models  # noqa: E402
 from factory.engine.clip_scorer import ClipScorer  # noqa: E402
 from factory.errors import ConfigError, Damaged, InputError  # noqa: E402
 from factory.models.pin import pin  # noqa: E402

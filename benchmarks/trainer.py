@@ -35,8 +35,8 @@ from benchmarks import editors  # noqa: E402
 from benchmarks.diffusers_law import DiffusersLaw  # noqa: E402
 from benchmarks.record import machine, replace_results, write_results  # noqa: E402
 from benchmarks.trainer_model import SIDE, encodes_over_step, write_model, write_pairs  # noqa: E402
-from factory.engine.checkpoint import load_text_to_image  # noqa: E402
-from factory.engine.schedule import NoiseSchedule  # noqa: E402
+from factory.engine.checkpoint.load import load_text_to_image  # noqa: E402
+from factory.engine.solvers.schedule import NoiseSchedule  # noqa: E402
 from factory.storage.local import LocalStore  # noqa: E402
 from schemas.fit import Fit  # noqa: E402
 from trainer.checkpoint import Checkpoints  # noqa: E402

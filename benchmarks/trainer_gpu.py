@@ -13,7 +13,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from factory.engine.schedule import NoiseSchedule
+from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text import Words
 from factory.models.family import family_fields
 from schemas.fit import Fit

@@ -13,7 +13,6 @@ from typing import Annotated, Optional
 
 import typer
 
-from factory.config_app import config_app
 from factory.console.command import command
 from factory.console.config import load_config
 from factory.console.options import (
@@ -33,14 +32,15 @@ from factory.console.options import (
 from factory.console.places import check_file
 from factory.console.say import Opening, print_facts, print_json, say
 from factory.doctor.finding import Device, MeasuredSource
-from factory.headline import headline
 from factory.models.find import model_sources, still_to_fetch
 from factory.pairs.source import Draw
 from factory.pairs.triplets import read_triplets
-from factory.plan_app import plan_app, tell_of
-from factory.preset_choice import choose
-from factory.run_app import run_app
+from factory.verbs.config import config_app
+from factory.verbs.headline import headline
+from factory.verbs.plan import plan_app, tell_of
+from factory.verbs.preset_choice import choose
 from factory.verbs.results import print_findings, print_result
+from factory.verbs.runs import run_app
 from factory.work.job import prepare, run_job
 from factory.work.reports import Runner
 from schemas.config import Compute, Config
@@ -198,7 +198,7 @@ def demo(
     limit: Annotated[int, typer.Option(min=1, help="Bundled triplets to make.")] = 24,
 ) -> int:
     """The main job on the embedded miniature: a table, and a sheet to look at."""
-    from factory.demo import demonstrate
+    from factory.verbs.demo import demonstrate
 
     check_machine(load_config("miniature").compute)
     return demonstrate(out, limit, _runner)
@@ -217,9 +217,9 @@ def calibrate(
     as_json: AsJson = False,
 ) -> int:
     """Choose the gates of the miniature by its oracle, and report them on other triplets."""
-    from factory.calibrate import GOAL, write_calibration
-    from factory.calibrate import calibrate as measure
-    from factory.calibration import NotCalibrated
+    from factory.miniature.calibrate import GOAL, write_calibration
+    from factory.miniature.calibrate import calibrate as measure
+    from factory.miniature.calibration import NotCalibrated
 
     loaded = load_config(None if config else preset, config, settings or [])
     check_file("--out", out)

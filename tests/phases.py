@@ -37,7 +37,7 @@ GENERATE = "generate --preset miniature --triplets miniature --out run"
 HERE = f"{GENERATE} --set compute.where=here"
 ENGINE = ("factory.engine.engine",)
 PHASES = [
-    Phase("reading a list", "plan --triplets miniature", "factory.plan_app:read_triplets"),
+    Phase("reading a list", "plan --triplets miniature", "factory.verbs.plan:read_triplets"),
     Phase("hashing weights", GENERATE, "factory.work.job:pin"),
     Phase("fetching a model", GENERATE, "factory.models.pin:model_folder"),
     Phase("probing a store", GENERATE, "factory.work.job:probe"),
@@ -49,13 +49,13 @@ PHASES = [
         ENGINE,
     ),
     Phase("examining", "doctor --preset miniature", "factory.doctor.examination:examine"),
-    Phase("a demo", "demo", "factory.demo:pin"),
+    Phase("a demo", "demo", "factory.verbs.demo:pin"),
     Phase("calibrating", "calibrate", "factory.engine.engine:Engine.for_compute", ENGINE),
-    Phase("a run's status", "status run", "factory.run_app:open_run"),
-    Phase("verifying", "verify run", "factory.run_app:open_run"),
-    Phase("sealing", "seal run", "factory.run_app:open_run"),
-    Phase("collecting garbage", "gc run --delete", "factory.run_app:open_run"),
-    Phase("drawing a sheet", "sheet run --out s.png", "factory.run_app:open_run"),
+    Phase("a run's status", "status run", "factory.verbs.runs:open_run"),
+    Phase("verifying", "verify run", "factory.verbs.runs:open_run"),
+    Phase("sealing", "seal run", "factory.verbs.runs:open_run"),
+    Phase("collecting garbage", "gc run --delete", "factory.verbs.runs:open_run"),
+    Phase("drawing a sheet", "sheet run --out s.png", "factory.verbs.runs:open_run"),
     Phase("beginning a training", f"fit {TRAIN}", "trainer.fit:prepare", ("trainer.fit",)),
     Phase("setting up a training", f"fit {TRAIN}", "trainer.fit:fit", ("trainer.fit",)),
     Phase(

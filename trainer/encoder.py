@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from factory.engine.checkpoint import load_text_to_image
+from factory.engine.checkpoint.load import load_text_to_image
 from factory.engine.device import device_name
 from factory.engine.text import Words
 from factory.untrusted_image.decoder import ImageRefused

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from factory.engine.checkpoint import load_text_to_image
+from factory.engine.checkpoint.load import load_text_to_image
 from factory.engine.editor import Editor
-from factory.engine.schedule import NoiseSchedule
+from factory.engine.solvers.schedule import NoiseSchedule
 from factory.errors import ConfigError, EditmillError, ModelError
 from factory.miniature.oracle import ORACLE_VERSION
 from factory.miniature.world import SIDE_PX

@@ -13,8 +13,8 @@ import torch
 
 from factory import deeds
 from factory.console.places import check_store
-from factory.engine.checkpoint import TextToImage, load_text_to_image
-from factory.engine.schedule import NoiseSchedule
+from factory.engine.checkpoint.load import TextToImage, load_text_to_image
+from factory.engine.solvers.schedule import NoiseSchedule
 from factory.errors import ConfigError, RunMismatch
 from factory.miniature.world import SIDE_PX
 from factory.models.find import model_folder

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from factory.engine.checkpoint import TextToImage
+from factory.engine.checkpoint.load import TextToImage
 from factory.engine.editor import Editor
-from factory.engine.schedule import NoiseSchedule
+from factory.engine.solvers.schedule import NoiseSchedule
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit
 from trainer.checkpoint import Checkpoints

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from factory.engine.schedule import NoiseSchedule
+from factory.engine.solvers.schedule import NoiseSchedule
 from factory.errors import ModelError
 from trainer.order import TIMESTEPS
 

@@ -17,8 +17,8 @@ from factory.console.config import (
     read_config,
 )
 from factory.errors import EditmillError
-from factory.preset_choice import Nearest, find_recipe, nearest
 from factory.storage.open import open_store
+from factory.verbs.preset_choice import Nearest, find_recipe, nearest
 from schemas.fit import Fit, Law
 from trainer.training import find_training
 

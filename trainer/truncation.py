@@ -126,7 +126,8 @@ def _field(file: Path, name: str) -> int:
 
 
 def _load(model: ModelSource) -> Any:
-    from factory.engine import checkpoint, single_file
+    from factory.engine.checkpoint import load as checkpoint
+    from factory.engine.checkpoint import single_file
 
     path = model_folder(model, "text_to_image")
     if path.is_file():

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from factory.engine.checkpoint import Models
+from factory.engine.attention.prompt_to_prompt import route, shares_attention
+from factory.engine.attention.routing import Router
+from factory.engine.checkpoint.load import Models
 from factory.engine.decoding import Decoder
 from factory.engine.denoiser import Denoiser
 from factory.engine.guidance import guide
-from factory.engine.noise import NoiseLaw, hashed_noise
-from factory.engine.prompt_to_prompt import route, shares_attention
-from factory.engine.routing import Router
-from factory.engine.sampler import STEP_OF
-from factory.engine.schedule import STEPS_OF
+from factory.engine.solvers.noise import NoiseLaw, hashed_noise
+from factory.engine.solvers.schedule import STEPS_OF
+from factory.engine.solvers.step import STEP_OF
 from factory.pairs.source import Draw, Made, NotMade
 from schemas.recipe import Recipe
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from factory.engine.checkpoint import Models
+from factory.engine.checkpoint.load import Models
 from factory.engine.clip_scorer import similarities
 from factory.engine.images import to_picture, to_unit
 from factory.pairs.source import Draw, Made, NotMade

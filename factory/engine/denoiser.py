@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from factory.engine.schedule import NoiseSchedule
+from factory.engine.solvers.schedule import NoiseSchedule
 
 
 class Denoiser:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from factory import seeds
 from factory.engine.images import to_picture, to_unit
-from factory.engine.sampler import euler_ancestral
-from factory.engine.schedule import NoiseSchedule, euler_ancestral_steps
+from factory.engine.solvers.schedule import NoiseSchedule, euler_ancestral_steps
+from factory.engine.solvers.step import euler_ancestral
 from factory.engine.text import TextEncoder, told
 from factory.pairs.source import Picture
 

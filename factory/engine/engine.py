@@ -7,7 +7,7 @@ from importlib.metadata import version
 import torch
 
 from factory.engine.batching import Batch, Call, Outcome, Resident, Slot
-from factory.engine.checkpoint import load_models
+from factory.engine.checkpoint.load import load_models
 from factory.engine.decoding import Decoder
 from factory.engine.device import device_name, torch_device
 from factory.models.pin import pin

@@ -14,7 +14,7 @@ from benchmarks.original_draws import ChainedNoise, drawn_settings
 from benchmarks.released_checks import allowance
 from benchmarks.released_folder import released_pairs
 from benchmarks.released_pairs import app
-from factory.engine.checkpoint import load_clip
+from factory.engine.checkpoint.load import load_clip
 from factory.errors import Damaged, InputError
 from schemas.candidate import Scores
 from tests.factory.engine.family import CAPTIONS, draw, recipe, save_family

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from factory.engine.checkpoint import load_models
+from factory.engine.checkpoint.load import load_models
 from factory.errors import ModelError
 from factory.models.pin import pin
 from schemas.recipe import Lora, ModelSource

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from factory import seeds
-from factory.engine.checkpoint import load_text_to_image
+from factory.engine.checkpoint.load import load_text_to_image
 from factory.engine.editor import Editor
-from factory.engine.schedule import NoiseSchedule
+from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text import TextEncoder
 from factory.errors import ModelError
 from schemas.recipe import ModelSource

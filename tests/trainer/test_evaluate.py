@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from editmill import app
-from factory.engine.checkpoint import load_text_to_image
+from factory.engine.checkpoint.load import load_text_to_image
 from factory.miniature.oracle import ORACLE_VERSION
 from schemas.recipe import ModelSource
 from tests.trainer.encoded import model

@@ -5,8 +5,8 @@ import hashlib
 import pytest
 import torch
 
-from factory.engine.checkpoint import load_text_to_image
-from factory.engine.schedule import NoiseSchedule
+from factory.engine.checkpoint.load import load_text_to_image
+from factory.engine.solvers.schedule import NoiseSchedule
 from factory.errors import Damaged, InputError, RunMismatch
 from factory.storage.local import LocalStore
 from tests.trainer.encoded import UNREADABLE, configuration, write_dataset

@@ -14,8 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 from typer.testing import CliRunner
 
 from editmill import app
-from factory.engine.checkpoint import load_text_to_image
-from factory.engine.schedule import NoiseSchedule
+from factory.engine.checkpoint.load import load_text_to_image
+from factory.engine.solvers.schedule import NoiseSchedule
 from factory.errors import ConfigError, RunMismatch
 from schemas.fit import Adapter, Law
 from tests.factory.engine.tiny import LATENT_SIDE, SCALING_FACTOR, SCHEDULER, tiny_parts

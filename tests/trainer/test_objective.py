@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from factory.engine.schedule import NoiseSchedule
+from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text import TextEncoder
 from factory.errors import ModelError
 from schemas.fit import Where

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from editmill import app
-from factory.engine.checkpoint import load_text_to_image
+from factory.engine.checkpoint.load import load_text_to_image
 from factory.errors import Damaged
 from factory.models.find import MINIATURE
 from schemas.recipe import ModelSource

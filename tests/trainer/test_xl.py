@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from factory.engine.checkpoint import load_text_to_image
-from factory.engine.schedule import NoiseSchedule
+from factory.engine.checkpoint.load import load_text_to_image
+from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text import told
 from schemas.fit import Where
 from schemas.recipe import ModelSource

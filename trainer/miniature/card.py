@@ -10,8 +10,8 @@ from factory.console.config import load_config
 from factory.engine.engine import Engine
 from factory.miniature import world
 from factory.miniature.oracle import ORACLE_VERSION
+from factory.miniature.wilson import wilson
 from factory.models.pin import pin
-from factory.wilson import wilson
 from schemas.recipe import ModelSource, Recipe
 from trainer.miniature.accuracy import clip_accuracy, render, sample, text_to_image_accuracy
 

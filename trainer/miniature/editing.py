@@ -11,8 +11,8 @@ import torch
 from factory.engine.editor import Editor
 from factory.miniature import world
 from factory.miniature.oracle import Judgement, judge, matches, read
+from factory.miniature.wilson import wilson
 from factory.pairs.source import Picture
-from factory.wilson import wilson
 from schemas.fit import Sampler
 
 AT_ONCE = 16

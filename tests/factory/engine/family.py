@@ -8,7 +8,7 @@ from transformers import CLIPTokenizer
 
 from factory import seeds
 from factory.engine.batching import Batch, Call, Slot
-from factory.engine.checkpoint import load_models
+from factory.engine.checkpoint.load import load_models
 from factory.pairs.source import Draw
 from schemas.recipe import ModelSource, Recipe, Thresholds
 from schemas.triplet import Triplet

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from factory.engine.checkpoint import load_models
+from factory.engine.checkpoint.load import load_models
 from factory.engine.clip_scorer import similarities
 from factory.engine.decoding import Decoder
 from factory.engine.images import to_unit

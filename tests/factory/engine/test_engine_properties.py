@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from factory.engine.attention.prompt_to_prompt import route, shares_attention
 from factory.engine.batching import Batch
 from factory.engine.engine import Engine
-from factory.engine.prompt_to_prompt import route, shares_attention
 from factory.pairs.source import Made, NotMade
 from tests.factory.engine.family import CAPTIONS, draw, recipe, sample, save_family
 

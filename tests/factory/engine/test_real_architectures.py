@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from factory.engine.clip_scorer import similarities
 from factory.engine.engine import Engine
-from factory.engine.schedule import NoiseSchedule
+from factory.engine.solvers.schedule import NoiseSchedule
 from factory.models import family
 from factory.models.checks import clip
 from factory.models.pin import pin

@@ -8,7 +8,7 @@ import torch
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from transformers import CLIPTokenizer
 
-from factory.engine.single_file import load_tokenizer
+from factory.engine.checkpoint.single_file import load_tokenizer
 from factory.engine.text import TextEncoder, token_ids
 from factory.engine.text_xl import TextEncoderXl
 from factory.models.find import MINIATURE

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from factory.calibration import KIND_SHARE, KINDS, PASSING
 from factory.console.config import load_config, read_config
+from factory.miniature.calibration import KIND_SHARE, KINDS, PASSING
 from factory.miniature.oracle import ORACLE_VERSION
 from factory.miniature.world import SIDE_PX
 from factory.models.find import MINIATURE

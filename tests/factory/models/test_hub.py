@@ -66,7 +66,7 @@ def test_loading_switches_its_own_bars_off_and_leaves_the_downloads(monkeypatch)
     monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS", raising=False)
     from transformers.utils import logging
 
-    from factory.engine.checkpoint import load_text_to_image
+    from factory.engine.checkpoint.load import load_text_to_image
 
     for module in ("factory.__main__", "trainer.__main__"):
         importlib.import_module(module)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from factory.miniature import world
-from factory.wilson import wilson
+from factory.miniature.wilson import wilson
 from trainer.miniature.accuracy import (
     clip_accuracy,
     neighbours,

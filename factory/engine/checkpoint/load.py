@@ -13,10 +13,10 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from factory.engine import single_file
+from factory.engine.checkpoint import single_file
+from factory.engine.checkpoint.lora import merge_lora
 from factory.engine.clip_scorer import ClipScorer
-from factory.engine.lora import merge_lora
-from factory.engine.schedule import NoiseSchedule
+from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text import TextEncoder
 from factory.engine.text_xl import TextEncoderXl
 from factory.errors import ModelError, first_line

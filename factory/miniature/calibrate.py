@@ -6,10 +6,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from factory.calibration import Judged, choose, figures, score_ranges, table
 from factory.console.progress import Progress
 from factory.errors import ConfigError, EditmillError
 from factory.miniature import world
+from factory.miniature.calibration import Judged, choose, figures, score_ranges, table
 from factory.miniature.oracle import ORACLE_VERSION, judge
 from factory.pairs.source import Draw, Made, PairSource, draws
 from factory.pairs.triplets import read_triplets

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from factory.engine import single_file
-from factory.engine.checkpoint import load_models
+from factory.engine.checkpoint import single_file
+from factory.engine.checkpoint.load import load_models
 from factory.engine.engine import Engine
 from factory.errors import ModelError
 from factory.models import family

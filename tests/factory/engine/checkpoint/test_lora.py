@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from factory.engine.checkpoint import load_models
+from factory.engine.checkpoint.load import load_models
 from factory.engine.engine import Engine
 from factory.errors import ModelError
 from factory.models.pin import pin

@@ -14,8 +14,8 @@ from factory.errors import ConfigError
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.pairs.triplets import read_triplets
-from factory.preset_choice import choose
 from factory.storage.open import open_store
+from factory.verbs.preset_choice import choose
 from factory.work.plain_loop import run_here
 from schemas.fit import Fit
 from schemas.stamped import to_stamped_json
@@ -89,7 +89,7 @@ def test_a_start_says_first_what_it_makes_and_then_what_it_skips(options, line):
 def test_every_model_is_named():
     settings = ["recipe.loras=[{source: a/b, revision: x}]"]
     choice = choose("paper", None, settings, "t.jsonl")
-    from factory.headline import headline
+    from factory.verbs.headline import headline
 
     for name in ("stable-diffusion-v1-5/", "autoencoder stabilityai/", "CLIP timm/", "LoRA a/b"):
         assert name in headline(choice)

@@ -7,7 +7,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
-from factory.engine.checkpoint import load_models
+from factory.engine.checkpoint.load import load_models
 from factory.errors import ModelError
 from factory.models.pin import pin
 from schemas.recipe import Lora, ModelSource

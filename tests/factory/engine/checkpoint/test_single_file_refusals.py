@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from factory.engine.checkpoint import load_models
+from factory.engine.checkpoint.load import load_models
 from factory.errors import ModelError
 from factory.models.pin import pin
 from schemas.recipe import ModelSource

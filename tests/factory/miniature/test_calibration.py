@@ -4,8 +4,9 @@ import random
 
 import pytest
 
-from factory.calibrate import triplet_sets
-from factory.calibration import (
+from factory.miniature import world
+from factory.miniature.calibrate import triplet_sets
+from factory.miniature.calibration import (
     Judged,
     NotCalibrated,
     accepted,
@@ -14,7 +15,6 @@ from factory.calibration import (
     score_ranges,
     table,
 )
-from factory.miniature import world
 from factory.miniature.oracle import Judgement
 from factory.pairs.source import Draw
 from factory.pairs.triplets import read_triplets

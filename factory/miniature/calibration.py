@@ -8,9 +8,9 @@ from typing import Any
 
 from factory.errors import EditmillError
 from factory.miniature.oracle import Judgement
+from factory.miniature.wilson import wilson
 from factory.pairs.selection import failed_gates, rank
 from factory.pairs.source import Draw
-from factory.wilson import wilson
 from schemas.candidate import Scores
 from schemas.recipe import Thresholds
 

@@ -16,10 +16,10 @@ from factory.console.options import (
     Triplets,
 )
 from factory.console.say import print_facts, print_json, say
-from factory.headline import headline
 from factory.pairs.estimate import counts, estimate, look_ahead
 from factory.pairs.triplets import TripletList, read_triplets
-from factory.preset_choice import choose
+from factory.verbs.headline import headline
+from factory.verbs.preset_choice import choose
 
 plan_app = typer.Typer(no_args_is_help=True)
 

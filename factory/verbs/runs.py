@@ -12,8 +12,8 @@ from factory.console.say import print_facts, print_json, say
 from factory.errors import ConfigError, Damaged, RunMismatch
 from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, open_run
-from factory.runs_near import runs_near
 from factory.verbs.results import print_status
+from factory.verbs.runs_near import runs_near
 
 run_app = typer.Typer(no_args_is_help=True)
 

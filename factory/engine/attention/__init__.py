@@ -1,0 +1,1 @@
+"""Which rows of a batch share their attention, and until when."""

@@ -1,0 +1,1 @@
+"""Noise levels and steps: how a sample comes from noise."""
