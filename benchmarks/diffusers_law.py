@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from schemas.fit import Law
-from trainer.editor import widen
+from trainer.learning.editor import widen
 
 
 class DiffusersLaw:

@@ -45,8 +45,8 @@ from factory.models.find import MINIATURE  # noqa: E402
 from factory.models.pin import pin_text_to_image  # noqa: E402
 from factory.storage.open import open_store  # noqa: E402
 from schemas.recipe import ModelSource  # noqa: E402
-from trainer.editor import write_editor  # noqa: E402
-from trainer.pairs import open_pairs  # noqa: E402
+from trainer.feeding.pairs import open_pairs  # noqa: E402
+from trainer.learning.editor import write_editor  # noqa: E402
 
 Plan = tuple[str, int, int]
 """Triplets: their file, how many, the seed."""

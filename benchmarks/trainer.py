@@ -39,18 +39,18 @@ from factory.engine.checkpoint.load import load_text_to_image  # noqa: E402
 from factory.engine.solvers.schedule import NoiseSchedule  # noqa: E402
 from factory.storage.local import LocalStore  # noqa: E402
 from schemas.fit import Fit  # noqa: E402
-from trainer.checkpoint import Checkpoints  # noqa: E402
-from trainer.conditions import Conditions  # noqa: E402
-from trainer.decoders import Decoders  # noqa: E402
-from trainer.encode import encode_dataset  # noqa: E402
+from trainer.feeding.decoders import Decoders  # noqa: E402
+from trainer.feeding.pairs import open_pairs  # noqa: E402
+from trainer.feeding.pictures import fit as fitted  # noqa: E402
 from trainer.fit import fit, open_reader, pin_law, prepare_network  # noqa: E402
-from trainer.group import Group  # noqa: E402
+from trainer.latents.encode import encode_dataset  # noqa: E402
+from trainer.learning.conditions import Conditions  # noqa: E402
+from trainer.learning.group import Group  # noqa: E402
+from trainer.learning.objective import NUMBERS, Objective  # noqa: E402
+from trainer.learning.order import Order  # noqa: E402
+from trainer.learning.state import State  # noqa: E402
 from trainer.loop import Loop  # noqa: E402
-from trainer.objective import NUMBERS, Objective  # noqa: E402
-from trainer.order import Order  # noqa: E402
-from trainer.pairs import open_pairs  # noqa: E402
-from trainer.pictures import fit as fitted  # noqa: E402
-from trainer.state import State  # noqa: E402
+from trainer.root.checkpoint import Checkpoints  # noqa: E402
 
 CPU = torch.device("cpu")
 

@@ -17,14 +17,14 @@ from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text import Words
 from factory.models.family import family_fields
 from schemas.fit import Fit
-from trainer.editor import widen
-from trainer.group import Group
+from trainer.feeding.pictures import Shape
+from trainer.feeding.reader import Reader, Seen
+from trainer.learning.editor import widen
+from trainer.learning.group import Group
+from trainer.learning.objective import Objective
+from trainer.learning.order import Order
+from trainer.learning.state import State
 from trainer.loop import Loop
-from trainer.objective import Objective
-from trainer.order import Order
-from trainer.pictures import Shape
-from trainer.reader import Reader, Seen
-from trainer.state import State
 
 SIDE = 256
 LATENT = (4, SIDE // 8, SIDE // 8)

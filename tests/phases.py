@@ -61,8 +61,8 @@ PHASES = [
     Phase(
         "encoding",
         f"encode {TRAIN}",
-        "trainer.encode:encode_dataset",
-        ("trainer.fit", "trainer.encode"),
+        "trainer.latents.encode:encode_dataset",
+        ("trainer.fit", "trainer.latents.encode"),
     ),
     Phase(
         "evaluating",

@@ -92,7 +92,7 @@ import sys
 sys.modules |= dict.fromkeys(("boto3", "botocore"))  # whoever imports them now fails
 import editmill, factory.work.job, factory.ledger.verify.run
 print([n for n in ("torch", "ray", "diffusers", "datasets") if n in sys.modules])
-import factory.engine.engine, factory.storage.open, trainer.find_files, trainer.fit
+import factory.engine.engine, factory.storage.open, trainer.feeding.find_files, trainer.fit
 from factory.storage.open import open_store
 print(open_store("somewhere"))
 """

@@ -127,9 +127,9 @@ def encode(
     given, opening = choice.config, Opening(encode_headline(choice))
     check_machine(given.compute)
     check_store("--out", open_store(out))
-    from trainer.encode import Runner, encode_dataset, encode_here
+    from trainer.feeding.truncation import truncated_of
     from trainer.fit import pin_law
-    from trainer.truncation import truncated_of
+    from trainer.latents.encode import Runner, encode_dataset, encode_here
 
     _tell_of_fetching(given, opening)
     runner: Runner = encode_here
@@ -186,9 +186,9 @@ def fit_editor(
         reading = given.reading.model_copy(update={"latents": latents})
         given = given.model_copy(update={"reading": reading})
     check_machine(given.compute)
+    from trainer.feeding.truncation import truncated_of
     from trainer.fit import fit, prepare
-    from trainer.training import find_training
-    from trainer.truncation import truncated_of
+    from trainer.root.training import find_training
 
     _tell_of_fetching(given, opening)
     prepared = prepare(given, dataset, out, opening)

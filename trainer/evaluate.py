@@ -23,10 +23,10 @@ from factory.pairs.source import Picture
 from factory.storage.open import open_store
 from schemas.fit import Sampler
 from schemas.recipe import ModelSource
-from trainer.editor import EDITOR_CHANNELS
-from trainer.group import pick_device
+from trainer.learning.editor import EDITOR_CHANNELS
+from trainer.learning.group import pick_device
 from trainer.miniature.editing import EditTask, JudgedEdit, edit_figures, judged_edits
-from trainer.training import EDITOR, RECORD
+from trainer.root.training import EDITOR, RECORD
 
 ON_SHEET = 24
 INDEX = "model_index.json"

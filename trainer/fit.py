@@ -21,27 +21,27 @@ from factory.models.find import model_folder
 from factory.models.pin import pin_text_to_image
 from factory.storage.open import open_store
 from schemas.fit import Fit, Law
-from trainer.checkpoint import Checkpoints, steps_in
-from trainer.conditions import Conditions
-from trainer.dataset import agreed_pairs, training_pairs
-from trainer.editor import check_source, widen
-from trainer.encoding import latents_law
-from trainer.group import Group, pick_device
-from trainer.hold_out import hold_out
-from trainer.latents import choose_latents, open_latents
-from trainer.leader import Leader
+from trainer.feeding.dataset import agreed_pairs, training_pairs
+from trainer.feeding.hold_out import hold_out
+from trainer.feeding.pairs import Pairs
+from trainer.feeding.reader import PictureReader, Reader
+from trainer.feeding.truncation import Truncation, say_truncation
+from trainer.latents.encoding import latents_law
+from trainer.latents.reader import choose_latents, open_latents
+from trainer.learning.conditions import Conditions
+from trainer.learning.editor import check_source, widen
+from trainer.learning.group import Group, pick_device
+from trainer.learning.lora import add_lora, check_targets
+from trainer.learning.objective import NUMBERS, Objective
+from trainer.learning.order import Order
+from trainer.learning.spread import spread
+from trainer.learning.state import State
 from trainer.loop import Loop
-from trainer.lora import add_lora, check_targets
-from trainer.member import Member
-from trainer.objective import NUMBERS, Objective
-from trainer.opening import opening
-from trainer.order import Order
-from trainer.pairs import Pairs
-from trainer.reader import PictureReader, Reader
-from trainer.spread import spread
-from trainer.state import State
-from trainer.training import EDITOR, begin_training
-from trainer.truncation import Truncation, say_truncation
+from trainer.root.checkpoint import Checkpoints, steps_in
+from trainer.root.leader import Leader
+from trainer.root.member import Member
+from trainer.root.training import EDITOR, begin_training
+from trainer.watching.opening import opening
 
 
 @dataclass(frozen=True)

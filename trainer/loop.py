@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from factory.errors import EditmillError, InputError
 from schemas.fit import Law, Where
-from trainer.feed import Feed, Part
-from trainer.group import Group, silent
-from trainer.objective import MicroBatch, Objective
-from trainer.order import Order
-from trainer.reader import Reader, Seen
-from trainer.state import State
+from trainer.feeding.feed import Feed, Part
+from trainer.feeding.reader import Reader, Seen
+from trainer.learning.group import Group, silent
+from trainer.learning.objective import MicroBatch, Objective
+from trainer.learning.order import Order
+from trainer.learning.state import State
 
 MOST_NAMED = 8
 """Rows in a message."""

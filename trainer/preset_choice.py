@@ -20,7 +20,7 @@ from factory.errors import EditmillError
 from factory.storage.open import open_store
 from factory.verbs.preset_choice import Nearest, find_recipe, nearest
 from schemas.fit import Fit, Law
-from trainer.training import find_training
+from trainer.root.training import find_training
 
 
 def choose(

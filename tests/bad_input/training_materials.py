@@ -79,8 +79,8 @@ def encoded(*settings: str) -> Step:
 @cache
 def _latents(settings: tuple[str, ...]) -> dict[str, bytes]:
     from tests.trainer.small import objects
-    from trainer.encode import encode_dataset
     from trainer.fit import pin_law
+    from trainer.latents.encode import encode_dataset
 
     config = _config(*settings)
     pinned = config.model_copy(update={"law": pin_law(config.law)})
@@ -95,9 +95,9 @@ def state_of_another_network(step: int = 1) -> None:
     import torch
 
     from factory.storage.open import open_store
-    from trainer.checkpoint import Checkpoints
+    from trainer.feeding.pairs import open_pairs
     from trainer.fit import prepare
-    from trainer.pairs import open_pairs
+    from trainer.root.checkpoint import Checkpoints
 
     config, dataset, out = prepare(_config(), "pairs", "out")
     digest = open_pairs(dataset).digest

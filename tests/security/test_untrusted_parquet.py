@@ -31,7 +31,7 @@ from tests.security.parquet_files import (
     text,
 )
 from tests.trainer.small import png
-from trainer.pairs import open_pairs
+from trainer.feeding.pairs import open_pairs
 
 NAMES = ("input", "edit", "output")
 COLUMNS = ("original_image", "edit_prompt", "edited_image")

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.factory.storage.conftest import moto, moto_bucket
-from trainer import encoding
+from trainer.latents import encoding
 
 __all__ = ["moto", "moto_bucket"]
 

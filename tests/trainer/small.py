@@ -15,8 +15,8 @@ from schemas.pair import Pair
 from schemas.stamped import from_stamped_json
 from schemas.training import CheckpointRecord, StateFile
 from tests.trainer.encoded import model
-from trainer.checkpoint import record_key
 from trainer.fit import Fitted, fit, pin_law
+from trainer.root.checkpoint import record_key
 
 SIDE = 16
 WORDS = ("red", "green", "blue", "yellow", "purple", "orange")

@@ -10,8 +10,8 @@ import torch
 from schemas.recipe import ModelSource
 from tests.trainer.encoded import model
 from tests.trainer.small import objects, small, train, write_pairs
-from trainer.encode import encode_dataset
 from trainer.evaluate import load_editor
+from trainer.latents.encode import encode_dataset
 
 torch.set_num_threads(1)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.average import Average
+from trainer.learning.average import Average
 
 
 def test_it_warms_up_and_then_decays_as_the_law_says():

@@ -10,8 +10,8 @@ import torch
 from factory.errors import StorageRefused, StorageUnavailable
 from factory.storage.local import LocalStore
 from factory.storage.patience import READS
-from trainer import checkpoint as checkpoints
-from trainer.checkpoint import Checkpoints, record_key
+from trainer.root import checkpoint as checkpoints
+from trainer.root.checkpoint import Checkpoints, record_key
 
 LAW, DATASET = "a" * 64, "d" * 64
 

@@ -16,11 +16,11 @@ from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Sampler
 from tests.trainer.encoded import configuration, write_dataset
 from tests.trainer.small import png, small, train, write_pairs
-from trainer.decoders import Decoders
-from trainer.encode import encode_dataset, encode_here
-from trainer.pairs import open_pairs
-from trainer.reader import PictureReader
-from trainer.sheet import edit_sheet
+from trainer.feeding.decoders import Decoders
+from trainer.feeding.pairs import open_pairs
+from trainer.feeding.reader import PictureReader
+from trainer.latents.encode import encode_dataset, encode_here
+from trainer.watching.sheet import edit_sheet
 
 
 def children():

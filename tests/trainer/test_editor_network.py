@@ -20,10 +20,10 @@ from schemas.recipe import ModelSource
 from tests.factory.engine.tiny import LATENT_SIDE, SCHEDULER, save_tiny, tiny_parts
 from tests.trainer.pipeline import assert_it_edits, assert_it_edits_as_we_do, plain_pipeline
 from tests.trainer.small import png, small, train, write_pairs
-from trainer import editor as editors
-from trainer.editor import widen, write_editor
 from trainer.evaluate import load_editor
 from trainer.fit import pin_law
+from trainer.learning import editor as editors
+from trainer.learning.editor import widen, write_editor
 
 RNG = torch.Generator().manual_seed(4)
 

@@ -12,12 +12,12 @@ from factory.errors import Damaged, EditmillError, InputError, RunMismatch, Stor
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from tests.trainer.encoded import INSTRUCTIONS, UNREADABLE, configuration, write_dataset
-from trainer.conditions import Conditions
-from trainer.encode import encode_dataset, encode_here
-from trainer.encoder import Encoder
-from trainer.encoding import committed_units, find_latents_record, plan_units
-from trainer.index import instruction_name
-from trainer.pairs import open_pairs
+from trainer.feeding.index import instruction_name
+from trainer.feeding.pairs import open_pairs
+from trainer.latents.encode import encode_dataset, encode_here
+from trainer.latents.encoder import Encoder
+from trainer.latents.encoding import committed_units, find_latents_record, plan_units
+from trainer.learning.conditions import Conditions
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +115,7 @@ def test_two_encodings_are_equal_byte_for_byte(dataset, tmp_path):
 def test_dying_at_any_write_loses_nothing(tmp_path, monkeypatch):
     dataset = write_dataset(tmp_path / "pairs", rows=(4, 1), unreadable=0)
     encoder = Encoder.of(configuration())
-    monkeypatch.setattr("trainer.encode.Encoder.of", lambda config: encoder)
+    monkeypatch.setattr("trainer.latents.encode.Encoder.of", lambda config: encoder)
     encode_dataset(configuration(), dataset, str(tmp_path / "whole"))
     whole = stored(tmp_path / "whole")
     assert len(whole) == 9
@@ -124,7 +124,8 @@ def test_dying_at_any_write_loses_nothing(tmp_path, monkeypatch):
         opened = {out: Mortal(out, after)}
         with monkeypatch.context() as patch:
             patch.setattr(
-                "trainer.encode.open_store", lambda uri, o=opened: o.get(uri) or open_store(uri)
+                "trainer.latents.encode.open_store",
+                lambda uri, o=opened: o.get(uri) or open_store(uri),
             )
             with pytest.raises(Killed):
                 encode_dataset(configuration(), dataset, out)
@@ -220,7 +221,7 @@ def test_keys_that_expire_end_it_with_2_only_before_anything_was_written(
     out = str(tmp_path / "latents")
     store = Expiring(out, after)
     monkeypatch.setattr(
-        "trainer.encode.open_store", lambda uri: store if uri == out else open_store(uri)
+        "trainer.latents.encode.open_store", lambda uri: store if uri == out else open_store(uri)
     )
     deeds.anew()
     with pytest.raises(StorageRefused) as raised:

@@ -13,7 +13,7 @@ from factory.miniature.oracle import ORACLE_VERSION
 from schemas.recipe import ModelSource
 from tests.trainer.encoded import model
 from tests.trainer.small import write_pairs
-from trainer.editor import widen, write_editor
+from trainer.learning.editor import widen, write_editor
 
 torch.set_num_threads(1)
 

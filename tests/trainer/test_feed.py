@@ -12,10 +12,10 @@ from factory.engine.text import Words
 from factory.errors import InputError
 from schemas.fit import Where
 from tests.trainer.small import small
-from trainer.feed import AHEAD, Feed
-from trainer.group import Group
-from trainer.order import Order
-from trainer.reader import Reader, assemble
+from trainer.feeding.feed import AHEAD, Feed
+from trainer.feeding.reader import Reader, assemble
+from trainer.learning.group import Group
+from trainer.learning.order import Order
 
 CPU = torch.device("cpu")
 BATCH = 4

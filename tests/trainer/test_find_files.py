@@ -8,7 +8,7 @@ import pytest
 from factory.errors import InputError, StorageRefused
 from tests.bad_input.s3 import emulator
 from tests.factory.storage.crooked import crooked_server, cut_listings
-from trainer.find_files import find_files, is_one_file, shelf_of
+from trainer.feeding.find_files import find_files, is_one_file, shelf_of
 
 NAMES = ("train-0-of-1.parquet", "part 1.parquet", "split=a/0.parquet", "b/latest.parquet")
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from trainer import group as groups
-from trainer.group import Group
+from trainer.learning import group as groups
+from trainer.learning.group import Group
 
 
 @pytest.mark.parametrize(

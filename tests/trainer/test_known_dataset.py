@@ -11,12 +11,12 @@ from factory.pairs.generate import generate_unit
 from factory.storage.local import LocalStore
 from tests.stub_source import StubSource, recipe, triplets
 from tests.trainer.small import png, small, state_of, train, write_pairs
-from trainer import pairs as pairs_module
-from trainer.encode import encode_dataset
+from trainer.feeding import pairs as pairs_module
+from trainer.feeding.index import find_index
+from trainer.feeding.pairs import open_pairs
+from trainer.feeding.scan import scan
 from trainer.fit import prepare
-from trainer.index import find_index
-from trainer.pairs import open_pairs
-from trainer.scan import scan
+from trainer.latents.encode import encode_dataset
 
 
 @pytest.fixture

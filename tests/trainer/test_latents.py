@@ -10,16 +10,16 @@ from factory.engine.solvers.schedule import NoiseSchedule
 from factory.errors import Damaged, InputError, RunMismatch
 from factory.storage.local import LocalStore
 from tests.trainer.encoded import UNREADABLE, configuration, write_dataset
-from trainer import latents
-from trainer.conditions import Conditions
-from trainer.encode import encode_dataset
-from trainer.encoding import latents_law
+from trainer.feeding.pairs import open_pairs
+from trainer.feeding.reader import PictureReader, Reader, assemble, micro_batches
 from trainer.fit import fit, open_reader, prepare, prepare_network
-from trainer.latents import LatentReader, open_latents
-from trainer.objective import NUMBERS, Objective
-from trainer.order import Item, Order
-from trainer.pairs import open_pairs
-from trainer.reader import PictureReader, Reader, assemble, micro_batches
+from trainer.latents import reader as latents
+from trainer.latents.encode import encode_dataset
+from trainer.latents.encoding import latents_law
+from trainer.latents.reader import LatentReader, open_latents
+from trainer.learning.conditions import Conditions
+from trainer.learning.objective import NUMBERS, Objective
+from trainer.learning.order import Item, Order
 
 CPU = torch.device("cpu")
 BUCKETS = {"buckets": True, "size_px": 32}

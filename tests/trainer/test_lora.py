@@ -21,12 +21,12 @@ from schemas.fit import Adapter, Law
 from tests.factory.engine.tiny import LATENT_SIDE, SCALING_FACTOR, SCHEDULER, tiny_parts
 from tests.trainer.encoded import model
 from tests.trainer.small import objects, png, small, state_of, train, write_pairs
-from trainer import leader
-from trainer.editor import widen
 from trainer.fit import prepare, prepare_network
-from trainer.lora import add_lora, trained
-from trainer.objective import MicroBatch, Objective
-from trainer.state import State
+from trainer.learning.editor import widen
+from trainer.learning.lora import add_lora, trained
+from trainer.learning.objective import MicroBatch, Objective
+from trainer.learning.state import State
+from trainer.root import leader
 
 LORA = {"rank": 3, "alpha": 4.0, "targets": ["to_q", "to_v", "attn2.to_out", "ff"]}
 CPU = torch.device("cpu")

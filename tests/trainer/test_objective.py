@@ -11,15 +11,15 @@ from schemas.fit import Where
 from tests.factory.engine.tiny import SCHEDULER, tiny_parts
 from tests.trainer.reference_law import reference_step
 from tests.trainer.small import SIDE, small
-from trainer.conditions import Conditions
-from trainer.editor import widen
-from trainer.feed import parts_of
-from trainer.group import Group
+from trainer.feeding.feed import parts_of
+from trainer.feeding.reader import Seen
+from trainer.learning.conditions import Conditions
+from trainer.learning.editor import widen
+from trainer.learning.group import Group
+from trainer.learning.objective import Objective
+from trainer.learning.order import Item
+from trainer.learning.state import State
 from trainer.loop import Loop
-from trainer.objective import Objective
-from trainer.order import Item
-from trainer.reader import Seen
-from trainer.state import State
 
 RNG = np.random.default_rng(3)
 PAIRS = [

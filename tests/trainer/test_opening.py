@@ -10,8 +10,8 @@ from schemas.fit import Fit
 from tests.trainer.encoded import model
 from tests.trainer.small import small, train, write_pairs
 from trainer.__main__ import PRESETS
-from trainer.encode import encode_dataset
 from trainer.fit import pin_law, prepare
+from trainer.latents.encode import encode_dataset
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from schemas.fit import Dropout
-from trainer import group as groups
-from trainer.order import Order, dropped
+from trainer.learning import group as groups
+from trainer.learning.order import Order, dropped
 
 PROMPTS = [f"{i:016x}" for i in range(23)]
 ROWS = [list(range(3 * i, 3 * i + 1 + i % 3)) for i in range(23)]

@@ -13,12 +13,12 @@ from PIL import Image
 from factory.engine.text import Words
 from factory.errors import InputError
 from tests.trainer.small import png, small, write_pairs
-from trainer import pairs as pairs_module
-from trainer.hold_out import hold_out
-from trainer.order import Item
-from trainer.pairs import open_pairs
-from trainer.pictures import bucket, fit
-from trainer.reader import PictureReader, Seen, assemble, micro_batches
+from trainer.feeding import pairs as pairs_module
+from trainer.feeding.hold_out import hold_out
+from trainer.feeding.pairs import open_pairs
+from trainer.feeding.pictures import bucket, fit
+from trainer.feeding.reader import PictureReader, Seen, assemble, micro_batches
+from trainer.learning.order import Item
 
 
 def test_rows_that_share_captions_and_instruction_are_one_prompts_pairs(tmp_path):

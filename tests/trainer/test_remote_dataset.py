@@ -16,9 +16,9 @@ from schemas.fit import Columns
 from tests.chaos.memory_store import MemoryStore
 from tests.trainer.encoded import configuration, write_dataset
 from tests.trainer.small import objects, write_pairs
-from trainer.encode import encode_dataset
+from trainer.feeding.scan import scan
 from trainer.fit import prepare
-from trainer.scan import scan
+from trainer.latents.encode import encode_dataset
 
 
 class Watched(MemoryStore):

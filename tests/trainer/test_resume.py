@@ -13,14 +13,14 @@ from factory.errors import ModelError, RunMismatch, StorageRefused
 from factory.storage.local import LocalStore
 from schemas.canonical import canonical_json, content_hash
 from tests.trainer.small import files_of, objects, small, state_of, train, write_pairs
-from trainer import feed
-from trainer.checkpoint import Checkpoints
+from trainer.feeding import feed
+from trainer.feeding.pairs import open_pairs
 from trainer.fit import fit, go_on
-from trainer.group import Group
+from trainer.learning.group import Group
+from trainer.learning.state import State
 from trainer.loop import NotFinite
-from trainer.pairs import open_pairs
-from trainer.state import State
-from trainer.training import RECORD
+from trainer.root.checkpoint import Checkpoints
+from trainer.root.training import RECORD
 
 STEPS = 5
 LAWS = {

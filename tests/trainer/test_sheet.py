@@ -8,8 +8,8 @@ from PIL import Image
 
 from factory.pairs.sheet import CELL_PX, MARGIN_PX, TEXT_PX
 from schemas.fit import Law, Sampler
-from trainer import sheet
-from trainer.pairs import EditPair
+from trainer.feeding.pairs import EditPair
+from trainer.watching import sheet
 
 SIZES = ((80, 40), (40, 40), (80, 40), (40, 80), (80, 40))
 """Width and height by row."""

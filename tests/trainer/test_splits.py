@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factory.errors import InputError
-from trainer.find_files import find_files
-from trainer.splits import WORDS, pattern_of, shards_of, splits_of
+from trainer.feeding.find_files import find_files
+from trainer.feeding.splits import WORDS, pattern_of, shards_of, splits_of
 
 WORD = {word: split for split, words in WORDS.items() for word in words}
 SIGNS = ("-", "_", ".", " ", "0", "9", "", "x", "é", "=", "(")

@@ -14,12 +14,12 @@ from factory.models.find import MINIATURE
 from schemas.recipe import ModelSource
 from tests.trainer.encoded import configuration, model
 from tests.trainer.small import objects, png
-from trainer import pairs as pairs_module
-from trainer import truncation as module
-from trainer.encode import encode_dataset
+from trainer.feeding import pairs as pairs_module
+from trainer.feeding import truncation as module
+from trainer.feeding.truncation import Truncation
 from trainer.fit import prepare
-from trainer.objective import NUMBERS
-from trainer.truncation import Truncation
+from trainer.latents.encode import encode_dataset
+from trainer.learning.objective import NUMBERS
 
 LONG = "make it " + "very " * 80
 SHORT = ("make it red", "make it blue", f"{LONG}red", f"{LONG}blue", "make it red")

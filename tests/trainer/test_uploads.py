@@ -8,8 +8,8 @@ import pytest
 from factory.errors import StorageRefused
 from factory.storage.local import LocalStore
 from tests.trainer.test_checkpoint import opened, same, tensors
-from trainer import checkpoint as checkpoints
-from trainer.checkpoint import record_key
+from trainer.root import checkpoint as checkpoints
+from trainer.root.checkpoint import record_key
 
 
 @pytest.fixture

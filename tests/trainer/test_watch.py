@@ -19,10 +19,10 @@ from factory.storage.open import open_store
 from schemas.fit import Watching
 from tests.chaos.passing_store import PassingStore
 from tests.trainer.small import objects, png, small, train, write_pairs
-from trainer.boards import run_id
 from trainer.fit import fit
 from trainer.loop import StepReport
-from trainer.watch import Watch
+from trainer.watching.boards import run_id
+from trainer.watching.watch import Watch
 
 SHEETS = {"sheet_every": 3, "sampler": {"steps": 1}}
 

@@ -18,13 +18,13 @@ from tests.trainer.pipeline import assert_it_edits_as_we_do
 from tests.trainer.reference_law import reference_step
 from tests.trainer.small import small
 from tests.trainer.test_objective import ITEMS, PAIRS, Pictures
-from trainer.conditions import Conditions
-from trainer.editor import widen, write_editor
-from trainer.feed import parts_of
-from trainer.group import Group
+from trainer.feeding.feed import parts_of
+from trainer.learning.conditions import Conditions
+from trainer.learning.editor import widen, write_editor
+from trainer.learning.group import Group
+from trainer.learning.objective import Objective
+from trainer.learning.state import State
 from trainer.loop import Loop
-from trainer.objective import Objective
-from trainer.state import State
 
 torch.set_num_threads(1)
 

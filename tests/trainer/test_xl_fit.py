@@ -16,9 +16,9 @@ from tests.factory.engine.tiny_xl import tiny_xl
 from tests.trainer.pipeline import assert_it_edits
 from tests.trainer.small import SIDE, objects, small, state_of, train, write_pairs
 from trainer.__main__ import PRESETS
-from trainer.editor import check_source
-from trainer.encode import encode_dataset
 from trainer.fit import pin_law
+from trainer.latents.encode import encode_dataset
+from trainer.learning.editor import check_source
 
 torch.set_num_threads(1)
 DROPOUT = {"text": 0.4, "both": 0.2, "image": 0.1}

@@ -12,10 +12,10 @@ import torch.distributed as dist
 
 from schemas.fit import Fit
 from trainer.fit import fit
-from trainer.order import Item, Order
+from trainer.learning.order import Item, Order
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["trainer.fit", "trainer.leader"])
+CONTEXT.set_forkserver_preload(["trainer.fit", "trainer.root.leader"])
 
 
 @dataclass(frozen=True)

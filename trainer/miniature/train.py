@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import CLIPTokenizer
 
-from trainer.editor import NO_CHECKER, write_index, write_part
+from trainer.learning.editor import NO_CHECKER, write_index, write_part
 from trainer.miniature.autoencoder import build_autoencoder, train_autoencoder
 from trainer.miniature.card import write_card
 from trainer.miniature.clip import save_clip, train_clip

@@ -23,10 +23,10 @@ from factory.on_ray.words import plain
 from factory.storage.open import open_store
 from schemas.fit import Fit, Where
 from schemas.latents import EncodedUnit, EncodingRecord
-from trainer.encode import Files, encode_unit
-from trainer.encoder import Encoder
-from trainer.encoding import Unit
-from trainer.index import read_index
+from trainer.feeding.index import read_index
+from trainer.latents.encode import Files, encode_unit
+from trainer.latents.encoder import Encoder
+from trainer.latents.encoding import Unit
 from trainer.on_ray.fit import joined
 
 Batch = dict[str, np.ndarray[Any, np.dtype[Any]]]

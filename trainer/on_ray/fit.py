@@ -1,7 +1,7 @@
 """`fit` on Ray Train: the same function on every worker of a group that may shrink, grow and restart.
 
 Ray Train starts workers, joins them in a process group and starts them again after failures and
-preemptions. Checkpoints are the training's own (`trainer/checkpoint.py`): a restart goes on from the
+preemptions. Checkpoints are the training's own (`trainer/root/checkpoint.py`): a restart goes on from the
 newest whole one, on however many workers there are then.
 """
 
@@ -40,7 +40,7 @@ from factory.on_ray.words import plain, quieten_loggers
 from schemas.config import Compute
 from schemas.fit import Fit, Where
 from trainer.fit import Fitted, fit
-from trainer.group import Group
+from trainer.learning.group import Group
 from trainer.on_ray.desk import open_desk
 from trainer.on_ray.notice import Notice
 from trainer.on_ray.pause import Pause

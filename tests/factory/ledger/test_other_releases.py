@@ -22,7 +22,7 @@ from schemas.run import RunRecord
 from schemas.stamped import to_stamped_json
 from tests.factory.ledger.test_collect import age, finish, litter
 from tests.stub_source import StubSource, recipe, triplets
-from trainer.find_files import find_files
+from trainer.feeding.find_files import find_files
 
 OLDER = STAGE_VERSIONS | {"sampler": 0, "scorer": 0}
 NEWER = STAGE_VERSIONS | {"sampler": 7, "edit": 1}

@@ -8,9 +8,9 @@ from factory.errors import Damaged, InputError, ObjectMissing
 from factory.storage.shelf import Shelf
 from tests.chaos.memory_store import MemoryStore
 from tests.trainer.small import png, small, write_pairs
+from trainer.feeding.pairs import open_pairs
 from trainer.fit import fit, prepare
-from trainer.group import Group
-from trainer.pairs import open_pairs
+from trainer.learning.group import Group
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from schemas.fit import Fit
 from schemas.recipe import ModelSource
 from tests.trainer.pipeline import assert_it_edits_as_we_do, plain_pipeline
 from trainer.__main__ import PRESETS
-from trainer.editor import widen
 from trainer.evaluate import load_editor
+from trainer.learning.editor import widen
 from trainer.miniature.autoencoder import build_autoencoder
 from trainer.miniature.diffusion import TextToImage
 from trainer.miniature.editing import edit_figures, edit_tasks, judged_edits

@@ -15,7 +15,7 @@ from factory.storage.local import LocalStore
 from tests.trainer.encoded import configuration, write_dataset
 from tests.trainer.on_ray.deadly import DeadlyWorker
 from tests.trainer.test_decoders import children
-from trainer.encode import encode_dataset
+from trainer.latents.encode import encode_dataset
 from trainer.on_ray import encode as on_ray
 from trainer.on_ray.encode import encode_on_ray
 

@@ -14,9 +14,9 @@ from factory.errors import InputError, RunMismatch, StorageUnavailable
 from factory.on_ray.rows import ClusterFailed
 from factory.on_ray.words import DIED
 from tests.trainer.small import objects, small, state_of, train, write_pairs
-from trainer.checkpoint import record_key
 from trainer.fit import prepare
 from trainer.on_ray import fit as on_ray
+from trainer.root.checkpoint import record_key
 
 pytestmark = pytest.mark.usefixtures("ray_here")
 

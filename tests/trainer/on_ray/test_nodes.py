@@ -19,9 +19,9 @@ from factory.storage.local import LocalStore
 from tests.chaos.nodes import Nodes
 from tests.trainer.on_ray.planned import LAW, Plan, all_busy, assert_as_alone, stop, workers_of
 from tests.trainer.small import objects, small, write_pairs
-from trainer.checkpoint import record_key
 from trainer.fit import prepare
 from trainer.on_ray import fit as on_ray
+from trainer.root.checkpoint import record_key
 
 pytestmark = pytest.mark.slow
 

@@ -7,10 +7,10 @@ import pytest
 from ray.train import PreemptionInfo
 
 from tests.trainer.small import objects, small, train, write_pairs
-from trainer.checkpoint import Checkpoints
 from trainer.fit import Fitted
 from trainer.on_ray import notice
 from trainer.on_ray.notice import LONGEST_S, Notice
+from trainer.root.checkpoint import Checkpoints
 
 
 class Clock:

@@ -9,11 +9,11 @@ from factory import deeds
 from factory.errors import InputError, ObjectMissing, RunMismatch, StorageRefused
 from factory.storage.local import LocalStore
 from tests.trainer.small import small, train, write_pairs
+from trainer.feeding.pairs import open_pairs
 from trainer.fit import Fitted, fit, prepare
-from trainer.group import Group
+from trainer.learning.group import Group
 from trainer.on_ray.desk import Desk
-from trainer.pairs import open_pairs
-from trainer.training import RECORD
+from trainer.root.training import RECORD
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ from schemas.latents import (
 )
 from schemas.record import Record
 from schemas.stamped import to_stamped_json
-from trainer.index import FOLDER, Index, instruction_name, store_index
+from trainer.feeding.index import FOLDER, Index, instruction_name, store_index
 
 HEAD = "ENCODE.json"
 SEAL = "LATENTS.json"

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from schemas.fit import Fit
-from trainer.latents import BESIDE
-from trainer.pairs import Pairs
+from trainer.feeding.pairs import Pairs
+from trainer.latents.reader import BESIDE
 
 
 def opening(config: Fit, dataset: str, pairs: Pairs, step: int) -> Iterator[str]:

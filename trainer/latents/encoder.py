@@ -16,14 +16,14 @@ from factory.engine.text import Words
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Fit, Law
 from schemas.latents import EncodingEnvironment, UnreadableRow
-from trainer.conditions import Conditions
-from trainer.decoders import Decoders
-from trainer.encoding import NOTHING, Unit
-from trainer.group import pick_device
-from trainer.index import instruction_name
-from trainer.objective import NUMBERS
-from trainer.pairs import EditPair, Pairs
-from trainer.pictures import Shape, fit, shape_of
+from trainer.feeding.decoders import Decoders
+from trainer.feeding.index import instruction_name
+from trainer.feeding.pairs import EditPair, Pairs
+from trainer.feeding.pictures import Shape, fit, shape_of
+from trainer.latents.encoding import NOTHING, Unit
+from trainer.learning.conditions import Conditions
+from trainer.learning.group import pick_device
+from trainer.learning.objective import NUMBERS
 
 Decoded = tuple[Shape, NDArray[np.uint8], NDArray[np.uint8]]
 """A pair's shape in pixels, its original and its edited picture, each (3, height, width)."""

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from factory.engine.text import Words
-from trainer.pictures import Shape
+from trainer.feeding.pictures import Shape
 
 
 class MappedUnit:

@@ -12,11 +12,11 @@ from factory.storage.shelf import Shelf
 from factory.untrusted_parquet.file import UntrustedParquet
 from factory.untrusted_parquet.texts import texts
 from schemas.fit import Columns
-from trainer.find_files import find_files
-from trainer.index import Index
-from trainer.picture_columns import bytes_and_path, stored_parts
-from trainer.scan import footer_hash, hash_of, open_file, scan
-from trainer.truncation import Truncation
+from trainer.feeding.find_files import find_files
+from trainer.feeding.index import Index
+from trainer.feeding.picture_columns import bytes_and_path, stored_parts
+from trainer.feeding.scan import footer_hash, hash_of, open_file, scan
+from trainer.feeding.truncation import Truncation
 
 OPEN_BYTES = 2**30
 """Row groups are kept in memory up to this size."""

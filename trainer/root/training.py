@@ -13,8 +13,8 @@ from factory.storage.stamped import read_stamped
 from schemas.fit import Fit, Law
 from schemas.stamped import to_stamped_json
 from schemas.training import TrainingRecord
-from trainer.index import FOLDER, store_index
-from trainer.pairs import Pairs
+from trainer.feeding.index import FOLDER, store_index
+from trainer.feeding.pairs import Pairs
 
 RECORD = "FIT.json"
 EDITOR = "editor/"

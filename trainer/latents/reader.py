@@ -20,12 +20,12 @@ from factory.storage.protocol import ObjectStore
 from factory.storage.shelf import Shelf
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.latents import LatentsLaw, LatentsRecord
-from trainer.encoding import DATA, HEAD, NOTHING, SEAL, check_law, find_latents_record
-from trainer.find_files import is_one_file
-from trainer.index import Index, instruction_name
-from trainer.mapped_unit import MappedUnit
-from trainer.pictures import Shape
-from trainer.reader import Reader, Seen
+from trainer.feeding.find_files import is_one_file
+from trainer.feeding.index import Index, instruction_name
+from trainer.feeding.pictures import Shape
+from trainer.feeding.reader import Reader, Seen
+from trainer.latents.encoding import DATA, HEAD, NOTHING, SEAL, check_law, find_latents_record
+from trainer.latents.mapped_unit import MappedUnit
 
 MOST_MAPPED = 4096
 """Files."""

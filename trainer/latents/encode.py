@@ -13,9 +13,13 @@ from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Columns, Fit
 from schemas.latents import EncodedUnit, EncodingRecord, LatentsRecord
-from trainer.dataset import known_or_open
-from trainer.encoder import Encoder
-from trainer.encoding import (
+from trainer.feeding.dataset import known_or_open
+from trainer.feeding.find_files import shelf_of
+from trainer.feeding.index import Index, read_index
+from trainer.feeding.pairs import Pairs
+from trainer.feeding.truncation import Truncation, say_truncation
+from trainer.latents.encoder import Encoder
+from trainer.latents.encoding import (
     Unit,
     begin_encoding,
     commit_unit,
@@ -28,10 +32,6 @@ from trainer.encoding import (
     plan_units,
     seal,
 )
-from trainer.find_files import shelf_of
-from trainer.index import Index, read_index
-from trainer.pairs import Pairs
-from trainer.truncation import Truncation, say_truncation
 
 Runner = Callable[
     [Fit, str, str, EncodingRecord, Sequence[Unit]], Generator[EncodedUnit, None, None]

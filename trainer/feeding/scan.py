@@ -18,9 +18,9 @@ from factory.storage.shelf import Shelf
 from factory.untrusted_parquet.file import NotParquet, UntrustedParquet, read_footer
 from factory.untrusted_parquet.texts import texts
 from schemas.fit import Columns
-from trainer.index import Index, instruction_name, where
-from trainer.picture_columns import check_pictures
-from trainer.truncation import Truncation
+from trainer.feeding.index import Index, instruction_name, where
+from trainer.feeding.picture_columns import check_pictures
+from trainer.feeding.truncation import Truncation
 
 READERS = 16
 """Files that are fetched and read at once."""

@@ -2,8 +2,8 @@
 
 from factory.pairs.source import Picture
 from factory.untrusted_image.decoder import ImageDecoder, ImageLimits, ImageRefused
-from trainer.pairs import EditPair
-from trainer.picture_columns import no_bytes
+from trainer.feeding.pairs import EditPair
+from trainer.feeding.picture_columns import no_bytes
 
 LIMITS = ImageLimits(wall_s=300.0)
 """So long that only `cpu_s` counts: a busy machine must not make other rows unreadable than an idle one."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from trainer.group import Group
+from trainer.learning.group import Group
 
 
 def spread(network: Any, group: Group, shard: bool) -> Any:

@@ -11,18 +11,18 @@ from factory.engine.editor import Editor
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit
-from trainer.checkpoint import Checkpoints
-from trainer.editor import write_editor
-from trainer.group import Group
+from trainer.feeding.pairs import Pairs
+from trainer.learning.editor import write_editor
+from trainer.learning.group import Group
+from trainer.learning.lora import merged, write_adapter
+from trainer.learning.state import State
 from trainer.loop import StepReport
-from trainer.lora import merged, write_adapter
-from trainer.member import Member
 from trainer.miniature.editing import edit_figures, judged_edits
-from trainer.pairs import Pairs
-from trainer.sheet import edit_sheet
-from trainer.state import State
-from trainer.training import EDITOR, LORA, store_folder
-from trainer.watch import Watch
+from trainer.root.checkpoint import Checkpoints
+from trainer.root.member import Member
+from trainer.root.training import EDITOR, LORA, store_folder
+from trainer.watching.sheet import edit_sheet
+from trainer.watching.watch import Watch
 
 
 class Leader(Member):

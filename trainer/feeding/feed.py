@@ -10,10 +10,10 @@ from itertools import islice
 import torch
 
 from schemas.fit import Law, Where
-from trainer.group import Group
-from trainer.objective import NUMBERS, MicroBatch
-from trainer.order import Order
-from trainer.reader import Reader, Seen, assemble, micro_batches
+from trainer.feeding.reader import Reader, Seen, assemble, micro_batches
+from trainer.learning.group import Group
+from trainer.learning.objective import NUMBERS, MicroBatch
+from trainer.learning.order import Order
 
 AHEAD = 2
 """Steps whose pictures are read before they are needed; the next of them is made."""

@@ -17,8 +17,8 @@ from factory.errors import StorageError, first_line
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Law, Watching
-from trainer.boards import Board, TensorBoard, WeightsAndBiases
 from trainer.loop import StepReport
+from trainer.watching.boards import Board, TensorBoard, WeightsAndBiases
 
 PROGRESS = "progress/"
 SHEETS = "sheets/"

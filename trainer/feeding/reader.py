@@ -16,12 +16,12 @@ from factory.engine.text import Words, told
 from factory.errors import InputError
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Law
-from trainer.conditions import Conditions
-from trainer.decoders import Decoders
-from trainer.objective import MicroBatch
-from trainer.order import Item
-from trainer.pairs import Pairs
-from trainer.pictures import Shape, fit, shape_of
+from trainer.feeding.decoders import Decoders
+from trainer.feeding.pairs import Pairs
+from trainer.feeding.pictures import Shape, fit, shape_of
+from trainer.learning.conditions import Conditions
+from trainer.learning.objective import MicroBatch
+from trainer.learning.order import Item
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from factory.storage.protocol import ObjectStore
 from schemas.recipe import ModelSource
 from schemas.stamped import from_stamped_json, to_stamped_json
 from schemas.training import InstructionsRecord
-from trainer.index import FOLDER
+from trainer.feeding.index import FOLDER
 
 USUAL = 77
 """Tokens that a model takes that does not say how many."""

@@ -3,12 +3,12 @@
 from factory.storage.local import LocalStore
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit, Reading
-from trainer.find_files import find_files, shelf_of
-from trainer.group import Group
-from trainer.index import find_index, read_index
-from trainer.pairs import Pairs, open_pairs
-from trainer.training import begin_training, find_training, must_be_begun
-from trainer.truncation import Truncation
+from trainer.feeding.find_files import find_files, shelf_of
+from trainer.feeding.index import find_index, read_index
+from trainer.feeding.pairs import Pairs, open_pairs
+from trainer.feeding.truncation import Truncation
+from trainer.learning.group import Group
+from trainer.root.training import begin_training, find_training, must_be_begun
 
 
 def known_or_open(

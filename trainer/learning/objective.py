@@ -9,7 +9,7 @@ from torch import Tensor
 
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.errors import ModelError
-from trainer.order import TIMESTEPS
+from trainer.learning.order import TIMESTEPS
 
 NUMBERS = {
     "float64": torch.float64,

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from factory.errors import ConfigError
 from factory.models.find import model_folder
 from schemas.fit import Adapter, Law
-from trainer.order import generator
+from trainer.learning.order import generator
 
 NAME = "default"
 """Of the adapter, as peft has it."""

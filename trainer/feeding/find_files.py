@@ -15,7 +15,7 @@ from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore, PagedStore
 from factory.storage.shelf import Shelf
 from factory.untrusted_parquet.names import SUFFIX, parquet_names
-from trainer.splits import TRAIN, pattern_of, shards_of, splits_of
+from trainer.feeding.splits import TRAIN, pattern_of, shards_of, splits_of
 
 
 def find_files(uri: str, cache: Path | None = None, pattern: str | None = None) -> Shelf:

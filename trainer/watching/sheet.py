@@ -14,9 +14,9 @@ from factory.pairs.sheet import cell, grid
 from factory.pairs.source import Picture
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Law, Sampler
-from trainer.decoders import Decoders
-from trainer.pairs import Pairs
-from trainer.pictures import Shape, fit, shape_of
+from trainer.feeding.decoders import Decoders
+from trainer.feeding.pairs import Pairs
+from trainer.feeding.pictures import Shape, fit, shape_of
 
 PIXELS_AT_ONCE = 2**20
 """Of the originals in one batch of the sampler: four of 512 px, one of Stable Diffusion XL."""

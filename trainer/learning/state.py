@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from factory.errors import ModelError
 from schemas.fit import Law
-from trainer.average import Average
-from trainer.group import Group
-from trainer.lora import trained
-from trainer.spread import is_cut, own, put, whole
+from trainer.learning.average import Average
+from trainer.learning.group import Group
+from trainer.learning.lora import trained
+from trainer.learning.spread import is_cut, own, put, whole
 
 
 class State:

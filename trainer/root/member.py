@@ -1,9 +1,9 @@
 """A worker's part in what is written once: the leader writes it, the others give what they hold of it."""
 
 from schemas.fit import Fit
-from trainer.group import Group
+from trainer.learning.group import Group
+from trainer.learning.state import State
 from trainer.loop import StepReport
-from trainer.state import State
 
 
 class Member:

@@ -1,0 +1,1 @@
+"""From a dataset to the micro-batches of coming steps."""

@@ -1,0 +1,1 @@
+"""Latents and contexts, made once for all trainings on a dataset."""
