@@ -24,8 +24,7 @@ from factory.engine.batching import Batch, Call, Slot  # noqa: E402
 from factory.engine.decoding import Decoder  # noqa: E402
 from factory.engine.engine import Engine  # noqa: E402
 from factory.miniature import world  # noqa: E402
-from factory.miniature.calibrate import judge_all, judge_draws, triplet_sets  # noqa: E402
-from factory.miniature.calibration import accepted, figures  # noqa: E402
+from factory.miniature.calibration import accepted, figures, judge_all, judge_draws, triplet_sets  # noqa: E402  # noqa: E402
 from factory.miniature.oracle import read  # noqa: E402
 from factory.miniature.wilson import wilson  # noqa: E402
 from factory.models.find import MINIATURE  # noqa: E402

@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 from factory.console.config import load_config  # noqa: E402
 from factory.engine.engine import Engine  # noqa: E402
 from factory.miniature import world  # noqa: E402
-from factory.miniature.calibrate import triplet_sets  # noqa: E402
+from factory.miniature.calibration import triplet_sets  # noqa: E402
 from factory.miniature.oracle import ATTRIBUTES, judge, matches, read  # noqa: E402
 from factory.models.find import MINIATURE  # noqa: E402
 from factory.pairs.selection import failed_gates  # noqa: E402

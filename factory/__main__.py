@@ -217,9 +217,8 @@ def calibrate(
     as_json: AsJson = False,
 ) -> int:
     """Choose the gates of the miniature by its oracle, and report them on other triplets."""
-    from factory.miniature.calibrate import GOAL, write_calibration
-    from factory.miniature.calibrate import calibrate as measure
-    from factory.miniature.calibration import NotCalibrated
+    from factory.miniature.calibration import GOAL, NotCalibrated, write_calibration
+    from factory.miniature.calibration import calibrate as measure
 
     loaded = load_config(None if config else preset, config, settings or [])
     check_file("--out", out)

@@ -38,8 +38,7 @@ from trainer.learning.spread import spread
 from trainer.learning.state import State
 from trainer.loop import Loop
 from trainer.root.checkpoint import Checkpoints, steps_in
-from trainer.root.leader import Leader
-from trainer.root.member import Member
+from trainer.root.leader import Leader, Member
 from trainer.root.training import EDITOR, begin_training
 from trainer.watching.opening import opening
 

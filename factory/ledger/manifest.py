@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from factory.errors import Damaged, EditmillError, RunMismatch
+from factory.errors import Damaged, EditmillError, ObjectMissing, RunMismatch, StorageRefused
 from factory.ledger import keys
+from factory.ledger.attempts import find_commit
 from factory.ledger.book import READERS, Book
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run, open_run
@@ -15,11 +16,11 @@ from factory.ledger.sealed import (
     manifest_hash,
     manifest_sequences,
     newest_manifest,
+    part_lines,
     read_manifest,
     sealed_pairs_uris,
     unit_lines,
 )
-from factory.ledger.shrinking import must_list_all_of
 from factory.storage.patience import patiently, read_whole, write_once
 from factory.storage.protocol import ObjectInfo
 from schemas.arrow import to_parquet
@@ -208,3 +209,29 @@ def _write_part(run: Run, segment: int, lines: Iterable[LedgerLine]) -> Part:
     part, data = manifest_part(segment, lines)
     patiently(lambda: run.store.put(part.key, data))
     return part
+
+
+def must_list_all_of(earlier: Manifest, later: Manifest, book: Book) -> None:
+    """Compare a manifest that is to be written with the newest one, where their parts differ.
+
+    A unit that was opened again may be missing until it is made anew. Raises `StorageRefused` where a
+    unit's commit is there and was not listed, `Damaged` where it is gone.
+    """
+    run, plan = book.run, book.plan
+    same = {part.key for part in later.parts}
+    for part in (part for part in earlier.parts if part.key not in same):
+        units = [line.unit for line in part_lines(run, part)]
+        there = {line.unit for line in book.lines_of(keys.segment_of(units[0]))} if units else ()
+        for unit in (unit for unit in units if unit not in there and not plan.generation(unit)):
+            key = keys.commit(unit)
+            try:
+                patiently(lambda unit=unit: find_commit(run, plan, unit))  # type: ignore[misc]
+            except ObjectMissing:
+                raise Damaged(
+                    f"{run.uri}/{key}: unit {unit} is in the newest manifest, its commit is not there "
+                    "whole; run generate to make it again"
+                ) from None
+            raise StorageRefused(
+                f"{run.uri}/{key}: a listing must show every object, it lacks this one, which is there; "
+                "this store cannot be used"
+            )

@@ -5,7 +5,6 @@ import random
 import pytest
 
 from factory.miniature import world
-from factory.miniature.calibrate import triplet_sets
 from factory.miniature.calibration import (
     Judged,
     NotCalibrated,
@@ -14,6 +13,7 @@ from factory.miniature.calibration import (
     figures,
     score_ranges,
     table,
+    triplet_sets,
 )
 from factory.miniature.oracle import Judgement
 from factory.pairs.source import Draw
