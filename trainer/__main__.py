@@ -12,7 +12,6 @@ from typing import Annotated, Optional
 
 import typer
 
-from factory.__main__ import check_machine
 from factory.console.command import command
 from factory.console.config import FIT_PRESETS as PRESETS
 from factory.console.config import MINIATURE, Choice, choose_config
@@ -24,6 +23,7 @@ from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import ConfigError, EditmillError
 from factory.models.find import Role, still_to_fetch
 from factory.storage.open import open_store
+from factory.verbs.machine import check_machine
 from schemas.fit import Fit
 from schemas.recipe import ModelSource
 from trainer.headline import encode_headline, evaluate_headline, fit_headline

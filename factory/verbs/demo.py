@@ -4,7 +4,11 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from factory.console.command import command
 from factory.console.config import load_config
 from factory.console.say import print_facts, say
 from factory.errors import StorageError
@@ -14,11 +18,25 @@ from factory.models.find import MINIATURE
 from factory.models.pin import pin
 from factory.pairs.sheet import contact_sheet, sealed_pairs
 from factory.pairs.triplets import TripletList, read_triplets
+from factory.verbs import machine
 from factory.verbs.results import print_status
 from factory.work.job import prepare, run_job
 from factory.work.reports import Runner
 from schemas.canonical import content_hash
 from schemas.config import Config
+
+demo_app = typer.Typer(no_args_is_help=True)
+
+
+@demo_app.command()
+@command
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the run and the sheet.")] = Path("demo"),
+    limit: Annotated[int, typer.Option(min=1, help="Bundled triplets to make.")] = 24,
+) -> int:
+    """The main job on the embedded miniature: a table, and a sheet to look at."""
+    machine.check_machine(load_config("miniature").compute)
+    return demonstrate(out, limit, machine.runner)
 
 
 def demonstrate(out: Path, count: int, runner: Callable[[Config], Runner]) -> int:

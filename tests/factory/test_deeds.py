@@ -63,7 +63,7 @@ def generate(monkeypatch, left, source=Grey):
     store = Expiring("run")
     store.left = left
     monkeypatch.setattr("factory.work.job.open_store", lambda _: store)
-    monkeypatch.setattr(program, "_runner", lambda _: run_here(lambda _: source()))
+    monkeypatch.setattr("factory.verbs.machine.runner", lambda _: run_here(lambda _: source()))
     return ended("generate", "--triplets", "t.jsonl", "--config", "c.yaml", "--out", "run")
 
 

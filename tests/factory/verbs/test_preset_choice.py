@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import factory.__main__
 from editmill import app
 from factory.console.config import FIT_PRESETS, load_config, read_config
 from factory.errors import ConfigError
@@ -29,7 +28,7 @@ def folder(tmp_path, monkeypatch):
     """A list of one's own in the current folder; pairs are grey pictures that pass every gate."""
     monkeypatch.chdir(tmp_path)
     models()
-    monkeypatch.setattr(factory.__main__, "_runner", lambda _: run_here(lambda _: Grey()))
+    monkeypatch.setattr("factory.verbs.machine.runner", lambda _: run_here(lambda _: Grey()))
 
 
 def call(command):

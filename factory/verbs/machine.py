@@ -1,0 +1,61 @@
+"""What a verb starts on this machine: an engine, workers, a device; torch and Ray only then."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from factory.doctor.finding import Device, MeasuredSource
+from factory.pairs.source import Draw
+from factory.work.reports import Runner
+from schemas.config import Compute, Config
+from schemas.fit import Where
+from schemas.recipe import Recipe
+
+
+def runner(config: Config) -> Runner:
+    """Workers of the main job, here or on Ray."""
+    if config.compute.where == "ray":
+        from factory.on_ray.generate import run_on_ray
+
+        return run_on_ray
+    from factory.work.plain_loop import run_here
+
+    return run_here(lambda run: engine(run.recipe, config.compute))
+
+
+def engine(recipe: Recipe, compute: Compute) -> MeasuredSource:
+    """The engine of a recipe."""
+    from factory.engine.engine import Engine
+
+    return Engine.for_compute(recipe, compute)
+
+
+def steps_of_other_sizes(
+    source: MeasuredSource, draws: Sequence[Draw]
+) -> AbstractContextManager[Callable[[int], float]]:
+    """How long an engine's steps take in batches of other sizes."""
+    from factory.engine import rates
+    from factory.engine.engine import Engine
+
+    assert isinstance(source, Engine)
+    return rates.steps_of_other_sizes(source, draws)
+
+
+def device(name: str) -> Device:
+    """What `compute.device` means here."""
+    from factory.engine.device import find_device
+
+    return find_device(name)
+
+
+def check_machine(compute: Compute | Where) -> None:
+    """Refuse a device that is not here, or Ray where it cannot be started, before anything is begun."""
+    if compute.where == "ray":
+        from factory.on_ray.own_ray import check_start
+
+        check_start()
+    # Torch is asked only where it must be.
+    on_cpu = compute.device == "cpu" and (compute.where == "here" or not compute.gpus_per_worker)
+    if compute.device != "auto" and not on_cpu:
+        from factory.engine.device import check_device
+
+        check_device(compute)
