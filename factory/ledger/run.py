@@ -9,7 +9,7 @@ from factory.errors import Damaged, ObjectMissing, RunMismatch, StorageRefused
 from factory.ledger import keys
 from factory.storage.key_rules import PROBES
 from factory.storage.open import open_store
-from factory.storage.patience import write_once
+from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import read_stamped
 from schemas.recipe import STAGE_VERSIONS, Recipe
@@ -120,6 +120,18 @@ def open_run(root: ObjectStore | str) -> Run:
             f"{store.uri}/{keys.RUN}: recipe does not match its hash {record.recipe_hash}"
         )
     return Run(store, recipe, record.commits, record.recipe_hash)
+
+
+def must_stand(run: Run) -> None:
+    """Raises `StorageRefused` where a run's root was deleted or unmounted while work went on.
+
+    Asked before anything is written: a folder would be made anew, and what is put there never sealed.
+    """
+    if patiently(lambda: run.store.find(keys.RUN)) is None:
+        raise StorageRefused(
+            f"{run.uri}: RUN.json is gone: was the run deleted, or its disk unmounted? nothing more is "
+            "written there"
+        )
 
 
 def differing_fields(ours: Any, theirs: Any, where: str = "") -> list[str]:

@@ -8,7 +8,7 @@ from factory.errors import ObjectMissing
 from factory.ledger.attempts import find_commit
 from factory.ledger.commits import write_commit
 from factory.ledger.plan import Plan
-from factory.ledger.run import Run
+from factory.ledger.run import Run, must_stand
 from factory.pairs.selection import Selection
 from factory.pairs.source import PairSource, draws
 from factory.storage.patience import patiently
@@ -32,6 +32,7 @@ def generate_unit(run: Run, plan: Plan, unit: int, source: PairSource) -> UnitRe
         selection.add(outcome)
     deeds.made()
     candidates, pairs = selection.result(triplets)
+    must_stand(run)
     tally = Tally.of(candidates, {t.triplet_id: t.edit_kind for t in triplets})
     won = write_commit(
         run.store,

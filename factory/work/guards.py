@@ -4,13 +4,18 @@ import time
 from dataclasses import dataclass, field
 
 from factory import deeds
-from factory.work.reports import UnitReport
+from factory.work.reports import UnitProblem, UnitReport
 from schemas.config import Budget, Compute
+
+MOST_LOST = 5
+"""Units in a row that may be made in full and lost."""
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Why a run stops; `exit_code` 0 where the operator's goal was reached, else 4."""
+    """Why a run stops; `exit_code` 0 where the operator's goal was reached, 4 where a guard said so, 3
+    where it can go on once its store can be written.
+    """
 
     reason: str
     exit_code: int
@@ -30,11 +35,20 @@ class Guards:
     """Pairs made in this start."""
     started: float = field(default_factory=time.monotonic)
     """By a clock that nobody sets."""
+    _lost: int = 0
+    """Units in a row that could not be committed."""
+    _first_loss: str = ""
     _too_few: str = ""
     _judged: bool = False
 
+    def lose(self, problem: UnitProblem) -> None:
+        """Count a unit that could not be committed: on a full disk every further one is made and lost."""
+        self._first_loss = self._first_loss if self._lost else problem.message
+        self._lost += 1
+
     def see(self, report: UnitReport) -> None:
         """Count a report; units made by others count for the run, not for this start."""
+        self._lost = 0
         self.pairs += report.accepted
         if report.made:
             deeds.made()
@@ -64,6 +78,13 @@ class Guards:
             return Stop(f"budget.max_gpu_hours: {budget.max_gpu_hours} reached: {held:.3f}", 4)
         if budget.deadline is not None and time.time() >= budget.deadline.timestamp():
             return Stop(f"budget.deadline: {budget.deadline.isoformat()} has passed", 4)
+        if self._lost >= MOST_LOST:
+            reason = (
+                f"{self._lost} units in a row could not be committed; first: {self._first_loss}"
+            )
+            return Stop(
+                f"{reason}; what was made before is safe, run the same command to resume", 3
+            )
         if self._too_few:
             return Stop(self._too_few, 4)
         return None

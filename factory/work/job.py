@@ -116,7 +116,10 @@ def run_job(run: Run, plan: Plan, config: Config, runner: Runner) -> JobResult:
             for report in reports:
                 if isinstance(report, UnitProblem):
                     problems.append(report)
+                    guards.lose(report)
                     progress.say(f"unit {report.unit}: {report.message}")
+                    if should_stop():
+                        break
                     continue
                 made += report.made
                 roller.see(report.unit)
