@@ -26,6 +26,9 @@ LOST_AFTER_S = 180.0
 """How long a cluster may be silent before the job counts as lost."""
 LAST_LINES_S = 15.0
 """How long the log may go on after the job's end."""
+AGENT_S = 60.0
+"""How long a head that was just started may have no agent yet that takes jobs."""
+NO_AGENT = "No available agent"
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -48,13 +51,14 @@ class Job:
         # The header is given, so Ray needs no RAY_AUTH_MODE, which it reads when it is imported.
         return JobSubmissionClient(self.address, headers=bearer(self._token))
 
-    def send(
-        self, entrypoint: str, environment: dict[str, Any], entrypoint_num_cpus: float | None
-    ) -> None:
-        """Submit it.
-
-        Raises `AccessRefused`, `ConfigError` for a used id, else `ClusterUnavailable`.
-        """
+    def _is_accepted(
+        self,
+        entrypoint: str,
+        environment: dict[str, Any],
+        entrypoint_num_cpus: float | None,
+        deadline: float,
+    ) -> bool:
+        """False where the cluster has no agent yet; after the deadline that is an error as any other."""
         try:
             self._client.submit_job(
                 entrypoint=entrypoint,
@@ -62,6 +66,23 @@ class Job:
                 runtime_env=environment,
                 entrypoint_num_cpus=entrypoint_num_cpus,
             )
+        except RuntimeError as error:
+            if NO_AGENT in str(error) and time.monotonic() < deadline:
+                return False
+            raise
+        return True
+
+    def send(
+        self, entrypoint: str, environment: dict[str, Any], entrypoint_num_cpus: float | None
+    ) -> None:
+        """Submit it.
+
+        Raises `AccessRefused`, `ConfigError` for a used id, else `ClusterUnavailable`.
+        """
+        deadline = time.monotonic() + AGENT_S
+        try:
+            while not self._is_accepted(entrypoint, environment, entrypoint_num_cpus, deadline):
+                time.sleep(1)
         except AuthenticationError:
             # Its own text explains settings that play no part here.
             raise AccessRefused(

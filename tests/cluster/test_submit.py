@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from cluster import local
-from cluster.access import AccessRefused, find_token, get_json, is_open
+from cluster.access import AccessRefused, ClusterUnavailable, find_token, get_json, is_open
 from cluster.interruption import Interruption
 from cluster.job import Job, JobLost
 from cluster.submit import _asks_for_token, _exit_code
@@ -282,3 +282,28 @@ def test_a_first_signal_asks_and_only_the_second_raises_and_only_once() -> None:
 def test_a_signal_before_there_is_a_job_raises() -> None:
     with Interruption(), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+class _Busy:
+    """A cluster whose agents come up while it is asked."""
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals = refusals
+        self.asked = 0
+
+    def submit_job(self, **_: object) -> None:
+        self.asked += 1
+        if self.asked <= self.refusals:
+            raise RuntimeError("500: No available agent to submit job, please try again later.")
+
+
+def test_a_head_whose_agent_is_not_up_yet_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.job.time.sleep", lambda _: None)
+    job, busy = Job("http://127.0.0.1:1", "job", None), _Busy(2)
+    job.__dict__["_client"] = busy
+    job.send("true", {}, None)
+    assert busy.asked == 3
+    monkeypatch.setattr("cluster.job.AGENT_S", 0.0)
+    job.__dict__["_client"] = _Busy(1)
+    with pytest.raises(ClusterUnavailable, match="No available agent"):
+        job.send("true", {}, None)
