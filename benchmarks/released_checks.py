@@ -16,7 +16,8 @@ from factory.engine.checkpoint.load import Models
 from factory.engine.clip_scorer import ClipScorer, similarities
 from factory.engine.decoding import Decoder
 from factory.errors import Damaged
-from factory.pairs.source import Made, Picture
+from factory.pairs.source import Made
+from factory.pictures import Picture
 from schemas.candidate import Scores
 from schemas.recipe import Recipe
 

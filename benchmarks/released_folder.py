@@ -18,8 +18,9 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from factory.errors import Damaged, InputError, TripletError, first_line
-from factory.pairs.source import Draw, Picture
+from factory.pairs.source import Draw
 from factory.pairs.triplets import read_triplets
+from factory.pictures import Picture
 from schemas.candidate import Scores
 from schemas.triplet import Triplet
 

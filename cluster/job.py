@@ -51,27 +51,6 @@ class Job:
         # The header is given, so Ray needs no RAY_AUTH_MODE, which it reads when it is imported.
         return JobSubmissionClient(self.address, headers=bearer(self._token))
 
-    def _is_accepted(
-        self,
-        entrypoint: str,
-        environment: dict[str, Any],
-        entrypoint_num_cpus: float | None,
-        deadline: float,
-    ) -> bool:
-        """False where the cluster has no agent yet; after the deadline that is an error as any other."""
-        try:
-            self._client.submit_job(
-                entrypoint=entrypoint,
-                submission_id=self.id,
-                runtime_env=environment,
-                entrypoint_num_cpus=entrypoint_num_cpus,
-            )
-        except RuntimeError as error:
-            if NO_AGENT in str(error) and time.monotonic() < deadline:
-                return False
-            raise
-        return True
-
     def send(
         self, entrypoint: str, environment: dict[str, Any], entrypoint_num_cpus: float | None
     ) -> None:
@@ -80,25 +59,37 @@ class Job:
         Raises `AccessRefused`, `ConfigError` for a used id, else `ClusterUnavailable`.
         """
         deadline = time.monotonic() + AGENT_S
-        try:
-            while not self._is_accepted(entrypoint, environment, entrypoint_num_cpus, deadline):
-                time.sleep(1)
-        except AuthenticationError:
-            # Its own text explains settings that play no part here.
-            raise AccessRefused(
-                f"{self.address}: the cluster does not accept this token; it must be the one that "
-                "its head was started with"
-            ) from None
-        except (RuntimeError, OSError, ValueError) as error:
-            lines = [line for line in str(error).splitlines() if len(line) > 1]
-            if "already exists" in str(error) and self.id in str(error):
-                raise ConfigError(
-                    f"submission_id: must be new on this cluster, got {self.id!r} again; leave it "
-                    f"out to have one made, or see `ray job logs {self.id}`"
+        while True:
+            try:
+                self._client.submit_job(
+                    entrypoint=entrypoint,
+                    submission_id=self.id,
+                    runtime_env=environment,
+                    entrypoint_num_cpus=entrypoint_num_cpus,
+                )
+                return
+            except AuthenticationError:
+                # Its own text explains settings that play no part here.
+                raise AccessRefused(
+                    f"{self.address}: the cluster does not accept this token; it must be the one that "
+                    "its head was started with"
                 ) from None
-            raise ClusterUnavailable(
-                f"{self.address}: the job was not accepted: {lines[-1] if lines else error}"
-            ) from None
+            except (RuntimeError, OSError, ValueError) as error:
+                if NO_AGENT not in str(error) or time.monotonic() >= deadline:
+                    raise self._refusal(error) from None
+            time.sleep(1)
+
+    def _refusal(self, error: Exception) -> EditmillError:
+        """Why a job was not accepted."""
+        if "already exists" in str(error) and self.id in str(error):
+            return ConfigError(
+                f"submission_id: must be new on this cluster, got {self.id!r} again; leave it "
+                f"out to have one made, or see `ray job logs {self.id}`"
+            )
+        lines = [line for line in str(error).splitlines() if len(line) > 1]
+        return ClusterUnavailable(
+            f"{self.address}: the job was not accepted: {lines[-1] if lines else error}"
+        )
 
     def stop(self) -> None:
         """Ask Ray to stop it, again while the job is still on its way; Ray sends SIGTERM first."""

@@ -1,11 +1,15 @@
-"""Pixels to file bytes, the same bytes every time."""
+"""Pictures in memory, and their file bytes, which are the same every time."""
 
 import io
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from factory.pairs.source import Picture
 from schemas.recipe import Codec
+
+Picture = NDArray[np.uint8]
+"""Pixels, (height, width, 3)."""
 
 
 def encode(picture: Picture, codec: Codec) -> bytes:

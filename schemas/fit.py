@@ -1,6 +1,7 @@
 """What a training configuration may say: the law, where it runs, what is watched."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -57,7 +58,7 @@ class Adapter(Record):
 class Law(Record):
     """Everything that decides the weights, up to the last bits of a device."""
 
-    LATER = {"lora": None}  # noqa: RUF012
+    LATER: ClassVar[Mapping[str, Any]] = {"lora": None}
     seed: int = Field(0, ge=0, lt=2**63)
     """Root of every draw: order, pair, flip, dropout, timestep, noise, a LoRA's first weights."""
     model: ModelSource

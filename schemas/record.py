@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Self, get_args
+from typing import Any, ClassVar, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
 
@@ -24,12 +24,18 @@ class Record(BaseModel):
         return plain
 
     @classmethod
-    def read(cls, stored: Mapping[str, Any]) -> Self:
-        """A record of any release, from plain JSON: a field that was not there yet means "as before".
+    def filled(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """What any release stored, as plain JSON: a field that was not there yet means "as before"."""
+        fields = {**cls.LATER, **stored}
+        for name, info in cls.model_fields.items():
+            for kind in _records(info.annotation) if name in fields else ():
+                fields[name] = _filled(kind, fields[name])
+        return fields
 
-        Raises `ValidationError`.
-        """
-        return cls.model_validate_json(json.dumps(_filled(cls, stored)))
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Self:
+        """A record of any release, from plain JSON. Raises `ValidationError`."""
+        return cls.model_validate_json(json.dumps(cls.filled(stored)))
 
 
 def _hashed(value: Any, plain: Any) -> Any:
@@ -46,23 +52,17 @@ def _hashed(value: Any, plain: Any) -> Any:
 
 
 def _filled(kind: type[Record], plain: Any) -> Any:
-    """`plain` with every later field, here and in the records within."""
+    """The same of a record within, or of several."""
     if isinstance(plain, list):
         return [_filled(kind, one) for one in plain]
-    if not isinstance(plain, Mapping):
-        return plain
-    filled = {**kind.LATER, **plain}
-    for name, info in kind.model_fields.items():
-        for inner in _records(info.annotation):
-            filled[name] = _filled(inner, filled.get(name))
-    return {name: filled[name] for name in filled if name in plain or name in kind.LATER}
+    return kind.filled(plain) if isinstance(plain, Mapping) else plain
 
 
 def _records(annotation: Any) -> Iterator[type[Record]]:
-    """The records that a field holds, or holds several of."""
+    """The records that a field holds, or holds several of; none of those that a dict holds by name."""
     if isinstance(annotation, type) and issubclass(annotation, Record):
         yield annotation
-    for part in get_args(annotation):
+    for part in get_args(annotation) if get_origin(annotation) is not dict else ():
         yield from _records(part)
 
 

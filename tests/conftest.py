@@ -12,7 +12,8 @@ class ByFile(LoadScopeScheduling):
     """A file's tests stay together, for what they share; those on Ray are one group."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return _group(nodeid)
+        file = nodeid.partition("::")[0]
+        return "ray" if set(RAY) & set(file.split("/")) else file
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         """Those on Ray first: they are the longest group by far."""
@@ -23,8 +24,3 @@ class ByFile(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
     return ByFile(config, log)
-
-
-def _group(nodeid: str) -> str:
-    file = nodeid.partition("::")[0]
-    return "ray" if set(RAY) & set(file.split("/")) else file

@@ -72,6 +72,37 @@ def test_ray_and_torch_stay_in_their_folders(path):
         assert not [name for name in found if within(name, heavy)], relative
 
 
+ROOMS = (
+    *("errors", "seeds", "pictures", "prompt_text", "deeds", "console", "storage"),
+    *("untrusted_image", "untrusted_parquet", "models", "ledger", "work", "pairs", "engine"),
+    *("miniature", "doctor", "on_ray", "verbs", "__main__"),
+)
+"""Of `factory`, from the ground up, as its README draws them."""
+KNOTS = {
+    # The ledger and the job still know the one stage that they were built for.
+    ("factory/ledger/failed.py", "pairs"),
+    ("factory/work/job.py", "pairs"),
+    ("factory/work/plain_loop.py", "pairs"),
+    # By what keys a store is tried, and whether a place is one.
+    ("factory/deeds.py", "storage"),
+    ("factory/console/places.py", "storage"),
+}
+"""Who looks up all the same: no more than these, and each that is untied goes."""
+
+
+def test_rooms_look_down_only():
+    found = set()
+    for path in SOURCES:
+        relative = path.relative_to(ROOT).as_posix()
+        here = Path(relative).parts[1].removesuffix(".py")
+        if not relative.startswith("factory/") or here == "__init__":
+            continue
+        above = ROOMS[ROOMS.index(here) + 1 :]
+        for name in imports(path):
+            found |= {(relative, room) for room in above if within(name, (f"factory.{room}",))}
+    assert found == KNOTS
+
+
 def test_ray_data_and_rays_private_names_have_one_file_each():
     """Both change between Ray's releases; `pyproject.toml` pins it for them."""
     users = {"data": set(), "private": set()}

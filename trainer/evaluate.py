@@ -19,7 +19,7 @@ from factory.models.configs import read_config
 from factory.models.find import model_folder
 from factory.models.pin import pin_text_to_image
 from factory.pairs.sheet import cell, grid
-from factory.pairs.source import Picture
+from factory.pictures import Picture
 from factory.storage.open import open_store
 from schemas.fit import Sampler
 from schemas.recipe import ModelSource

@@ -6,7 +6,8 @@ import numpy as np
 
 from factory.doctor.batch import Batch
 from factory.doctor.finding import Check, failed, ok, warning
-from factory.pairs.source import Made, Picture
+from factory.pairs.source import Made
+from factory.pictures import Picture
 from schemas.recipe import Recipe
 
 FLAT = 2.0

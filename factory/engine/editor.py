@@ -12,7 +12,7 @@ from factory.engine.images import to_picture, to_unit
 from factory.engine.solvers.schedule import NoiseSchedule, euler_ancestral_steps
 from factory.engine.solvers.step import euler_ancestral
 from factory.engine.text import TextEncoder, told
-from factory.pairs.source import Picture
+from factory.pictures import Picture
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-from factory.pairs.source import Picture
+from factory.pictures import Picture
 
 
 def to_unit(decoded: Tensor) -> Tensor:

@@ -4,17 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from factory.pictures import Picture
 from factory.seeds import candidate_seed, uniform
 from schemas.candidate import Scores
 from schemas.commit import Environment
 from schemas.recipe import Recipe
 from schemas.triplet import Triplet
-
-Picture = NDArray[np.uint8]
-"""Pixels, (height, width, 3)."""
 
 
 @dataclass(frozen=True)

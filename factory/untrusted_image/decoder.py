@@ -14,7 +14,7 @@ from enum import StrEnum
 from types import TracebackType
 
 from factory.errors import EditmillError
-from factory.pairs.source import Picture
+from factory.pictures import Picture
 from factory.untrusted_image import child as script
 from factory.untrusted_image.process import DEATH_S, Child
 

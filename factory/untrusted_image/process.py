@@ -10,7 +10,7 @@ from contextlib import suppress
 import numpy as np
 
 from factory.errors import EditmillError
-from factory.pairs.source import Picture
+from factory.pictures import Picture
 from factory.untrusted_image import child as script
 
 START_S = 60.0

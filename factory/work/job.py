@@ -118,13 +118,11 @@ def run_job(run: Run, plan: Plan, config: Config, runner: Runner) -> JobResult:
                     problems.append(report)
                     guards.lose(report)
                     progress.say(f"unit {report.unit}: {report.message}")
-                    if should_stop():
-                        break
-                    continue
-                made += report.made
-                roller.see(report.unit)
-                guards.see(report)
-                progress.advance(pairs=guards.accepted, candidates=guards.candidates)
+                else:
+                    made += report.made
+                    roller.see(report.unit)
+                    guards.see(report)
+                    progress.advance(pairs=guards.accepted, candidates=guards.candidates)
                 if should_stop():
                     break
             if isinstance(reports, Generator):

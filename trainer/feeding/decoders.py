@@ -1,6 +1,6 @@
 """A dataset's pictures to pixels, in children that have little to lose: for the threads of one reader."""
 
-from factory.pairs.source import Picture
+from factory.pictures import Picture
 from factory.untrusted_image.decoder import ImageDecoder, ImageLimits, ImageRefused
 from trainer.feeding.pairs import EditPair
 from trainer.feeding.picture_columns import no_bytes

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from factory.pairs.source import Picture
+from factory.pictures import Picture
 from schemas.fit import Law
 
 Shape = tuple[int, int]

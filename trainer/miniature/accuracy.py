@@ -10,7 +10,8 @@ from factory.engine.clip_scorer import ClipScorer
 from factory.engine.engine import Engine
 from factory.miniature import world
 from factory.miniature.oracle import ATTRIBUTES, read
-from factory.pairs.source import Draw, Made, Picture
+from factory.pairs.source import Draw, Made
+from factory.pictures import Picture
 from factory.seeds import candidate_seed
 from schemas.triplet import Triplet
 

@@ -12,7 +12,7 @@ from factory.engine.editor import Editor
 from factory.miniature import world
 from factory.miniature.oracle import Judgement, judge, matches, read
 from factory.miniature.wilson import wilson
-from factory.pairs.source import Picture
+from factory.pictures import Picture
 from schemas.fit import Sampler
 
 AT_ONCE = 16

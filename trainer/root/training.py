@@ -48,7 +48,7 @@ def begin_training(store: ObjectStore, config: Fit, pairs: Pairs) -> None:
     found = find_training(store)
     assert found is not None
     if found.law_hash != law.law_hash:
-        differing = differing_fields({**Law.LATER, **found.law}, json.loads(law.model_dump_json()))
+        differing = differing_fields(Law.filled(found.law), json.loads(law.model_dump_json()))
         raise RunMismatch(
             f"{store.uri}: holds a training by another law; differing: {'; '.join(differing)}"
         )

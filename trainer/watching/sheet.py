@@ -11,7 +11,7 @@ from PIL import Image
 
 from factory.engine.editor import Editor
 from factory.pairs.sheet import cell, grid
-from factory.pairs.source import Picture
+from factory.pictures import Picture
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Law, Sampler
 from trainer.feeding.decoders import Decoders
