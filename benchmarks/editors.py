@@ -39,7 +39,7 @@ import torch  # noqa: E402
 
 from factory.engine.checkpoint.load import load_text_to_image  # noqa: E402
 from factory.ledger.run import open_run  # noqa: E402
-from factory.ledger.sealed import sealed_pairs_uris  # noqa: E402
+from factory.ledger.sealed import sealed_data_uris  # noqa: E402
 from factory.miniature import world  # noqa: E402
 from factory.models.find import MINIATURE  # noqa: E402
 from factory.models.pin import pin_text_to_image  # noqa: E402
@@ -155,7 +155,7 @@ def join_pairs(folder: Path, *runs: Path) -> None:
     seen: set[tuple[str, int]] = set()
     tables = []
     for each in runs:
-        for uri in sealed_pairs_uris(open_run(open_store(str(each)))):
+        for uri in sealed_data_uris(open_run(open_store(str(each)))):
             table = pq.read_table(uri)
             names = [(row["triplet_id"], row["index"]) for row in table.select(NAME).to_pylist()]
             tables.append(table.filter(pa.array([name not in seen for name in names])))

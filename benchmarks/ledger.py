@@ -28,8 +28,8 @@ from benchmarks.record import machine, replace_results, write_results  # noqa: E
 from factory.ledger import keys  # noqa: E402
 from factory.ledger.plan import write_plan  # noqa: E402
 from factory.ledger.run import create_run, open_run  # noqa: E402
-from factory.ledger.verify.run import verify  # noqa: E402
 from factory.pairs.generate import generate_unit  # noqa: E402
+from factory.pairs.verify import verify  # noqa: E402
 from factory.storage.local import LocalStore  # noqa: E402
 from factory.storage.open import open_store  # noqa: E402
 from tests.chaos.crash_points import (  # noqa: E402
@@ -203,7 +203,7 @@ def overhead(server: str, units: int) -> dict[str, float]:
     with s3_server(server):
         store = open_store(f"s3://{BUCKET}/overhead-{os.getpid()}")
         run = create_run(store, recipe(unit_triplets=4))
-        plan = write_plan(store, triplets(4 * units), 4)
+        plan = write_plan(run, triplets(4 * units), 4)
         source, started = TimedSource(), time.monotonic()
         for unit in plan.units:
             generate_unit(run, plan, unit, source)

@@ -18,15 +18,15 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from factory.ledger import keys  # noqa: E402
 from factory.ledger.book import Book  # noqa: E402
-from factory.ledger.commits import write_commit  # noqa: E402
+from factory.ledger.commits import Attempt, write_commit  # noqa: E402
 from factory.ledger.status import status  # noqa: E402
+from factory.pairs.generate import outcomes_of, triplets_of  # noqa: E402
 from factory.pairs.selection import Selection  # noqa: E402
 from factory.pairs.source import draws  # noqa: E402
 from factory.pairs.triplets import TripletList  # noqa: E402
 from factory.storage.open import open_store  # noqa: E402
 from factory.work.job import prepare  # noqa: E402
 from schemas.config import Config  # noqa: E402
-from schemas.tally import Tally  # noqa: E402
 from tests.stub_source import StubSource, recipe, triplets  # noqa: E402
 
 OPEN = 10
@@ -44,22 +44,13 @@ def make(folder, units):
     with patch("factory.storage.local.os.fsync", lambda descriptor: None):
         run, plan = opened(folder, units)
         for unit in range(units - OPEN):
-            of = plan.triplets(unit)
+            of = triplets_of(plan, unit)
             selection = Selection(run.recipe)
             for outcome in source.pairs([draw for t in of for draw in draws(run.recipe, t)]):
                 selection.add(outcome)
             candidates, pairs = selection.result(of)
-            write_commit(
-                run.store,
-                unit,
-                candidates,
-                pairs,
-                attempt=f"{unit:032x}",
-                recipe_hash=run.recipe.recipe_hash,
-                tally=Tally.of(candidates, {t.triplet_id: t.edit_kind for t in of}),
-                environment=source.environment(),
-                started=time.time(),
-            )
+            outcomes = outcomes_of(of, candidates, pairs, source.environment())
+            write_commit(run, unit, outcomes, Attempt(f"{unit:032x}"))
         book = Book(run, plan)
         for segment in book.segments:
             book.roll_up(segment)
@@ -73,7 +64,7 @@ def copy(folder, uri, units):
 
     def wanted(key):
         segment = key.removeprefix(keys.COMMITS)[:6] if key.startswith(keys.COMMITS) else None
-        return not key.startswith(keys.PAIRS) and segment not in rolled_up
+        return not key.startswith(keys.DATA["generate"]) and segment not in rolled_up
 
     with ThreadPoolExecutor(8) as pool:
         for _ in pool.map(

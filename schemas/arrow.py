@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -16,22 +16,32 @@ from schemas.record import Record
 
 R = TypeVar("R", bound=Record)
 
-_PLAIN: dict[type, pa.DataType] = {
-    str: pa.string(),
-    bool: pa.bool_(),  # before int, of which it is a subclass
-    int: pa.int64(),
-    float: pa.float64(),
-    bytes: pa.binary(),
+KINDS: dict[type, str] = {
+    str: "str",
+    bool: "bool",  # before int, of which it is a subclass
+    int: "int",
+    float: "float",
+    bytes: "bytes",
+    Image: "image",
 }
-_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+"""Of columns, by the type of a record's field."""
+_ARROW: dict[str, pa.DataType] = {
+    "str": pa.string(),
+    "bool": pa.bool_(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "bytes": pa.binary(),
+    "image": pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+}
 _DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")
 _BLANK = b"sha256:" + b"0" * 64
-_FEATURES: dict[type, dict[str, Any]] = {
-    str: {"dtype": "string", "_type": "Value"},
-    int: {"dtype": "int64", "_type": "Value"},
-    float: {"dtype": "float64", "_type": "Value"},
-    bool: {"dtype": "bool", "_type": "Value"},
-    Image: {"_type": "Image"},
+_FEATURES: dict[str, dict[str, Any]] = {
+    "str": {"dtype": "string", "_type": "Value"},
+    "int": {"dtype": "int64", "_type": "Value"},
+    "float": {"dtype": "float64", "_type": "Value"},
+    "bool": {"dtype": "bool", "_type": "Value"},
+    "bytes": {"dtype": "binary", "_type": "Value"},
+    "image": {"_type": "Image"},
 }
 
 
@@ -41,28 +51,27 @@ def _base_type(annotation: Any) -> type:
         members = [m for m in get_args(annotation) if m is not NoneType]
         if len(members) == 1:
             return _base_type(members[0])
-    elif annotation is Image:
-        return Image
     elif isinstance(annotation, type):
-        for plain in _PLAIN:
+        for plain in KINDS:
             if issubclass(annotation, plain):
                 return plain
     raise TypeError(f"no Arrow type for {annotation}")
 
 
-def arrow_schema(record: type[Record]) -> pa.Schema:
-    """The record's columns in field order, with `datasets` features in the metadata.
+def columns_of(record: type[Record]) -> dict[str, str]:
+    """The record's columns in field order, each with its kind: str, bool, int, float, bytes or image."""
+    bases = {name: _base_type(info.annotation) for name, info in record.model_fields.items()}
+    return {name: KINDS[base] for name, base in bases.items()}
+
+
+def arrow_schema(columns: Mapping[str, str]) -> pa.Schema:
+    """Columns by name and kind, with `datasets` features in the metadata.
 
     Every column may be null for Arrow, because `datasets` knows its own features only then; the
     records are what holds a value to be there.
     """
-    fields: list[pa.Field] = []
-    features: dict[str, Any] = {}
-    for name, info in record.model_fields.items():
-        plain = _base_type(info.annotation)
-        kind = _IMAGE if plain is Image else _PLAIN[plain]
-        fields.append(pa.field(name, kind))
-        features[name] = _FEATURES[plain]
+    fields = [pa.field(name, _ARROW[kind]) for name, kind in columns.items()]
+    features = {name: _FEATURES[kind] for name, kind in columns.items()}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     return pa.schema(fields, metadata=metadata)
 
@@ -74,9 +83,19 @@ def to_parquet(
 
     Equal rows and metadata give equal bytes under one version of pyarrow.
     """
-    schema = arrow_schema(record)
-    columns = [[_plain(getattr(row, name)) for row in rows] for name in schema.names]
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    names = list(record.model_fields)
+    plain = [{name: _plain(getattr(row, name)) for name in names} for row in rows]
+    return write_rows(columns_of(record), plain, metadata)
+
+
+def write_rows(
+    columns: Mapping[str, str],
+    rows: Sequence[Mapping[str, Any]],
+    metadata: dict[str, str] | None = None,
+) -> bytes:
+    """As `to_parquet`, of plain rows."""
+    schema = arrow_schema(columns)
+    arrays = [pa.array([row[field.name] for row in rows], field.type) for field in schema]
     sink = io.BytesIO()
     # Row groups stay small so that readers can stream.
     with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
@@ -114,10 +133,14 @@ def from_parquet(record: type[R], data: bytes) -> tuple[list[R], dict[str, str]]
 
     Raises `ValueError` where a byte is not what was written, or a row is not such a record.
     """
+    rows, metadata = read_rows(record.model_fields, data)
+    return [record.model_validate(row) for row in rows], metadata
+
+
+def read_rows(columns: Iterable[str], data: bytes) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """As `from_parquet`, as plain rows of these columns."""
     file = _checked(data)
-    names = list(record.model_fields)
-    rows = [record.model_validate(row) for row in file.read(names).to_pylist()]
-    return rows, _metadata(file)
+    return file.read(list(columns)).to_pylist(), _metadata(file)
 
 
 def _checked(data: bytes) -> pq.ParquetFile:

@@ -1,4 +1,7 @@
-"""The commit of a unit, and the sealed list of commits that readers trust."""
+"""The commit of a unit, and the sealed list of commits that readers trust; of any stage."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -6,25 +9,8 @@ from schemas.record import Record
 from schemas.tally import Tally
 
 
-class Environment(Record):
-    """What may change the last bits of a result; recorded, never part of the recipe."""
-
-    device: str
-    """Processor or GPU model."""
-    wheels: dict[str, str]
-    """Version of each package that computes."""
-    batch_pairs: int
-    """Pairs in one denoising batch; four rows each."""
-    decode_pairs: int
-    """Pairs in one decode and score batch."""
-    threads: int
-    """CPU threads per worker."""
-    attention: str
-    """Attention implementation."""
-
-
 class DataFile(Record):
-    """One immutable object of accepted pairs."""
+    """One immutable object that a unit left, named by its content."""
 
     key: str
     """Key below the run."""
@@ -33,7 +19,7 @@ class DataFile(Record):
     bytes: int = Field(ge=0)
     """Size."""
     rows: int = Field(ge=1)
-    """Pairs in it."""
+    """Rows in it."""
 
 
 class CommitRecord(Record):
@@ -47,14 +33,14 @@ class CommitRecord(Record):
     """Random id of the try that wrote it, 32 hex digits; tells my commit from another's."""
     recipe_hash: str
     """Of the run."""
-    pairs: DataFile | None
-    """Where the accepted pairs are; null where nothing passed."""
-    candidates_sha256: str
-    """Over the canonical JSON of the candidate rows."""
+    data: DataFile | None
+    """Where what it made is; null where nothing is kept."""
+    outcomes_sha256: str
+    """Over the canonical JSON of the outcome rows."""
     tally: Tally
-    """Counts of the candidate rows."""
-    environment: Environment
-    """Where it was made."""
+    """Counts of the outcome rows."""
+    environment: dict[str, Any]
+    """Where it was made: what may change the last bits, never part of the recipe."""
     started: float
     """Seconds since 1970, UTC."""
     ended: float
@@ -66,24 +52,23 @@ class UnitLine(Record):
 
     unit: int
     """Position in the plan."""
-    candidates_sha256: str
-    """Of its candidate rows."""
-    accepted: int
-    """Rows accepted."""
-    rejected: int
-    """Rows rejected."""
-    failed: int
-    """Rows failed."""
-    pairs_key: str | None
-    """Where its pairs are; null where nothing passed."""
-    pairs_sha256: str | None
+    outcomes_sha256: str
+    """Of its outcome rows."""
+    counts: dict[str, int]
+    """What became of them."""
+    data_key: str | None
+    """Where what it made is; null where nothing is kept."""
+    data_sha256: str | None
     """Of that object."""
-    pairs_bytes: int | None
+    data_bytes: int | None
     """Size of that object."""
+
+    def __hash__(self) -> int:
+        return hash((self.unit, self.outcomes_sha256, self.data_sha256))
 
 
 class LedgerLine(UnitLine):
-    """One unit in a segment's roll-up: its commit without the candidates' rows."""
+    """One unit in a segment's roll-up: its commit without the outcome rows."""
 
     generation: int
     """How often the unit had been opened again when it was made; see `RetryRecord`."""
@@ -92,9 +77,11 @@ class LedgerLine(UnitLine):
     commit_sha256: str
     """Of the commit's bytes."""
     tally: str
-    """Its `Tally`, as JSON."""
+    """Its tally, as JSON."""
     seconds: float
     """From the start of the attempt to its commit, by its worker's clock."""
+
+    __hash__ = UnitLine.__hash__
 
     @property
     def content(self) -> UnitLine:
@@ -114,25 +101,24 @@ class Part(Record):
 
 
 class Manifest(Record):
-    """A sealed dataset. Equal runs have equal manifests, byte for byte."""
+    """A sealed run. Equal runs have equal manifests, byte for byte."""
 
+    LATER: ClassVar[Mapping[str, Any]] = {"objects": ()}
     version: int = 1
     """Of this record."""
     recipe_hash: str
     """Of the run."""
     plan_digest: str
-    """Of the triplets in unit order."""
+    """Of the items in unit order."""
     partial: bool
     """True where units of the plan are still open."""
     units: int
     """Units listed."""
-    triplets: int
-    """Triplets in the listed units."""
-    accepted: int
-    """Pairs."""
-    rejected: int
-    """Candidates that were rejected."""
-    failed: int
-    """Candidates that failed."""
+    items: int
+    """Items in the listed units."""
+    counts: dict[str, int]
+    """What became of their outcomes."""
     parts: tuple[Part, ...]
     """The unit lines, in unit order."""
+    objects: tuple[DataFile, ...] = ()
+    """What the stage's finish made of the committed outcomes."""

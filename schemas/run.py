@@ -1,10 +1,12 @@
-"""What a run is, what it will make, and what befell its units."""
+"""What a run is, what it will make, and what happened to its units."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from schemas.commit import Part
+from schemas.layout import Layout
 from schemas.record import Record
 
 
@@ -17,6 +19,9 @@ class RunRecord(Record):
     """The recipe with pinned files."""
     recipe_hash: str
     """Of the recipe's identity."""
+    LATER: ClassVar[Mapping[str, Any]] = {"stage": None}
+    stage: Layout | None = None
+    """How the stage's runs are stored; null is `generate`, which began before there was another."""
     commits: Literal["conditional", "sealed"]
     """How a unit's commit is decided: by one conditional PUT, or, on a store where several writers
     may win one, by the sealer's choice among the attempts."""
@@ -31,16 +36,16 @@ class PlanRecord(Record):
     """Position of the first unit that it adds; 0 for the first sequence."""
     units: int
     """Units of the plan up to and with its own."""
-    triplets: int
-    """Distinct triplets of the plan up to and with its own."""
+    items: int
+    """Distinct items of the plan up to and with its own."""
     duplicates: int
     """Lines of its list that repeated an earlier one."""
-    unit_triplets: int
-    """Triplets per unit; the last unit that a sequence adds may hold fewer."""
+    unit_items: int
+    """Items per unit; the last unit that a sequence adds may hold fewer."""
     digest: str
-    """sha256 over all triplets up to and with its own, in unit order."""
+    """sha256 over all items up to and with its own, in unit order."""
     parts: tuple[Part, ...]
-    """Files of the triplets that it adds, one a segment."""
+    """Files of the items that it adds, one a segment."""
 
 
 class StrikeRecord(Record):

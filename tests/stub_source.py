@@ -7,7 +7,7 @@ import numpy as np
 from factory import seeds
 from factory.pairs.source import Made, NotMade
 from schemas.candidate import Scores
-from schemas.commit import Environment
+from schemas.environment import Environment
 from schemas.recipe import ModelSource, Recipe, Thresholds
 from schemas.triplet import Triplet
 

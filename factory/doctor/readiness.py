@@ -161,11 +161,11 @@ def store(uri: str | None, recipe: Recipe | None, triplets: TripletList | None) 
             differing=differing,
         )
         return
-    plan = find_plan(opened)
+    plan = find_plan(run)
     if plan and triplets and plan.record.digest != digest(triplets.triplets):
         yield failed(
             "run there",
-            f"{opened.uri} was planned with another list: {plan.record.triplets} triplets there, "
+            f"{opened.uri} was planned with another list: {plan.record.items} triplets there, "
             f"{len(triplets.triplets)} in --triplets",
             "give a new --out, or the list that the run was begun with",
         )

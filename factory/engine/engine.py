@@ -12,8 +12,8 @@ from factory.engine.decoding import Decoder
 from factory.engine.device import device_name, torch_device
 from factory.models.pin import pin
 from factory.pairs.source import Draw, Made, NotMade
-from schemas.commit import Environment
 from schemas.config import Compute
+from schemas.environment import Environment
 from schemas.recipe import Recipe
 
 _WHEELS = ("torch", "diffusers", "transformers", "open_clip_torch", "numpy", "pillow", "pyarrow")

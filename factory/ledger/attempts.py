@@ -2,7 +2,7 @@
 
 `conditional`   there is one, because one conditional PUT stored it
 `sealed`        a store lets several writers win, so each attempt has its own object, and the one with
-                the smallest id counts whose commit and pairs are whole. Once a roll-up or a manifest
+                the smallest id counts whose commit and data are whole. Once a roll-up or a manifest
                 lists another one that one counts for good, whatever arrives later.
 """
 
@@ -18,6 +18,7 @@ from factory.ledger.run import Run
 from factory.storage.patience import read_whole
 from schemas.canonical import canonical_json
 from schemas.commit import CommitRecord, LedgerLine, UnitLine
+from schemas.layout import Layout, to_stored
 
 
 @dataclass(frozen=True)
@@ -28,25 +29,23 @@ class Found:
     generation: int
     record: CommitRecord
     data: bytes
+    layout: Layout
 
     @property
     def line(self) -> LedgerLine:
         """All that resume, status and seal need of it."""
         record = self.record
-        total = record.tally.total
         return LedgerLine(
             unit=record.unit,
-            candidates_sha256=record.candidates_sha256,
-            accepted=total.accepted,
-            rejected=total.rejected,
-            failed=total.failed,
-            pairs_key=record.pairs.key if record.pairs else None,
-            pairs_sha256=record.pairs.sha256 if record.pairs else None,
-            pairs_bytes=record.pairs.bytes if record.pairs else None,
+            outcomes_sha256=record.outcomes_sha256,
+            counts={name: record.tally.total.get(name, 0) for name in self.layout.counts},
+            data_key=record.data.key if record.data else None,
+            data_sha256=record.data.sha256 if record.data else None,
+            data_bytes=record.data.bytes if record.data else None,
             generation=self.generation,
             attempt=record.attempt,
             commit_sha256=hashlib.sha256(self.data).hexdigest(),
-            tally=canonical_json(record.tally.model_dump(mode="json")).decode(),
+            tally=canonical_json(to_stored(self.layout, record.tally)).decode(),
             seconds=record.ended - record.started,
         )
 
@@ -76,7 +75,7 @@ def find_commit(
         first = first or found
     if first is None:
         prefix = keys.attempts(unit, generation)
-        raise ObjectMissing(f"{run.uri}/{prefix}: no attempt whose commit and pairs are whole")
+        raise ObjectMissing(f"{run.uri}/{prefix}: no attempt whose commit and data are whole")
     return first
 
 
@@ -88,7 +87,7 @@ def whole_attempts(run: Run, unit: int, generation: int) -> Iterator[Found]:
         except (Damaged, ObjectMissing):
             continue
         # Another recipe: two first drivers began this run at one moment, and RUN.json is not theirs.
-        if found.record.recipe_hash == run.recipe_hash and _has_pairs(run, found):
+        if found.record.recipe_hash == run.recipe_hash and _has_data(run, found):
             yield found
 
 
@@ -99,18 +98,18 @@ def attempt_keys(run: Run, unit: int, generation: int) -> Iterator[str]:
             yield info.key
 
 
-def _has_pairs(run: Run, found: Found) -> bool:
-    pairs = found.record.pairs
-    if pairs is None:
+def _has_data(run: Run, found: Found) -> bool:
+    named = found.record.data
+    if named is None:
         return True
-    there = run.store.find(pairs.key)
-    return there is not None and there.bytes == pairs.bytes
+    there = run.store.find(named.key)
+    return there is not None and there.bytes == named.bytes
 
 
 def read_found(run: Run, unit: int, generation: int, key: str) -> Found:
     """One commit by its key. Raises `ObjectMissing` or `Damaged`."""
 
     def found(data: bytes) -> Found:
-        return Found(key, generation, record_of(run.store, unit, key, data), data)
+        return Found(key, generation, record_of(run, unit, key, data), data, run.layout)
 
     return read_whole(run.store, key, found)

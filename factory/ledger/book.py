@@ -12,11 +12,11 @@ from factory.errors import Damaged, ObjectMissing, StorageRefused, first_line
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.commits import commit_names
+from factory.ledger.lines import read_lines, write_lines
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.ledger.sealed import newest_manifest, part_lines
 from factory.storage.patience import patiently, read_whole, write_once
-from schemas.arrow import from_parquet, to_parquet
 from schemas.commit import LedgerLine, UnitLine
 
 READERS = 8
@@ -112,7 +112,8 @@ class Book:
         lines = self.lines_of(segment)
         if len(lines) < len(units):
             return False
-        write_once(self.run.store, keys.roll_up(segment), to_parquet(LedgerLine, lines))
+        data = write_lines(self.run.layout, LedgerLine, lines)
+        write_once(self.run.store, keys.roll_up(segment), data)
         self._rolled_up.add(segment)
         for unit in units:
             self._lines.pop(unit, None)
@@ -124,13 +125,13 @@ class Book:
 
         def taken(data: bytes) -> list[LedgerLine]:
             try:
-                lines, _ = from_parquet(LedgerLine, data)
+                lines = read_lines(self.run.layout, LedgerLine, data)
                 if [line.unit for line in lines] != list(keys.segment_units(segment)):
                     raise ValueError("its units are not those of its segment")
             except (ValueError, OSError) as error:
                 raise Damaged(
                     f"{self.run.uri}/{key}: not a roll-up: {first_line(error)}; it is derived: remove it "
-                    "and run generate or seal"
+                    f"and run {self.run.layout.stage} or seal"
                 ) from None
             return lines
 

@@ -108,7 +108,7 @@ def _remove(
 
 def _must_be_unchanged(run: Run, plan: Plan, sequences: list[int]) -> None:
     """Raises `Incomplete` where the run has gone on since garbage was looked for."""
-    now = read_plan(run.store)
+    now = read_plan(run)
     same_plan = (now.records, now.generations) == (plan.records, plan.generations)
     if not same_plan or manifest_sequences(run) != sequences:
         raise Incomplete(
@@ -130,7 +130,7 @@ def _unnamed(book: Book, manifests: list[Manifest]) -> Iterator[tuple[ObjectInfo
         {part.key for manifest in manifests for part in manifest.parts},
         "a part that no manifest names",
     )
-    yield from _pairs(book, manifests)
+    yield from _data(book, manifests)
     if book.run.commits == "sealed":
         yield from _losers(book)
 
@@ -141,24 +141,30 @@ def _unlisted(
     return ((info, why) for info in listing if info.key not in named)
 
 
-def _pairs(book: Book, manifests: list[Manifest]) -> Iterator[tuple[ObjectInfo, str]]:
+def _data(book: Book, manifests: list[Manifest]) -> Iterator[tuple[ObjectInfo, str]]:
     """Segment by segment, since a listing is in unit order."""
+    stage = book.run.layout.stage
+    folder = keys.data_folder(stage)
     ours = (
-        info for info in book.run.store.list(keys.PAIRS) if keys.unit_of_pairs(info.key) is not None
+        info
+        for info in book.run.store.list(folder)
+        if keys.unit_of_data(stage, info.key) is not None
     )
-    for segment, listing in groupby(ours, key=lambda info: _segment(info.key)):
+    for segment, listing in groupby(ours, key=lambda info: _segment(stage, info.key)):
         if segment not in book.segments:
             continue
-        named = {line.pairs_key for line in book.lines_of(segment)}
+        named = {line.data_key for line in book.lines_of(segment)}
         prefix = keys.manifest_part(keys.segment_name(segment), "").removesuffix(".parquet")
         parts = {p.key: p for m in manifests for p in m.parts if p.key.startswith(prefix)}
         for part in parts.values():
-            named |= {line.pairs_key for line in part_lines(book.run, part)}
-        yield from _unlisted(listing, {key for key in named if key}, "pairs of a lost attempt")
+            named |= {line.data_key for line in part_lines(book.run, part)}
+        yield from _unlisted(
+            listing, {key for key in named if key}, f"{folder[:-1]} of a lost attempt"
+        )
 
 
-def _segment(key: str) -> int:
-    return keys.segment_of(keys.unit_of_pairs(key) or 0)
+def _segment(stage: str, key: str) -> int:
+    return keys.segment_of(keys.unit_of_data(stage, key) or 0)
 
 
 def _losers(book: Book) -> Iterator[tuple[ObjectInfo, str]]:

@@ -1,28 +1,69 @@
 """The ledger: one write makes a unit's outcomes true, all of them or none.
 
-Pairs first, under a name derived from their bytes; then the commit, which names them. Never
-overwrite, never rename, and after any unclear answer read back whose commit is there. On a store
-where several writers may win one conditional PUT every attempt commits under its own name, and
-`factory/ledger/attempts.py` says which one counts.
+Data first, under a name derived from its bytes; then the commit, which names it. Never overwrite, never
+rename, and after any unclear answer read back whose commit is there. On a store where several writers may
+win one conditional PUT every attempt commits under its own name, and `factory/ledger/attempts.py` says
+which one counts.
 """
 
 import hashlib
+import json
 import time
+import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic_core import to_json
 
 from factory.errors import Damaged, ObjectMissing, StorageUnavailable, first_line
 from factory.ledger import keys
+from factory.ledger.run import Run
 from factory.storage.patience import patiently, read_whole
 from factory.storage.protocol import ObjectStore
-from schemas.arrow import file_metadata, from_parquet, rows_to_json, to_parquet
-from schemas.candidate import Candidate
+from schemas.arrow import file_metadata, read_rows, rows_to_json, to_parquet
 from schemas.canonical import content_hash
-from schemas.commit import CommitRecord, DataFile, Environment
-from schemas.pair import Pair
+from schemas.commit import CommitRecord, DataFile
+from schemas.layout import from_stored, to_stored
+from schemas.record import Record
 from schemas.tally import Tally
 
 _RECORD = "editmill"
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a unit leaves beside its outcomes, as one object."""
+
+    bytes: bytes
+    rows: int
+    ending: str = "parquet"
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What came of a unit, before it is committed."""
+
+    rows: Sequence[Record]
+    """Of the layout's columns, one or more an item; never none."""
+    tally: Tally
+    environment: Record
+    data: Data | None = None
+    """None where nothing is kept."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try at a unit: its own name, and when it was begun by two clocks, since one of them is set."""
+
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    started: float = field(default_factory=lambda: time.time())
+    began: float = field(default_factory=lambda: time.monotonic())
+
+    @property
+    def seconds(self) -> float:
+        """Since it was begun."""
+        return time.monotonic() - self.began
 
 
 @dataclass(frozen=True)
@@ -30,46 +71,34 @@ class Commit:
     """A commit as read back."""
 
     record: CommitRecord
-    candidates: list[Candidate]
+    rows: list[dict[str, Any]]
+    """Its outcomes, as plain JSON values."""
 
 
 def write_commit(
-    store: ObjectStore,
-    unit: int,
-    candidates: Sequence[Candidate],
-    pairs: Sequence[Pair],
-    *,
-    attempt: str,
-    recipe_hash: str,
-    tally: Tally,
-    environment: Environment,
-    started: float,
-    began: float | None = None,
-    generation: int = 0,
-    sealed: bool = False,
+    run: Run, unit: int, outcomes: Outcomes, attempt: Attempt, generation: int = 0
 ) -> bool:
-    """Store a unit's pairs and commit it. True when this attempt's commit is the one that counts.
+    """Store a unit's data and commit it. True when this attempt's commit is the one that counts.
 
-    `began` is `time.monotonic()` at `started`: how long it took is told by it, since clocks are set.
-    With `sealed` (a store with weak conditional writes) it is True for every attempt that was stored
-    whole: which one counts is decided later. Raises `StorageUnavailable` when the store gave no
-    clear answer for all tries.
+    On a store with weak conditional writes it is True for every attempt that was stored whole: which one
+    counts is decided later. Raises `StorageUnavailable` when the store gave no clear answer for all tries.
     """
-    written = _write_pairs(store, unit, pairs) if pairs else None
+    store = run.store
     record = CommitRecord(
         unit=unit,
-        attempt=attempt,
-        recipe_hash=recipe_hash,
-        pairs=written,
-        candidates_sha256=content_hash(rows_to_json(candidates)),
-        tally=tally,
-        environment=environment,
-        started=started,
-        ended=started if began is None else started + time.monotonic() - began,
+        attempt=attempt.name,
+        recipe_hash=run.recipe_hash,
+        data=_write_data(run, unit, outcomes.data),
+        outcomes_sha256=content_hash(rows_to_json(outcomes.rows)),
+        tally=outcomes.tally,
+        environment=outcomes.environment.model_dump(mode="json"),
+        started=attempt.started,
+        ended=attempt.started + attempt.seconds,
     )
-    data = to_parquet(Candidate, candidates, {_RECORD: record.model_dump_json()})
-    if sealed:
-        own = keys.attempt(unit, generation, attempt)
+    told = {_RECORD: to_json(to_stored(run.layout, record)).decode()}
+    data = to_parquet(type(outcomes.rows[0]), outcomes.rows, told)
+    if run.commits == "sealed":
+        own = keys.attempt(unit, generation, attempt.name)
         patiently(lambda: store.put(own, data))
         return True
     key = keys.commit(unit, generation)
@@ -83,7 +112,7 @@ def write_commit(
             unclear = error
         # A refusal can be our own write, repeated by the client after a lost reply.
         try:
-            return read_record(store, unit, key).attempt == attempt
+            return read_record(run, unit, key).attempt == attempt.name
         except ObjectMissing:
             raise unclear or StorageUnavailable(
                 f"{store.uri}/{key}: refused, yet not there"
@@ -92,12 +121,13 @@ def write_commit(
     return patiently(attempt_commit)
 
 
-def _write_pairs(store: ObjectStore, unit: int, pairs: Sequence[Pair]) -> DataFile:
-    data = to_parquet(Pair, pairs)
-    sha256 = hashlib.sha256(data).hexdigest()
-    key = keys.pairs(unit, sha256)
-    patiently(lambda: store.put(key, data))
-    return DataFile(key=key, sha256=sha256, bytes=len(data), rows=len(pairs))
+def _write_data(run: Run, unit: int, data: Data | None) -> DataFile | None:
+    if data is None:
+        return None
+    sha256 = hashlib.sha256(data.bytes).hexdigest()
+    key = keys.data(run.layout.stage, unit, sha256, data.ending)
+    patiently(lambda: run.store.put(key, data.bytes))
+    return DataFile(key=key, sha256=sha256, bytes=len(data.bytes), rows=data.rows)
 
 
 def commit_names(store: ObjectStore, segment: int | None = None) -> Iterator[keys.CommitName]:
@@ -120,43 +150,44 @@ def committed_units(store: ObjectStore) -> Iterator[int]:
             yield last
 
 
-def read_record(store: ObjectStore, unit: int, key: str | None = None) -> CommitRecord:
+def read_record(run: Run, unit: int, key: str | None = None) -> CommitRecord:
     """The record of a unit's commit without its rows, every byte checked.
 
     Raises `ObjectMissing`, or `Damaged` where it is not a whole commit of this unit.
     """
     key = key or keys.commit(unit)
-    return read_whole(store, key, lambda data: record_of(store, unit, key, data))
+    return read_whole(run.store, key, lambda data: record_of(run, unit, key, data))
 
 
-def read_commit(store: ObjectStore, unit: int, key: str | None = None) -> Commit:
+def read_commit(run: Run, unit: int, key: str | None = None) -> Commit:
     """The commit of a unit with its rows. Raises `ObjectMissing` or `Damaged`."""
     key = key or keys.commit(unit)
-    return read_whole(store, key, lambda data: commit_of(store, unit, key, data))
+    return read_whole(run.store, key, lambda data: commit_of(run, unit, key, data))
 
 
-def commit_of(store: ObjectStore, unit: int, key: str, data: bytes) -> Commit:
+def commit_of(run: Run, unit: int, key: str, data: bytes) -> Commit:
     """A commit from its bytes. Raises `Damaged`."""
-    record = record_of(store, unit, key, data)
+    record = record_of(run, unit, key, data)
     try:
-        candidates, _ = from_parquet(Candidate, data)
-    except (ValueError, OSError) as error:
-        raise _damaged(store, key, first_line(error)) from error
-    if record.candidates_sha256 != content_hash(rows_to_json(candidates)):
-        raise _damaged(store, key, "candidate rows are not the ones of its record")
-    return Commit(record, candidates)
+        rows, _ = read_rows(run.layout.outcomes, data)
+    except (ValueError, KeyError, OSError) as error:
+        raise _damaged(run, key, first_line(error)) from error
+    if record.outcomes_sha256 != content_hash(rows):
+        raise _damaged(run, key, "outcome rows are not the ones of its record")
+    return Commit(record, rows)
 
 
-def record_of(store: ObjectStore, unit: int, key: str, data: bytes) -> CommitRecord:
+def record_of(run: Run, unit: int, key: str, data: bytes) -> CommitRecord:
     """A commit's record from its bytes. Raises `Damaged`."""
     try:
-        record = CommitRecord.model_validate_json(file_metadata(data)[_RECORD])
+        stored = json.loads(file_metadata(data)[_RECORD])
+        record = CommitRecord.model_validate(from_stored(run.layout, CommitRecord, stored))
     except (ValueError, KeyError, OSError) as error:
-        raise _damaged(store, key, first_line(error)) from error
+        raise _damaged(run, key, first_line(error)) from error
     if record.unit != unit:
-        raise _damaged(store, key, f"it is unit {record.unit}'s")
+        raise _damaged(run, key, f"it is unit {record.unit}'s")
     return record
 
 
-def _damaged(store: ObjectStore, key: str, what: str) -> Damaged:
-    return Damaged(f"{store.uri}/{key}: not a whole commit: {what}")
+def _damaged(run: Run, key: str, what: str) -> Damaged:
+    return Damaged(f"{run.uri}/{key}: not a whole commit: {what}")

@@ -7,7 +7,8 @@ SEGMENT_UNITS = 4096
 """Consecutive units that share a folder of commits, a roll-up and a file of the plan."""
 
 RUN = "RUN.json"
-PAIRS = "pairs/"
+DATA = {"generate": "pairs/"}
+"""Folder of what units leave, by stage; others have `data/`."""
 SEGMENTS = "segments/"
 STRIKES = "strikes/"
 RETRIES = "retries/"
@@ -20,7 +21,7 @@ _COMMIT = re.compile(
     r"commits/[0-9]{6}/(?P<unit>[0-9]{8})(?:-(?P<generation>[1-9][0-9]*))?"
     r"(?:/(?P<attempt>[0-9a-f]{32}))?\.parquet"
 )
-_PAIRS = re.compile(r"pairs/([0-9]{8})-[0-9a-f]{16}\.parquet")
+_DATA = re.compile(r"[a-z]+/([0-9]{8})-[0-9a-f]{16}\.[a-z]+")
 _PLAN_PART = re.compile(r"plan/[0-9]{6}/[0-9]{6}-[0-9a-f]{16}\.parquet")
 _MANIFEST_PART = re.compile(r"manifest/parts/[0-9]{6}-[0-9a-f]{16}\.parquet")
 
@@ -92,15 +93,20 @@ def commit_name(key: str) -> CommitName | None:
     return CommitName(unit, generation, name) if meant == key else None
 
 
-def pairs(unit: int, sha256: str) -> str:
-    """The accepted pairs of a unit, by content."""
-    return f"{PAIRS}{unit:08d}-{sha256[:16]}.parquet"
+def data_folder(stage: str) -> str:
+    """The prefix of what a stage's units leave."""
+    return DATA.get(stage, "data/")
 
 
-def unit_of_pairs(key: str) -> int | None:
-    """The unit of a pairs object's key; None for any other key."""
-    found = _PAIRS.fullmatch(key)
-    return int(found[1]) if found else None
+def data(stage: str, unit: int, sha256: str, ending: str) -> str:
+    """What a unit leaves, by content."""
+    return f"{data_folder(stage)}{unit:08d}-{sha256[:16]}.{ending}"
+
+
+def unit_of_data(stage: str, key: str) -> int | None:
+    """The unit of a data object's key; None for any other key."""
+    found = _DATA.fullmatch(key)
+    return int(found[1]) if found and key.startswith(data_folder(stage)) else None
 
 
 def roll_up(number: int) -> str:
@@ -114,7 +120,7 @@ def plan_head(sequence: int) -> str:
 
 
 def plan_part(sequence: int, segment_name: str, sha256: str) -> str:
-    """The triplets of one segment that a sequence adds, by content."""
+    """The items of one segment that a sequence adds, by content."""
     return f"{PLANS}{sequence:06d}/{segment_name}-{sha256[:16]}.parquet"
 
 

@@ -9,6 +9,7 @@ from factory.errors import Damaged, EditmillError, ObjectMissing, RunMismatch, S
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.book import READERS, Book
+from factory.ledger.lines import write_lines
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run, open_run
 from factory.ledger.sealed import (
@@ -18,12 +19,11 @@ from factory.ledger.sealed import (
     newest_manifest,
     part_lines,
     read_manifest,
-    sealed_pairs_uris,
+    sealed_data_uris,
     unit_lines,
 )
 from factory.storage.patience import patiently, read_whole, write_once
 from factory.storage.protocol import ObjectInfo
-from schemas.arrow import to_parquet
 from schemas.commit import LedgerLine, Manifest, Part, UnitLine
 
 __all__ = [
@@ -31,13 +31,13 @@ __all__ = [
     "manifest_hash",
     "newest_manifest",
     "seal",
-    "sealed_pairs_uris",
+    "sealed_data_uris",
     "unit_lines",
 ]
 
 
 SAMPLE_OF = 100
-"""Of so many pairs objects of a segment, sealing reads one and compares its hash."""
+"""Of so many data objects of a segment, sealing reads one and compares its hash."""
 
 
 class Incomplete(EditmillError):
@@ -51,7 +51,7 @@ def seal(
 
     Returns its sequence number too. Where another driver has extended the plan and sealed that, it
     is a manifest of the longer plan. Raises `Incomplete` while units are open, unless `partial`,
-    which writes a snapshot marked so; `Damaged` where a pairs object that a commit names is missing
+    which writes a snapshot marked so; `Damaged` where a data object that a commit names is missing
     or of another size, or one of a sample holds other bytes, or a unit of the newest manifest is lost;
     `StorageRefused` where a listing lacks what is there;
     `RunMismatch` where the run or its plan is no longer the one that was opened.
@@ -71,7 +71,7 @@ def seal(
             return sequence - 1, manifest
         if newest is not None:
             must_list_all_of(newest, manifest, book)
-        data = manifest_bytes(manifest)
+        data = manifest_bytes(run, manifest)
         if write_once(run.store, keys.manifest(sequence), data) == data:
             return sequence, manifest
         # Another sealer was there first, and may list what could not be seen here yet.
@@ -86,31 +86,34 @@ def _list(book: Book, least: int) -> Manifest:
     missing = book.committed()[:least].count(0)
     if missing:
         raise Incomplete(
-            f"{run.uri}: {missing} of {least} units are not committed; rerun generate, "
+            f"{run.uri}: {missing} of {least} units are not committed; rerun {run.layout.stage}, "
             "or seal --partial for a snapshot"
         )
     for segment in book.segments:
         book.roll_up(segment)
-    shelf = _Shelf(run)
+    listed = _DataListing(run)
     parts: list[Part] = []
-    totals = dict.fromkeys(("units", "triplets", "accepted", "rejected", "failed"), 0)
+    units = items = 0
+    counts = dict.fromkeys(run.layout.counts, 0)
     for segment in book.segments:
         lines = book.lines_of(segment)
         if not lines:
             continue
-        shelf.check(lines)
+        listed.check(lines)
         for line in lines:
-            totals["units"] += 1
-            totals["triplets"] += plan.size(line.unit)
-            for verdict in ("accepted", "rejected", "failed"):
-                totals[verdict] += getattr(line, verdict)
+            units += 1
+            items += plan.size(line.unit)
+            for name in counts:
+                counts[name] += line.counts[name]
         parts.append(_write_part(run, segment, lines))
     return Manifest(
         recipe_hash=run.recipe_hash,
         plan_digest=plan.record.digest,
-        partial=totals["units"] < len(plan.units),
+        partial=units < len(plan.units),
+        units=units,
+        items=items,
+        counts=counts,
         parts=tuple(parts),
-        **totals,
     )
 
 
@@ -131,7 +134,7 @@ def _unchanged(run: Run, plan: Plan) -> Plan:
     On a store with weak conditional writes two first drivers may both have believed they began:
     raises `RunMismatch` where this one's word does not stand.
     """
-    now = patiently(lambda: read_plan(run.store))
+    now = patiently(lambda: read_plan(run))
     recipe = patiently(lambda: open_run(run.store)).recipe_hash
     if (recipe, now.records[: len(plan.records)]) != (run.recipe_hash, plan.records):
         raise RunMismatch(
@@ -141,46 +144,46 @@ def _unchanged(run: Run, plan: Plan) -> Plan:
     return now
 
 
-class _Shelf:
-    """Looks up pairs objects by one listing, in unit order, instead of one request for each."""
+class _DataListing:
+    """Looks up data objects by one listing, in unit order, instead of one request for each."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._listing = iter(run.store.list(keys.PAIRS))
+        self._listing = iter(run.store.list(keys.data_folder(run.layout.stage)))
         self._next = next(self._listing, None)
 
     def check(self, lines: Sequence[UnitLine]) -> None:
-        """Raises `Damaged` where a pairs object is missing or of another size, or, in a sample of
+        """Raises `Damaged` where a data object is missing or of another size, or, in a sample of
         them that is read, of other bytes.
         """
         for line in lines:
-            if line.pairs_key is None:
+            if line.data_key is None:
                 continue
-            while self._next is not None and self._next.key < line.pairs_key:
+            while self._next is not None and self._next.key < line.data_key:
                 self._next = next(self._listing, None)
             there = self._next
-            if there is None or there.key != line.pairs_key:
+            if there is None or there.key != line.data_key:
                 # Its commit may be younger than this page of the listing.
-                there = self._find(line.pairs_key)
-            if there is None or there.bytes != line.pairs_bytes:
+                there = self._find(line.data_key)
+            if there is None or there.bytes != line.data_bytes:
                 got = f"{there.bytes} bytes" if there else "none"
                 raise Damaged(
-                    f"{self.run.uri}/{line.pairs_key}: unit {line.unit}'s commit names "
-                    f"{line.pairs_bytes} bytes, got {got}"
+                    f"{self.run.uri}/{line.data_key}: unit {line.unit}'s commit names "
+                    f"{line.data_bytes} bytes, got {got}"
                 )
         with ThreadPoolExecutor(READERS) as pool:
             for _ in pool.map(self._read, sample(lines)):
                 pass
 
     def _read(self, line: UnitLine) -> None:
-        key = line.pairs_key or ""
+        key = line.data_key or ""
 
         def check(data: bytes) -> None:
             got = hashlib.sha256(data).hexdigest()
-            if got != line.pairs_sha256:
+            if got != line.data_sha256:
                 raise Damaged(
                     f"{self.run.uri}/{key}: unit {line.unit}'s commit names bytes of sha256 "
-                    f"{line.pairs_sha256}, got {got}; `editmill verify` reads the others, too"
+                    f"{line.data_sha256}, got {got}; `editmill verify` reads the others, too"
                 )
 
         patiently(lambda: read_whole(self.run.store, key, check))
@@ -190,23 +193,25 @@ class _Shelf:
 
 
 def sample(lines: Iterable[UnitLine]) -> list[UnitLine]:
-    """One in `SAMPLE_OF` of the lines that have pairs, at least one; the same each time."""
-    made = [line for line in lines if line.pairs_key]
+    """One in `SAMPLE_OF` of the lines that have data, at least one; the same each time."""
+    made = [line for line in lines if line.data_key]
     made.sort(key=lambda line: hashlib.sha256(str(line.unit).encode()).digest())
     return made[: -(-len(made) // SAMPLE_OF)]
 
 
-def manifest_part(segment: int, lines: Iterable[LedgerLine | UnitLine]) -> tuple[Part, bytes]:
+def manifest_part(
+    run: Run, segment: int, lines: Iterable[LedgerLine | UnitLine]
+) -> tuple[Part, bytes]:
     """The part of a manifest that lists these units of a segment, and its bytes."""
     rows = [line.content if isinstance(line, LedgerLine) else line for line in lines]
-    data = to_parquet(UnitLine, rows)
+    data = write_lines(run.layout, UnitLine, rows)
     sha256 = hashlib.sha256(data).hexdigest()
     key = keys.manifest_part(keys.segment_name(segment), sha256)
     return Part(key=key, sha256=sha256, units=len(rows)), data
 
 
 def _write_part(run: Run, segment: int, lines: Iterable[LedgerLine]) -> Part:
-    part, data = manifest_part(segment, lines)
+    part, data = manifest_part(run, segment, lines)
     patiently(lambda: run.store.put(part.key, data))
     return part
 
@@ -229,7 +234,7 @@ def must_list_all_of(earlier: Manifest, later: Manifest, book: Book) -> None:
             except ObjectMissing:
                 raise Damaged(
                     f"{run.uri}/{key}: unit {unit} is in the newest manifest, its commit is not there "
-                    "whole; run generate to make it again"
+                    f"whole; run {run.layout.stage} to make it again"
                 ) from None
             raise StorageRefused(
                 f"{run.uri}/{key}: a listing must show every object, it lacks this one, which is there; "

@@ -12,7 +12,10 @@ from factory.storage.open import open_store
 from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import read_stamped
+from schemas.canonical import content_hash
+from schemas.layout import GENERATE, Layout
 from schemas.recipe import STAGE_VERSIONS, Recipe
+from schemas.record import Record
 from schemas.run import RunRecord
 from schemas.stamped import to_stamped_json
 
@@ -21,20 +24,25 @@ Commits = Literal["conditional", "sealed"]
 
 
 class Run:
-    """An opened run: its store and its recipe. Cheap to make, safe to pickle."""
+    """An opened run: its store, its recipe and how its stage stores it. Cheap to make, safe to pickle."""
 
     def __init__(
         self,
         store: ObjectStore,
-        recipe: Recipe,
+        recipe: Any,
         commits: Commits = "conditional",
         recipe_hash: str | None = None,
+        layout: Layout = GENERATE,
     ) -> None:
-        """`recipe_hash` is what the run's records name; null is the recipe's own."""
+        """`recipe` is a record, or of a stage that is not known here plain JSON.
+
+        `recipe_hash` is what the run's records name; null is the recipe's own.
+        """
         self.store = store
         self.recipe = recipe
         self.commits: Commits = commits
-        self.recipe_hash = recipe_hash or recipe.recipe_hash
+        self.recipe_hash: str = recipe_hash or content_hash(recipe.identity())
+        self.layout = layout
 
     @property
     def uri(self) -> str:
@@ -42,22 +50,31 @@ class Run:
         return self.store.uri
 
 
-def create_run(store: ObjectStore, recipe: Recipe, commits: Commits = "conditional") -> Run:
+def create_run(
+    store: ObjectStore,
+    recipe: Record,
+    commits: Commits = "conditional",
+    layout: Layout = GENERATE,
+) -> Run:
     """Open the run, or begin it; its recipe must have pinned files.
 
     `commits` is what the store was found able to do. How a run decides its commits is written once,
-    when it is begun. Raises `RunMismatch` where the root holds something else, or a run with another
+    when it is begun. Raises `RunMismatch` where the root holds something else, or a run of another stage or
     recipe, naming the fields that differ; `StorageRefused` where a run that was begun with
     conditional commits lies in a store that is weak now.
     """
     record = RunRecord(
-        recipe=recipe.model_dump(mode="json"), recipe_hash=recipe.recipe_hash, commits=commits
+        recipe=recipe.model_dump(mode="json"),
+        recipe_hash=content_hash(recipe.identity()),
+        commits=commits,
+        stage=None if layout == GENERATE else layout,
     )
     if not is_begun(store):
         write_once(store, keys.RUN, to_stamped_json(record))
     run = open_run(store)
-    must_be_of_this_release(run)
-    differing = differing_fields(run.recipe.identity(), recipe.identity())
+    must_be_of_this_release(run, layout)
+    stored = run.recipe if isinstance(run.recipe, dict) else run.recipe.model_dump(mode="json")
+    differing = differing_fields(type(recipe).read(stored).identity(), recipe.identity())
     if differing:
         raise RunMismatch(
             f"{store.uri}: holds a run with another recipe; differing: {'; '.join(differing)}"
@@ -68,15 +85,26 @@ def create_run(store: ObjectStore, recipe: Recipe, commits: Commits = "condition
             "several win; go on in the old one, or begin a run here"
         )
     # Our recipe, whose models lie where this start found them.
-    return Run(store, recipe, run.commits)
+    return Run(store, recipe, run.commits, layout=layout)
 
 
-def must_be_of_this_release(run: Run) -> None:
-    """Raises `RunMismatch` for a run whose stages have other versions: it can be read, not gone on with."""
-    if run.recipe.stage_versions != STAGE_VERSIONS:
+def must_be_of_this_release(run: Run, layout: Layout = GENERATE) -> None:
+    """Raises `RunMismatch` for a run of another stage, or whose bytes another version makes: it can be
+    read, not gone on with.
+    """
+    if run.layout.stage != layout.stage:
         raise RunMismatch(
-            f"{run.uri}: was begun by another release: stage_versions must be this program's "
-            f"{STAGE_VERSIONS}, got {run.recipe.stage_versions}; a run is finished with the release that "
+            f"{run.uri}: must be a run of `{layout.stage}`, got one of `{run.layout.stage}`"
+        )
+    ours: object = layout.version
+    theirs: object = run.layout.version
+    name = "version"
+    if isinstance(run.recipe, Recipe):
+        ours, theirs, name = STAGE_VERSIONS, run.recipe.stage_versions, "stage_versions"
+    if theirs != ours:
+        raise RunMismatch(
+            f"{run.uri}: was begun by another release: {name} must be this program's "
+            f"{ours}, got {theirs}; a run is finished with the release that "
             "began it"
         )
 
@@ -107,6 +135,8 @@ def open_run(root: ObjectStore | str) -> Run:
         record = read_stamped(store, keys.RUN, RunRecord, "a run record")
     except ObjectMissing:
         raise RunMismatch(f"{store.uri}: no run here: RUN.json is missing") from None
+    if record.stage is not None:
+        return Run(store, record.recipe, record.commits, record.recipe_hash, record.stage)
     try:
         recipe = Recipe.read(record.recipe)
     except ValidationError as error:

@@ -1,15 +1,17 @@
-"""A sealed run as its readers see it: the manifest, its lines, the files of pairs."""
+"""A sealed run as its readers see it: the manifest, its lines, the files of data."""
 
+import json
 from collections.abc import Iterator
 
 from factory.errors import Damaged, ObjectMissing, first_line
 from factory.ledger import keys
+from factory.ledger.lines import read_lines
 from factory.ledger.numbered import numbers
 from factory.ledger.run import Run
 from factory.storage.patience import read_named, read_whole
-from schemas.arrow import from_parquet
 from schemas.canonical import canonical_json, content_hash
 from schemas.commit import Manifest, Part, UnitLine
+from schemas.layout import from_stored, to_stored
 
 
 def manifest_sequences(run: Run) -> list[int]:
@@ -23,8 +25,9 @@ def read_manifest(run: Run, sequence: int) -> Manifest:
 
     def taken(data: bytes) -> Manifest:
         try:
-            manifest = Manifest.model_validate_json(data)
-            if manifest_bytes(manifest) != data:
+            stored = from_stored(run.layout, Manifest, json.loads(data))
+            manifest = Manifest.model_validate(stored)
+            if manifest_bytes(run, manifest) != data:
                 raise ValueError("bytes are not in the form that this program writes")
         except ValueError as error:
             raise Damaged(f"{run.uri}/{key}: not a manifest: {first_line(error)}") from None
@@ -42,14 +45,14 @@ def newest_manifest(run: Run) -> tuple[int, Manifest] | None:
     return (sequences[-1], read_manifest(run, sequences[-1])) if sequences else None
 
 
-def manifest_bytes(manifest: Manifest) -> bytes:
+def manifest_bytes(run: Run, manifest: Manifest) -> bytes:
     """A manifest as it is stored."""
-    return canonical_json(manifest.model_dump(mode="json"))
+    return canonical_json(to_stored(run.layout, manifest))
 
 
-def manifest_hash(manifest: Manifest) -> str:
+def manifest_hash(run: Run, manifest: Manifest) -> str:
     """sha256 of the manifest: equal for equal datasets."""
-    return content_hash(manifest.model_dump(mode="json"))
+    return content_hash(to_stored(run.layout, manifest))
 
 
 def unit_lines(run: Run, manifest: Manifest) -> Iterator[UnitLine]:
@@ -69,11 +72,11 @@ def part_lines(run: Run, part: Part) -> list[UnitLine]:
         data = read_named(run.store, part.key, part.sha256, what)
     except ObjectMissing:
         raise Damaged(f"{run.uri}/{part.key}: named by the manifest, not there") from None
-    return from_parquet(UnitLine, data)[0]
+    return read_lines(run.layout, UnitLine, data)
 
 
-def sealed_pairs_uris(run: Run) -> list[str]:
-    """The pairs files of the newest manifest, in unit order: what a reader of the data opens."""
+def sealed_data_uris(run: Run) -> list[str]:
+    """The data files of the newest manifest, in unit order: what a reader of the data opens."""
     newest = newest_manifest(run)
     lines = unit_lines(run, newest[1]) if newest else []
-    return [f"{run.uri}/{line.pairs_key}" for line in lines if line.pairs_key]
+    return [f"{run.uri}/{line.data_key}" for line in lines if line.data_key]

@@ -8,12 +8,12 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError
 
-from factory.ledger.failed import commit_failed
 from factory.ledger.strikes import POISON
 from factory.on_ray import watch as watching
 from factory.on_ray.rows import report_of
 from factory.on_ray.watch import Watch, node_answers
 from factory.on_ray.worker import UnitWorker
+from factory.pairs.generate import commit_failed
 from factory.work.reports import UnitProblem, UnitReport
 
 TURNS = 5

@@ -1,19 +1,25 @@
 """The main job, one unit: make every candidate, judge it, commit the outcomes."""
 
-import time
-import uuid
+from collections.abc import Sequence
 
 from factory import deeds
 from factory.errors import ObjectMissing
 from factory.ledger.attempts import find_commit
-from factory.ledger.commits import write_commit
+from factory.ledger.commits import Attempt, Commit, Data, Outcomes, write_commit
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run, must_stand
 from factory.pairs.selection import Selection
 from factory.pairs.source import PairSource, draws
+from factory.pairs.tally import tally_of
 from factory.storage.patience import patiently
 from factory.work.reports import UnitReport
-from schemas.tally import Tally
+from schemas.arrow import to_parquet
+from schemas.candidate import Candidate, Scores, Verdict
+from schemas.commit import CommitRecord
+from schemas.environment import NOWHERE
+from schemas.pair import Pair
+from schemas.record import Record
+from schemas.triplet import Triplet
 
 
 def generate_unit(run: Run, plan: Plan, unit: int, source: PairSource) -> UnitReport:
@@ -21,51 +27,90 @@ def generate_unit(run: Run, plan: Plan, unit: int, source: PairSource) -> UnitRe
 
     Raises `StorageError` where the outcomes could not be committed; then nothing of it counts.
     """
-    started, began = time.time(), time.monotonic()
+    attempt = Attempt()
     try:
-        return _committed(run, plan, unit, began)
+        return _committed(run, plan, unit, attempt)
     except ObjectMissing:
         pass
-    triplets = patiently(lambda: plan.triplets(unit))
+    triplets = triplets_of(plan, unit)
     selection = Selection(run.recipe)
     for outcome in source.pairs([draw for t in triplets for draw in draws(run.recipe, t)]):
         selection.add(outcome)
     deeds.made()
     candidates, pairs = selection.result(triplets)
     must_stand(run)
-    tally = Tally.of(candidates, {t.triplet_id: t.edit_kind for t in triplets})
-    won = write_commit(
-        run.store,
-        unit,
-        candidates,
-        pairs,
-        attempt=uuid.uuid4().hex,
-        recipe_hash=run.recipe_hash,
-        tally=tally,
-        environment=source.environment(),
-        started=started,
-        began=began,
-        generation=plan.generation(unit),
-        sealed=run.commits == "sealed",
-    )
-    if not won:
-        return _committed(run, plan, unit, began)
-    return _report(unit, tally, began, made=True)
+    outcomes = outcomes_of(triplets, candidates, pairs, source.environment())
+    if not write_commit(run, unit, outcomes, attempt, plan.generation(unit)):
+        return _committed(run, plan, unit, attempt)
+    return _report(unit, outcomes.tally.total, attempt, made=True)
 
 
-def _committed(run: Run, plan: Plan, unit: int, began: float) -> UnitReport:
+def commit_failed(run: Run, plan: Plan, unit: int, reason: str) -> None:
+    """Commit every candidate of a unit as failed, so that a run with a poison unit ends.
+
+    A commit that another attempt has stored meanwhile stays, and counts.
+    """
+    try:
+        patiently(lambda: find_commit(run, plan, unit))
+        return
+    except ObjectMissing:
+        pass
+    triplets = triplets_of(plan, unit)
+    candidates = [
+        Candidate(
+            triplet_id=triplet.triplet_id,
+            index=draw.index,
+            seed=draw.seed,
+            p2p_threshold=draw.p,
+            cfg_scale=draw.guidance,
+            verdict=Verdict.FAILED,
+            reason=reason,
+            borderline=False,
+            truncated=False,
+            **dict.fromkeys(Scores.model_fields),
+        )
+        for triplet in triplets
+        for draw in draws(run.recipe, triplet)
+    ]
+    outcomes = outcomes_of(triplets, candidates, [], NOWHERE)
+    write_commit(run, unit, outcomes, Attempt(), plan.generation(unit))
+
+
+def triplets_of(plan: Plan, unit: int) -> list[Triplet]:
+    """A unit's triplets, in order."""
+    return [Triplet.model_validate(row) for row in patiently(lambda: plan.items(unit))]
+
+
+def candidates_of(commit: Commit) -> list[Candidate]:
+    """A commit's candidates, in order."""
+    return [Candidate.model_validate(row) for row in commit.rows]
+
+
+def outcomes_of(
+    triplets: Sequence[Triplet],
+    candidates: Sequence[Candidate],
+    pairs: Sequence[Pair],
+    environment: Record,
+) -> Outcomes:
+    """What is committed of a unit."""
+    tally = tally_of(candidates, {t.triplet_id: t.edit_kind for t in triplets})
+    data = Data(to_parquet(Pair, pairs), len(pairs)) if pairs else None
+    return Outcomes(candidates, tally, environment, data)
+
+
+def _committed(run: Run, plan: Plan, unit: int, attempt: Attempt) -> UnitReport:
     """What the commit in the store says, whoever wrote it. Raises `ObjectMissing`."""
-    found = patiently(lambda: find_commit(run, plan, unit))
-    return _report(unit, found.record.tally, began, made=False)
+    found: CommitRecord = patiently(lambda: find_commit(run, plan, unit)).record
+    return _report(unit, found.tally.total, attempt, made=False)
 
 
-def _report(unit: int, tally: Tally, began: float, *, made: bool) -> UnitReport:
-    total = tally.total
+def _report(unit: int, counts: dict[str, int], attempt: Attempt, *, made: bool) -> UnitReport:
+    by_verdict = {verdict.value: counts.get(verdict, 0) for verdict in Verdict}
     return UnitReport(
         unit=unit,
-        accepted=total.accepted,
-        rejected=total.rejected,
-        failed=total.failed,
-        seconds=time.monotonic() - began,
+        accepted=by_verdict["accepted"],
+        rejected=by_verdict["rejected"],
+        failed=by_verdict["failed"],
+        seconds=attempt.seconds,
         made=made,
     )

@@ -26,9 +26,9 @@ LINE_CHARACTERS = 62
 def sealed_pairs(run: Run, manifest: Manifest) -> Iterator[Pair]:
     """Every pair of a sealed run, in unit order. Raises `Damaged`."""
     for line in unit_lines(run, manifest):
-        if line.pairs_key is None:
+        if line.data_key is None:
             continue
-        yield from read_whole(run.store, line.pairs_key, partial(_taken, run, line.pairs_key))
+        yield from read_whole(run.store, line.data_key, partial(_taken, run, line.data_key))
 
 
 def _taken(run: Run, key: str, data: bytes) -> list[Pair]:

@@ -7,7 +7,7 @@ from typing import Protocol
 from factory.pictures import Picture
 from factory.seeds import candidate_seed, uniform
 from schemas.candidate import Scores
-from schemas.commit import Environment
+from schemas.environment import Environment
 from schemas.recipe import Recipe
 from schemas.triplet import Triplet
 

@@ -60,7 +60,7 @@ def demonstrate(out: Path, count: int, runner: Callable[[Config], Runner]) -> in
     sheet = out / f"sheet-{name}.png"
     sheet.write_bytes(contact_sheet(sealed_pairs(run, result.sealed)))
     seconds = time.monotonic() - started
-    rows = 4 * config.recipe.steps * state.counts.candidates
+    rows = 4 * config.recipe.steps * state.outcomes
     made = result.units_made * config.recipe.unit_triplets
     print_facts(
         {

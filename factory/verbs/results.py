@@ -1,44 +1,77 @@
 """What a run or the doctor found, as tables or as one JSON object on stdout."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from typing import Any
 
 from factory.console.say import print_facts, print_json, print_table, printable, say
 from factory.doctor.finding import Finding, Level
 from factory.errors import InputError
 from factory.ledger.status import Status
 from factory.work.job import JobResult
+from schemas.layout import GENERATE
+
+MARKS = {"truncated": "prompts cut"}
+"""What is noted of outcomes, as a person reads it."""
 
 
 def print_status(status: Status) -> None:
     """A run's state as tables, on stdout."""
-    rows = status.rows_per_accepted
-    sealed = status.sealed
+    counts, tally, sealed = status.counts, status.tally, status.sealed
+    first, is_pairs = next(iter(counts)), status.run.layout == GENERATE
+    outcomes = "candidates" if is_pairs else "outcomes"
+    rows = rows_per_accepted(status) if is_pairs else None
+    failed = status.failed_units
     print_facts(
         {
-            "run": status.uri,
+            "run": status.run.uri,
             "units": f"{status.committed_units} of {status.units} committed",
-            "candidates": status.counts.candidates,
-            "accepted": f"{status.counts.accepted} ({status.counts.acceptance:.1%})",
-            "rejected": status.counts.rejected,
-            "failed": status.counts.failed,
-            "failed units": status.failed_units
-            and f"{status.failed_units}; generate --retry-failed",
-            "borderline": status.borderline,
-            "prompts cut": status.truncated,
-            "rows per accepted pair": None if rows is None else f"{rows:.0f}",
+            outcomes: status.outcomes,
+            **counts,
+            first: f"{counts[first]} ({_share(counts):.1%})",
+            "failed units": failed and f"{failed}; {status.run.layout.stage} --retry-failed",
+            **{MARKS.get(name, name): count for name, count in _marks(status).items()},
+            **({"rows per accepted pair": rows and f"{rows:.0f}"} if is_pairs else {}),
             "sealed": sealed
             and f"{'partial' if sealed['partial'] else 'whole'}, {sealed['manifest_hash'][:16]}",
         }
     )
     by_kind = [
-        (kind, counts.candidates, counts.accepted, f"{counts.acceptance:.1%}")
-        for kind, counts in sorted(status.by_kind.items(), key=lambda item: -item[1].candidates)
+        (kind, sum(of.values()), of[first], f"{_share(of):.1%}")
+        for kind, of in sorted(tally.by_kind.items(), key=lambda item: -sum(item[1].values()))
     ]
-    print_table(("edit kind", "candidates", "accepted", "acceptance"), by_kind)
-    rejections = [(gate, count) for gate, count in status.rejections.items()]
-    if rejections:
-        print_table(("rejected by (several gates may)", "candidates"), rejections)
+    if is_pairs:
+        print_table(("edit kind", outcomes, first, "acceptance"), by_kind)
+        title = "rejected by (several gates may)"
+    else:
+        print_table(("kind", outcomes, first, "share"), by_kind)
+        title = "reason"
+    if tally.reasons:
+        print_table((title, outcomes), list(tally.reasons.items()))
+
+
+def rows_per_accepted(status: Status) -> float | None:
+    """UNet forwards per pair: steps x 4 per candidate; null without pairs."""
+    accepted = status.counts["accepted"]
+    rows: int = 4 * status.run.recipe.steps * status.outcomes
+    return rows / accepted if accepted else None
+
+
+def status_json(status: Status) -> dict[str, Any]:
+    """For machines."""
+    plain = status.as_json()
+    if status.run.layout == GENERATE:
+        plain["rows_per_accepted"] = rows_per_accepted(status)
+    return plain
+
+
+def _share(counts: Mapping[str, int]) -> float:
+    """Of the first of several counts, 0..1; 0 where there are none."""
+    return next(iter(counts.values())) / (sum(counts.values()) or 1)
+
+
+def _marks(status: Status) -> dict[str, int]:
+    return {name: status.tally.marks.get(name, 0) for name in status.run.layout.marks}
 
 
 def print_result(status: Status, result: JobResult, as_json: bool) -> None:
@@ -46,7 +79,7 @@ def print_result(status: Status, result: JobResult, as_json: bool) -> None:
     if as_json:
         ended = {"exit_code": result.exit_code, "message": result.message}
         problems = [f"unit {p.unit}: {p.message}" for p in result.problems]
-        print_json(status.as_json() | ended | {"problems": problems})
+        print_json(status_json(status) | ended | {"problems": problems})
     else:
         print_status(status)
         say(result.message)

@@ -12,10 +12,16 @@ from factory.console.say import print_facts, print_json, say
 from factory.errors import ConfigError, Damaged, RunMismatch
 from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, open_run
-from factory.verbs.results import print_status
+from factory.ledger.verify.unit import Check, no_check
+from factory.pairs.verify import check_pairs
+from factory.verbs.results import print_status, status_json
 from factory.verbs.runs_near import runs_near
+from schemas.layout import GENERATE
 
 run_app = typer.Typer(no_args_is_help=True)
+
+CHECKS: dict[str, Check] = {GENERATE.stage: check_pairs}
+"""What stages know of their own units, beyond what holds for any; other programs add theirs."""
 
 
 def _run(uri: str, verb: str) -> Run:
@@ -32,7 +38,7 @@ def _run(uri: str, verb: str) -> Run:
 
 def _open(uri: str, verb: str) -> tuple[Run, Plan]:
     run = _run(uri, verb)
-    plan = find_plan(run.store)
+    plan = find_plan(run)
     if plan is None:
         raise RunMismatch(f"{uri}: no plan here; was `generate` started?")
     return run, plan
@@ -46,7 +52,7 @@ def status(run: RunUri, as_json: AsJson = False) -> int:
 
     state = read_status(*_open(run, "status"))
     if as_json:
-        print_json(state.as_json())
+        print_json(status_json(state))
     else:
         print_status(state)
     return 0
@@ -58,11 +64,12 @@ def verify(run: RunUri, as_json: AsJson = False) -> int:
     """Read everything back and check every hash and count; lists what is damaged."""
     from factory.ledger.verify.run import verify as check
 
-    found = check(_run(run, "verify"))
+    opened = _run(run, "verify")
+    found = check(opened, CHECKS.get(opened.layout.stage, no_check))
     facts = {
         "units": found.units,
         "open_units": found.open_units,
-        "pairs": found.pairs,
+        "pairs" if opened.layout == GENERATE else "rows": found.rows,
         "sealed": found.sealed,
         "damages": len(found.damages),
     }
@@ -88,13 +95,15 @@ def seal(
     from factory.ledger.manifest import manifest_hash
     from factory.ledger.manifest import seal as write_manifest
 
-    sequence, manifest = write_manifest(*_open(run, "seal"), partial=partial)
+    opened, plan = _open(run, "seal")
+    sequence, manifest = write_manifest(opened, plan, partial=partial)
+    kept = {"pairs": manifest.counts["accepted"]} if opened.layout == GENERATE else manifest.counts
     facts: dict[str, Any] = {
         "sequence": sequence,
-        "manifest_hash": manifest_hash(manifest),
+        "manifest_hash": manifest_hash(opened, manifest),
         "partial": manifest.partial,
         "units": manifest.units,
-        "pairs": manifest.accepted,
+        **kept,
     }
     (print_json if as_json else print_facts)(facts)
     return 0

@@ -8,6 +8,7 @@ from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import StorageRefused
 from factory.ledger.book import Book
 from factory.ledger.failed import open_failed
+from factory.ledger.lines import tally_of
 from factory.ledger.manifest import seal
 from factory.ledger.plan import Plan, write_plan
 from factory.ledger.run import Commits, Run, create_run, is_begun
@@ -44,7 +45,7 @@ class JobResult:
     @property
     def manifest_hash(self) -> str | None:
         """Of the sealed manifest."""
-        return manifest_hash(self.sealed) if self.sealed else None
+        return manifest_hash(self.book.run, self.sealed) if self.sealed else None
 
 
 def prepare(
@@ -67,7 +68,7 @@ def prepare(
     commits: Commits = "conditional" if probe(store).commits == "conditional" else "sealed"
     run = create_run(store, recipe, commits)
     plan = write_plan(
-        store, triplets.triplets, recipe.unit_triplets, triplets.duplicates, extend=extend
+        run, triplets.triplets, recipe.unit_triplets, triplets.duplicates, extend=extend
     )
     return run, open_failed(run, plan) if retry_failed else plan
 
@@ -137,7 +138,7 @@ def _pairs_held(book: Book, config: Config) -> int:
     """Counted only where a goal depends on it: it reads every open segment's commits."""
     if config.budget.target_pairs is None:
         return 0
-    return sum(line.accepted for line in book.lines())
+    return sum(line.counts["accepted"] for line in book.lines())
 
 
 def _end(
@@ -157,10 +158,11 @@ def _end(
     done = book.committed()
     if done.count(1) == len(plan.units):
         _, sealed = seal(run, plan, book=book)
-        if not sealed.accepted:
+        if not sealed.counts["accepted"]:
             message = f"sealed without one pair: {_what_took_them(book)}"
             return JobResult(NOTHING_KEPT, message, made, problems, sealed, book)
-        return JobResult(0, f"sealed: {sealed.accepted} pairs", made, problems, sealed, book)
+        message = f"sealed: {sealed.counts['accepted']} pairs"
+        return JobResult(0, message, made, problems, sealed, book)
     left = sum(not done[unit] for unit in goal)
     if stop is not None and stop.exit_code == 0 and _pairs_held(book, config) < _target(config):
         # Reports counted more than the store shows.
@@ -177,7 +179,7 @@ def _end(
         return JobResult(3, stop.reason, made, problems, None, book)
     snapshot = seal(run, plan, partial=True, book=book)[1]
     message = stop.reason
-    if snapshot.units and not snapshot.accepted:
+    if snapshot.units and not snapshot.counts["accepted"]:
         message += f"; not one pair: {_what_took_them(book)}"
     return JobResult(stop.exit_code, message, made, problems, snapshot, book)
 
@@ -188,14 +190,12 @@ def _target(config: Config) -> int:
 
 def _what_took_them(book: Book) -> str:
     """Why a run holds no pair: its candidates by gate."""
-    tally = Tally.sum(Tally.model_validate_json(line.tally) for line in book.lines())
+    tally = Tally.sum(tally_of(book.run.layout, line) for line in book.lines())
     total = tally.total
-    took = ", ".join(f"{gate} {count}" for gate, count in tally.rejections.items())
-    rejected = f"{total.rejected} were rejected" if total.rejected else ""
+    took = ", ".join(f"{gate} {count}" for gate, count in tally.reasons.items())
+    rejected = f"{total['rejected']} were rejected" if total["rejected"] else ""
     if took:
         rejected += f", by {took} (several gates may reject one)"
-    failed = f"{total.failed} could not be made" if total.failed else ""
+    failed = f"{total['failed']} could not be made" if total["failed"] else ""
     parts = " and ".join(filter(None, (rejected, failed)))
-    return (
-        f"of {total.candidates} candidates {parts}; `editmill doctor` looks at scores and pictures"
-    )
+    return f"of {sum(total.values())} candidates {parts}; `editmill doctor` looks at scores and pictures"

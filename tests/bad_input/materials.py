@@ -26,7 +26,7 @@ from factory.pairs.triplets import read_triplets
 from factory.work.job import prepare, run_job
 from factory.work.plain_loop import run_here
 from schemas.candidate import Scores
-from schemas.commit import Environment
+from schemas.environment import Environment
 from schemas.stamped import to_stamped_json
 
 GOOD = '{"input": "a cat", "edit": "make it a dog", "output": "a dog"}\n'
@@ -254,7 +254,7 @@ def run_files() -> Mapping[Path, bytes]:
         result = run_job(opened, plan, config, run_here(lambda _: Grey()))
         assert result.exit_code == 0
         assert result.sealed
-        assert result.sealed.accepted == 2
+        assert result.sealed.counts["accepted"] == 2
         return files()
 
 

@@ -13,6 +13,7 @@ from factory.ledger.book import Book
 from factory.ledger.commits import commit_of
 from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, open_run
+from factory.pairs.generate import candidates_of
 from factory.pairs.source import PairSource
 from factory.pairs.triplets import TripletList
 from factory.storage.protocol import ObjectStore
@@ -100,14 +101,16 @@ def undisturbed_run(config: Config, count: int, subject: Subject = SUBJECTS["stu
 
 def committed(store: ObjectStore) -> dict[int, list[Candidate]]:
     """The rows of every unit that is committed."""
-    plan = find_plan(store)
-    if plan is None:
+    if store.find(keys.RUN) is None:
         return {}
     run = open_run(store)
+    plan = find_plan(run)
+    if plan is None:
+        return {}
     found = {}
     for line in Book(run, plan).lines():
         commit = find_commit(run, plan, line.unit, line)
-        found[line.unit] = commit_of(store, line.unit, commit.key, commit.data).candidates
+        found[line.unit] = candidates_of(commit_of(run, line.unit, commit.key, commit.data))
     return found
 
 

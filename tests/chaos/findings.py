@@ -13,7 +13,8 @@ from factory.ledger.commits import commit_names
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import open_run
 from factory.ledger.sealed import manifest_hash, newest_manifest, unit_lines
-from factory.ledger.verify.run import verify
+from factory.pairs.generate import triplets_of
+from factory.pairs.verify import verify
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import from_parquet
 from schemas.candidate import Verdict
@@ -78,9 +79,12 @@ def examine(
     `landed` says when each unit's commit was stored, `log` is what the workers' sources wrote down,
     `poison` the triplets whose units can only fail.
     """
-    run, plan, found = open_run(store), read_plan(store), Findings()
+    run, found = open_run(store), Findings()
+    plan = read_plan(run)
     rows, wanted = committed(store), committed(peace)
-    poisoned = {unit for unit in plan.units if poison & {t.triplet_id for t in plan.triplets(unit)}}
+    poisoned = {
+        unit for unit in plan.units if poison & {t.triplet_id for t in triplets_of(plan, unit)}
+    }
     found.units, found.candidates = len(rows), sum(map(len, rows.values()))
     found.lost += len(names(wanted) - names(rows))
     for unit, there in rows.items():
@@ -111,7 +115,7 @@ def _compare_data(
         found.torn += 1
         found.words.append("no manifest")
         return
-    if not poisoned and manifest_hash(sealed[1]) != manifest_hash(right[1]):
+    if not poisoned and manifest_hash(run, sealed[1]) != manifest_hash(run, right[1]):
         found.torn += 1
         found.words.append("the manifest is not the undisturbed run's")
     listed = list(unit_lines(run, sealed[1]))
@@ -125,14 +129,14 @@ def _compare_data(
         if ours != line:
             found.torn += 1
             found.words.append(f"unit {unit} is not the undisturbed run's")
-        if ours.pairs_key is None:
+        if ours.data_key is None:
             continue
         try:
-            data = store.get(ours.pairs_key)
+            data = store.get(ours.data_key)
         except ObjectMissing:
             # Its pairs are counted as lost.
             continue
-        if line.pairs_key is None or data != peace.get(line.pairs_key):
+        if line.data_key is None or data != peace.get(line.data_key):
             found.torn += 1
     found.accepted += len(pairs)
     found.lost += len(set(_read_pairs(peace, calm_lines.values(), poisoned)) - set(pairs))
@@ -144,9 +148,10 @@ def _compare_data(
         found.duplicated += sum(count - 1 for count in commits.values())
     else:
         found.surplus_attempts += sum(count - 1 for count in commits.values())
-    for info in store.list(keys.PAIRS):
+    for info in store.list(keys.DATA["generate"]):
         whole = hashlib.sha256(store.get(info.key)).hexdigest()
-        if keys.pairs(keys.unit_of_pairs(info.key) or 0, whole) != info.key:
+        unit = keys.unit_of_data("generate", info.key) or 0
+        if keys.data("generate", unit, whole, "parquet") != info.key:
             found.torn += 1
             found.words.append(f"{info.key}: not the bytes it is named by")
 
@@ -156,10 +161,10 @@ def _read_pairs(
 ) -> Iterator[tuple[str, int]]:
     """Each pair as often as a reader meets it who opens every file that the manifest lists."""
     for line in listed:
-        if line.pairs_key is None or line.unit in poisoned:
+        if line.data_key is None or line.unit in poisoned:
             continue
         try:
-            rows, _ = from_parquet(Pair, store.get(line.pairs_key))
+            rows, _ = from_parquet(Pair, store.get(line.data_key))
         except (ObjectMissing, ValueError, OSError):
             # Its pairs are counted as lost, and what is left of it as torn.
             continue
@@ -168,7 +173,7 @@ def _read_pairs(
 
 def _read_log(plan: Plan, log: Path, landed: Mapping[int, float], found: Findings) -> None:
     """Count what was made, what was made although its commit could be seen, and what was open at an end."""
-    unit_of = {t.triplet_id: unit for unit in plan.units for t in plan.triplets(unit)}
+    unit_of = {t.triplet_id: unit for unit in plan.units for t in triplets_of(plan, unit)}
     made: set[int] = set()
     for file in sorted(log.glob("*.jsonl")):
         begun: set[int] = set()

@@ -10,11 +10,10 @@ from factory.errors import RunMismatch
 from factory.ledger import keys
 from factory.ledger.collect import LEAST_HOURS, collect
 from factory.ledger.commits import record_of
-from factory.ledger.failed import commit_failed
 from factory.ledger.manifest import Incomplete, seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import Run, create_run
-from factory.pairs.generate import generate_unit
+from factory.pairs.generate import commit_failed, generate_unit
 from factory.storage.protocol import ObjectStore
 from factory.work.job import run_job
 from factory.work.plain_loop import run_here
@@ -42,7 +41,7 @@ class LedgerMachine(Model):
     def plan_it(self, count: int) -> None:
         self.count = count
         self.run = create_run(self.store, RECIPE)
-        self.plan = write_plan(self.store, triplets(count), RECIPE.unit_triplets)
+        self.plan = write_plan(self.run, triplets(count), RECIPE.unit_triplets)
         self.look()
 
     # What may happen.
@@ -121,7 +120,7 @@ class LedgerMachine(Model):
     def extend(self, more: int) -> None:
         """A longer list; those at work know nothing of it."""
         self.count += more
-        self.plan = write_plan(self.store, triplets(self.count), RECIPE.unit_triplets, extend=True)
+        self.plan = write_plan(self.run, triplets(self.count), RECIPE.unit_triplets, extend=True)
         self.look()
 
     @rule(what=st.sampled_from(["resume", "give up", "collect", "another list"]), data=st.data())
@@ -138,7 +137,7 @@ class LedgerMachine(Model):
 
     def refuse_another_list(self) -> None:
         try:
-            write_plan(self.store, triplets(9)[1:], RECIPE.unit_triplets, extend=True)
+            write_plan(self.run, triplets(9)[1:], RECIPE.unit_triplets, extend=True)
         except RunMismatch:
             return
         raise AssertionError("a list that lacks a planned triplet was taken")
@@ -218,7 +217,7 @@ class WeakLedgerMachine(LedgerMachine):
     def plan_it(self, count: int) -> None:
         self.count = count
         self.run = create_run(self.store, RECIPE, "sealed")
-        self.plan = write_plan(self.store, triplets(count), RECIPE.unit_triplets)
+        self.plan = write_plan(self.run, triplets(count), RECIPE.unit_triplets)
         self.look()
 
     def take_in(self, unit: int, record: CommitRecord) -> None:

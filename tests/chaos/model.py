@@ -14,7 +14,8 @@ from factory.ledger.manifest import Incomplete
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.ledger.sealed import manifest_sequences, read_manifest, unit_lines
-from factory.ledger.verify.run import verify
+from factory.pairs.generate import triplets_of
+from factory.pairs.verify import verify
 from schemas.commit import CommitRecord, UnitLine
 from tests.chaos.actors import OwnSource, Task
 from tests.chaos.command import AtOnce
@@ -84,10 +85,10 @@ class Model(RuleBasedStateMachine):
         self.committed[unit] = record.attempt
 
     def assert_pairs_are_there(self, record: CommitRecord) -> None:
-        if record.pairs is not None:
-            data = self.store.objects.get(record.pairs.key)
+        if record.data is not None:
+            data = self.store.objects.get(record.data.key)
             assert data is not None, f"unit {record.unit} was committed before its pairs"
-            assert hashlib.sha256(data).hexdigest() == record.pairs.sha256
+            assert hashlib.sha256(data).hexdigest() == record.data.sha256
 
     def end_if_done(self, task: Task) -> None:
         if task.stepped.call is not None:
@@ -122,7 +123,7 @@ class Model(RuleBasedStateMachine):
     def assert_not_made_again(self, source: OwnSource, known: dict[int, str]) -> None:
         made = {name for name, _ in source.made}
         for unit in known:
-            ids = {triplet.triplet_id for triplet in self.plan.triplets(unit)}
+            ids = {triplet.triplet_id for triplet in triplets_of(self.plan, unit)}
             assert not ids & made, f"unit {unit} was made again"
 
     def assert_sealed(self, manifest: Any, plan: Plan, known: dict[int, str]) -> None:

@@ -3,7 +3,7 @@
 from functools import cache
 
 from factory.ledger.run import open_run
-from factory.ledger.verify.run import verify
+from factory.pairs.verify import verify
 from factory.storage.protocol import ObjectStore
 from schemas.candidate import Verdict
 from tests.chaos.command import committed, names, small_world

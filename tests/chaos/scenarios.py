@@ -10,11 +10,10 @@ from unittest.mock import patch
 
 from factory.errors import ObjectMissing
 from factory.ledger.collect import LEAST_HOURS, collect
-from factory.ledger.failed import commit_failed
 from factory.ledger.plan import Plan, read_plan, write_plan
 from factory.ledger.run import Commits, Run, create_run, open_run
 from factory.ledger.strikes import LIMIT, POISON, read_strikes, write_strike
-from factory.pairs.generate import generate_unit
+from factory.pairs.generate import commit_failed, generate_unit
 from factory.pairs.source import PairSource
 from factory.storage.protocol import ObjectStore
 from tests.chaos.actors import WeakStore
@@ -84,14 +83,15 @@ def failed(store: MemoryStore) -> None:
     with small_world():
         commits: Commits = "sealed" if isinstance(store, WeakStore) else "conditional"
         run = create_run(store, CONFIG.recipe, commits)
-        commit_failed(run, write_plan(store, triplets(TRIPLETS), 1), UNIT, "planted")
+        commit_failed(run, write_plan(run, triplets(TRIPLETS), 1), UNIT, "planted")
     finished(store)
 
 
 def littered(store: MemoryStore) -> None:
     """A sealed run and what lost attempts left, all of it old."""
     finished(store)
-    run, plan = open_run(store), read_plan(store)
+    run = open_run(store)
+    plan = read_plan(run)
     store.put("pairs/00000001-0123456789abcdef.parquet", b"lost")
     store.put("manifest/parts/000000-0123456789abcdef.parquet", b"lost")
     store.put("plan/000001/000000-0123456789abcdef.parquet", b"lost")
@@ -132,7 +132,8 @@ def give_up(store: ObjectStore, source: PairSource) -> None:
 def clean(store: ObjectStore, _: PairSource) -> None:
     """`gc --delete`."""
     with small_world():
-        collect(open_run(store), read_plan(store), delete=True)
+        run = open_run(store)
+        collect(run, read_plan(run), delete=True)
 
 
 STARTS = {

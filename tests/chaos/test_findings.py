@@ -7,12 +7,11 @@ import pytest
 from factory.errors import ObjectMissing
 from factory.ledger import keys
 from factory.ledger.commits import commit_names
-from factory.ledger.failed import commit_failed
 from factory.ledger.manifest import manifest_part
 from factory.ledger.plan import find_plan, write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import manifest_bytes, newest_manifest, unit_lines
-from factory.pairs.generate import generate_unit
+from factory.pairs.generate import commit_failed, generate_unit
 from factory.work.job import run_job
 from factory.work.plain_loop import run_here
 from schemas.arrow import from_parquet, to_parquet
@@ -79,15 +78,16 @@ def test_changed_byte_is_torn(store, peace, tmp_path, note):
 
 
 def test_unit_that_the_manifest_lists_twice_is_duplicated(store, peace, tmp_path, note):
-    number, manifest = newest_manifest(open_run(store))
-    lines = list(unit_lines(open_run(store), manifest))
-    twice = next(line for line in lines if line.accepted)
-    part, data = manifest_part(0, [*lines, twice])
+    run = open_run(store)
+    number, manifest = newest_manifest(run)
+    lines = list(unit_lines(run, manifest))
+    twice = next(line for line in lines if line.counts["accepted"])
+    part, data = manifest_part(run, 0, [*lines, twice])
     store.put(part.key, data)
     other = manifest.model_copy(update={"parts": (part,)})
-    store.put(keys.manifest(number), manifest_bytes(other))
+    store.put(keys.manifest(number), manifest_bytes(run, other))
     found = examine(store, peace, tmp_path, LANDED)
-    assert (found.duplicated, found.lost) == (twice.accepted + 1, 0)
+    assert (found.duplicated, found.lost) == (twice.counts["accepted"] + 1, 0)
 
 
 def test_row_that_a_pairs_file_holds_twice_is_duplicated(store, peace, tmp_path, note):
@@ -108,7 +108,7 @@ def test_half_an_object_that_nobody_names_is_torn(store, peace, tmp_path, note):
 def test_unit_without_a_commit_is_lost(peace, tmp_path, note):
     store = MemoryStore()
     run = create_run(store, CONFIG.recipe)
-    plan = write_plan(store, triplets(UNITS), 1)
+    plan = write_plan(run, triplets(UNITS), 1)
     limited = CONFIG.model_copy(update={"budget": CONFIG.budget.model_copy(update={"limit": 3})})
     run_job(run, plan, limited, run_here(lambda _: OwnSource(0)))
     assert [name.unit for name in commit_names(store)] == [0, 1, 2]
@@ -118,7 +118,7 @@ def test_unit_without_a_commit_is_lost(peace, tmp_path, note):
 def test_unit_given_up_is_falsely_failed_unless_it_is_poison(peace, tmp_path, note):
     store = MemoryStore()
     run = create_run(store, CONFIG.recipe)
-    plan = write_plan(store, triplets(UNITS), 1)
+    plan = write_plan(run, triplets(UNITS), 1)
     commit_failed(run, plan, 2, "poison")
     run_job(run, plan, CONFIG, run_here(lambda _: OwnSource(0)))
     found = examine(store, peace, tmp_path, LANDED)
@@ -131,9 +131,9 @@ def test_unit_given_up_is_falsely_failed_unless_it_is_poison(peace, tmp_path, no
 def test_other_bytes_than_in_peace_are_torn(peace, tmp_path, note):
     store = MemoryStore()
     run = create_run(store, CONFIG.recipe)
-    plan = write_plan(store, triplets(UNITS), 1)
+    plan = write_plan(run, triplets(UNITS), 1)
     run_job(run, plan, CONFIG, run_here(lambda _: OwnSource(1)))
-    assert find_plan(store)
+    assert find_plan(run)
     assert open_run(store).recipe == CONFIG.recipe
     assert examine(store, peace, tmp_path, LANDED).torn > 0
 
@@ -143,7 +143,7 @@ def test_second_attempt_beside_the_one_that_counts_is_surplus_and_no_fault(
 ):
     store = WeakStore()
     run = create_run(store, CONFIG.recipe, "sealed")
-    plan = write_plan(store, triplets(UNITS), 1)
+    plan = write_plan(run, triplets(UNITS), 1)
     run_job(run, plan, CONFIG, run_here(lambda _: OwnSource(0)))
     assert examine(store, peace, tmp_path, LANDED).surplus_attempts == 0
 

@@ -40,7 +40,7 @@ from schemas.config import Config
 from tests.stub_source import recipe, triplets
 
 run = create_run(open_store(sys.argv[2]), recipe())
-plan = write_plan(run.store, triplets(6), 2)
+plan = write_plan(run, triplets(6), 2)
 config = Config(recipe=run.recipe, compute={"device": "cpu", "gpus_per_worker": 0.0})
 result = run_job(run, plan, config, partial(run_on_ray, make_source=make))
 assert os.environ["AWS_SECRET_ACCESS_KEY"].startswith("canary")

@@ -126,7 +126,7 @@ def test_another_start_in_the_same_process_begins_anew(monkeypatch):
 @pytest.mark.parametrize(("left", "code"), [(0, 2), (1, 3), (9, 0)])
 def test_gc_ends_with_3_once_it_removed_something(monkeypatch, tmp_path, left, code):
     run = create_run(LocalStore(tmp_path / "run"), recipe())
-    finish(run, write_plan(run.store, triplets(4), 2))
+    finish(run, write_plan(run, triplets(4), 2))
     for number in range(3):
         run.store.put(f"pairs/00000001-{number:016x}.parquet", b"left behind")
     age(tmp_path, 99)
@@ -139,7 +139,7 @@ def test_gc_ends_with_3_once_it_removed_something(monkeypatch, tmp_path, left, c
 @pytest.mark.parametrize(("left", "code"), [(0, 2), (1, 3), (9, 0)])
 def test_seal_ends_with_3_once_it_wrote_something(monkeypatch, tmp_path, left, code):
     run = create_run(LocalStore(tmp_path / "run"), recipe())
-    finish(run, write_plan(run.store, triplets(4), 2))
+    finish(run, write_plan(run, triplets(4), 2))
     for info in list(run.store.list(keys.MANIFESTS)):
         run.store.delete(info.key)
     store = Expiring(tmp_path / "run")

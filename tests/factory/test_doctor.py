@@ -29,7 +29,7 @@ from factory.pairs.triplets import read_triplets
 from factory.verbs.results import print_findings
 from factory.work.job import prepare
 from schemas.candidate import Scores
-from schemas.commit import Environment
+from schemas.environment import Environment
 from schemas.recipe import ModelSource, Recipe
 from schemas.run import RunRecord
 from tests.bad_input.materials import BAD, GOOD, models, restamp

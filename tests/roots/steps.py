@@ -47,13 +47,13 @@ def resume(root: Path) -> None:
     """Make what is open, then seal."""
     run = open_run(str(root))
     config = Config.model_validate({"recipe": run.recipe.model_dump()})
-    run_job(run, read_plan(run.store), config, run_here(lambda _: StubSource()))
+    run_job(run, read_plan(run), config, run_here(lambda _: StubSource()))
 
 
 def retry(root: Path) -> None:
     """Open what failed again, then as `resume`."""
     run = open_run(str(root))
-    open_failed(run, read_plan(run.store))
+    open_failed(run, read_plan(run))
     resume(root)
 
 

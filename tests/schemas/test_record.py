@@ -1,8 +1,12 @@
 """Hashes stay what they are while fields and defaults come and change."""
 
+from schemas.arrow import columns_of
+from schemas.candidate import Candidate, Verdict
 from schemas.fit import Law
+from schemas.layout import GENERATE
 from schemas.recipe import ModelSource, Recipe, Thresholds
 from schemas.record import Record
+from schemas.triplet import Triplet
 from tests.stub_source import recipe
 
 FILES = {"model.safetensors": "0" * 64}
@@ -69,3 +73,9 @@ def test_no_record_lacks_the_meaning_of_a_later_field():
 
     for record in records(Record):
         assert record.LATER.keys() <= record.model_fields.keys(), record
+
+
+def test_the_layout_of_generates_runs_is_that_of_its_records():
+    assert columns_of(Triplet) == GENERATE.items
+    assert columns_of(Candidate) == GENERATE.outcomes
+    assert tuple(verdict.value for verdict in Verdict) == GENERATE.counts

@@ -16,9 +16,9 @@ from factory.ledger.plan import find_plan, write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import newest_manifest
 from factory.ledger.status import status
-from factory.ledger.verify.run import verify
 from factory.pairs.sheet import contact_sheet, sealed_pairs
 from factory.pairs.triplets import read_triplets
+from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from factory.work.job import run_job
 from factory.work.plain_loop import run_here
@@ -80,7 +80,7 @@ def test_the_payloads_tell_on_whoever_unpickles_them(tmp_path, make):
 
 def sealed_run(folder):
     run = create_run(LocalStore(str(folder)), recipe())
-    plan = write_plan(run.store, triplets(5), 2)
+    plan = write_plan(run, triplets(5), 2)
     config = Config.model_validate({"recipe": recipe()})
     assert run_job(run, plan, config, run_here(lambda _: StubSource())).exit_code == 0
     return run
@@ -91,10 +91,10 @@ def use(run):
     try:
         opened = open_run(run.store)
         found = verify(opened).damages
-        plan = find_plan(run.store)
+        plan = find_plan(run)
         status(opened, plan)
         for unit in plan.units:
-            plan.triplets(unit)
+            plan.items(unit)
         contact_sheet(sealed_pairs(opened, newest_manifest(opened)[1]))
     except EditmillError as error:
         return [error]
@@ -125,11 +125,11 @@ def test_a_column_of_pickled_objects_is_damage_even_with_a_digest_that_fits(
     run = sealed_run(tmp_path / "run")
     payload = newest(canary)
     commit = keys.commit(0)
-    record = read_record(run.store, 0)
+    record = read_record(run, 0)
     evil = extended(run.store.get(commit), "reason", name, payload)
     with pytest.raises(Damaged):
         commit_of(run.store, 0, commit, evil)
-    pairs = extended(run.store.get(record.pairs.key), "edit_prompt", name, payload)
+    pairs = extended(run.store.get(record.data.key), "edit_prompt", name, payload)
     with pytest.raises((ValueError, OSError)):
         from_parquet(Pair, pairs)
     part = extended(to_parquet(Triplet, triplets(3)), "edit_prompt", name, payload)
@@ -149,8 +149,8 @@ def test_an_extension_type_inside_of_another_is_refused(wrap):
 
 def test_pickled_bytes_in_the_place_of_pictures_stay_bytes(tmp_path, canary):
     run = sealed_run(tmp_path / "run")
-    record = read_record(run.store, 0)
-    pairs, _ = from_parquet(Pair, run.store.get(record.pairs.key))
+    record = read_record(run, 0)
+    pairs, _ = from_parquet(Pair, run.store.get(record.data.key))
     image = {"bytes": raw(canary), "path": "x.png"}
     data = to_parquet(Pair, [Pair(**p.model_dump() | {"edited_image": image}) for p in pairs])
     back, _ = from_parquet(Pair, data)
@@ -165,8 +165,8 @@ def test_pickled_bytes_in_the_place_of_pictures_stay_bytes(tmp_path, canary):
     drawn = [Pair(**p.model_dump() | {"edited_image": eps}) for p in pairs]
     with pytest.raises(OSError, match="cannot identify"):
         contact_sheet(iter(drawn))
-    run.store.put(record.pairs.key, data)
-    assert hashlib.sha256(data).hexdigest() != record.pairs.sha256
+    run.store.put(record.data.key, data)
+    assert hashlib.sha256(data).hexdigest() != record.data.sha256
     assert [d for d in verify(run).damages if "not the bytes that unit 0 committed" in d]
 
 

@@ -23,7 +23,7 @@ from trainer.latents.encode import encode_dataset
 def run(tmp_path):
     """Of which half is sealed."""
     run = create_run(LocalStore(tmp_path / "run"), recipe())
-    plan = write_plan(run.store, triplets(8), 2)
+    plan = write_plan(run, triplets(8), 2)
     grow(run, plan, range(2))
     return run, plan
 
@@ -62,7 +62,7 @@ def stop_at(step):
 
 def half_of(run, tmp_path):
     half = create_run(LocalStore(tmp_path / "half"), run.recipe)
-    grow(half, write_plan(half.store, triplets(8), 2), range(2))
+    grow(half, write_plan(half, triplets(8), 2), range(2))
     return tmp_path / "half"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from factory.errors import InputError
 from factory.ledger import keys
 from factory.ledger.run import open_run
-from factory.ledger.sealed import sealed_pairs_uris
+from factory.ledger.sealed import sealed_data_uris
 from factory.storage.key_rules import is_key
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
@@ -29,7 +29,7 @@ def find_files(uri: str, cache: Path | None = None, pattern: str | None = None) 
     if file is not None:
         return Shelf(store, [file], cache)
     if store.find(keys.RUN) is not None:
-        names = [name.removeprefix(f"{store.uri}/") for name in sealed_pairs_uris(open_run(store))]
+        names = [name.removeprefix(f"{store.uri}/") for name in sealed_data_uris(open_run(store))]
         if not names:
             raise InputError(f"{uri}: holds no sealed pairs; `editmill seal --partial` seals some")
         return Shelf(store, names, cache, named_by_content=True)

@@ -9,6 +9,7 @@ from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.ledger.sealed import part_lines, read_manifest
 from schemas.commit import Manifest, Part, UnitLine
+from schemas.layout import noun
 
 Counts = dict[str, int]
 
@@ -57,12 +58,14 @@ class Manifests:
                 self.damages.append(
                     f"{self.run.uri}/{keys.manifest(sequence)}: a part is of no segment of the plan"
                 )
-            for name in ("units", "triplets", "accepted", "rejected", "failed"):
+            sums = {"units": manifest.units, "items": manifest.items, **manifest.counts}
+            for name, said in sums.items():
                 total = sum(counts[name] for counts in counted if counts)
-                if all(counted) and total != getattr(manifest, name):
+                if all(counted) and total != said:
+                    called = noun(self.run.layout) if name == "items" else name
                     self.damages.append(
-                        f"{self.run.uri}/{keys.manifest(sequence)}: {name} do not add up: "
-                        f"{getattr(manifest, name)} there, {total} in its parts"
+                        f"{self.run.uri}/{keys.manifest(sequence)}: {called} do not add up: "
+                        f"{said} there, {total} in its parts"
                     )
         return self.damages
 
@@ -107,5 +110,5 @@ class Manifests:
                 say(f"{self.run.uri}/{part.key}: unit {line.unit}'s commit {seen}")
         self._counts[part.key] = {
             "units": len(lines),
-            "triplets": sum(self.plan.size(unit) for unit in units),
-        } | {v: sum(getattr(line, v) for line in lines) for v in ("accepted", "rejected", "failed")}
+            "items": sum(self.plan.size(unit) for unit in units),
+        } | {name: sum(line.counts[name] for line in lines) for name in self.run.layout.counts}

@@ -7,12 +7,14 @@ from factory.errors import Damaged, ObjectMissing, RunMismatch
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.commits import commit_names
-from factory.ledger.plan import ListDigest, Plan, read_part, read_plan
+from factory.ledger.plan import ListDigest, Plan, read_plan
 from factory.ledger.run import Run, open_run
 from factory.ledger.sealed import manifest_sequences
 from factory.ledger.strikes import read_strikes
 from factory.ledger.verify.manifests import Manifests
 from factory.ledger.verify.segment import SegmentCheck, true_strays
+from factory.ledger.verify.unit import Check, no_check
+from schemas.layout import noun
 
 
 @dataclass
@@ -20,7 +22,8 @@ class Verification:
     """What was looked at and what is wrong."""
 
     units: int = 0
-    pairs: int = 0
+    rows: int = 0
+    """Of data: pairs, where the stage makes such."""
     open_units: int = 0
     sealed: bool = False
     partial: bool | None = None
@@ -28,14 +31,14 @@ class Verification:
     damages: list[str] = field(default_factory=list)
 
 
-def verify(run: Run) -> Verification:
+def verify(run: Run, check: Check = no_check) -> Verification:
     """Read everything back, each commit once; never raises for damage, which is listed instead."""
     result = Verification()
     try:
         open_run(run.store)
         # Before the plan: beside a living run a manifest may be of a longer one than was read.
         sequences = manifest_sequences(run)
-        plan = read_plan(run.store)
+        plan = read_plan(run)
         read_strikes(run.store)
     except (Damaged, ObjectMissing, RunMismatch) as error:
         result.damages.append(str(error))
@@ -49,10 +52,10 @@ def verify(run: Run) -> Verification:
         result.partial = manifests.heads[max(manifests.heads)].partial
     for segment in book.segments:
         rolled_up = keys.segment_units(segment).stop <= manifests.whole_units
-        checked = SegmentCheck(book, segment, must_be_rolled_up=rolled_up)
+        checked = SegmentCheck(book, segment, must_be_rolled_up=rolled_up, check=check)
         manifests.check_segment(segment, checked.contents)
         result.units += checked.units
-        result.pairs += checked.pairs
+        result.rows += checked.rows
         result.damages += checked.damages
     result.open_units = len(plan.units) - result.units
     result.damages += [*_check_strays(book), *manifests.finish()]
@@ -66,7 +69,7 @@ def _check_strays(book: Book) -> Iterator[str]:
     beyond = (
         n for n in commit_names(book.run.store) if keys.segment_of(n.unit) not in book.segments
     )
-    for name in true_strays(book.plan, list(beyond)):
+    for name in true_strays(book.run, list(beyond)):
         yield f"{book.run.uri}/{keys.commit(name.unit, name.generation)}: unit is not in the plan"
 
 
@@ -76,12 +79,12 @@ def _check_never_sealed(run: Run) -> Iterator[str]:
     if parts and not manifest_sequences(run):
         yield (
             f"{run.uri}/{keys.manifest(0)}: parts of a manifest are there, it is not: lost, or a start "
-            "was killed while it sealed; run generate or seal"
+            f"was killed while it sealed; run {run.layout.stage} or seal"
         )
 
 
 def _check_plan(plan: Plan) -> Iterator[str]:
-    taken = ListDigest()
+    taken, things = ListDigest(), noun(plan.layout)
     for sequence, head in enumerate(plan.records):
         where = f"{plan.store.uri}/{keys.plan_head(sequence)}"
         first = plan.records[sequence - 1].units if sequence else 0
@@ -90,14 +93,14 @@ def _check_plan(plan: Plan) -> Iterator[str]:
         for part in head.parts:
             before = taken.count
             try:
-                taken.add(read_part(plan.store, part))
+                taken.add(plan.read_part(part))
             except (Damaged, ObjectMissing) as error:
                 yield str(error)
                 return
-            if part.units != -(-(taken.count - before) // head.unit_triplets):
-                yield f"{where}: {part.key} holds {taken.count - before} triplets, {part.units} units"
-        if (taken.value, taken.count) != (head.digest, head.triplets):
-            yield f"{where}: its triplets are not those of the plan"
+            if part.units != -(-(taken.count - before) // head.unit_items):
+                yield f"{where}: {part.key} holds {taken.count - before} {things}, {part.units} units"
+        if (taken.value, taken.count) != (head.digest, head.items):
+            yield f"{where}: its {things} are not those of the plan"
 
 
 def _check_numbers(run: Run) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Check one segment: its commits, their pairs, and the roll-up that sums them up."""
+"""Check one segment: its commits, their data, and the roll-up that sums them up."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -9,7 +9,8 @@ from factory.ledger.attempts import find_commit, read_found, whole_attempts
 from factory.ledger.book import READERS, Book
 from factory.ledger.commits import commit_names
 from factory.ledger.plan import Plan, read_plan
-from factory.ledger.verify.unit import check_unit
+from factory.ledger.run import Run
+from factory.ledger.verify.unit import Check, check_unit, no_check
 from schemas.commit import LedgerLine, UnitLine
 
 
@@ -19,7 +20,7 @@ class _Checked:
 
     unit: int
     is_newest: bool = False
-    pairs: int = 0
+    rows: int = 0
     contents: set[UnitLine] = field(default_factory=set)
     damages: list[str] = field(default_factory=list)
 
@@ -27,10 +28,13 @@ class _Checked:
 class SegmentCheck:
     """What one segment holds and what is wrong with it."""
 
-    def __init__(self, book: Book, segment: int, *, must_be_rolled_up: bool) -> None:
+    def __init__(
+        self, book: Book, segment: int, *, must_be_rolled_up: bool, check: Check = no_check
+    ) -> None:
+        self.check = check
         self.book, self.run, self.plan = book, book.run, book.plan
         self.units = 0
-        self.pairs = 0
+        self.rows = 0
         self.damages: list[str] = []
         self.contents: dict[int, set[UnitLine]] = {}
         """What the commits of a unit hold, one for each generation."""
@@ -55,7 +59,7 @@ class SegmentCheck:
         own = [name for name in self._names if (name.attempt is not None) == sealed]
         listed = {(name.unit, name.generation) for name in own}
         strays = [name for name in self._names if is_stray(self.plan, name)]
-        for name in true_strays(self.plan, strays):
+        for name in true_strays(self.run, strays):
             self._say(_key(name), "unit is not in the plan")
         stored = listed - {(name.unit, name.generation) for name in strays}
         with ThreadPoolExecutor(READERS) as pool:
@@ -67,7 +71,7 @@ class SegmentCheck:
                 self.contents.setdefault(checked.unit, set()).update(checked.contents)
                 if checked.is_newest:
                     self.units += 1
-                    self.pairs += checked.pairs
+                    self.rows += checked.rows
         for unit, line in self._rolled_up.items():
             if (unit, line.generation) not in listed:
                 self._say(keys.commit(unit, line.generation), "rolled up, not there")
@@ -96,7 +100,7 @@ class SegmentCheck:
             found = find_commit(self.run, self.plan, unit, line, generation)
         except (Damaged, ObjectMissing) as error:
             return _Checked(unit, damages=[str(error)])
-        rows, damages = check_unit(self.run, self.plan, found)
+        rows, damages = check_unit(self.run, self.plan, found, self.check)
         if rolled_up and rolled_up != found.line:
             damages.append(
                 f"{self.run.uri}/{found.key}: is not the commit that its roll-up sums up"
@@ -117,12 +121,12 @@ def is_stray(plan: Plan, name: keys.CommitName) -> bool:
     return name.unit not in plan.units or name.generation > plan.generation(name.unit)
 
 
-def true_strays(plan: Plan, names: list[keys.CommitName]) -> list[keys.CommitName]:
+def true_strays(run: Run, names: list[keys.CommitName]) -> list[keys.CommitName]:
     """Those that the plan does not have either as it is now: it may have grown since it was read."""
     if not names:
         return []
     try:
-        now = read_plan(plan.store)
+        now = read_plan(run)
     except (Damaged, ObjectMissing):
         return names
     return [name for name in names if is_stray(now, name)]

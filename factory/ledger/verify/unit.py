@@ -1,68 +1,60 @@
-"""Check one unit: its commit against the plan, its pairs against its commit."""
+"""Check one unit: its commit against the plan, its data against its commit."""
 
-from factory.errors import Damaged, ObjectMissing, first_line
+from collections.abc import Callable, Iterator
+
+from factory.errors import Damaged, ObjectMissing
 from factory.ledger.attempts import Found
-from factory.ledger.commits import commit_of
-from factory.ledger.plan import Plan
+from factory.ledger.commits import Commit, commit_of
+from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.storage.patience import read_named
-from schemas.arrow import from_parquet
-from schemas.candidate import Candidate, Verdict
 from schemas.commit import DataFile
-from schemas.pair import Pair
-from schemas.tally import Tally
+
+Check = Callable[[Run, list[Row], Commit, bytes | None], Iterator[tuple[str, str]]]
+"""What a stage knows of its own units: of a run, a unit's items, its commit and its data, what is amiss,
+each with the key that it is amiss at (none: the commit's). Data is None where none is kept.
+"""
 
 
-def check_unit(run: Run, plan: Plan, found: Found) -> tuple[int, list[str]]:
-    """How many pairs a unit holds, and what is wrong with it."""
+def no_check(
+    run: Run, items: list[Row], commit: Commit, data: bytes | None
+) -> Iterator[tuple[str, str]]:
+    """Of a stage that is not known here."""
+    return iter(())
+
+
+def check_unit(
+    run: Run, plan: Plan, found: Found, check: Check = no_check
+) -> tuple[int, list[str]]:
+    """How many rows of data a unit holds, and what is wrong with it."""
     unit, record = found.record.unit, found.record
     where = f"{run.uri}/{found.key}"
     try:
-        candidates = commit_of(run.store, unit, found.key, found.data).candidates
+        commit = commit_of(run, unit, found.key, found.data)
     except Damaged as error:
         return 0, [str(error)]
     damages: list[str] = []
     if record.recipe_hash != run.recipe_hash:
         damages.append(f"{where}: made with another recipe")
-    triplets = plan.triplets(unit)
-    wanted = [
-        (triplet.triplet_id, index)
-        for triplet in triplets
-        for index in range(run.recipe.candidates)
-    ]
-    if [(row.triplet_id, row.index) for row in candidates] != wanted:
-        damages.append(f"{where}: candidates are not the planned ones")
-    kinds = {triplet.triplet_id: triplet.edit_kind for triplet in triplets}
-    if not damages and record.tally != Tally.of(candidates, kinds):
-        damages.append(f"{where}: counts are not those of its candidates")
-    accepted = _accepted(candidates)
-    if record.pairs is None:
-        if accepted:
-            damages.append(f"{where}: accepts {len(accepted)} candidates, names no pairs")
-        return 0, damages
-    rows, more = _check_pairs(run, unit, record.pairs, accepted)
-    return rows, damages + more
+    if set(record.tally.total) - set(run.layout.counts):
+        damages.append(f"{where}: counts what its stage does not")
+    data, lost = None, False
+    if record.data is not None:
+        try:
+            data = _data(run, unit, record.data)
+        except Damaged as error:
+            damages.append(str(error))
+            lost = True
+    if not lost:
+        said = check(run, plan.items(unit), commit, data)
+        damages += [f"{run.uri}/{key or found.key}: {what}" for key, what in said]
+    return record.data.rows if record.data and not lost else 0, damages
 
 
-def _accepted(candidates: list[Candidate]) -> list[tuple[str, int]]:
-    return [(row.triplet_id, row.index) for row in candidates if row.verdict == Verdict.ACCEPTED]
-
-
-def _check_pairs(
-    run: Run, unit: int, file: DataFile, accepted: list[tuple[str, int]]
-) -> tuple[int, list[str]]:
+def _data(run: Run, unit: int, file: DataFile) -> bytes:
     where = f"{run.uri}/{file.key}"
-    what = f"{where}: not the bytes that unit {unit} committed"
     try:
-        data = read_named(run.store, file.key, file.sha256, what)
+        what = f"{where}: not the bytes that unit {unit} committed"
+        return read_named(run.store, file.key, file.sha256, what)
     except ObjectMissing:
-        return 0, [f"{where}: named by unit {unit}, not there"]
-    except Damaged as error:
-        return 0, [str(error)]
-    try:
-        pairs, _ = from_parquet(Pair, data)
-    except (ValueError, OSError) as error:
-        return 0, [f"{where}: not a pairs file: {first_line(error)}"]
-    if [(pair.triplet_id, pair.index) for pair in pairs] != accepted:
-        return len(pairs), [f"{where}: pairs are not the accepted candidates of unit {unit}"]
-    return len(pairs), []
+        raise Damaged(f"{where}: named by unit {unit}, not there") from None

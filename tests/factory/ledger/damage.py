@@ -10,12 +10,13 @@ from pathlib import Path
 
 from factory.ledger import keys
 from factory.ledger.book import Book
-from factory.ledger.failed import commit_failed, open_failed
+from factory.ledger.failed import open_failed
+from factory.ledger.lines import read_lines, write_lines
 from factory.ledger.manifest import seal
 from factory.ledger.plan import Plan, read_plan, write_plan
 from factory.ledger.run import Run, create_run
 from factory.ledger.strikes import write_strike
-from factory.pairs.generate import generate_unit
+from factory.pairs.generate import commit_failed, generate_unit
 from factory.storage.local import LocalStore
 from factory.work.job import JobResult, run_job
 from factory.work.plain_loop import run_here
@@ -24,8 +25,7 @@ from schemas.canonical import canonical_json, content_hash
 from schemas.commit import LedgerLine, UnitLine
 from schemas.config import Config
 from schemas.pair import Pair
-from schemas.run import PlanRecord
-from schemas.stamped import from_stamped_json, to_stamped_json
+from schemas.stamped import stamped, unstamped
 from tests.stub_source import StubSource, recipe, triplets
 
 Harm = Callable[[Run, Path], None]
@@ -43,14 +43,14 @@ def eventful(
 ) -> Run:
     """A run with every kind of object: extended, opened again, struck, sealed in part and whole."""
     run = create_run(store(str(folder)), recipe(), commits)
-    plan = write_plan(run.store, triplets(5), 2)
+    plan = write_plan(run, triplets(5), 2)
     generate_unit(run, plan, 1, StubSource())
     seal(run, plan, partial=True)
     for alone in (False, False, True):
         write_strike(run.store, 0, 0, alone=alone, worker="w", node="n")
     commit_failed(run, plan, 0, "planted")
     finish(run, plan)
-    plan = write_plan(run.store, triplets(12), 2, extend=True)
+    plan = write_plan(run, triplets(12), 2, extend=True)
     finish(run, open_failed(run, plan))
     return run
 
@@ -95,7 +95,7 @@ def unknowable(folder: Path) -> set[str]:
 def swapped_commit(run: Run, folder: Path) -> None:
     """Whole in itself, and not the one that was sealed."""
     other = create_run(LocalStore(str(folder / "other")), recipe(thresholds=OTHER))
-    plan = write_plan(other.store, triplets(5), 2)
+    plan = write_plan(other, triplets(5), 2)
     generate_unit(other, plan, 1, StubSource())
     (folder / "run" / keys.commit(1)).write_bytes(other.store.get(keys.commit(1)))
     for info in other.store.list("pairs/"):
@@ -107,9 +107,10 @@ OTHER = {"image": 0.3, "text": 0.2, "direction": 0.2, "borderline": 0.01}
 
 def altered_roll_up(run: Run, folder: Path) -> None:
     path = folder / "run" / keys.roll_up(1)
-    lines, _ = from_parquet(LedgerLine, path.read_bytes())
-    lines[1] = lines[1].model_copy(update={"rejected": lines[1].rejected + 1})
-    path.write_bytes(to_parquet(LedgerLine, lines))
+    lines = read_lines(run.layout, LedgerLine, path.read_bytes())
+    counts = lines[1].counts | {"rejected": lines[1].counts["rejected"] + 1}
+    lines[1] = lines[1].model_copy(update={"counts": counts})
+    path.write_bytes(write_lines(run.layout, LedgerLine, lines))
 
 
 def altered_manifest(run: Run, folder: Path) -> None:
@@ -130,9 +131,9 @@ def manifest_with_a_part_of_other_lines(run: Run, folder: Path) -> None:
     path = folder / "run" / keys.manifest(2)
     plain = json.loads(path.read_bytes())
     old = plain["parts"][0]
-    lines, _ = from_parquet(UnitLine, run.store.get(old["key"]))
-    lines[1] = lines[1].model_copy(update={"pairs_sha256": "0" * 64})
-    data = to_parquet(UnitLine, lines)
+    lines = read_lines(run.layout, UnitLine, run.store.get(old["key"]))
+    lines[1] = lines[1].model_copy(update={"data_sha256": "0" * 64})
+    data = write_lines(run.layout, UnitLine, lines)
     sha256 = hashlib.sha256(data).hexdigest()
     key = keys.manifest_part("000000", sha256)
     run.store.put(key, data)
@@ -142,16 +143,16 @@ def manifest_with_a_part_of_other_lines(run: Run, folder: Path) -> None:
 
 def altered_plan_head(run: Run, folder: Path) -> None:
     path = folder / "run" / keys.plan_head(1)
-    head = from_stamped_json(PlanRecord, path.read_bytes())
-    path.write_bytes(to_stamped_json(head.model_copy(update={"triplets": head.triplets - 1})))
+    head = unstamped(path.read_bytes())
+    path.write_bytes(stamped(head | {"triplets": head["triplets"] - 1}))
 
 
 def plan_head_with_a_unit_too_many(run: Run, folder: Path) -> None:
     path = folder / "run" / keys.plan_head(1)
-    head = from_stamped_json(PlanRecord, path.read_bytes())
-    last = head.parts[-1].model_copy(update={"units": head.parts[-1].units + 1})
-    update = {"units": head.units + 1, "parts": (*head.parts[:-1], last)}
-    path.write_bytes(to_stamped_json(head.model_copy(update=update)))
+    head = unstamped(path.read_bytes())
+    last = head["parts"][-1] | {"units": head["parts"][-1]["units"] + 1}
+    more = {"units": head["units"] + 1, "parts": [*head["parts"][:-1], last]}
+    path.write_bytes(stamped(head | more))
 
 
 def whole_manifest_called_partial(run: Run, folder: Path) -> None:
@@ -174,8 +175,8 @@ def manifest_in_another_form(run: Run, folder: Path) -> None:
 
 def swapped_pairs(run: Run, folder: Path) -> None:
     """A whole file with the same rows, but for a picture."""
-    line = next(line for line in Book(run, read_plan(run.store)).lines() if line.pairs_key)
-    path = folder / "run" / line.pairs_key
+    line = next(line for line in Book(run, read_plan(run)).lines() if line.data_key)
+    path = folder / "run" / line.data_key
     pairs, _ = from_parquet(Pair, path.read_bytes())
     swapped = pairs[0].model_copy(update={"original_image": pairs[0].edited_image})
     path.write_bytes(to_parquet(Pair, [swapped, *pairs[1:]]))

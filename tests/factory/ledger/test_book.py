@@ -8,18 +8,18 @@ import pytest
 from factory.errors import Damaged
 from factory.ledger import keys
 from factory.ledger.book import Book, Closing
+from factory.ledger.lines import tally_of
 from factory.ledger.manifest import Incomplete, newest_manifest, seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.ledger.status import status
-from factory.ledger.verify.run import verify
 from factory.pairs.generate import generate_unit
+from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from factory.work.job import run_job
 from factory.work.plain_loop import run_here
 from factory.work.reports import UnitProblem
 from schemas.config import Config
-from schemas.tally import Tally
 from tests.factory.ledger.watched_store import NotedStore
 from tests.stub_source import StubSource, recipe, triplets
 
@@ -32,7 +32,7 @@ def small_segments(monkeypatch):
 def start(folder, count=22, store=NotedStore):
     """22 triplets are 11 units: segments of 4, 4 and 3."""
     run = create_run(store(str(folder)), recipe())
-    return run, write_plan(run.store, triplets(count), 2)
+    return run, write_plan(run, triplets(count), 2)
 
 
 def finish(run, plan, source=None, runner=None, **groups):
@@ -58,8 +58,8 @@ def test_roll_up_holds_what_the_commits_say(tmp_path):
     for line in Book(run, plan).lines():
         data = run.store.get(keys.commit(line.unit))
         assert line.commit_sha256 == hashlib.sha256(data).hexdigest()
-        assert sum(Tally.model_validate_json(line.tally).total.model_dump().values()) == 24
-        assert (line.pairs_key is None) == (line.accepted == 0)
+        assert sum(tally_of(run.layout, line).total.values()) == 24
+        assert (line.data_key is None) == (line.counts["accepted"] == 0)
 
 
 def test_start_of_a_rolled_up_run_reads_no_commit_and_lists_open_segments_only(tmp_path):
@@ -176,7 +176,7 @@ def test_status_and_manifest_are_the_same_with_and_without_roll_ups(tmp_path):
 
 def test_driver_that_does_not_know_of_an_extension_reads_and_seals_what_it_planned(tmp_path):
     run, old = start(tmp_path, 6, LocalStore)
-    longer = write_plan(run.store, triplets(8), 2, extend=True)
+    longer = write_plan(run, triplets(8), 2, extend=True)
     finish(run, old)
     number, sealed = newest_manifest(run)
     assert (number, sealed.units, sealed.partial) == (0, 3, False)
@@ -187,7 +187,7 @@ def test_driver_that_does_not_know_of_an_extension_reads_and_seals_what_it_plann
 
 def test_driver_that_does_not_know_of_an_extension_leaves_the_longer_manifest_the_newest(tmp_path):
     run, old = start(tmp_path, 6, LocalStore)
-    longer = finish(run, write_plan(run.store, triplets(8), 2, extend=True)).sealed
+    longer = finish(run, write_plan(run, triplets(8), 2, extend=True)).sealed
     assert seal(run, old) == (0, longer)
     assert finish(run, old).sealed == longer
     assert newest_manifest(run) == (0, longer)
@@ -196,7 +196,7 @@ def test_driver_that_does_not_know_of_an_extension_leaves_the_longer_manifest_th
 def test_old_plan_is_sealed_into_the_longer_one_where_that_has_a_snapshot(tmp_path):
     run, old = start(tmp_path, 6, LocalStore)
     generate_unit(run, old, 0, StubSource())
-    longer = write_plan(run.store, triplets(10), 2, extend=True)
+    longer = write_plan(run, triplets(10), 2, extend=True)
     generate_unit(run, longer, 4, StubSource())
     assert seal(run, longer, partial=True)[1].units == 2
     with pytest.raises(Incomplete, match="2 of 3 units"):

@@ -2,7 +2,6 @@
 
 import os
 import time
-from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -12,13 +11,14 @@ from factory.errors import StorageRefused
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.collect import collect
-from factory.ledger.failed import commit_failed, open_failed
+from factory.ledger.commits import Attempt
+from factory.ledger.failed import open_failed
 from factory.ledger.manifest import Incomplete, manifest_part, seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import manifest_bytes
-from factory.ledger.verify.run import verify
-from factory.pairs.generate import generate_unit
+from factory.pairs.generate import commit_failed, generate_unit
+from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from factory.work.job import run_job
 from factory.work.plain_loop import run_here
@@ -38,7 +38,7 @@ def small_segments(monkeypatch):
 
 def start(folder, count=9, store=LocalStore, commits="conditional"):
     run = create_run(store(str(folder)), recipe(), commits)
-    return run, write_plan(run.store, triplets(count), 2)
+    return run, write_plan(run, triplets(count), 2)
 
 
 def finish(run, plan):
@@ -114,8 +114,7 @@ def test_nothing_younger_than_ten_of_the_longest_attempts_goes(tmp_path, monkeyp
     run, plan = start(tmp_path)
     with monkeypatch.context() as slow:
         # Committed four hours after it was begun.
-        later = SimpleNamespace(monotonic=lambda: time.monotonic() + 4 * HOUR)
-        slow.setattr("factory.ledger.commits.time", later)
+        slow.setattr(Attempt, "seconds", 4 * HOUR)
         generate_unit(run, plan, unit, StubSource())
     finish(run, plan)
     assert ((tmp_path / keys.roll_up(keys.segment_of(unit))).exists()) == (unit == 0)
@@ -137,10 +136,10 @@ def test_run_that_is_not_sealed_whole_is_refused(tmp_path, how):
         seal(run, plan, partial=True)
     elif how == "extended":
         finish(run, plan)
-        plan = write_plan(run.store, triplets(12), 2, extend=True)
+        plan = write_plan(run, triplets(12), 2, extend=True)
     elif how == "made, not sealed":
         finish(run, plan)
-        plan = write_plan(run.store, triplets(12), 2, extend=True)
+        plan = write_plan(run, triplets(12), 2, extend=True)
         for unit in plan.units:
             generate_unit(run, plan, unit, StubSource())
     elif how == "opened again":
@@ -187,28 +186,24 @@ def test_pairs_that_only_an_older_manifest_lists_stay(tmp_path):
     run.store.put(ORPHAN, b"orphan")
     line = UnitLine(
         unit=1,
-        candidates_sha256="0" * 64,
-        accepted=1,
-        rejected=23,
-        failed=0,
-        pairs_key=ORPHAN,
-        pairs_sha256="0" * 64,
-        pairs_bytes=6,
+        outcomes_sha256="0" * 64,
+        counts={"accepted": 1, "rejected": 23, "failed": 0},
+        data_key=ORPHAN,
+        data_sha256="0" * 64,
+        data_bytes=6,
     )
-    part, data = manifest_part(0, [line])
+    part, data = manifest_part(run, 0, [line])
     run.store.put(part.key, data)
     older = Manifest(
         recipe_hash=run.recipe.recipe_hash,
         plan_digest=plan.record.digest,
         partial=True,
         units=1,
-        triplets=2,
-        accepted=1,
-        rejected=23,
-        failed=0,
+        items=2,
+        counts={"accepted": 1, "rejected": 23, "failed": 0},
         parts=(part,),
     )
-    run.store.put(keys.manifest(0), manifest_bytes(older))
+    run.store.put(keys.manifest(0), manifest_bytes(run, older))
     finish(run, plan)
     age(tmp_path, 99)
     assert collect(run, plan, delete=True).removed == 0
@@ -270,7 +265,7 @@ def test_everything_but_gc_works_with_keys_that_may_not_delete(tmp_path):
     run, plan = start(tmp_path, store=KeepingStore)
     commit_failed(run, plan, 0, "planted")
     finish(run, plan)
-    plan = write_plan(run.store, triplets(12), 2, extend=True)
+    plan = write_plan(run, triplets(12), 2, extend=True)
     plan = open_failed(run, plan)
     assert finish(run, plan).exit_code == 0
     assert verify(run).damages == []

@@ -7,7 +7,7 @@ from factory.ledger import keys
 from factory.ledger.commits import committed_units, read_commit
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
-from factory.pairs.generate import generate_unit
+from factory.pairs.generate import generate_unit, triplets_of
 from factory.storage import patience
 from factory.storage.local import LocalStore
 from tests.stub_source import StubSource, recipe, triplets
@@ -56,7 +56,7 @@ def no_waiting(monkeypatch):
 def started(tmp_path):
     store = Watched(tmp_path / "run")
     run = create_run(store, recipe())
-    return store, run, write_plan(store, triplets(5), run.recipe.unit_triplets)
+    return store, run, write_plan(run, triplets(5), run.recipe.unit_triplets)
 
 
 def test_pairs_go_before_the_commit_and_nothing_is_written_after_it(started):
@@ -70,7 +70,7 @@ def test_pairs_go_before_the_commit_and_nothing_is_written_after_it(started):
 def test_unit_where_nothing_passes_is_a_single_conditional_put(tmp_path):
     store = Watched(tmp_path / "run")
     run = create_run(store, recipe(thresholds={"image": 1, "text": 1, "direction": 1}))
-    plan = write_plan(store, triplets(2), 2)
+    plan = write_plan(run, triplets(2), 2)
     store.calls.clear()
     report = generate_unit(run, plan, 0, StubSource())
     assert report.accepted == 0
@@ -130,10 +130,10 @@ def test_committed_unit_is_never_made_again(started):
 def test_commit_holds_every_candidate_and_its_record(started):
     store, run, plan = started
     generate_unit(run, plan, 2, StubSource())
-    commit = read_commit(store, 2)
-    assert len(commit.candidates) == 12  # the last unit holds one triplet
+    commit = read_commit(run, 2)
+    assert len(commit.rows) == 12  # the last unit holds one triplet
     assert commit.record.recipe_hash == run.recipe.recipe_hash
-    assert commit.record.environment.device == "stub"
+    assert commit.record.environment["device"] == "stub"
 
 
 def test_damaged_commit_is_named(started):
@@ -145,7 +145,7 @@ def test_damaged_commit_is_named(started):
     with open(path, "wb") as file:
         file.write(data)
     with pytest.raises(Damaged, match="00000000.parquet"):
-        read_commit(store, 0)
+        read_commit(run, 0)
 
 
 def test_run_with_another_recipe_is_refused_with_the_fields(started):
@@ -163,11 +163,11 @@ def test_weights_read_from_another_place_are_the_same_recipe(started):
 
 
 def test_plan_is_written_once_and_another_list_is_refused(started):
-    store, _, plan = started
-    assert write_plan(store, triplets(5), 2).record == plan.record
+    _, run, plan = started
+    assert write_plan(run, triplets(5), 2).record == plan.record
     with pytest.raises(RunMismatch, match=r"5 triplets, the list given adds 1; --extend"):
-        write_plan(store, triplets(6), 2)
-    assert [t for unit in plan.units for t in read_plan(store).triplets(unit)] == triplets(5)
+        write_plan(run, triplets(6), 2)
+    assert [t for unit in plan.units for t in triplets_of(read_plan(run), unit)] == triplets(5)
 
 
 def test_folder_with_something_else_is_refused(tmp_path):

@@ -7,13 +7,13 @@ from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.book import Book
 from factory.ledger.commits import commit_of, read_commit
-from factory.ledger.failed import commit_failed, is_failed, open_failed
+from factory.ledger.failed import is_failed, open_failed
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.retries import generations, open_again
 from factory.ledger.run import create_run, open_run
 from factory.ledger.status import status
 from factory.ledger.strikes import is_poison, read_strikes, runs_alone, write_strike
-from factory.pairs.generate import generate_unit
+from factory.pairs.generate import candidates_of, commit_failed, generate_unit
 from factory.storage.local import LocalStore
 from factory.work.job import run_job
 from factory.work.plain_loop import run_here
@@ -24,7 +24,7 @@ from tests.stub_source import StubSource, recipe, triplets
 @pytest.fixture
 def started(tmp_path):
     run = create_run(LocalStore(str(tmp_path)), recipe())
-    return run, write_plan(run.store, triplets(7), 2)
+    return run, write_plan(run, triplets(7), 2)
 
 
 def finish(run, plan):
@@ -35,12 +35,12 @@ def finish(run, plan):
 def test_failed_commit_holds_every_candidate_with_its_draw_and_the_reason(started):
     run, plan = started
     commit_failed(run, plan, 1, "planted")
-    made, failed = create_run(LocalStore(run.uri + "-made"), recipe()), read_commit(run.store, 1)
-    generate_unit(made, write_plan(made.store, triplets(7), 2), 1, StubSource())
+    made, failed = create_run(LocalStore(run.uri + "-made"), recipe()), read_commit(run, 1)
+    generate_unit(made, write_plan(made, triplets(7), 2), 1, StubSource())
     fields = ("triplet_id", "index", "seed", "p2p_threshold", "cfg_scale")
-    drawn = [[getattr(row, f) for f in fields] for row in read_commit(made.store, 1).candidates]
-    assert [[getattr(row, f) for f in fields] for row in failed.candidates] == drawn
-    assert {(row.verdict, row.reason, row.clip_sim_0) for row in failed.candidates} == {
+    drawn = [[getattr(row, f) for f in fields] for row in candidates_of(read_commit(made, 1))]
+    assert [[getattr(row, f) for f in fields] for row in candidates_of(failed)] == drawn
+    assert {(row.verdict, row.reason, row.clip_sim_0) for row in candidates_of(failed)} == {
         ("failed", "planted", None)
     }
 
@@ -57,7 +57,11 @@ def test_only_units_without_one_made_candidate_are_opened_again(started):
     run, plan = started
     commit_failed(run, plan, 2, "planted")
     finish(run, plan)
-    some = [line.unit for line in Book(run, plan).lines() if line.failed and not is_failed(line)]
+    some = [
+        line.unit
+        for line in Book(run, plan).lines()
+        if line.counts["failed"] and not is_failed(line)
+    ]
     assert some  # single candidates failed in other units
     assert status(run, plan).failed_units == 1
     assert open_failed(run, plan).generations == {2: 1}
@@ -79,12 +83,12 @@ def test_unit_that_fails_again_can_be_opened_again(started):
     assert plan.generations == {2: 3}
     assert [key.key for key in run.store.list("retries/")] == [keys.retry(n) for n in range(3)]
     finish(run, plan)
-    found = find_commit(run, read_plan(run.store), 2)
+    found = find_commit(run, read_plan(run), 2)
     assert found.key == "commits/000000/00000002-3.parquet"
-    rows = commit_of(run.store, 2, found.key, found.data).candidates
+    rows = candidates_of(commit_of(run, 2, found.key, found.data))
     assert any(row.verdict == "accepted" for row in rows)
     # The earlier ones stay as they were.
-    assert read_commit(run.store, 2).candidates[0].reason == "planted 0"
+    assert candidates_of(read_commit(run, 2))[0].reason == "planted 0"
 
 
 def test_unit_is_opened_once_where_two_drivers_ask_at_one_moment(started):

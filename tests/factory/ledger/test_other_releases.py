@@ -12,10 +12,10 @@ from factory.ledger.collect import collect
 from factory.ledger.manifest import seal
 from factory.ledger.plan import find_plan, write_plan
 from factory.ledger.run import create_run, open_run
-from factory.ledger.sealed import sealed_pairs_uris
+from factory.ledger.sealed import sealed_data_uris
 from factory.ledger.status import status
-from factory.ledger.verify.run import verify
 from factory.pairs.generate import generate_unit
+from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from schemas.recipe import STAGE_VERSIONS
 from schemas.run import RunRecord
@@ -40,7 +40,7 @@ def run(tmp_path, monkeypatch, versions):
         for module in ("schemas.recipe", "factory.ledger.run"):
             other.setattr(f"{module}.STAGE_VERSIONS", versions)
         begun = create_run(LocalStore(tmp_path), recipe())
-        plan = write_plan(begun.store, triplets(6), 2)
+        plan = write_plan(begun, triplets(6), 2)
         for unit in (0, 1):
             generate_unit(begun, plan, unit, StubSource())
         seal(begun, plan, partial=True)
@@ -50,7 +50,7 @@ def run(tmp_path, monkeypatch, versions):
 
 def test_a_run_of_another_release_is_read_sealed_and_tidied_up(run, versions, tmp_path):
     assert run.recipe.stage_versions == versions
-    plan = find_plan(run.store)
+    plan = find_plan(run)
     assert status(run, plan).committed_units == 3
     assert verify(run).damages == []
     sequence, manifest = seal(run, plan)
@@ -63,7 +63,7 @@ def test_a_run_of_another_release_is_read_sealed_and_tidied_up(run, versions, tm
 
 
 def test_a_training_reads_the_pairs_of_another_release(run):
-    assert len(find_files(run.uri).names) == len(sealed_pairs_uris(run)) > 0
+    assert len(find_files(run.uri).names) == len(sealed_data_uris(run)) > 0
 
 
 def test_commands_read_a_run_of_another_release(run, tmp_path):
@@ -92,9 +92,9 @@ def test_which_fields_another_release_hashes_is_its_own_affair(run, versions):
     )
     run.store.put(keys.RUN, to_stamped_json(stored))
     assert open_run(run.store).recipe_hash == "5" * 64
-    assert status(open_run(run.store), find_plan(run.store)).committed_units == 3
+    assert status(open_run(run.store), find_plan(run)).committed_units == 3
 
 
 def test_a_run_of_this_release_is_still_finished_by_it(tmp_path):
     run = create_run(LocalStore(tmp_path), recipe())
-    assert finish(run, write_plan(run.store, triplets(4), 2)).exit_code == 0
+    assert finish(run, write_plan(run, triplets(4), 2)).exit_code == 0

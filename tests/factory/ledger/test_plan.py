@@ -7,14 +7,15 @@ import pytest
 from factory.errors import RunMismatch
 from factory.ledger import keys
 from factory.ledger.plan import digest, read_plan, write_plan
-from factory.ledger.run import create_run
+from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import newest_manifest
-from factory.ledger.verify.run import verify
-from factory.pairs.generate import generate_unit
+from factory.pairs.generate import generate_unit, triplets_of
+from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from factory.work.job import run_job
 from factory.work.plain_loop import run_here
 from schemas.config import Config
+from schemas.triplet import Triplet
 from tests.stub_source import StubSource, recipe, triplets
 
 
@@ -38,62 +39,68 @@ def finish(run, plan, source=None):
 def test_extension_adds_units_and_leaves_those_before_it(tmp_path, monkeypatch, counts, segment):
     monkeypatch.setattr(keys, "SEGMENT_UNITS", segment)
     run = run_in(tmp_path)
-    plan = write_plan(run.store, triplets(counts[0]), 2)
+    plan = write_plan(run, triplets(counts[0]), 2)
     for count in counts[1:]:
-        before = [plan.triplets(unit) for unit in plan.units]
-        longer = write_plan(run.store, triplets(count), 2, extend=True)
-        assert [longer.triplets(unit) for unit in plan.units] == before
-        assert [len(longer.triplets(u)) for u in longer.units] == [
+        before = [triplets_of(plan, unit) for unit in plan.units]
+        longer = write_plan(run, triplets(count), 2, extend=True)
+        assert [triplets_of(longer, unit) for unit in plan.units] == before
+        assert [len(triplets_of(longer, u)) for u in longer.units] == [
             longer.size(u) for u in longer.units
         ]
         plan = longer
-    every = [triplet for unit in plan.units for triplet in plan.triplets(unit)]
-    assert every == triplets(counts[-1]) == list(plan.all_triplets())
+    every = [triplet for unit in plan.units for triplet in triplets_of(plan, unit)]
+    assert (
+        every == triplets(counts[-1]) == [Triplet.model_validate(row) for row in plan.all_items()]
+    )
     assert plan.record.digest == digest(triplets(counts[-1]))
-    assert plan.record.triplets == counts[-1]
+    assert plan.record.items == counts[-1]
 
 
 def test_longer_list_without_extend_is_refused_with_the_hint(tmp_path):
     run = run_in(tmp_path)
-    plan = write_plan(run.store, triplets(5), 2)
+    plan = write_plan(run, triplets(5), 2)
     with pytest.raises(RunMismatch, match=r"5 triplets, the list given adds 2; --extend"):
-        write_plan(run.store, triplets(7), 2)
-    assert read_plan(run.store).records == plan.records
+        write_plan(run, triplets(7), 2)
+    assert read_plan(run).records == plan.records
 
 
 @pytest.mark.parametrize("extend", [False, True])
 def test_list_that_is_no_superset_is_refused_and_names_the_first_it_lacks(tmp_path, extend):
     run = run_in(tmp_path)
-    plan = write_plan(run.store, triplets(5), 2)
+    plan = write_plan(run, triplets(5), 2)
     lacking = [t for t in triplets(9) if t.original_prompt not in ("before 1", "before 3")]
     missing = triplets(5)[1]
     words = rf"5 triplets there, 7 in the list given; it lacks {missing.triplet_id} \('before 1"
     with pytest.raises(RunMismatch, match=words):
-        write_plan(run.store, lacking, 2, extend=extend)
+        write_plan(run, lacking, 2, extend=extend)
     recoloured = [t.model_copy(update={"edit_kind": "other"}) for t in triplets(5)]
     with pytest.raises(RunMismatch, match=r"\(.before 0 > edit 0.\) another kind"):
-        write_plan(run.store, recoloured, 2, extend=extend)
-    assert read_plan(run.store).records == plan.records
+        write_plan(run, recoloured, 2, extend=extend)
+    assert read_plan(run).records == plan.records
 
 
 def test_same_list_again_resumes_also_in_another_order_or_with_extend(tmp_path):
     run = run_in(tmp_path)
-    plan = write_plan(run.store, triplets(5), 2)
+    plan = write_plan(run, triplets(5), 2)
     for given in (triplets(5), triplets(5)[::-1]):
         for extend in (False, True):
-            assert write_plan(run.store, given, 2, extend=extend).records == plan.records
+            assert write_plan(run, given, 2, extend=extend).records == plan.records
 
 
 def test_new_triplets_anywhere_in_the_list_are_appended_in_its_order(tmp_path):
     run = run_in(tmp_path)
-    write_plan(run.store, triplets(9)[3:6], 2)
-    plan = write_plan(run.store, triplets(9), 2, extend=True)
-    assert list(plan.all_triplets()) == [*triplets(9)[3:6], *triplets(9)[:3], *triplets(9)[6:]]
+    write_plan(run, triplets(9)[3:6], 2)
+    plan = write_plan(run, triplets(9), 2, extend=True)
+    assert [Triplet.model_validate(row) for row in plan.all_items()] == [
+        *triplets(9)[3:6],
+        *triplets(9)[:3],
+        *triplets(9)[6:],
+    ]
 
 
 def test_of_two_drivers_that_extend_at_once_one_wins_and_the_other_is_told(tmp_path):
     run = run_in(tmp_path)
-    write_plan(run.store, triplets(5), 2)
+    write_plan(run, triplets(5), 2)
     both = threading.Barrier(2)
     answers = []
 
@@ -105,7 +112,7 @@ def test_of_two_drivers_that_extend_at_once_one_wins_and_the_other_is_told(tmp_p
 
     def extend(count):
         try:
-            answers.append(write_plan(Waiting(tmp_path), triplets(count), 2, extend=True))
+            answers.append(write_plan(open_run(Waiting(tmp_path)), triplets(count), 2, extend=True))
         except RunMismatch as error:
             answers.append(error)
 
@@ -118,32 +125,32 @@ def test_of_two_drivers_that_extend_at_once_one_wins_and_the_other_is_told(tmp_p
     won = [answer for answer in answers if not isinstance(answer, RunMismatch)]
     assert (len(told), len(won)) == (1, 1)
     assert "another driver extended" in str(told[0])
-    assert read_plan(run.store).records == won[0].records
+    assert read_plan(run).records == won[0].records
 
 
 def test_two_drivers_that_extend_by_the_same_list_both_go_on(tmp_path):
     run = run_in(tmp_path)
-    write_plan(run.store, triplets(5), 2)
+    write_plan(run, triplets(5), 2)
 
     class Late(LocalStore):
         def put_new(self, key, data):
             LocalStore(self.folder).put_new(key, data)  # the other one, a moment before
             return super().put_new(key, data)
 
-    plan = write_plan(Late(tmp_path), triplets(7), 2, extend=True)
-    assert plan.records == read_plan(run.store).records
+    plan = write_plan(open_run(Late(tmp_path)), triplets(7), 2, extend=True)
+    assert plan.records == read_plan(run).records
 
 
 def test_extended_run_makes_the_new_units_only_and_seals_all(tmp_path, small_segments):
     run = run_in(tmp_path)
-    first = finish(run, write_plan(run.store, triplets(7), 2))
+    first = finish(run, write_plan(run, triplets(7), 2))
     source = StubSource()
-    plan = write_plan(run.store, triplets(30), 2, extend=True)
+    plan = write_plan(run, triplets(30), 2, extend=True)
     result = finish(run, plan, source)
     made = {triplet_id for triplet_id, _ in source.made}
     assert made == {t.triplet_id for t in triplets(30)[7:]}
     assert not result.sealed.partial
-    assert result.sealed.triplets == 30
+    assert result.sealed.items == 30
     assert result.sealed.plan_digest == plan.record.digest != first.sealed.plan_digest
     assert newest_manifest(run)[0] == 1
     assert verify(run).damages == []
@@ -151,18 +158,15 @@ def test_extended_run_makes_the_new_units_only_and_seals_all(tmp_path, small_seg
 
 def test_extended_run_equals_one_planned_at_once_where_units_are_full(tmp_path):
     grown, whole = run_in(tmp_path / "grown"), run_in(tmp_path / "whole")
-    finish(grown, write_plan(grown.store, triplets(6), 2))
-    result = finish(grown, write_plan(grown.store, triplets(11), 2, extend=True))
-    assert (
-        result.manifest_hash
-        == finish(whole, write_plan(whole.store, triplets(11), 2)).manifest_hash
-    )
+    finish(grown, write_plan(grown, triplets(6), 2))
+    result = finish(grown, write_plan(grown, triplets(11), 2, extend=True))
+    assert result.manifest_hash == finish(whole, write_plan(whole, triplets(11), 2)).manifest_hash
 
 
 def test_limit_counts_triplets_over_the_short_last_unit_of_a_sequence(tmp_path):
     run = run_in(tmp_path)
-    write_plan(run.store, triplets(5), 2)
-    plan = write_plan(run.store, triplets(12), 2, extend=True)
+    write_plan(run, triplets(5), 2)
+    plan = write_plan(run, triplets(12), 2, extend=True)
     assert [plan.first_units(n).stop for n in (1, 2, 5, 6, 7, 8, 12, 99)] == [
         1,
         1,
@@ -177,7 +181,7 @@ def test_limit_counts_triplets_over_the_short_last_unit_of_a_sequence(tmp_path):
 
 def test_driver_killed_before_the_head_leaves_the_plan_as_it_was(tmp_path):
     run = run_in(tmp_path)
-    plan = write_plan(run.store, triplets(5), 2)
+    plan = write_plan(run, triplets(5), 2)
     generate_unit(run, plan, 0, StubSource())
 
     class Killed(BaseException):
@@ -188,6 +192,6 @@ def test_driver_killed_before_the_head_leaves_the_plan_as_it_was(tmp_path):
             raise Killed
 
     with pytest.raises(Killed):
-        write_plan(Dying(tmp_path), triplets(9), 2, extend=True)
-    assert read_plan(run.store).records == plan.records
-    assert write_plan(run.store, triplets(9), 2, extend=True).units == range(5)
+        write_plan(open_run(Dying(tmp_path)), triplets(9), 2, extend=True)
+    assert read_plan(run).records == plan.records
+    assert write_plan(run, triplets(9), 2, extend=True).units == range(5)

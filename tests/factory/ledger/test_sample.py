@@ -16,7 +16,7 @@ from tests.stub_source import StubSource, recipe, triplets
 
 def made(units=4):
     run = create_run(MemoryStore(), recipe(unit_triplets=1))
-    plan = write_plan(run.store, triplets(units), 1)
+    plan = write_plan(run, triplets(units), 1)
     for unit in plan.units:
         generate_unit(run, plan, unit, StubSource())
     return run, plan
@@ -24,18 +24,18 @@ def made(units=4):
 
 def line(unit, key="pairs/some.parquet"):
     counts = {"accepted": 1, "rejected": 0, "failed": 0}
-    pairs = {"pairs_key": key, "pairs_sha256": "0" * 64, "pairs_bytes": 1}
-    return UnitLine(unit=unit, candidates_sha256="0" * 64, **counts, **pairs)
+    data = {"data_key": key, "data_sha256": "0" * 64, "data_bytes": 1}
+    return UnitLine(unit=unit, outcomes_sha256="0" * 64, counts=counts, **data)
 
 
 def test_pairs_of_the_right_size_and_wrong_bytes_in_the_sample_are_refused():
     run, plan = made()
     (chosen,) = sample(Book(run, plan).lines())
-    data = bytearray(run.store.objects[chosen.pairs_key])
+    data = bytearray(run.store.objects[chosen.data_key])
     data[len(data) // 2] ^= 1
-    run.store.objects[chosen.pairs_key] = bytes(data)
+    run.store.objects[chosen.data_key] = bytes(data)
     for partial in (True, False):
-        with pytest.raises(Damaged, match=f"{chosen.pairs_key}: unit {chosen.unit}'s commit names"):
+        with pytest.raises(Damaged, match=f"{chosen.data_key}: unit {chosen.unit}'s commit names"):
             seal(run, plan, partial=partial)
     assert not list(run.store.list(keys.MANIFESTS + "000"))
 

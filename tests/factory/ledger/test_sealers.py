@@ -5,13 +5,13 @@ import pytest
 from factory.errors import ObjectMissing
 from factory.ledger import keys
 from factory.ledger.book import Book
-from factory.ledger.failed import commit_failed, open_failed
+from factory.ledger.failed import open_failed
 from factory.ledger.manifest import Incomplete, seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, is_begun, open_run
 from factory.ledger.sealed import manifest_sequences, newest_manifest, read_manifest, unit_lines
-from factory.ledger.verify.run import verify
-from factory.pairs.generate import generate_unit
+from factory.pairs.generate import commit_failed, generate_unit
+from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from factory.work.job import run_job
 from factory.work.plain_loop import run_here
@@ -28,7 +28,7 @@ def small_segments(monkeypatch):
 
 def start(folder, count=9, store=LocalStore, commits="conditional"):
     run = create_run(store(str(folder)), recipe(), commits)
-    return run, write_plan(run.store, triplets(count), 2)
+    return run, write_plan(run, triplets(count), 2)
 
 
 def finish(run, plan):
@@ -112,7 +112,7 @@ def test_choice_of_another_sealer_counts_also_where_this_one_had_read_before(tmp
         def __init__(self):
             self.hex = names.pop(0) * 32
 
-    monkeypatch.setattr("factory.pairs.generate.uuid.uuid4", Name)
+    monkeypatch.setattr("factory.ledger.commits.uuid.uuid4", Name)
     run, plan = start(tmp_path, store=WeakStore, commits="sealed")
     make(run, plan, 0)
     book = Book(run, plan)
@@ -142,7 +142,9 @@ class Other(StubSource):
 def test_unit_that_is_committed_while_the_pairs_are_listed_is_no_damage(tmp_path):
     run, plan = start(tmp_path)
     make(run, plan, 0, 4)
-    slow = Interrupted(run.store, "after", "list", keys.PAIRS, lambda: make(run, plan, 1, 2))
+    slow = Interrupted(
+        run.store, "after", "list", keys.DATA["generate"], lambda: make(run, plan, 1, 2)
+    )
     _, snapshot = seal(open_run(slow), plan, partial=True)
     assert {0, 4} < {line.unit for line in unit_lines(run, snapshot)}
 

@@ -4,13 +4,13 @@ import pytest
 
 from factory.errors import Damaged, StorageRefused
 from factory.ledger import keys
-from factory.ledger.failed import commit_failed, open_failed
+from factory.ledger.failed import open_failed
 from factory.ledger.manifest import newest_manifest, seal
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
-from factory.ledger.sealed import manifest_sequences, sealed_pairs_uris
-from factory.ledger.verify.run import verify
-from factory.pairs.generate import generate_unit
+from factory.ledger.sealed import manifest_sequences, sealed_data_uris
+from factory.pairs.generate import commit_failed, generate_unit
+from factory.pairs.verify import verify
 from factory.work.job import run_job
 from factory.work.plain_loop import run_here
 from schemas.config import Config
@@ -40,7 +40,7 @@ def run(request):
 
 @pytest.fixture
 def plan(run):
-    return write_plan(run.store, triplets(12), 2)
+    return write_plan(run, triplets(12), 2)
 
 
 def make(run, plan, *units):
@@ -116,7 +116,7 @@ def test_an_old_manifest_does_not_pass_for_the_newest(run, plan):
     make(run, plan, 1)
     seal(run, plan, partial=True)
     run.store.hidden = keys.manifest(1)
-    for read in (newest_manifest, sealed_pairs_uris, lambda run: seal(run, plan, partial=True)):
+    for read in (newest_manifest, sealed_data_uris, lambda run: seal(run, plan, partial=True)):
         with pytest.raises(StorageRefused, match=r"manifest/: .*got none of manifest/000001\.json"):
             read(run)
 
@@ -126,7 +126,7 @@ def test_a_retry_that_is_not_listed_does_not_bring_the_failure_back(run, plan):
     open_failed(run, plan)
     run.store.hidden = keys.RETRIES
     with pytest.raises(StorageRefused, match=r"retries/: .*got none of retries/000000\.json"):
-        read_plan(run.store)
+        read_plan(run)
 
 
 def test_what_another_driver_writes_meanwhile_is_no_lack_of_a_listing(run, plan):

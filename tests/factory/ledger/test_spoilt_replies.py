@@ -10,15 +10,15 @@ from factory.errors import Damaged, ObjectMissing
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.collect import collect
-from factory.ledger.failed import commit_failed, open_failed
+from factory.ledger.failed import open_failed
 from factory.ledger.manifest import seal
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.status import status
 from factory.ledger.strikes import read_strikes, write_strike
-from factory.ledger.verify.run import verify
-from factory.pairs.generate import generate_unit
+from factory.pairs.generate import commit_failed, generate_unit
 from factory.pairs.sheet import sealed_pairs
+from factory.pairs.verify import verify
 from factory.storage.patience import READS, write_once
 from factory.work.job import run_job
 from factory.work.plain_loop import run_here
@@ -62,10 +62,10 @@ def small_segments(monkeypatch):
 def a_run(commits="conditional"):
     """Extended, with a unit that was opened again, a strike, roll-ups and two manifests."""
     run = create_run(MemoryStore(), recipe(), commits)
-    plan = write_plan(run.store, triplets(5), 2)
+    plan = write_plan(run, triplets(5), 2)
     commit_failed(run, plan, 1, "planted")
     finish(run, plan)
-    plan = open_failed(run, write_plan(run.store, triplets(9), 2, extend=True))
+    plan = open_failed(run, write_plan(run, triplets(9), 2, extend=True))
     write_strike(run.store, 3, 0, alone=False, worker="w", node="n")
     return run, plan, finish(run, plan)
 
@@ -86,15 +86,18 @@ def test_whoever_reads_a_run_reads_again(how, replies, commits):
         return Spoiling(whole.store, replies, how)
 
     run = open_run(spoilt())
-    assert read_plan(spoilt()).records == plan.records
-    assert status(run, read_plan(spoilt())).counts == status(whole, plan).counts
+    assert read_plan(open_run(spoilt())).records == plan.records
+    assert status(run, read_plan(open_run(spoilt()))).counts == status(whole, plan).counts
     assert verify(open_run(spoilt())).damages == []
-    assert len(list(sealed_pairs(open_run(spoilt()), result.sealed))) == result.sealed.accepted
+    assert (
+        len(list(sealed_pairs(open_run(spoilt()), result.sealed)))
+        == result.sealed.counts["accepted"]
+    )
     assert seal(open_run(spoilt()), plan)[1] == result.sealed
     assert collect(open_run(spoilt()), plan).found == []
     assert read_strikes(spoilt()).keys() == {3}
     again = create_run(spoilt(), recipe(), commits)
-    plan = write_plan(again.store, triplets(9), 2)
+    plan = write_plan(again, triplets(9), 2)
     assert finish(again, open_failed(again, plan)).manifest_hash == result.manifest_hash
     assert whole.store.objects == before
 
@@ -113,10 +116,10 @@ def test_what_always_comes_back_so_is_damaged(how):
 def test_an_attempt_whose_reply_was_cut_still_counts(monkeypatch):
     names = list("ba")
     monkeypatch.setattr(
-        "factory.pairs.generate.uuid.uuid4", lambda: SimpleNamespace(hex=names.pop(0) * 32)
+        "factory.ledger.commits.uuid.uuid4", lambda: SimpleNamespace(hex=names.pop(0) * 32)
     )
     run = create_run(MemoryStore(), recipe(), "sealed")
-    plan = write_plan(run.store, triplets(2), 2)
+    plan = write_plan(run, triplets(2), 2)
     with monkeypatch.context() as blind:
         blind.setattr("factory.pairs.generate.find_commit", none_yet)
         for _ in range(2):

@@ -11,8 +11,8 @@ from factory.ledger.attempts import find_commit
 from factory.ledger.book import Book
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
-from factory.ledger.verify.run import verify
 from factory.pairs.generate import generate_unit
+from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from tests.factory.ledger.damage import (
     WRONG,
@@ -95,7 +95,7 @@ def test_every_missing_object_is_found(run, tmp_path):
 
 def test_missing_only_manifest_of_a_whole_run_is_found(tmp_path):
     run = create_run(LocalStore(str(tmp_path)), recipe())
-    finish(run, write_plan(run.store, triplets(5), 2))
+    finish(run, write_plan(run, triplets(5), 2))
     (tmp_path / keys.manifest(0)).unlink()
     assert any("parts of a manifest are there" in line for line in verify(run).damages)
 
@@ -124,7 +124,7 @@ def test_damaged_attempt_is_found_where_attempts_lie_side_by_side(tmp_path):
 
 def test_commit_that_only_a_roll_up_remembers_is_missed(tmp_path):
     run = create_run(LocalStore(str(tmp_path)), recipe())
-    plan = write_plan(run.store, triplets(8), 2)
+    plan = write_plan(run, triplets(8), 2)
     for unit in (0, 1):
         generate_unit(run, plan, unit, StubSource())
     assert Book(run, plan).roll_up(0)
@@ -144,7 +144,7 @@ def test_each_commit_is_read_once(pristine, tmp_path):
 
 
 def test_verify_and_the_book_see_the_same_units(run):
-    plan = read_plan(run.store)
+    plan = read_plan(run)
     lines = list(Book(run, plan).lines())
     assert [line.unit for line in lines] == list(plan.units)
     assert all(line.content == find_commit(run, plan, line.unit).line.content for line in lines)

@@ -4,12 +4,12 @@ import pytest
 
 from factory.ledger import keys
 from factory.ledger.book import Book
-from factory.ledger.failed import commit_failed, open_failed
+from factory.ledger.failed import open_failed
 from factory.ledger.manifest import seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, open_run
-from factory.ledger.verify.run import verify
-from factory.pairs.generate import generate_unit
+from factory.pairs.generate import commit_failed, generate_unit
+from factory.pairs.verify import verify
 from factory.work.job import run_job
 from factory.work.plain_loop import run_here
 from schemas.config import Config
@@ -30,7 +30,7 @@ class Living:
     def __init__(self, store, commits):
         self.store = store
         self.run = create_run(store, recipe(unit_triplets=1, candidates=3), commits)
-        self.plan = write_plan(store, triplets(3), 1)
+        self.plan = write_plan(self.run, triplets(3), 1)
         self.make(0, 1)
 
     def make(self, *units):
@@ -38,12 +38,12 @@ class Living:
             generate_unit(self.run, self.plan, unit, StubSource())
 
     def finish_a_segment(self):
-        self.plan = write_plan(self.store, triplets(4), 1, extend=True)
+        self.plan = write_plan(self.run, triplets(4), 1, extend=True)
         self.make(2, 3)
         assert Book(self.run, self.plan).roll_up(1)
 
     def extend(self):
-        self.plan = write_plan(self.store, triplets(7), 1, extend=True)
+        self.plan = write_plan(self.run, triplets(7), 1, extend=True)
         self.make(3, 6)
 
     def seal_longer(self):

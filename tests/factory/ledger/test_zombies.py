@@ -9,13 +9,13 @@ from factory.errors import StorageUnavailable
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.collect import collect
-from factory.ledger.failed import commit_failed, open_failed
+from factory.ledger.failed import open_failed
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import newest_manifest, unit_lines
 from factory.ledger.status import status
-from factory.ledger.verify.run import verify
-from factory.pairs.generate import generate_unit
+from factory.pairs.generate import commit_failed, generate_unit
+from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from factory.work.job import run_job
 from factory.work.plain_loop import run_here
@@ -77,7 +77,7 @@ def mode(request):
 
 def start(folder, mode):
     run = create_run(STORES[mode](str(folder)), recipe(), mode)
-    return run, write_plan(run.store, triplets(6), 2)
+    return run, write_plan(run, triplets(6), 2)
 
 
 def finish(run, plan):
@@ -174,8 +174,7 @@ def test_write_of_a_failed_generation_arrives_after_the_unit_was_opened_again(
 ):
     run, plan = start(tmp_path, mode)
     monkeypatch.setattr(Named, "names", iter("0123456789abcdef"))
-    monkeypatch.setattr("factory.pairs.generate.uuid", Named())
-    monkeypatch.setattr("factory.ledger.failed.uuid", Named())
+    monkeypatch.setattr("factory.ledger.commits.uuid", Named())
     stores = zombies(run, plan)
     for unit in UNITS:
         commit_failed(run, plan, unit, "planted")

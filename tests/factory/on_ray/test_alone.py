@@ -61,7 +61,7 @@ def stage(monkeypatch):
     """Runs a unit with two strikes alone; what came of it, its strikes, the workers begun."""
     store = MemoryStore()
     run = create_run(store, recipe(unit_triplets=1, candidates=3))
-    plan = write_plan(store, triplets(2), 1)
+    plan = write_plan(run, triplets(2), 1)
     for _ in range(2):
         write_strike(store, UNIT, 0, alone=False, worker="w", node="n")
     monkeypatch.setattr(watch, "SETTLE_S", 0)

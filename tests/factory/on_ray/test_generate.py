@@ -15,9 +15,9 @@ from ray.data import DataContext
 from factory.engine.engine import Engine
 from factory.errors import InputError
 from factory.ledger.commits import committed_units
-from factory.ledger.verify.run import verify
 from factory.on_ray.generate import run_on_ray
 from factory.pairs.triplets import TripletList
+from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from factory.work.job import prepare, run_job
 from factory.work.plain_loop import run_here
@@ -61,7 +61,7 @@ def undisturbed(family, tmp_path_factory):
 
 def test_one_worker_makes_the_whole_dataset(undisturbed):
     assert (undisturbed.exit_code, undisturbed.units_made) == (0, COUNT)
-    assert undisturbed.sealed.accepted > 0
+    assert undisturbed.sealed.counts["accepted"] > 0
 
 
 @pytest.mark.long

@@ -14,10 +14,11 @@ from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.ledger.status import status
 from factory.ledger.strikes import POISON, read_strikes, write_strike
-from factory.ledger.verify.run import verify
 from factory.on_ray import watch
 from factory.on_ray.generate import run_on_ray
 from factory.on_ray.rows import ClusterFailed
+from factory.pairs.generate import candidates_of
+from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from factory.work.job import run_job
 from factory.work.plain_loop import run_here
@@ -44,7 +45,7 @@ def marks(tmp_path):
 
 def start(tmp_path):
     run = create_run(LocalStore(str(tmp_path / "run")), recipe(unit_triplets=1))
-    return run, write_plan(run.store, triplets(UNITS), 1)
+    return run, write_plan(run, triplets(UNITS), 1)
 
 
 def finish(run, plan, source, **compute):
@@ -55,14 +56,14 @@ def finish(run, plan, source, **compute):
 
 def undisturbed(tmp_path):
     run = create_run(LocalStore(str(tmp_path / "undisturbed")), recipe(unit_triplets=1))
-    plan = write_plan(run.store, triplets(UNITS), 1)
+    plan = write_plan(run, triplets(UNITS), 1)
     config = Config(recipe=run.recipe)
     return run_job(run, plan, config, run_here(lambda _: StubSource()))
 
 
 def rows(run, plan, unit):
     found = find_commit(run, plan, unit)
-    return commit_of(run.store, unit, found.key, found.data).candidates
+    return candidates_of(commit_of(run, unit, found.key, found.data))
 
 
 def poisonous(unit, marks, **fields):

@@ -19,7 +19,7 @@ def test_a_run_takes_no_more_room_than_was_said(tmp_path, unit_triplets, candida
     # Two pictures of 8 x 8 pixels of noise.
     found = estimate(config, wanted, pair_bytes=2 * 400)
     run = create_run(LocalStore(tmp_path), config.recipe)
-    plan = write_plan(run.store, wanted.triplets, unit_triplets)
+    plan = write_plan(run, wanted.triplets, unit_triplets)
     for unit in range(found.units):
         generate_unit(run, plan, unit, StubSource())
     taken = sum(o.bytes for prefix in ("pairs/", "commits/") for o in run.store.list(prefix))

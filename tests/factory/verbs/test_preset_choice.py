@@ -46,7 +46,7 @@ def begin(preset, *settings, out="run"):
         }
     )
     run = create_run(open_store(out), pinned)
-    write_plan(run.store, read_triplets("t.jsonl").triplets, pinned.unit_triplets)
+    write_plan(run, read_triplets("t.jsonl").triplets, pinned.unit_triplets)
 
 
 def test_the_miniatures_own_triplets_need_no_preset_and_are_said_to_be_its():

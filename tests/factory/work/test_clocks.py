@@ -12,8 +12,8 @@ from factory.ledger.collect import collect
 from factory.ledger.manifest import Incomplete
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
-from factory.ledger.verify.run import verify
 from factory.pairs.generate import generate_unit
+from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from factory.work.guards import Guards
 from schemas.config import Budget, Compute
@@ -42,7 +42,7 @@ def test_hours_are_counted_by_what_passed(set_clock, ahead):
 @pytest.mark.parametrize("ahead", [25 * HOUR, -25 * HOUR])
 def test_a_unit_took_as_long_as_it_took(tmp_path, set_clock, ahead):
     run = create_run(LocalStore(tmp_path), recipe())
-    plan = write_plan(run.store, triplets(2), 2)
+    plan = write_plan(run, triplets(2), 2)
     report = generate_unit(run, plan, 0, StubSource(on_draw=lambda: set_clock(ahead)))
     assert 0 < report.seconds < HOUR
     (line,) = Book(run, plan).lines()
@@ -81,13 +81,13 @@ def test_gc_on_a_machine_that_is_a_day_ahead_leaves_a_living_extension(tmp_path,
     living = PassingStore(run.store)
     living.put_new = lambda key, data: key == head
     with pytest.raises(ObjectMissing, match=r"plan/000001/plan\.json"):
-        write_plan(living, triplets(12), 2, extend=True)
+        write_plan(open_run(living), triplets(12), 2, extend=True)
     litter(run)
     before = {info.key for info in run.store.list()}
     found = collect(run, plan, delete=True)
     assert (found.removed, found.found) == (0, [])
     assert {info.key for info in run.store.list()} == before
-    longer = write_plan(run.store, triplets(12), 2, extend=True)
+    longer = write_plan(run, triplets(12), 2, extend=True)
     assert finish(run, longer).exit_code == 0
     assert verify(run).damages == []
 
@@ -100,7 +100,7 @@ def test_gc_reads_plan_and_manifests_again_before_it_removes_anything(tmp_path, 
     age(tmp_path, 99)
 
     def beside():
-        longer = write_plan(run.store, triplets(12), 2, extend=True)
+        longer = write_plan(run, triplets(12), 2, extend=True)
         if how == "sealed":
             finish(run, longer)
 
@@ -112,4 +112,4 @@ def test_gc_reads_plan_and_manifests_again_before_it_removes_anything(tmp_path, 
     with pytest.raises(Incomplete, match="gc needs a run that stands still"):
         collect(open_run(Busy(run.store)), plan, delete=True)
     assert left <= {info.key for info in run.store.list()}
-    assert len(read_plan(run.store).records) == 2
+    assert len(read_plan(run).records) == 2

@@ -18,31 +18,32 @@ from factory.ledger.manifest import (
     manifest_hash,
     newest_manifest,
     seal,
-    sealed_pairs_uris,
+    sealed_data_uris,
     unit_lines,
 )
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.ledger.status import status
-from factory.ledger.verify.run import verify
-from factory.pairs.generate import generate_unit
+from factory.pairs.generate import candidates_of, generate_unit
 from factory.pairs.sheet import contact_sheet, sealed_pairs
 from factory.pairs.source import Made
+from factory.pairs.tally import tally_of
+from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
-from factory.verbs.results import print_status
+from factory.verbs.results import print_status, rows_per_accepted
 from factory.work.guards import MOST_LOST
 from factory.work.job import run_job
 from factory.work.plain_loop import run_here
 from factory.work.reports import UnitProblem
 from schemas.config import Config
-from schemas.tally import Tally
+from schemas.triplet import Triplet
 from tests.stub_source import StubSource, recipe, triplets
 
 
 def start(folder, count=9, **fields):
     store = LocalStore(str(folder))
     run = create_run(store, recipe(**fields))
-    return run, write_plan(store, triplets(count), run.recipe.unit_triplets)
+    return run, write_plan(run, triplets(count), run.recipe.unit_triplets)
 
 
 def config(**groups):
@@ -60,8 +61,13 @@ def test_whole_job_seals_and_verifies(tmp_path):
     assert not result.sealed.partial
     found = verify(run)
     assert found.damages == []
-    assert (found.units, found.open_units, found.pairs) == (5, 0, result.sealed.accepted)
-    assert result.sealed.accepted + result.sealed.rejected + result.sealed.failed == 9 * 12
+    assert (found.units, found.open_units, found.rows) == (5, 0, result.sealed.counts["accepted"])
+    assert (
+        result.sealed.counts["accepted"]
+        + result.sealed.counts["rejected"]
+        + result.sealed.counts["failed"]
+        == 9 * 12
+    )
 
 
 def test_equal_runs_have_equal_manifests_whatever_the_order(tmp_path):
@@ -101,7 +107,7 @@ def test_killed_job_resumes_without_making_anything_twice(tmp_path):
 def rows(run):
     from factory.ledger.commits import committed_units
 
-    return [r for u in committed_units(run.store) for r in read_commit(run.store, u).candidates]
+    return [r for u in committed_units(run.store) for r in candidates_of(read_commit(run, u))]
 
 
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
@@ -166,7 +172,7 @@ class FullDisk(LocalStore):
     """From the second pairs object on there is no room for another."""
 
     def put(self, key, data):
-        if key.startswith(keys.PAIRS) and list(self.list(keys.PAIRS)):
+        if key.startswith(keys.DATA["generate"]) and list(self.list(keys.DATA["generate"])):
             raise StorageUnavailable(f"{self.uri}/{key}: No space left on device")
         super().put(key, data)
 
@@ -298,7 +304,11 @@ def test_a_whole_run_without_a_pair_ends_with_4_and_names_the_gates_that_took_th
     run, plan = start(tmp_path)
     for _ in range(2):
         result = finish(run, plan, Dim())
-        assert (result.exit_code, result.sealed.accepted, result.sealed.partial) == (4, 0, False)
+        assert (result.exit_code, result.sealed.counts["accepted"], result.sealed.partial) == (
+            4,
+            0,
+            False,
+        )
         assert re.match("sealed without one pair: " + TOOK.format(108), result.message)
         assert re.search(r" and \d+ could not be made; `editmill doctor`", result.message)
 
@@ -306,7 +316,7 @@ def test_a_whole_run_without_a_pair_ends_with_4_and_names_the_gates_that_took_th
 def test_a_limited_run_without_a_pair_says_so(tmp_path):
     run, plan = start(tmp_path)
     result = finish(run, plan, Dim(), budget={"limit": 3})
-    assert (result.exit_code, result.sealed.accepted) == (0, 0)
+    assert (result.exit_code, result.sealed.counts["accepted"]) == (0, 0)
     said = r"limit reached: 2 of 5 units; not one pair: " + TOOK.format(48)
     assert re.match(said, result.message)
 
@@ -316,7 +326,7 @@ def test_target_pairs_stops_and_counts_what_the_run_holds(tmp_path):
     result = finish(run, plan, budget={"target_pairs": 3})
     assert result.exit_code == 0
     assert "target of 3" in result.message
-    assert 3 <= result.sealed.accepted < 12
+    assert 3 <= result.sealed.counts["accepted"] < 12
     assert finish(run, plan, budget={"target_pairs": 3}).units_made == 0
 
 
@@ -349,7 +359,7 @@ def test_seal_refuses_open_units_unless_partial(tmp_path):
     with pytest.raises(Incomplete, match="4 of 5 units"):
         seal(run, plan)
     _, manifest = seal(run, plan, partial=True)
-    assert (manifest.partial, manifest.units, manifest.triplets) == (True, 1, 2)
+    assert (manifest.partial, manifest.units, manifest.items) == (True, 1, 2)
     finish(run, plan)
     sequence, whole = newest_manifest(run)
     assert (sequence, whole.partial) == (1, False)
@@ -358,8 +368,8 @@ def test_seal_refuses_open_units_unless_partial(tmp_path):
 def test_seal_refuses_a_missing_pairs_object(tmp_path):
     run, plan = start(tmp_path)
     finish(run, plan)
-    line = next(line for line in unit_lines(run, newest_manifest(run)[1]) if line.pairs_key)
-    (tmp_path / line.pairs_key).unlink()
+    line = next(line for line in unit_lines(run, newest_manifest(run)[1]) if line.data_key)
+    (tmp_path / line.data_key).unlink()
     with pytest.raises(Damaged, match=f"unit {line.unit}'s commit names"):
         seal(run, plan)
 
@@ -396,14 +406,14 @@ def test_status_counts_by_kind_and_reason(tmp_path):
     run, plan = start(tmp_path)
     result = finish(run, plan)
     state = status(run, plan)
-    kinds = {t.triplet_id: t.edit_kind for t in plan.all_triplets()}
-    assert state.counts.accepted == result.sealed.accepted
-    assert sum(t.candidates for t in state.by_kind.values()) == 9 * 12
-    assert set(state.by_kind) == {"colour", "shape", "not given"}
-    assert state.rejections["keep"] > 0
-    assert state.counts == Tally.of(rows(run), kinds).total
-    assert state.sealed["manifest_hash"] == manifest_hash(result.sealed)
-    assert state.rows_per_accepted == 9 * 12 * 100 * 4 / result.sealed.accepted
+    kinds = {t.triplet_id: t.edit_kind for t in map(Triplet.model_validate, plan.all_items())}
+    assert state.counts["accepted"] == result.sealed.counts["accepted"]
+    assert sum(sum(t.values()) for t in state.tally.by_kind.values()) == 9 * 12
+    assert set(state.tally.by_kind) == {"colour", "shape", "not given"}
+    assert state.tally.reasons["keep"] > 0
+    assert state.counts == tally_of(rows(run), kinds).total
+    assert state.sealed["manifest_hash"] == manifest_hash(run, result.sealed)
+    assert rows_per_accepted(state) == 9 * 12 * 100 * 4 / result.sealed.counts["accepted"]
     json.dumps(state.as_json())
 
 
@@ -422,7 +432,7 @@ def test_readers_open_the_sealed_files_and_no_others(tmp_path):
     run, plan = start(tmp_path)
     finish(run, plan)
     (tmp_path / "pairs" / "00000000-0123456789abcdef.parquet").write_bytes(b"left by a lost race")
-    files = sealed_pairs_uris(run)
+    files = sealed_data_uris(run)
     assert len(files) == len(list((tmp_path / "pairs").iterdir())) - 1
     assert not any("0123456789abcdef" in file for file in files)
 
@@ -431,7 +441,7 @@ def test_kind_that_looks_like_markup_is_shown_as_it_is(tmp_path, capsys):
     store = LocalStore(str(tmp_path / "[a]run"))
     run = create_run(store, recipe())
     odd = [t.model_copy(update={"edit_kind": "[/red]\x1b[2J"}) for t in triplets(2)]
-    plan = write_plan(store, odd, 2)
+    plan = write_plan(run, odd, 2)
     finish(run, plan)
     print_status(status(run, plan))
     shown = capsys.readouterr().out
