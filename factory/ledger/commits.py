@@ -170,9 +170,10 @@ def commit_of(run: Run, unit: int, key: str, data: bytes) -> Commit:
     record = record_of(run, unit, key, data)
     try:
         rows, _ = read_rows(run.layout.outcomes, data)
-    except (ValueError, KeyError, OSError) as error:
+        sha256 = content_hash(rows)
+    except (ValueError, TypeError, KeyError, OSError) as error:
         raise _damaged(run, key, first_line(error)) from error
-    if record.outcomes_sha256 != content_hash(rows):
+    if record.outcomes_sha256 != sha256:
         raise _damaged(run, key, "outcome rows are not the ones of its record")
     return Commit(record, rows)
 

@@ -102,8 +102,12 @@ class Plan:
 
     def read_part(self, part: Part) -> list[Row]:
         """The items of one file. Raises `ObjectMissing` or `Damaged`."""
+        return read_rows(self.layout.items, self.part_bytes(part))[0]
+
+    def part_bytes(self, part: Part) -> bytes:
+        """A file as it is stored, looked at by its hash. Raises `ObjectMissing` or `Damaged`."""
         what = f"{self.store.uri}/{part.key}: not the bytes that the plan names"
-        return read_rows(self.layout.items, read_named(self.store, part.key, part.sha256, what))[0]
+        return read_named(self.store, part.key, part.sha256, what)
 
     def _sequence(self, unit: int) -> int:
         return next(i for i, head in enumerate(self.records) if unit < head.units)
@@ -171,9 +175,9 @@ def write_plan(
 ) -> Plan:
     """Write the plan, find that it is there already, or with `extend` append what is new.
 
-    A list that begins as the plan does is read once, and nothing of the plan. Raises `RunMismatch` where
-    the list lacks a planned item, where it is longer and `extend` is not asked for, and where another
-    driver extended the plan at the same moment.
+    A list that begins as the plan does is hashed once, and no row of the plan is read. Raises
+    `RunMismatch` where the list lacks a planned item, where it is longer and `extend` is not asked for,
+    and where another driver extended the plan at the same moment.
     """
     present, taken = find_plan(run), ListDigest()
     if present is None:
@@ -193,6 +197,9 @@ def write_plan(
             f"{run.uri}: was planned with {planned} {noun(run.layout)}, the list given adds "
             f"{len(new)}; --extend appends them"
         )
+    # A part that is damaged is told before units are added to it.
+    for part in (part for head in present.records for part in head.parts):
+        present.part_bytes(part)
     taken.add(_rows(new))
     before = present.record
     sequence = len(present.records)

@@ -128,7 +128,7 @@ def test_a_column_of_pickled_objects_is_damage_even_with_a_digest_that_fits(
     record = read_record(run, 0)
     evil = extended(run.store.get(commit), "reason", name, payload)
     with pytest.raises(Damaged):
-        commit_of(run.store, 0, commit, evil)
+        commit_of(run, 0, commit, evil)
     pairs = extended(run.store.get(record.data.key), "edit_prompt", name, payload)
     with pytest.raises((ValueError, OSError)):
         from_parquet(Pair, pairs)
