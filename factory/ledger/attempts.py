@@ -15,7 +15,7 @@ from factory.ledger import keys
 from factory.ledger.commits import record_of
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
-from factory.storage.patience import read_whole
+from factory.storage.patience import patiently, read_whole
 from schemas.canonical import canonical_json
 from schemas.commit import CommitRecord, LedgerLine, UnitLine
 from schemas.layout import Layout, to_stored
@@ -102,7 +102,7 @@ def _has_data(run: Run, found: Found) -> bool:
     named = found.record.data
     if named is None:
         return True
-    there = run.store.find(named.key)
+    there = patiently(lambda: run.store.find(named.key))
     return there is not None and there.bytes == named.bytes
 
 

@@ -75,9 +75,8 @@ class Book:
             return [line.unit for line in self.lines_of(segment)]
         units = self.units_of(segment)
         if segment in self._rolled_up:
-            again = [unit for unit in self.plan.generations if unit in units]
-            open_units = {u for u in again if self.run.store.find(self._commit_key(u)) is None}
-            return (unit for unit in units if unit not in open_units)
+            again = {unit for unit in self.plan.generations if unit in units}
+            return (u for u in units if u not in again or self._is_there(u))
         return list(self._listed(segment))
 
     def lines(self) -> Iterator[LedgerLine]:
@@ -135,7 +134,7 @@ class Book:
                 ) from None
             return lines
 
-        return patiently(lambda: read_whole(self.run.store, key, taken))
+        return read_whole(self.run.store, key, taken)
 
     def _listed(self, segment: int) -> Iterator[int]:
         """Units of an open segment with a commit of their newest generation, in order.
@@ -157,6 +156,9 @@ class Book:
                 "lacks this one, which was stored; this store cannot be used"
             )
 
+    def _is_there(self, unit: int) -> bool:
+        return patiently(lambda: self.run.store.find(self._commit_key(unit))) is not None
+
     def _commit_key(self, unit: int) -> str:
         return keys.commit(unit, self.plan.generation(unit))
 
@@ -174,9 +176,7 @@ class Book:
             if self.closing.is_set():
                 raise Closing
             try:
-                return patiently(
-                    lambda: find_commit(self.run, self.plan, unit, chosen.get(unit)).line
-                )
+                return find_commit(self.run, self.plan, unit, chosen.get(unit)).line
             except ObjectMissing:
                 return None
 

@@ -18,7 +18,7 @@ from pydantic_core import to_json
 
 from factory.errors import Damaged, ObjectMissing, StorageUnavailable, first_line
 from factory.ledger import keys
-from factory.ledger.run import Run
+from factory.ledger.run import Run, must_stand
 from factory.storage.patience import patiently, read_whole
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import file_metadata, read_rows, rows_to_json, to_parquet
@@ -81,9 +81,11 @@ def write_commit(
     """Store a unit's data and commit it. True when this attempt's commit is the one that counts.
 
     On a store with weak conditional writes it is True for every attempt that was stored whole: which one
-    counts is decided later. Raises `StorageUnavailable` when the store gave no clear answer for all tries.
+    counts is decided later. Raises `StorageUnavailable` when the store gave no clear answer for all tries,
+    `StorageRefused` where the run is gone.
     """
     store = run.store
+    must_stand(run)
     record = CommitRecord(
         unit=unit,
         attempt=attempt.name,

@@ -134,8 +134,8 @@ def _unchanged(run: Run, plan: Plan) -> Plan:
     On a store with weak conditional writes two first drivers may both have believed they began:
     raises `RunMismatch` where this one's word does not stand.
     """
-    now = patiently(lambda: read_plan(run))
-    recipe = patiently(lambda: open_run(run.store)).recipe_hash
+    now = read_plan(run)
+    recipe = open_run(run.store).recipe_hash
     if (recipe, now.records[: len(plan.records)]) != (run.recipe_hash, plan.records):
         raise RunMismatch(
             f"{run.uri}: another driver began this run at the same moment, with another recipe or "
@@ -186,7 +186,7 @@ class _DataListing:
                     f"{line.data_sha256}, got {got}; `editmill verify` reads the others, too"
                 )
 
-        patiently(lambda: read_whole(self.run.store, key, check))
+        read_whole(self.run.store, key, check)
 
     def _find(self, key: str) -> ObjectInfo | None:
         return patiently(lambda: self.run.store.find(key))
@@ -230,7 +230,7 @@ def must_list_all_of(earlier: Manifest, later: Manifest, book: Book) -> None:
         for unit in (unit for unit in units if unit not in there and not plan.generation(unit)):
             key = keys.commit(unit)
             try:
-                patiently(lambda unit=unit: find_commit(run, plan, unit))  # type: ignore[misc]
+                find_commit(run, plan, unit)
             except ObjectMissing:
                 raise Damaged(
                     f"{run.uri}/{key}: unit {unit} is in the newest manifest, its commit is not there "

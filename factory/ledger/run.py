@@ -114,7 +114,7 @@ def is_begun(store: ObjectStore) -> bool:
 
     Raises `RunMismatch` where it holds something else than the bytes by which a store is tried.
     """
-    if store.find(keys.RUN) is not None:
+    if patiently(lambda: store.find(keys.RUN)) is not None:
         return True
     stranger = next((o.key for o in store.list() if not o.key.startswith(PROBES)), None)
     if stranger is not None and store.find(keys.RUN) is None:

@@ -143,9 +143,7 @@ def _fetch(listed: _Listed, place: Path, choose: Choose) -> None:
         hashes = {}
         for info, file in zip(listed.objects, listed.files(half), strict=True):
             tell_fetch(listed.uri if listed.single else f"{listed.uri}/{info.key}", info.bytes)
-            data = patiently(
-                partial(read_whole, listed.store, info.key, partial(_whole, listed, info))
-            )
+            data = read_whole(listed.store, info.key, partial(_whole, listed, info))
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
             hashes[info.key] = hashlib.sha256(data).hexdigest()

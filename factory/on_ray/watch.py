@@ -16,7 +16,6 @@ from factory.ledger.run import Run
 from factory.ledger.strikes import is_poison, read_strikes, runs_alone, write_strike
 from factory.on_ray.ray_internals import draining_nodes
 from factory.on_ray.witness import Death, Witness
-from factory.storage.patience import patiently
 from schemas.run import StrikeRecord
 
 LOOK_EVERY_S = 1.0
@@ -135,7 +134,7 @@ class Watch:
     def _is_committed(self, unit: int) -> bool:
         """It may have died a moment after."""
         try:
-            patiently(lambda: find_commit(self.run, self.plan, unit))
+            find_commit(self.run, self.plan, unit)
         except ObjectMissing:
             return False
         return True

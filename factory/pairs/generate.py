@@ -7,11 +7,10 @@ from factory.errors import ObjectMissing
 from factory.ledger.attempts import find_commit
 from factory.ledger.commits import Attempt, Commit, Data, Outcomes, write_commit
 from factory.ledger.plan import Plan
-from factory.ledger.run import Run, must_stand
+from factory.ledger.run import Run
 from factory.pairs.selection import Selection
 from factory.pairs.source import PairSource, draws
 from factory.pairs.tally import tally_of
-from factory.storage.patience import patiently
 from factory.work.reports import UnitReport
 from schemas.arrow import to_parquet
 from schemas.candidate import Candidate, Scores, Verdict
@@ -38,7 +37,6 @@ def generate_unit(run: Run, plan: Plan, unit: int, source: PairSource) -> UnitRe
         selection.add(outcome)
     deeds.made()
     candidates, pairs = selection.result(triplets)
-    must_stand(run)
     outcomes = outcomes_of(triplets, candidates, pairs, source.environment())
     if not write_commit(run, unit, outcomes, attempt, plan.generation(unit)):
         return _committed(run, plan, unit, attempt)
@@ -51,7 +49,7 @@ def commit_failed(run: Run, plan: Plan, unit: int, reason: str) -> None:
     A commit that another attempt has stored meanwhile stays, and counts.
     """
     try:
-        patiently(lambda: find_commit(run, plan, unit))
+        find_commit(run, plan, unit)
         return
     except ObjectMissing:
         pass
@@ -78,7 +76,7 @@ def commit_failed(run: Run, plan: Plan, unit: int, reason: str) -> None:
 
 def triplets_of(plan: Plan, unit: int) -> list[Triplet]:
     """A unit's triplets, in order."""
-    return [Triplet.model_validate(row) for row in patiently(lambda: plan.items(unit))]
+    return [Triplet.model_validate(row) for row in plan.items(unit)]
 
 
 def candidates_of(commit: Commit) -> list[Candidate]:
@@ -100,7 +98,7 @@ def outcomes_of(
 
 def _committed(run: Run, plan: Plan, unit: int, attempt: Attempt) -> UnitReport:
     """What the commit in the store says, whoever wrote it. Raises `ObjectMissing`."""
-    found: CommitRecord = patiently(lambda: find_commit(run, plan, unit)).record
+    found: CommitRecord = find_commit(run, plan, unit).record
     return _report(unit, found.tally.total, attempt, made=False)
 
 

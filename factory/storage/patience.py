@@ -31,13 +31,14 @@ def patiently(act: Callable[[], T]) -> T:
 
 
 def read_whole(store: ObjectStore, key: str, take: Callable[[bytes], T]) -> T:
-    """What `take` makes of an object; where it calls the bytes damaged the object is read again.
+    """What `take` makes of an object, asked for patiently; where it calls the bytes damaged the object is
+    read again.
 
     Raises what `take` and `get` raise, `Damaged` only after `READS` reads.
     """
     before, damage = None, None
     for reads in range(READS):
-        data = store.get(key)
+        data = patiently(lambda: store.get(key))
         if data == before:
             continue
         if before is not None:

@@ -82,9 +82,7 @@ class Shelf:
         try:
             make_private(cache)
             if not path.exists():
-                data = patiently(
-                    lambda: read_whole(self.store, key, partial(self._whole, key, size))
-                )
+                data = read_whole(self.store, key, partial(self._whole, key, size))
                 # Threads and processes of one machine may fetch the same file at one moment.
                 handle, beside = tempfile.mkstemp(prefix=path.name[:16], dir=cache)
                 with os.fdopen(handle, "wb") as stream:

@@ -73,7 +73,7 @@ class Model(RuleBasedStateMachine):
             self.seen[key] = data
             name = keys.commit_name(key)
             if name is not None:
-                record = record_of(self.store, name.unit, key, data)
+                record = record_of(self.run, name.unit, key, data)
                 self.assert_pairs_are_there(record)
                 self.take_in(name.unit, record)
 
@@ -113,7 +113,7 @@ class Model(RuleBasedStateMachine):
     def assert_won(self, task: Task) -> None:
         """Who says that it made a unit, made the one that counts."""
         data = self.store.objects[keys.commit(task.unit)]
-        device = record_of(self.store, task.unit, "", data).environment.device
+        device = record_of(self.run, task.unit, "", data).environment["device"]
         assert device == task.source.environment().device
 
     def assert_whole(self) -> None:

@@ -1,4 +1,4 @@
-"""A reply that came back cut decides nothing: the object is read again before it is called damaged."""
+"""A reply that came back cut, or none, decides nothing: the object is read again before it is damaged."""
 
 import re
 from collections import Counter
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from factory.errors import Damaged, ObjectMissing
+from factory.errors import Damaged, ObjectMissing, StorageUnavailable
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.collect import collect
@@ -37,6 +37,13 @@ class Spoiling(PassingStore):
         super().__init__(inner)
         self.replies, self.how = replies, how
         self.reads = Counter()
+        self.looks = Counter()
+
+    def find(self, key):
+        self.looks[key] += 1
+        if self.how == "unavailable" and self.looks[key] <= self.replies:
+            raise StorageUnavailable(f"{key}: planted")
+        return super().find(key)
 
     def get(self, key):
         data = super().get(key)
@@ -44,6 +51,8 @@ class Spoiling(PassingStore):
         # A manifest names content only and bears no stamp: a flipped bit shows in its parts.
         if self.reads[key] > self.replies or (self.how == "flipped" and MANIFEST.match(key)):
             return data
+        if self.how == "unavailable":
+            raise StorageUnavailable(f"{key}: planted")
         middle = len(data) // 2
         return data[:middle] if self.how == "cut" else flipped(data, middle)
 
@@ -75,7 +84,7 @@ def finish(run, plan):
     return run_job(run, plan, config, run_here(lambda _: StubSource()))
 
 
-@pytest.mark.parametrize("how", ["cut", "flipped"])
+@pytest.mark.parametrize("how", ["cut", "flipped", "unavailable"])
 @pytest.mark.parametrize("replies", [1, READS - 1])
 @pytest.mark.parametrize("commits", ["conditional", "sealed"])
 def test_whoever_reads_a_run_reads_again(how, replies, commits):
