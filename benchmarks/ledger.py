@@ -28,7 +28,6 @@ from benchmarks.record import machine, replace_results, write_results  # noqa: E
 from factory.ledger import keys  # noqa: E402
 from factory.ledger.plan import write_plan  # noqa: E402
 from factory.ledger.run import create_run, open_run  # noqa: E402
-from factory.pairs.generate import generate_unit  # noqa: E402
 from factory.pairs.verify import verify  # noqa: E402
 from factory.storage.local import LocalStore  # noqa: E402
 from factory.storage.open import open_store  # noqa: E402
@@ -49,6 +48,7 @@ from tests.factory.ledger.damage import (  # noqa: E402
     removals,
     unknowable,
 )
+from tests.making import generate_unit  # noqa: E402
 from tests.stub_source import StubSource, recipe, triplets  # noqa: E402
 
 WHOLE = {

@@ -20,12 +20,11 @@ from factory.ledger import keys  # noqa: E402
 from factory.ledger.book import Book  # noqa: E402
 from factory.ledger.commits import Attempt, write_commit  # noqa: E402
 from factory.ledger.status import status  # noqa: E402
-from factory.pairs.generate import outcomes_of, triplets_of  # noqa: E402
+from factory.pairs.generate import outcomes_of, prepare, triplets_of  # noqa: E402
 from factory.pairs.selection import Selection  # noqa: E402
 from factory.pairs.source import draws  # noqa: E402
 from factory.pairs.triplets import TripletList  # noqa: E402
 from factory.storage.open import open_store  # noqa: E402
-from factory.work.job import prepare  # noqa: E402
 from schemas.config import Config  # noqa: E402
 from tests.stub_source import StubSource, recipe, triplets  # noqa: E402
 
@@ -44,7 +43,7 @@ def make(folder, units):
     with patch("factory.storage.local.os.fsync", lambda descriptor: None):
         run, plan = opened(folder, units)
         for unit in range(units - OPEN):
-            of = triplets_of(plan, unit)
+            of = triplets_of(plan.items(unit))
             selection = Selection(run.recipe)
             for outcome in source.pairs([draw for t in of for draw in draws(run.recipe, t)]):
                 selection.add(outcome)

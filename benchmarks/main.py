@@ -24,15 +24,15 @@ from factory.console.config import load_config  # noqa: E402
 from factory.engine.checkpoint.load import load_models  # noqa: E402
 from factory.engine.engine import Engine  # noqa: E402
 from factory.models.pin import pin  # noqa: E402
-from factory.on_ray.generate import run_on_ray  # noqa: E402
+from factory.pairs.generate import prepare  # noqa: E402
 from factory.pairs.source import draws  # noqa: E402
 from factory.pairs.triplets import TripletList, read_triplets  # noqa: E402
-from factory.work.job import prepare, run_job  # noqa: E402
 from factory.work.reports import UnitReport  # noqa: E402
 from tests.factory.engine.family import CAPTIONS, by_reference, draw, sample  # noqa: E402
 from tests.factory.engine.reference import Parts  # noqa: E402
 from tests.factory.engine.reference_samplers import alphas_cumprod  # noqa: E402
 from tests.factory.engine.tiny import SCHEDULER  # noqa: E402
+from tests.making import run_job, run_on_ray  # noqa: E402
 
 
 def demo(folder: Path) -> dict[str, float]:
@@ -85,7 +85,7 @@ def through_ray(folder: Path) -> dict[str, float]:
         for summary in ray.data.list_stats_summaries()
     )
     constructor = len(ray.cloudpickle.dumps((run, plan, config))) * config.compute.max_workers
-    accepted = sum(report.accepted for report in reports)
+    accepted = sum(report.counts["accepted"] for report in reports)
     ray.shutdown()
     return {
         "object_store_bytes_per_pair": round((blocks + constructor) / accepted, 1),

@@ -9,8 +9,8 @@ from schemas.record import Record
 from schemas.tally import Tally
 
 
-class DataFile(Record):
-    """One immutable object that a unit left, named by its content."""
+class StoredObject(Record):
+    """One immutable object, named by its content."""
 
     key: str
     """Key below the run."""
@@ -18,6 +18,11 @@ class DataFile(Record):
     """64 hex digits over its bytes."""
     bytes: int = Field(ge=0)
     """Size."""
+
+
+class DataFile(StoredObject):
+    """What a unit left."""
+
     rows: int = Field(ge=1)
     """Rows in it."""
 
@@ -120,5 +125,5 @@ class Manifest(Record):
     """What became of their outcomes."""
     parts: tuple[Part, ...]
     """The unit lines, in unit order."""
-    objects: tuple[DataFile, ...] = ()
+    objects: tuple[StoredObject, ...] = ()
     """What the stage's finish made of the committed outcomes."""

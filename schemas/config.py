@@ -3,29 +3,16 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
+from schemas.pool import Pool
 from schemas.recipe import STAGE_VERSIONS, Recipe
 from schemas.record import Record
 
 
-class Compute(Record):
+class Compute(Pool):
     """Where and how wide; never changes what is made, at most its last bits."""
 
-    where: Literal["ray", "here"] = "ray"
-    """`ray` starts or joins a Ray cluster; `here` runs one worker in this process."""
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$")
-    """`auto` is the GPU where there is one; else a torch device such as `cpu` or `cuda:1`."""
-    gpus_per_worker: float = Field(1.0, ge=0, le=8)
-    """Share of a GPU that a worker holds; 0 for CPU workers."""
-    cpus_per_worker: float = Field(1.0, ge=0, le=256)
-    """CPUs that a worker without a GPU holds in Ray's bookkeeping; a GPU worker holds none."""
-    min_workers: int = Field(1, ge=1, le=10_000)
-    """Workers kept while there is work."""
-    max_workers: int = Field(1, ge=1, le=10_000)
-    """Most workers; more than `min_workers` lets the pool grow with the cluster."""
-    threads: int = Field(1, ge=1, le=256)
-    """CPU threads per worker; part of the environment, because sums depend on it."""
     batch_pairs: int = Field(8, ge=1, le=4096)
     """Pairs in one denoising batch, four rows each; part of the environment."""
     decode_pairs: int = Field(2, ge=1, le=4096)
@@ -35,13 +22,13 @@ class Compute(Record):
     unit_order: Literal["forward", "backward"] = "forward"
     """Order in which open units are scheduled; the dataset does not depend on it."""
 
-    @model_validator(mode="after")
-    def _pool(self) -> "Compute":
-        if self.min_workers > self.max_workers:
-            raise ValueError(
-                f"min_workers must be at most max_workers, got {self.min_workers} and {self.max_workers}"
-            )
-        return self
+    @property
+    def calls(self) -> int:
+        return self.calls_per_worker
+
+    @property
+    def backward(self) -> bool:
+        return self.unit_order == "backward"
 
 
 class Budget(Record):

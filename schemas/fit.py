@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from schemas.canonical import content_hash
+from schemas.pool import Pool
 from schemas.recipe import ModelSource
 from schemas.record import Record
 
@@ -124,24 +125,16 @@ class Law(Record):
         return content_hash(self.identity())
 
 
-class Where(Record):
-    """Where a training runs and how wide; changes the last bits at most."""
+class Where(Pool):
+    """Where a training runs and how wide; changes the last bits at most.
 
-    where: Literal["ray", "here"] = "ray"
-    """`ray` starts or joins a Ray cluster; `here` trains in this process."""
-    device: str = "auto"
-    """`auto` is the GPU where there is one; else a torch device."""
-    min_workers: int = Field(1, ge=1, le=4096)
-    """Fewest workers to train on; with fewer there it waits."""
-    max_workers: int = Field(1, ge=1, le=4096)
-    """Most workers, at most the batch; fewer may come up as nodes come and go."""
-    gpus_per_worker: float = Field(1.0, ge=0, le=8)
-    """GPUs that a worker holds; 0 for CPU workers, which talk through gloo."""
+    With fewer than `min_workers` there it waits; `max_workers` are at most the batch, and fewer may come
+    up as nodes come and go. CPU workers talk through gloo.
+    """
+
     shard: bool = False
     """Cut gradients, average and the optimiser's moments over the workers (FSDP2), for networks that
     would not fit; checkpoints stay the same. False leaves each worker all of them."""
-    threads: int = Field(1, ge=1, le=256)
-    """CPU threads per worker."""
     micro_batch: int = Field(32, ge=1)
     """Pairs in one forward; more pairs per worker are accumulated."""
     compile: bool = False
@@ -150,14 +143,6 @@ class Where(Record):
     """Threads that decode pictures ahead of the step."""
     failures: int = Field(8, ge=-1)
     """Restarts after failures of workers; preemptions are not counted, -1 never gives up."""
-
-    @model_validator(mode="after")
-    def _counts(self) -> "Where":
-        if self.min_workers > self.max_workers:
-            raise ValueError(
-                f"min_workers must be at most max_workers, got {self.min_workers} and {self.max_workers}"
-            )
-        return self
 
 
 class Sampler(Record):

@@ -30,6 +30,15 @@ class Layout(Record):
     retry: Literal["unit", "row"] = "unit"
     """What is made again of a unit with failures: all of it where all failed, or what failed alone."""
 
+    finishes: bool = False
+    """Whether something is made of all outcomes when a run is sealed."""
+    item: str = "item"
+    """What an item is called."""
+    outcome: str = "outcome"
+    """What an outcome is called."""
+    kept: str = "outcome"
+    """What an outcome of the first count is called."""
+
     FAILED: ClassVar[str] = "failed"
 
 
@@ -46,6 +55,9 @@ GENERATE = Layout(
     },
     counts=("accepted", "rejected", "failed"),
     marks=("borderline", "truncated"),
+    item="triplet",
+    outcome="candidate",
+    kept="pair",
 )
 """Of runs whose RUN.json names no stage."""
 NAMES: Mapping[str, Mapping[str, str]] = {
@@ -61,11 +73,6 @@ NAMES: Mapping[str, Mapping[str, str]] = {
     }
 }
 """What a stage calls things where it stores them, if not as they are called here."""
-
-
-def noun(layout: Layout) -> str:
-    """What the stage calls its items."""
-    return NAMES.get(layout.stage, {}).get("items", "items")
 
 
 def to_stored(layout: Layout, record: Record) -> dict[str, Any]:

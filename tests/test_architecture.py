@@ -79,10 +79,6 @@ ROOMS = (
 )
 """Of `factory`, from the ground up, as its README draws them."""
 KNOTS = {
-    # The ledger and the job still know the one stage that they were built for.
-    ("factory/ledger/failed.py", "pairs"),
-    ("factory/work/job.py", "pairs"),
-    ("factory/work/plain_loop.py", "pairs"),
     # By what keys a store is tried, and whether a place is one.
     ("factory/deeds.py", "storage"),
     ("factory/console/places.py", "storage"),

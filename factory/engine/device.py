@@ -10,8 +10,7 @@ import psutil
 import torch
 
 from factory.errors import ModelError
-from schemas.config import Compute
-from schemas.fit import Where
+from schemas.pool import Pool
 
 
 class DeviceInHand:
@@ -97,7 +96,7 @@ def _count(kind: str) -> int:
             return 0
 
 
-def check_device(compute: Compute | Where) -> None:
+def check_device(compute: Pool) -> None:
     """Refuse a device that is not here before anything is begun; those of a cluster are not here.
 
     Raises `ModelError`.

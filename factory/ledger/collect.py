@@ -130,6 +130,11 @@ def _unnamed(book: Book, manifests: list[Manifest]) -> Iterator[tuple[ObjectInfo
         {part.key for manifest in manifests for part in manifest.parts},
         "a part that no manifest names",
     )
+    yield from _unlisted(
+        (info for info in store.list(keys.FINISHES) if keys.is_finish(info.key)),
+        {one.key for manifest in manifests for one in manifest.objects},
+        "made when a run was sealed that no manifest names",
+    )
     yield from _data(book, manifests)
     if book.run.commits == "sealed":
         yield from _losers(book)

@@ -16,12 +16,14 @@ MANIFESTS = "manifest/"
 MANIFEST_PARTS = "manifest/parts/"
 PLANS = "plan/"
 COMMITS = "commits/"
+FINISHES = "finish/"
 
 _COMMIT = re.compile(
     r"commits/[0-9]{6}/(?P<unit>[0-9]{8})(?:-(?P<generation>[1-9][0-9]*))?"
     r"(?:/(?P<attempt>[0-9a-f]{32}))?\.parquet"
 )
 _DATA = re.compile(r"[a-z]+/([0-9]{8})-[0-9a-f]{16}\.[a-z]+")
+_FINISH = re.compile(r"finish/[a-z_]+-[0-9a-f]{16}\.[a-z.]+")
 _PLAN_PART = re.compile(r"plan/[0-9]{6}/[0-9]{6}-[0-9a-f]{16}\.parquet")
 _MANIFEST_PART = re.compile(r"manifest/parts/[0-9]{6}-[0-9a-f]{16}\.parquet")
 
@@ -107,6 +109,17 @@ def unit_of_data(stage: str, key: str) -> int | None:
     """The unit of a data object's key; None for any other key."""
     found = _DATA.fullmatch(key)
     return int(found[1]) if found and key.startswith(data_folder(stage)) else None
+
+
+def finish(name: str, sha256: str) -> str:
+    """What is made of all outcomes, by content."""
+    stem, _, ending = name.partition(".")
+    return f"{FINISHES}{stem}-{sha256[:16]}.{ending}"
+
+
+def is_finish(key: str) -> bool:
+    """Whether a key is such an object's."""
+    return _FINISH.fullmatch(key) is not None
 
 
 def roll_up(number: int) -> str:

@@ -9,6 +9,7 @@ from factory.errors import Damaged, EditmillError, ObjectMissing, RunMismatch, S
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.book import READERS, Book
+from factory.ledger.finish import Finish, write_finish
 from factory.ledger.lines import write_lines
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run, open_run
@@ -45,9 +46,16 @@ class Incomplete(EditmillError):
 
 
 def seal(
-    run: Run, plan: Plan, *, partial: bool = False, book: Book | None = None
+    run: Run,
+    plan: Plan,
+    *,
+    partial: bool = False,
+    book: Book | None = None,
+    finish: Finish | None = None,
 ) -> tuple[int, Manifest]:
     """Write the manifest of what is committed; sealing the same content again writes nothing.
+
+    `finish` is what the stage makes of all outcomes; a stage that has one must be sealed with it.
 
     Returns its sequence number too. Where another driver has extended the plan and sealed that, it
     is a manifest of the longer plan. Raises `Incomplete` while units are open, unless `partial`,
@@ -56,6 +64,10 @@ def seal(
     `StorageRefused` where a listing lacks what is there;
     `RunMismatch` where the run or its plan is no longer the one that was opened.
     """
+    if run.layout.finishes and finish is None:
+        raise RunMismatch(
+            f"{run.uri}: a run of `{run.layout.stage}` is sealed by the program that has this stage"
+        )
     book = book or Book(run, plan)
     while True:
         # First, before anything is read: a manifest then lists all that those before it list.
@@ -66,7 +78,7 @@ def seal(
             now = replace(now, records=plan.records)
         if (now.records, now.generations) != (book.plan.records, book.plan.generations):
             book = Book(run, now)
-        manifest = _list(book, 0 if partial else len(plan.units))
+        manifest = _list(book, 0 if partial else len(plan.units), finish)
         if manifest == newest:
             return sequence - 1, manifest
         if newest is not None:
@@ -77,7 +89,7 @@ def seal(
         # Another sealer was there first, and may list what could not be seen here yet.
 
 
-def _list(book: Book, least: int) -> Manifest:
+def _list(book: Book, least: int, finish: Finish | None) -> Manifest:
     """The manifest of what is committed; its parts and the roll-ups are written.
 
     Raises `Incomplete` where one of so many first units is open.
@@ -114,6 +126,7 @@ def _list(book: Book, least: int) -> Manifest:
         items=items,
         counts=counts,
         parts=tuple(parts),
+        objects=write_finish(book, finish) if finish else (),
     )
 
 

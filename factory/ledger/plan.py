@@ -19,7 +19,7 @@ from factory.storage.protocol import ObjectStore
 from schemas.arrow import read_rows, to_parquet
 from schemas.canonical import canonical_json
 from schemas.commit import Part
-from schemas.layout import Layout, from_stored, noun, to_stored
+from schemas.layout import Layout, from_stored, to_stored
 from schemas.record import Record
 from schemas.run import PlanRecord
 from schemas.stamped import stamped, unstamped
@@ -194,7 +194,7 @@ def write_plan(
         return present
     if not extend:
         raise RunMismatch(
-            f"{run.uri}: was planned with {planned} {noun(run.layout)}, the list given adds "
+            f"{run.uri}: was planned with {planned} {run.layout.item}s, the list given adds "
             f"{len(new)}; --extend appends them"
         )
     # A part that is damaged is told before units are added to it.
@@ -257,7 +257,7 @@ def _write_parts(
 
 def _new_items(plan: Plan, items: Sequence[Any]) -> list[Item]:
     """What a list adds to the plan, in its order. Raises `RunMismatch` where it is no superset."""
-    given, things = {item.item_id: item for item in items}, noun(plan.layout)
+    given, things = {item.item_id: item for item in items}, plan.layout.item + "s"
     for row in plan.all_items():
         planned = type(items[0]).model_validate(row)
         found = given.pop(planned.item_id, None)

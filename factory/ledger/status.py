@@ -9,7 +9,7 @@ from factory.ledger.lines import tally_of
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.ledger.sealed import manifest_hash, newest_manifest
-from schemas.layout import noun, renamed
+from schemas.layout import renamed
 from schemas.tally import Tally
 
 
@@ -49,7 +49,7 @@ class Status:
             "units": self.units,
             "committed_units": self.committed_units,
             "failed_units": self.failed_units,
-            noun(layout): self.items,
+            f"{layout.item}s": self.items,
             "counts": self.counts,
             **renamed(layout, tally),
             "sealed": self.sealed,

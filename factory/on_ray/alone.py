@@ -8,13 +8,14 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError
 
+from factory.ledger.attempts import find_commit
 from factory.ledger.strikes import POISON
 from factory.on_ray import watch as watching
 from factory.on_ray.rows import report_of
 from factory.on_ray.watch import Watch, node_answers
 from factory.on_ray.worker import UnitWorker
-from factory.pairs.generate import commit_failed
 from factory.work.reports import UnitProblem, UnitReport
+from factory.work.unit import fail_unit
 
 TURNS = 5
 """How often a unit is begun alone in one start, where its nodes are taken away."""
@@ -91,8 +92,6 @@ def _row(worker: Any, unit: int, should_stop: Callable[[], bool]) -> dict[str, A
 
 def give_up(unit: int, watch: Watch) -> UnitReport:
     """Commit a poison unit as failed."""
-    commit_failed(watch.run, watch.plan, unit, POISON)
-    failed = watch.plan.size(unit) * watch.run.recipe.candidates
-    return UnitReport(
-        unit, accepted=0, rejected=0, failed=failed, seconds=0.0, made=False, worker="driver"
-    )
+    fail_unit(watch.stage, watch.run, watch.plan, unit, POISON)
+    counts = find_commit(watch.run, watch.plan, unit).record.tally.total
+    return UnitReport(unit, counts, seconds=0.0, made=False, worker="driver")

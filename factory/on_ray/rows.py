@@ -1,5 +1,7 @@
 """What a worker's row means to the job."""
 
+import json
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -23,10 +25,10 @@ def report_of(row: dict[str, Any]) -> UnitReport | UnitProblem:
     if problem:
         return UnitProblem(int(row["unit"]), problem)
     # Ray hands back NumPy's scalars.
-    kinds = {"str": str, "int": int, "float": float, "bool": bool}
-    return UnitReport(
-        **{
-            f.name: kinds[str(getattr(f.type, "__name__", f.type))](row[f.name])
-            for f in fields(UnitReport)
-        }
-    )
+    kinds: dict[str, Callable[[Any], Any]]
+    kinds = {"str": str, "int": int, "float": float, "bool": bool, "dict": json.loads}
+    given: dict[str, Any] = {
+        f.name: kinds[str(getattr(f.type, "__name__", f.type))](row[f.name])
+        for f in fields(UnitReport)
+    }
+    return UnitReport(**given)

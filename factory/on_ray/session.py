@@ -5,7 +5,7 @@ import os
 import secrets
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import psutil
@@ -19,7 +19,7 @@ from factory.on_ray.own_ray import RayFolder, check_mode, make_ray_folder
 from factory.on_ray.ray_internals import hear_workers, keep_to_loopback
 from factory.on_ray.words import event, hushed, quieten
 from schemas.cluster import OPEN_CLUSTER
-from schemas.config import Compute
+from schemas.pool import Pool
 
 ENDED_BY_US = "killed by `ray.kill`"
 ANSWER_S = 30.0
@@ -30,7 +30,10 @@ class RayUnreachable(EditmillError):
     """Ray could neither be joined nor started."""
 
 
-def connect(compute: Compute) -> Compute:
+P = TypeVar("P", bound=Pool)
+
+
+def connect(compute: P) -> P:
     """Join where RAY_ADDRESS names a cluster (inside a job it does); else start one of our own.
 
     Returns the compute to use: on a machine of our own without a GPU, `device: auto` becomes one

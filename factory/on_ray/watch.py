@@ -16,6 +16,7 @@ from factory.ledger.run import Run
 from factory.ledger.strikes import is_poison, read_strikes, runs_alone, write_strike
 from factory.on_ray.ray_internals import draining_nodes
 from factory.on_ray.witness import Death, Witness
+from factory.work.stage import Stage
 from schemas.run import StrikeRecord
 
 LOOK_EVERY_S = 1.0
@@ -36,6 +37,7 @@ PROOF_S = 30.0
 class Watch:
     """Asks the witness, judges deaths, writes strikes; one for each start."""
 
+    stage: Stage
     run: Run
     plan: Plan
     strikes: dict[int, list[StrikeRecord]] = field(default_factory=dict)

@@ -1,10 +1,11 @@
 """The worker: loads the models once, then makes and commits units."""
 
+import json
 import os
 import resource
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -15,22 +16,18 @@ from factory import deeds
 from factory.errors import EditmillError, first_line
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
-from factory.pairs.source import PairSource
-from factory.work.plain_loop import attempt_unit
 from factory.work.reports import UnitProblem, UnitReport
-from schemas.config import Compute, Config
-from schemas.recipe import Recipe
+from factory.work.stage import Load, Maker
+from factory.work.unit import attempt_unit
+from schemas.pool import Pool
 
 Batch = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
-MakeSource = Callable[[Recipe, Compute], PairSource]
-"""Makes a worker's pair source, in the worker; it travels by name, so it lies in a module."""
-
-_EMPTY = UnitReport(unit=-1, accepted=0, rejected=0, failed=0, seconds=0.0, made=False)
+_EMPTY = UnitReport(unit=-1, counts={}, seconds=0.0, made=False)
 
 
 class UnitWorker:
-    """One pair source; Ray calls it from several threads, and all of them feed its one batch.
+    """One maker; Ray calls it from several threads, and all of them feed its one batch.
 
     Whatever no other unit would escape is sent back as a *fatal* row, which ends the job: an error
     of a constructor would reach the driver as nothing but the death of an actor.
@@ -40,8 +37,8 @@ class UnitWorker:
         self,
         run: Run,
         plan: Plan,
-        config: Config,
-        make_source: MakeSource,
+        pool: Pool,
+        load: Load,
         witness: Any,  # a handle of the actor, which has no type of its own
         alone: str = "",
     ) -> None:
@@ -56,10 +53,10 @@ class UnitWorker:
         self.witness = witness
         ray.get(witness.arrive.remote(self.worker, context.get_node_id()))
         self.gpus = ",".join(context.get_accelerator_ids().get("GPU", []))
-        self.source: PairSource | None = None
+        self.maker: Maker | None = None
         self.broken: Exception | None = None
         try:
-            self.source = make_source(run.recipe, config.compute)
+            self.maker = load(run, pool)
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             self.broken = error
@@ -110,24 +107,17 @@ class UnitWorker:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         found = replace(fields, unit=unit, worker=self.worker, gpus=self.gpus, peak_rss_mib=peak)
         said = {"problem": problem, "fatal": fatal, "aside": report is None}
-        return asdict(found) | said | beside
+        counts = json.dumps(found.counts)
+        return asdict(found) | {"counts": counts} | said | beside
 
     def _attempt(self, unit: int) -> UnitReport | UnitProblem:
-        if self.source is None:
-            raise self.broken or AssertionError("a source or a reason")
-        return attempt_unit(self.run, self.plan, unit, self.source)
+        if self.maker is None:
+            raise self.broken or AssertionError("a maker or a reason")
+        return attempt_unit(self.run, self.plan, unit, self.maker)
 
 
-def engine_source(recipe: Recipe, compute: Compute) -> PairSource:
-    """The engine of a recipe: what workers make unless they are told otherwise."""
-    # Here, so that a driver does without torch: seconds of its start, and a gigabyte.
-    from factory.engine.engine import Engine
-
-    return Engine.for_compute(recipe, compute)
-
-
-def resources(compute: Compute) -> dict[str, float]:
+def resources(pool: Pool) -> dict[str, float]:
     """What a worker holds: a share of a GPU, or CPUs; Ray Data advises against naming both."""
-    if compute.gpus_per_worker:
-        return {"num_gpus": compute.gpus_per_worker}
-    return {"num_cpus": compute.cpus_per_worker}
+    if pool.gpus_per_worker:
+        return {"num_gpus": pool.gpus_per_worker}
+    return {"num_cpus": pool.cpus_per_worker}

@@ -1,59 +1,83 @@
-"""The main job, one unit: make every candidate, judge it, commit the outcomes."""
+"""`generate`, a stage: candidates of triplets are made and judged, and the best that pass are kept."""
 
 from collections.abc import Sequence
 
-from factory import deeds
-from factory.errors import ObjectMissing
-from factory.ledger.attempts import find_commit
-from factory.ledger.commits import Attempt, Commit, Data, Outcomes, write_commit
-from factory.ledger.plan import Plan
+from factory.ledger.commits import Data, Outcomes
+from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
+from factory.models.pin import pin
 from factory.pairs.selection import Selection
 from factory.pairs.source import PairSource, draws
 from factory.pairs.tally import tally_of
-from factory.work.reports import UnitReport
+from factory.pairs.triplets import TripletList
+from factory.pairs.verify import check_pairs
+from factory.storage.open import open_store
+from factory.work.job import begin
+from factory.work.stage import Load, Stage
 from schemas.arrow import to_parquet
 from schemas.candidate import Candidate, Scores, Verdict
-from schemas.commit import CommitRecord
+from schemas.config import Config
 from schemas.environment import NOWHERE
+from schemas.layout import GENERATE
 from schemas.pair import Pair
+from schemas.recipe import Recipe
 from schemas.record import Record
 from schemas.triplet import Triplet
 
 
-def generate_unit(run: Run, plan: Plan, unit: int, source: PairSource) -> UnitReport:
-    """Make and commit one unit; safe to run twice, anywhere, at the same time.
-
-    Raises `StorageError` where the outcomes could not be committed; then nothing of it counts.
-    """
-    attempt = Attempt()
-    try:
-        return _committed(run, plan, unit, attempt)
-    except ObjectMissing:
-        pass
-    triplets = triplets_of(plan, unit)
-    selection = Selection(run.recipe)
-    for outcome in source.pairs([draw for t in triplets for draw in draws(run.recipe, t)]):
-        selection.add(outcome)
-    deeds.made()
-    candidates, pairs = selection.result(triplets)
-    outcomes = outcomes_of(triplets, candidates, pairs, source.environment())
-    if not write_commit(run, unit, outcomes, attempt, plan.generation(unit)):
-        return _committed(run, plan, unit, attempt)
-    return _report(unit, outcomes.tally.total, attempt, made=True)
+def generate_stage(load: Load) -> Stage:
+    """The stage; `load` makes what workers make pairs with."""
+    return Stage(
+        layout=GENERATE,
+        load=load,
+        fail=fail_triplets,
+        check=check_pairs,
+        advice="`editmill doctor` looks at scores and pictures",
+    )
 
 
-def commit_failed(run: Run, plan: Plan, unit: int, reason: str) -> None:
-    """Commit every candidate of a unit as failed, so that a run with a poison unit ends.
+def prepare(
+    config: Config,
+    triplets: TripletList,
+    out: str,
+    *,
+    extend: bool = False,
+    retry_failed: bool = False,
+) -> tuple[Run, Plan]:
+    """Open or begin the run at `out`, all checks first; no weights are loaded. As `begin`."""
+    return begin(
+        generate_stage(_not_here),
+        open_store(out),
+        lambda: pin(config.recipe),
+        triplets.triplets,
+        config.recipe.unit_triplets,
+        triplets.duplicates,
+        extend=extend,
+        retry_failed=retry_failed,
+    )
 
-    A commit that another attempt has stored meanwhile stays, and counts.
-    """
-    try:
-        find_commit(run, plan, unit)
-        return
-    except ObjectMissing:
-        pass
-    triplets = triplets_of(plan, unit)
+
+class PairMaker:
+    """Makes every candidate of a unit's triplets, judges them, keeps the best."""
+
+    def __init__(self, recipe: Recipe, source: PairSource) -> None:
+        self.recipe = recipe
+        self.source = source
+
+    def make(self, unit: int, items: Sequence[Row]) -> Outcomes:
+        """The candidates of these triplets, in their order, and the pairs among them."""
+        triplets = triplets_of(items)
+        selection = Selection(self.recipe)
+        wanted = [draw for triplet in triplets for draw in draws(self.recipe, triplet)]
+        for outcome in self.source.pairs(wanted):
+            selection.add(outcome)
+        candidates, pairs = selection.result(triplets)
+        return outcomes_of(triplets, candidates, pairs, self.source.environment())
+
+
+def fail_triplets(run: Run, items: Sequence[Row], reason: str) -> Outcomes:
+    """Every candidate of these triplets as failed."""
+    triplets = triplets_of(items)
     candidates = [
         Candidate(
             triplet_id=triplet.triplet_id,
@@ -70,18 +94,12 @@ def commit_failed(run: Run, plan: Plan, unit: int, reason: str) -> None:
         for triplet in triplets
         for draw in draws(run.recipe, triplet)
     ]
-    outcomes = outcomes_of(triplets, candidates, [], NOWHERE)
-    write_commit(run, unit, outcomes, Attempt(), plan.generation(unit))
+    return outcomes_of(triplets, candidates, [], NOWHERE)
 
 
-def triplets_of(plan: Plan, unit: int) -> list[Triplet]:
-    """A unit's triplets, in order."""
-    return [Triplet.model_validate(row) for row in plan.items(unit)]
-
-
-def candidates_of(commit: Commit) -> list[Candidate]:
-    """A commit's candidates, in order."""
-    return [Candidate.model_validate(row) for row in commit.rows]
+def triplets_of(items: Sequence[Row]) -> list[Triplet]:
+    """Rows of a plan."""
+    return [Triplet.model_validate(row) for row in items]
 
 
 def outcomes_of(
@@ -96,19 +114,5 @@ def outcomes_of(
     return Outcomes(candidates, tally, environment, data)
 
 
-def _committed(run: Run, plan: Plan, unit: int, attempt: Attempt) -> UnitReport:
-    """What the commit in the store says, whoever wrote it. Raises `ObjectMissing`."""
-    found: CommitRecord = find_commit(run, plan, unit).record
-    return _report(unit, found.tally.total, attempt, made=False)
-
-
-def _report(unit: int, counts: dict[str, int], attempt: Attempt, *, made: bool) -> UnitReport:
-    by_verdict = {verdict.value: counts.get(verdict, 0) for verdict in Verdict}
-    return UnitReport(
-        unit=unit,
-        accepted=by_verdict["accepted"],
-        rejected=by_verdict["rejected"],
-        failed=by_verdict["failed"],
-        seconds=attempt.seconds,
-        made=made,
-    )
+def _not_here(run: Run, pool: object) -> PairMaker:
+    raise AssertionError("nothing is made while a run is begun")

@@ -8,12 +8,16 @@ from factory.ledger.plan import Row
 from factory.ledger.run import Run
 from factory.ledger.verify.run import Verification
 from factory.ledger.verify.run import verify as verify_any
-from factory.pairs.generate import candidates_of
 from factory.pairs.tally import tally_of
 from schemas.arrow import from_parquet
-from schemas.candidate import Verdict
+from schemas.candidate import Candidate, Verdict
 from schemas.pair import Pair
 from schemas.triplet import Triplet
+
+
+def candidates_of(commit: Commit) -> list[Candidate]:
+    """A commit's candidates, in order."""
+    return [Candidate.model_validate(row) for row in commit.rows]
 
 
 def verify(run: Run) -> Verification:

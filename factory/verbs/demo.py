@@ -16,12 +16,14 @@ from factory.ledger.plan import digest
 from factory.ledger.status import status
 from factory.models.find import MINIATURE
 from factory.models.pin import pin
+from factory.pairs.generate import prepare
 from factory.pairs.sheet import contact_sheet, sealed_pairs
 from factory.pairs.triplets import TripletList, read_triplets
 from factory.verbs import machine
 from factory.verbs.results import print_status
-from factory.work.job import prepare, run_job
+from factory.work.job import run_job
 from factory.work.reports import Runner
+from factory.work.stage import Stage
 from schemas.canonical import content_hash
 from schemas.config import Config
 
@@ -36,10 +38,10 @@ def demo(
 ) -> int:
     """The main job on the embedded miniature: a table, and a sheet to look at."""
     machine.check_machine(load_config("miniature").compute)
-    return demonstrate(out, limit, machine.runner)
+    return demonstrate(out, limit, machine.generate)
 
 
-def demonstrate(out: Path, count: int, runner: Callable[[Config], Runner]) -> int:
+def demonstrate(out: Path, count: int, make: Callable[[Config], tuple[Stage, Runner]]) -> int:
     """Make `count` bundled triplets, print the table and the path of the contact sheet."""
     started = time.monotonic()
     config = load_config("miniature")
@@ -52,7 +54,8 @@ def demonstrate(out: Path, count: int, runner: Callable[[Config], Runner]) -> in
     # A folder per recipe and list, so that new weights never meet an old run.
     name = content_hash([pin(config.recipe).recipe_hash, digest(triplets.triplets)])[:8]
     run, plan = prepare(config, triplets, str(out / f"run-{name}"))
-    result = run_job(run, plan, config, runner(config))
+    stage, runner = make(config)
+    result = run_job(stage, run, plan, config, runner)
     if result.sealed is None:
         raise StorageError(f"{run.uri}: {result.message}")
     state = status(run, plan)

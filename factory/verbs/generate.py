@@ -16,13 +16,14 @@ from factory.console.options import (
 )
 from factory.console.say import Opening
 from factory.models.find import model_sources, still_to_fetch
+from factory.pairs.generate import prepare
 from factory.pairs.triplets import read_triplets
 from factory.verbs import machine
 from factory.verbs.headline import headline
 from factory.verbs.plan import tell_of
 from factory.verbs.preset_choice import choose
 from factory.verbs.results import print_result
-from factory.work.job import prepare, run_job
+from factory.work.job import run_job
 
 generate_app = typer.Typer(no_args_is_help=True)
 
@@ -84,7 +85,8 @@ def generate(
     run, planned = prepare(loaded, wanted, out, extend=extend, retry_failed=retry_failed)
     opening.begin()
     tell_of(wanted)
-    result = run_job(run, planned, loaded, machine.runner(loaded))
+    stage, runner = machine.generate(loaded)
+    result = run_job(stage, run, planned, loaded, runner)
     from factory.ledger.status import status as read_status
 
     print_result(read_status(run, planned, result.book), result, as_json)

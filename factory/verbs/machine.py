@@ -4,22 +4,31 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from factory.doctor.finding import Device, MeasuredSource
+from factory.ledger.run import Run
+from factory.pairs.generate import PairMaker, generate_stage
 from factory.pairs.source import Draw
 from factory.work.reports import Runner
+from factory.work.stage import Stage
 from schemas.config import Compute, Config
-from schemas.fit import Where
+from schemas.pool import Pool
 from schemas.recipe import Recipe
 
 
-def runner(config: Config) -> Runner:
-    """Workers of the main job, here or on Ray."""
+def generate(config: Config) -> tuple[Stage, Runner]:
+    """The stage `generate` with the engine, and where it runs: here or on Ray."""
+    stage = generate_stage(load_engine)
     if config.compute.where == "ray":
-        from factory.on_ray.generate import run_on_ray
+        from factory.on_ray.units import run_on_ray
 
-        return run_on_ray
+        return stage, run_on_ray(stage)
     from factory.work.plain_loop import run_here
 
-    return run_here(lambda run: engine(run.recipe, config.compute))
+    return stage, run_here(stage)
+
+
+def load_engine(run: Run, compute: Compute) -> PairMaker:
+    """What a worker makes pairs with."""
+    return PairMaker(run.recipe, engine(run.recipe, compute))
 
 
 def engine(recipe: Recipe, compute: Compute) -> MeasuredSource:
@@ -47,7 +56,7 @@ def device(name: str) -> Device:
     return find_device(name)
 
 
-def check_machine(compute: Compute | Where) -> None:
+def check_machine(compute: Pool) -> None:
     """Refuse a device that is not here, or Ray where it cannot be started, before anything is begun."""
     if compute.where == "ray":
         from factory.on_ray.own_ray import check_start

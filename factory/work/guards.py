@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 from factory import deeds
 from factory.work.reports import UnitProblem, UnitReport
-from schemas.config import Budget, Compute
+from schemas.config import Budget
+from schemas.layout import Layout
+from schemas.pool import Pool
 
 MOST_LOST = 5
 """Units in a row that may be made in full and lost."""
@@ -25,14 +27,15 @@ class Stop:
 class Guards:
     """Watches the reports of one start."""
 
+    layout: Layout
     budget: Budget
-    compute: Compute
-    pairs: int
-    """Pairs that the run holds."""
-    candidates: int = 0
-    """Candidates made in this start."""
-    accepted: int = 0
-    """Pairs made in this start."""
+    pool: Pool
+    held: int
+    """Outcomes of the first kind, kept ones, that the run holds: pairs of `generate`."""
+    outcomes: int = 0
+    """Made in this start."""
+    kept: int = 0
+    """Made and kept in this start."""
     started: float = field(default_factory=time.monotonic)
     """By a clock that nobody sets."""
     _lost: int = 0
@@ -49,30 +52,32 @@ class Guards:
     def see(self, report: UnitReport) -> None:
         """Count a report; units made by others count for the run, not for this start."""
         self._lost = 0
-        self.pairs += report.accepted
+        kept = report.counts.get(self.layout.counts[0], 0)
+        self.held += kept
         if report.made:
             deeds.made()
-            self.candidates += report.accepted + report.rejected + report.failed
-            self.accepted += report.accepted
+            self.outcomes += sum(report.counts.values())
+            self.kept += kept
             self._judge_floor()
 
     def _judge_floor(self) -> None:
         """Once, when enough candidates were made to tell."""
-        if self._judged or self.candidates < self.budget.floor_after:
+        if self._judged or self.outcomes < self.budget.floor_after:
             return
         self._judged = True
-        share = self.accepted / self.candidates
+        share = self.kept / self.outcomes
         if share < self.budget.acceptance_floor:
             self._too_few = (
-                f"budget.acceptance_floor: at least {self.budget.acceptance_floor} of candidates "
-                f"must pass, got {share:.4f} of {self.candidates}; are these the right models?"
+                f"budget.acceptance_floor: at least {self.budget.acceptance_floor} of "
+                f"{self.layout.outcome}s must pass, got {share:.4f} of {self.outcomes}; "
+                "are these the right models?"
             )
 
     def stop(self) -> Stop | None:
         """Whether to stop now; asked often, also while no report comes."""
         budget = self.budget
-        if budget.target_pairs is not None and self.pairs >= budget.target_pairs:
-            return Stop(f"target of {budget.target_pairs} pairs reached: {self.pairs}", 0)
+        if budget.target_pairs is not None and self.held >= budget.target_pairs:
+            return Stop(f"target of {budget.target_pairs} pairs reached: {self.held}", 0)
         held = self.gpu_hours()
         if budget.max_gpu_hours is not None and held >= budget.max_gpu_hours:
             return Stop(f"budget.max_gpu_hours: {budget.max_gpu_hours} reached: {held:.3f}", 4)
@@ -91,5 +96,5 @@ class Guards:
 
     def gpu_hours(self) -> float:
         """Hours times GPUs: an upper bound, all `max_workers` counted from this start's beginning."""
-        share = self.compute.gpus_per_worker or 1.0
-        return (time.monotonic() - self.started) / 3600 * self.compute.max_workers * share
+        share = self.pool.gpus_per_worker or 1.0
+        return (time.monotonic() - self.started) / 3600 * self.pool.max_workers * share

@@ -1,6 +1,6 @@
 """The whole main job around the units: check, plan, run what is open, seal."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from factory.console.progress import Progress
@@ -10,24 +10,23 @@ from factory.ledger.book import Book
 from factory.ledger.failed import open_failed
 from factory.ledger.lines import tally_of
 from factory.ledger.manifest import seal
-from factory.ledger.plan import Plan, write_plan
+from factory.ledger.plan import Item, Plan, write_plan
 from factory.ledger.run import Commits, Run, create_run, is_begun
 from factory.ledger.sealed import manifest_hash
-from factory.models.pin import pin
-from factory.pairs.triplets import TripletList
-from factory.storage.open import open_store
 from factory.storage.probe import StoreProbe, probe
 from factory.storage.protocol import ObjectStore
 from factory.work.guards import Guards, Stop
 from factory.work.reports import Runner, UnitProblem, UnitReport
 from factory.work.roller import Roller
+from factory.work.stage import Stage, Terms
 from schemas.commit import Manifest
-from schemas.config import Config
+from schemas.layout import Layout
+from schemas.record import Record
 from schemas.tally import Tally
 
 _INTERRUPTED = Stop(INTERRUPTED, 3)
 NOTHING_KEPT = 4
-"""The exit code of a whole run without one pair."""
+"""The exit code of a whole run without one outcome of its first kind."""
 
 
 @dataclass(frozen=True)
@@ -48,28 +47,29 @@ class JobResult:
         return manifest_hash(self.book.run, self.sealed) if self.sealed else None
 
 
-def prepare(
-    config: Config,
-    triplets: TripletList,
-    out: str,
+def begin(
+    stage: Stage,
+    store: ObjectStore,
+    pinned: Callable[[], Record],
+    items: Sequence[Item],
+    unit_items: int,
+    duplicates: int = 0,
     *,
     extend: bool = False,
     retry_failed: bool = False,
 ) -> tuple[Run, Plan]:
-    """Open or begin the run at `out`, all checks first; no weights are loaded.
+    """Open or begin the run in a store, all checks first.
 
-    `extend` lets the list be longer than the planned one, `retry_failed` opens failed units again.
-    Raises `InputError` and `StorageRefused` for what the operator must mend.
+    `pinned` makes the recipe, with the hashes of its files, once it is known that a run may live here.
+    `extend` lets the list be longer than the planned one, `retry_failed` opens what failed again. Raises
+    `InputError` and `StorageRefused` for what the operator must mend.
     """
-    store = open_store(out)
     is_begun(store)
-    recipe = pin(config.recipe)
+    recipe = pinned()
     # The probe is the first to write, so that all that can be told without it leaves nothing.
     commits: Commits = "conditional" if probe(store).commits == "conditional" else "sealed"
-    run = create_run(store, recipe, commits)
-    plan = write_plan(
-        run, triplets.triplets, recipe.unit_triplets, triplets.duplicates, extend=extend
-    )
+    run = create_run(store, recipe, commits, stage.layout)
+    plan = write_plan(run, items, unit_items, duplicates, extend=extend)
     return run, open_failed(run, plan) if retry_failed else plan
 
 
@@ -84,16 +84,16 @@ def try_store(store: ObjectStore) -> StoreProbe:
     return found
 
 
-def run_job(run: Run, plan: Plan, config: Config, runner: Runner) -> JobResult:
+def run_job(stage: Stage, run: Run, plan: Plan, terms: Terms, runner: Runner) -> JobResult:
     """Make every open unit within the budget, then seal; safe to kill and call again at any time."""
     book = Book(run, plan)
     done = book.committed()
-    limit = config.budget.limit
+    limit = terms.budget.limit
     goal = plan.units if limit is None else plan.first_units(limit)
     pending = [unit for unit in goal if not done[unit]]
-    if config.compute.unit_order == "backward":
+    if terms.compute.backward:
         pending.reverse()
-    guards = Guards(config.budget, config.compute, pairs=_pairs_held(book, config))
+    guards = Guards(run.layout, terms.budget, terms.compute, held=_held(book, terms))
     drain = Drain()
     problems: list[UnitProblem] = []
     made = 0
@@ -111,7 +111,7 @@ def run_job(run: Run, plan: Plan, config: Config, runner: Runner) -> JobResult:
             progress.say("conditional writes are weak here: attempts are committed side by side")
         if start:
             progress.say(f"{len(pending)} units to make; workers load the models first")
-            reports = runner(run, plan, pending, config, should_stop)
+            reports = runner(run, plan, pending, terms, should_stop)
         # After the runner has begun: until then nothing is in hand, and Ray takes signals when it starts.
         with drain:
             for report in reports:
@@ -123,7 +123,7 @@ def run_job(run: Run, plan: Plan, config: Config, runner: Runner) -> JobResult:
                     made += report.made
                     roller.see(report.unit)
                     guards.see(report)
-                    progress.advance(pairs=guards.accepted, candidates=guards.candidates)
+                    progress.advance(**_counted(run.layout, guards))
                 if should_stop():
                     break
             if isinstance(reports, Generator):
@@ -131,20 +131,26 @@ def run_job(run: Run, plan: Plan, config: Config, runner: Runner) -> JobResult:
             roller.close()
             stop = _INTERRUPTED if drain.asked else guards.stop()
     # Sealing is safe to break off, and may read for minutes: outside, a signal ends it at once.
-    return _end(book, goal, config, stop, made, problems)
+    return _end(stage, book, goal, terms, stop, made, problems)
 
 
-def _pairs_held(book: Book, config: Config) -> int:
+def _counted(layout: Layout, guards: Guards) -> dict[str, int]:
+    kept, outcomes = f"{layout.kept}s", f"{layout.outcome}s"
+    return {kept: guards.kept, outcomes: guards.outcomes}
+
+
+def _held(book: Book, terms: Terms) -> int:
     """Counted only where a goal depends on it: it reads every open segment's commits."""
-    if config.budget.target_pairs is None:
+    if terms.budget.target_pairs is None:
         return 0
-    return sum(line.counts["accepted"] for line in book.lines())
+    return sum(line.counts[book.run.layout.counts[0]] for line in book.lines())
 
 
 def _end(
+    stage: Stage,
     book: Book,
     goal: range,
-    config: Config,
+    terms: Terms,
     stop: Stop | None,
     made: int,
     problems: list[UnitProblem],
@@ -154,17 +160,21 @@ def _end(
     Well ended is only what covers its goal: all units of the plan, those of the limit, or as many pairs
     as were asked for. Whatever else a runner left open, a rerun makes.
     """
-    run, plan = book.run, book.plan
-    done = book.committed()
+    run, plan, layout = book.run, book.plan, book.run.layout
+    first, done = layout.counts[0], book.committed()
     if done.count(1) == len(plan.units):
-        _, sealed = seal(run, plan, book=book)
-        if not sealed.counts["accepted"]:
-            message = f"sealed without one pair: {_what_took_them(book)}"
+        _, sealed = seal(run, plan, book=book, finish=stage.finish)
+        if not sealed.counts[first]:
+            message = f"sealed without one {layout.kept}: {_what_took_them(stage, book)}"
             return JobResult(NOTHING_KEPT, message, made, problems, sealed, book)
-        message = f"sealed: {sealed.counts['accepted']} pairs"
+        message = f"sealed: {sealed.counts[first]} {layout.kept}s"
         return JobResult(0, message, made, problems, sealed, book)
     left = sum(not done[unit] for unit in goal)
-    if stop is not None and stop.exit_code == 0 and _pairs_held(book, config) < _target(config):
+    if (
+        stop is not None
+        and stop.exit_code == 0
+        and _held(book, terms) < (terms.budget.target_pairs or 0)
+    ):
         # Reports counted more than the store shows.
         stop = None
     if (stop is None or stop is _INTERRUPTED) and not left:
@@ -177,25 +187,23 @@ def _end(
         stop = Stop(f"{message}; run the same command to resume", 3)
     if stop.exit_code == 3:
         return JobResult(3, stop.reason, made, problems, None, book)
-    snapshot = seal(run, plan, partial=True, book=book)[1]
+    snapshot = seal(run, plan, partial=True, book=book, finish=stage.finish)[1]
     message = stop.reason
-    if snapshot.units and not snapshot.counts["accepted"]:
-        message += f"; not one pair: {_what_took_them(book)}"
+    if snapshot.units and not snapshot.counts[first]:
+        message += f"; not one {layout.kept}: {_what_took_them(stage, book)}"
     return JobResult(stop.exit_code, message, made, problems, snapshot, book)
 
 
-def _target(config: Config) -> int:
-    return config.budget.target_pairs or 0
-
-
-def _what_took_them(book: Book) -> str:
-    """Why a run holds no pair: its candidates by gate."""
+def _what_took_them(stage: Stage, book: Book) -> str:
+    """Why a run holds nothing: its outcomes by reason."""
     tally = Tally.sum(tally_of(book.run.layout, line) for line in book.lines())
     total = tally.total
     took = ", ".join(f"{gate} {count}" for gate, count in tally.reasons.items())
-    rejected = f"{total['rejected']} were rejected" if total["rejected"] else ""
+    lost = total.get("rejected", 0)
+    rejected = f"{lost} were rejected" if lost else ""
     if took:
         rejected += f", by {took} (several gates may reject one)"
-    failed = f"{total['failed']} could not be made" if total["failed"] else ""
+    failed = f"{total['failed']} could not be made" if total.get("failed") else ""
     parts = " and ".join(filter(None, (rejected, failed)))
-    return f"of {sum(total.values())} candidates {parts}; `editmill doctor` looks at scores and pictures"
+    advice = f"; {stage.advice}" if stage.advice else ""
+    return f"of {sum(total.values())} {book.run.layout.outcome}s {parts}{advice}"

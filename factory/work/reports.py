@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
-from schemas.config import Config
+from factory.work.stage import Terms
 
 
 @dataclass(frozen=True)
@@ -13,9 +13,8 @@ class UnitReport:
     """A committed unit."""
 
     unit: int
-    accepted: int
-    rejected: int
-    failed: int
+    counts: dict[str, int]
+    """What became of its outcomes."""
     seconds: float
     made: bool
     """False where the unit was committed before, or another attempt won."""
@@ -36,7 +35,7 @@ class UnitProblem:
 
 
 Runner = Callable[
-    [Run, Plan, Sequence[int], Config, Callable[[], bool]], Iterator[UnitReport | UnitProblem]
+    [Run, Plan, Sequence[int], Terms, Callable[[], bool]], Iterator[UnitReport | UnitProblem]
 ]
 """Makes units somewhere and reports each as it ends.
 

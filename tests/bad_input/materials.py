@@ -21,13 +21,13 @@ from factory.models.checks.clip import clip_shapes
 from factory.models.checks.known_clip import ClipFolder
 from factory.models.checks.known_configs import Autoencoder, TextEncoder, Unet
 from factory.models.checks.shapes import Shapes, autoencoder_shapes, text_shapes, unet_shapes
+from factory.pairs.generate import prepare
 from factory.pairs.source import Draw, Made, NotMade
 from factory.pairs.triplets import read_triplets
-from factory.work.job import prepare, run_job
-from factory.work.plain_loop import run_here
 from schemas.candidate import Scores
 from schemas.environment import Environment
 from schemas.stamped import to_stamped_json
+from tests.making import run_here, run_job
 
 GOOD = '{"input": "a cat", "edit": "make it a dog", "output": "a dog"}\n'
 OTHER = '{"input": "a cat", "edit": "make it a cow", "output": "a cow"}\n'

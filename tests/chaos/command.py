@@ -13,16 +13,17 @@ from factory.ledger.book import Book
 from factory.ledger.commits import commit_of
 from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, open_run
-from factory.pairs.generate import candidates_of
+from factory.pairs.generate import prepare
 from factory.pairs.source import PairSource
 from factory.pairs.triplets import TripletList
+from factory.pairs.verify import candidates_of
 from factory.storage.protocol import ObjectStore
-from factory.work.job import JobResult, prepare, run_job
-from factory.work.plain_loop import run_here
+from factory.work.job import JobResult
 from schemas.candidate import Candidate
 from schemas.config import Budget, Config
 from tests.chaos.memory_store import MemoryStore
 from tests.chaos.subject import SUBJECTS, Subject
+from tests.making import run_here, run_job
 from tests.stub_source import recipe, triplets
 
 TRIPLETS = 3
@@ -41,7 +42,7 @@ def small_world() -> Iterator[None]:
     with (
         patch.object(keys, "SEGMENT_UNITS", 2),
         patch("factory.storage.probe.ROUNDS", 1),
-        patch("factory.work.job.pin", lambda recipe: recipe),
+        patch("factory.pairs.generate.pin", lambda recipe: recipe),
         patch("factory.work.roller.ThreadPoolExecutor", AtOnce),
         patch("factory.ledger.book.READERS", 1),
         patch("factory.storage.local.os.fsync", lambda descriptor: None),
@@ -73,7 +74,7 @@ def command(
 ) -> JobResult:
     """Plan, make what is open, seal."""
     config = CONFIG.model_copy(update={"budget": Budget(limit=limit)})
-    with small_world(), patch("factory.work.job.open_store", lambda _: store):
+    with small_world(), patch("factory.pairs.generate.open_store", lambda _: store):
         run, plan = prepare(
             config,
             TripletList(triplets(count)),
@@ -89,8 +90,8 @@ def undisturbed_run(config: Config, count: int, subject: Subject = SUBJECTS["stu
     """What is made of a configuration when it is left in peace."""
     store = MemoryStore()
     with (
-        patch("factory.work.job.open_store", lambda _: store),
-        patch("factory.work.job.pin", lambda r: r),
+        patch("factory.pairs.generate.open_store", lambda _: store),
+        patch("factory.pairs.generate.pin", lambda r: r),
     ):
         run, plan = prepare(config, TripletList(subject.triplets(count)), store.uri)
         made_by = run_here(lambda run: subject.source(run.recipe, config.compute))

@@ -12,13 +12,13 @@ from unittest.mock import patch
 from pydantic import BaseModel
 
 from factory.errors import EditmillError
-from factory.on_ray.generate import run_on_ray
+from factory.pairs.generate import prepare
 from factory.pairs.triplets import TripletList
 from factory.storage.open import open_store
-from factory.work.job import prepare, run_job
 from schemas.config import Config
 from tests.chaos.noting import Habits, NotingStore
 from tests.chaos.subject import SUBJECTS
+from tests.making import run_job, run_on_ray
 
 
 class Job(BaseModel):
@@ -38,8 +38,8 @@ def main() -> int:
         return run_on_ray(*arguments, make_source=job.habits.source())
 
     with (
-        patch("factory.work.job.open_store", lambda uri: NotingStore(open_store(uri))),
-        patch("factory.work.job.pin", lambda recipe: recipe),
+        patch("factory.pairs.generate.open_store", lambda uri: NotingStore(open_store(uri))),
+        patch("factory.pairs.generate.pin", lambda recipe: recipe),
     ):
         try:
             wanted = SUBJECTS[job.habits.subject].triplets(job.triplets)

@@ -83,7 +83,9 @@ def examine(
     plan = read_plan(run)
     rows, wanted = committed(store), committed(peace)
     poisoned = {
-        unit for unit in plan.units if poison & {t.triplet_id for t in triplets_of(plan, unit)}
+        unit
+        for unit in plan.units
+        if poison & {t.triplet_id for t in triplets_of(plan.items(unit))}
     }
     found.units, found.candidates = len(rows), sum(map(len, rows.values()))
     found.lost += len(names(wanted) - names(rows))
@@ -173,7 +175,7 @@ def _read_pairs(
 
 def _read_log(plan: Plan, log: Path, landed: Mapping[int, float], found: Findings) -> None:
     """Count what was made, what was made although its commit could be seen, and what was open at an end."""
-    unit_of = {t.triplet_id: unit for unit in plan.units for t in triplets_of(plan, unit)}
+    unit_of = {t.triplet_id: unit for unit in plan.units for t in triplets_of(plan.items(unit))}
     made: set[int] = set()
     for file in sorted(log.glob("*.jsonl")):
         begun: set[int] = set()

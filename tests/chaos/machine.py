@@ -13,16 +13,15 @@ from factory.ledger.commits import record_of
 from factory.ledger.manifest import Incomplete, seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import Run, create_run
-from factory.pairs.generate import commit_failed, generate_unit
 from factory.storage.protocol import ObjectStore
-from factory.work.job import NOTHING_KEPT, run_job
-from factory.work.plain_loop import run_here
+from factory.work.job import NOTHING_KEPT
 from schemas.commit import CommitRecord
 from schemas.config import Config
 from schemas.recipe import Recipe, Thresholds
 from tests.chaos.actors import OwnSource, Task, WeakStore
 from tests.chaos.model import Model
 from tests.chaos.stepped import Stepped
+from tests.making import commit_failed, generate_unit, run_here, run_job
 from tests.stub_source import recipe, triplets
 
 GATES = Thresholds(image=-1, text=-1, direction=0)

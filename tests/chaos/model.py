@@ -123,7 +123,7 @@ class Model(RuleBasedStateMachine):
     def assert_not_made_again(self, source: OwnSource, known: dict[int, str]) -> None:
         made = {name for name, _ in source.made}
         for unit in known:
-            ids = {triplet.triplet_id for triplet in triplets_of(self.plan, unit)}
+            ids = {triplet.triplet_id for triplet in triplets_of(self.plan.items(unit))}
             assert not ids & made, f"unit {unit} was made again"
 
     def assert_sealed(self, manifest: Any, plan: Plan, known: dict[int, str]) -> None:

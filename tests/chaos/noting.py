@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from factory.ledger import keys
-from factory.on_ray.worker import MakeSource
 from factory.pairs.source import PairSource
 from factory.storage.protocol import ObjectInfo
 from schemas.config import Compute
 from schemas.recipe import Recipe
 from tests.chaos.passing_store import PassingStore
 from tests.chaos.subject import SUBJECTS
+from tests.making import MakeSource
 
 _asked = threading.local()
 """When this thread last began to ask the ledger something."""

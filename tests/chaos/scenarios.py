@@ -13,12 +13,12 @@ from factory.ledger.collect import LEAST_HOURS, collect
 from factory.ledger.plan import Plan, read_plan, write_plan
 from factory.ledger.run import Commits, Run, create_run, open_run
 from factory.ledger.strikes import LIMIT, POISON, read_strikes, write_strike
-from factory.pairs.generate import commit_failed, generate_unit
 from factory.pairs.source import PairSource
 from factory.storage.protocol import ObjectStore
 from tests.chaos.actors import WeakStore
 from tests.chaos.command import CONFIG, TRIPLETS, command, content, small_world
 from tests.chaos.memory_store import MemoryStore
+from tests.making import commit_failed, generate_unit
 from tests.stub_source import StubSource, triplets
 
 UNIT = 1
@@ -96,9 +96,7 @@ def littered(store: MemoryStore) -> None:
     store.put("manifest/parts/000000-0123456789abcdef.parquet", b"lost")
     store.put("plan/000001/000000-0123456789abcdef.parquet", b"lost")
     if run.commits == "sealed":
-        with patch(
-            "factory.pairs.generate.find_commit", side_effect=ObjectMissing("not there yet")
-        ):
+        with patch("factory.work.unit.find_commit", side_effect=ObjectMissing("not there yet")):
             generate_unit(run, plan, UNIT, StubSource())
     store.clock += 3600 * (LEAST_HOURS + 1)
 

@@ -6,13 +6,14 @@ from typing import Any
 
 from factory.console.config import load_config
 from factory.models.pin import pin
-from factory.on_ray.worker import MakeSource, engine_source
 from factory.pairs.source import PairSource
 from factory.pairs.triplets import read_triplets
+from factory.verbs.machine import engine
 from schemas.config import Compute
 from schemas.recipe import Recipe
 from schemas.triplet import Triplet
 from tests import stub_source
+from tests.making import MakeSource
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,6 @@ def _miniature_triplets(count: int) -> list[Triplet]:
 
 SUBJECTS = {
     "stub": Subject(stub_source.recipe, stub_source.triplets, _stub),
-    "miniature": Subject(_miniature_recipe, _miniature_triplets, engine_source),
+    "miniature": Subject(_miniature_recipe, _miniature_triplets, engine),
 }
 """By the name on the command line. Without torch, a thousand units are made in a minute."""

@@ -11,9 +11,6 @@ from factory.ledger.manifest import manifest_part
 from factory.ledger.plan import find_plan, write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import manifest_bytes, newest_manifest, unit_lines
-from factory.pairs.generate import commit_failed, generate_unit
-from factory.work.job import run_job
-from factory.work.plain_loop import run_here
 from schemas.arrow import from_parquet, to_parquet
 from schemas.config import Config
 from schemas.pair import Pair
@@ -21,6 +18,7 @@ from tests.chaos.actors import OwnSource, WeakStore
 from tests.chaos.command import undisturbed_run
 from tests.chaos.findings import examine
 from tests.chaos.memory_store import MemoryStore
+from tests.making import commit_failed, generate_unit, run_here, run_job
 from tests.stub_source import recipe, triplets
 
 CONFIG = Config(recipe=recipe(candidates=5, unit_triplets=1))
@@ -150,7 +148,7 @@ def test_second_attempt_beside_the_one_that_counts_is_surplus_and_no_fault(
     def not_yet(*_):
         raise ObjectMissing("a worker that asked before there was one")
 
-    monkeypatch.setattr("factory.pairs.generate.find_commit", not_yet)
+    monkeypatch.setattr("factory.work.unit.find_commit", not_yet)
     generate_unit(run, plan, 1, OwnSource(0))
     found = examine(store, peace, tmp_path, LANDED)
     assert (found.surplus_attempts, found.faults, found.words) == (1, 0, [])

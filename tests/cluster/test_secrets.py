@@ -30,13 +30,12 @@ def make(recipe, compute):
 PROGRAM = """
 import os, sys, traceback
 from functools import partial
-from factory.work.job import run_job
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, open_run
-from factory.on_ray.generate import run_on_ray
 from factory.storage.open import open_store
 from planted_source import make
 from schemas.config import Config
+from tests.making import run_job, run_on_ray
 from tests.stub_source import recipe, triplets
 
 run = create_run(open_store(sys.argv[2]), recipe())

@@ -14,9 +14,9 @@ from factory.ledger.run import create_run
 from factory.on_ray.rows import report_of
 from factory.storage.key_rules import PROBES
 from factory.storage.local import LocalStore
-from factory.work.plain_loop import run_here
 from tests.bad_input.materials import Grey, models
 from tests.factory.ledger.test_collect import age, finish
+from tests.making import STAGE, run_here
 from tests.stub_source import recipe, triplets
 
 
@@ -62,8 +62,10 @@ def ended(*words):
 def generate(monkeypatch, left, source=Grey):
     store = Expiring("run")
     store.left = left
-    monkeypatch.setattr("factory.work.job.open_store", lambda _: store)
-    monkeypatch.setattr("factory.verbs.machine.runner", lambda _: run_here(lambda _: source()))
+    monkeypatch.setattr("factory.pairs.generate.open_store", lambda _: store)
+    monkeypatch.setattr(
+        "factory.verbs.machine.generate", lambda _: (STAGE, run_here(lambda _: source()))
+    )
     return ended("generate", "--triplets", "t.jsonl", "--config", "c.yaml", "--out", "run")
 
 

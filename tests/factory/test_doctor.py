@@ -24,10 +24,10 @@ from factory.doctor.examples import bundled, examples
 from factory.doctor.finding import Finding, Level
 from factory.doctor.scores import usual
 from factory.errors import ModelError
+from factory.pairs.generate import prepare
 from factory.pairs.source import Draw, Made, NotMade
 from factory.pairs.triplets import read_triplets
 from factory.verbs.results import print_findings
-from factory.work.job import prepare
 from schemas.candidate import Scores
 from schemas.environment import Environment
 from schemas.recipe import ModelSource, Recipe

@@ -1,11 +1,11 @@
 import pickle
 
 import pytest
+from factory.on_ray.generate import ClusterFailed
 
 from cluster import access, local, submit
 from factory import errors
 from factory.ledger.manifest import Incomplete
-from factory.on_ray.generate import ClusterFailed
 
 
 def family(root):

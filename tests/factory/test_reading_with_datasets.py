@@ -7,10 +7,9 @@ from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import sealed_data_uris
 from factory.storage.open import open_store
-from factory.work.job import run_job
-from factory.work.plain_loop import run_here
 from schemas.config import Config
 from tests.factory.storage.conftest import moto, moto_bucket
+from tests.making import run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 
 __all__ = ["moto", "moto_bucket"]

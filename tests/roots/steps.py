@@ -20,9 +20,8 @@ from factory.ledger import keys
 from factory.ledger.failed import open_failed
 from factory.ledger.plan import read_plan
 from factory.ledger.run import open_run
-from factory.work.job import run_job
-from factory.work.plain_loop import run_here
 from schemas.config import Config
+from tests.making import run_here, run_job
 from tests.stub_source import StubSource
 
 NOW = 1_800_000_000.0

@@ -20,12 +20,11 @@ from factory.pairs.sheet import contact_sheet, sealed_pairs
 from factory.pairs.triplets import read_triplets
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
-from factory.work.job import run_job
-from factory.work.plain_loop import run_here
 from schemas.arrow import check_plain, from_parquet, to_parquet
 from schemas.config import Config
 from schemas.pair import Pair
 from schemas.triplet import Triplet
+from tests.making import run_here, run_job
 from tests.security.planted import EXTENSIONS, extended, newest, raw, zipped
 from tests.stub_source import StubSource, recipe, triplets
 from tests.test_architecture import ROOT, SOURCES, imports, within

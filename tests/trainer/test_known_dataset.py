@@ -7,8 +7,8 @@ from factory.errors import Damaged, InputError, RunMismatch
 from factory.ledger.manifest import seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
-from factory.pairs.generate import generate_unit
 from factory.storage.local import LocalStore
+from tests.making import generate_unit
 from tests.stub_source import StubSource, recipe, triplets
 from tests.trainer.small import png, small, state_of, train, write_pairs
 from trainer.feeding import pairs as pairs_module

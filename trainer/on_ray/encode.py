@@ -19,6 +19,7 @@ from factory.errors import EditmillError, InputError, first_line
 from factory.on_ray.deaths import Deaths
 from factory.on_ray.pool import Asked, rows_of
 from factory.on_ray.rows import ClusterFailed
+from factory.on_ray.session import connect
 from factory.on_ray.words import plain
 from factory.storage.open import open_store
 from schemas.fit import Fit, Where
@@ -27,7 +28,6 @@ from trainer.feeding.index import read_index
 from trainer.latents.encode import Files, encode_unit
 from trainer.latents.encoder import Encoder
 from trainer.latents.encoding import Unit
-from trainer.on_ray.fit import joined
 
 Batch = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
@@ -39,7 +39,7 @@ def encode_on_ray(
 
     Raises `InputError` of a worker, or `ClusterFailed`.
     """
-    compute = joined(config.compute)
+    compute = connect(config.compute)
     made_with = {
         "config": config.model_copy(update={"compute": compute}).model_dump_json(),
         "dataset": dataset,

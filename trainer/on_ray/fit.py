@@ -37,7 +37,6 @@ from factory.on_ray.ray_internals import controller_callback
 from factory.on_ray.rows import ClusterFailed
 from factory.on_ray.session import connect
 from factory.on_ray.words import plain, quieten_loggers
-from schemas.config import Compute
 from schemas.fit import Fit, Where
 from trainer.fit import Fitted, fit
 from trainer.learning.group import Group
@@ -56,7 +55,7 @@ def fit_on_ray(config: Fit, dataset: str, out: str) -> Fitted:
     SIGTERM has a checkpoint written and ends it. Raises the workers' `InputError`, `StorageRefused` or
     `NotFinite`, `ClusterFailed` where Ray gave up, and `EditmillError` after SIGTERM without workers.
     """
-    compute = joined(config.compute)
+    compute = connect(config.compute)
     quieten_loggers()
     desk = open_desk()
     settings = {
@@ -199,21 +198,3 @@ def _last_words(error: WorkerGroupError) -> str:
 def _pass_on(desk: Any) -> None:
     for line in ray.get(desk.take.remote()):
         say(line)
-
-
-def joined(compute: Where) -> Where:
-    """Ray, and where it has no GPU the compute without one."""
-    asked = Compute(
-        device=compute.device,
-        gpus_per_worker=compute.gpus_per_worker,
-        min_workers=compute.min_workers,
-        max_workers=compute.max_workers,
-    )
-    got = connect(asked)
-    return compute.model_copy(
-        update={
-            "gpus_per_worker": got.gpus_per_worker,
-            "min_workers": got.min_workers,
-            "max_workers": got.max_workers,
-        }
-    )

@@ -9,7 +9,6 @@ from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.ledger.sealed import part_lines, read_manifest
 from schemas.commit import Manifest, Part, UnitLine
-from schemas.layout import noun
 
 Counts = dict[str, int]
 
@@ -62,7 +61,7 @@ class Manifests:
             for name, said in sums.items():
                 total = sum(counts[name] for counts in counted if counts)
                 if all(counted) and total != said:
-                    called = noun(self.run.layout) if name == "items" else name
+                    called = f"{self.run.layout.item}s" if name == "items" else name
                     self.damages.append(
                         f"{self.run.uri}/{keys.manifest(sequence)}: {called} do not add up: "
                         f"{said} there, {total} in its parts"

@@ -14,7 +14,6 @@ from factory.ledger.strikes import read_strikes
 from factory.ledger.verify.manifests import Manifests
 from factory.ledger.verify.segment import SegmentCheck, true_strays
 from factory.ledger.verify.unit import Check, no_check
-from schemas.layout import noun
 
 
 @dataclass
@@ -84,7 +83,7 @@ def _check_never_sealed(run: Run) -> Iterator[str]:
 
 
 def _check_plan(plan: Plan) -> Iterator[str]:
-    taken, things = ListDigest(), noun(plan.layout)
+    taken, things = ListDigest(), plan.layout.item + "s"
     for sequence, head in enumerate(plan.records):
         where = f"{plan.store.uri}/{keys.plan_head(sequence)}"
         first = plan.records[sequence - 1].units if sequence else 0

@@ -16,16 +16,15 @@ from factory.ledger.manifest import seal
 from factory.ledger.plan import Plan, read_plan, write_plan
 from factory.ledger.run import Run, create_run
 from factory.ledger.strikes import write_strike
-from factory.pairs.generate import commit_failed, generate_unit
 from factory.storage.local import LocalStore
-from factory.work.job import JobResult, run_job
-from factory.work.plain_loop import run_here
+from factory.work.job import JobResult
 from schemas.arrow import from_parquet, to_parquet
 from schemas.canonical import canonical_json, content_hash
 from schemas.commit import LedgerLine, UnitLine
 from schemas.config import Config
 from schemas.pair import Pair
 from schemas.stamped import stamped, unstamped
+from tests.making import commit_failed, generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 
 Harm = Callable[[Run, Path], None]

@@ -13,15 +13,14 @@ from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import manifest_bytes, newest_manifest, unit_lines
 from factory.ledger.status import status
-from factory.pairs.generate import generate_unit
+from factory.pairs.generate import prepare
 from factory.pairs.triplets import TripletList
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from factory.storage.patience import write_once
-from factory.work.job import prepare, run_job
-from factory.work.plain_loop import run_here
 from schemas.config import Config
 from tests.factory.ledger.watched_store import WeakStore
+from tests.making import generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 
 
@@ -176,8 +175,8 @@ def test_what_stands_is_never_written_over_where_every_writer_wins(tmp_path):
 
 
 def refuse_to_hash(monkeypatch, store):
-    monkeypatch.setattr("factory.work.job.pin", lambda recipe: recipe)
-    monkeypatch.setattr("factory.work.job.open_store", lambda uri: store(uri))
+    monkeypatch.setattr("factory.pairs.generate.pin", lambda recipe: recipe)
+    monkeypatch.setattr("factory.pairs.generate.open_store", lambda uri: store(uri))
 
 
 def test_probe_decides_the_mode_and_every_later_start_keeps_it(tmp_path, monkeypatch):

@@ -13,14 +13,12 @@ from factory.ledger.manifest import Incomplete, newest_manifest, seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.ledger.status import status
-from factory.pairs.generate import generate_unit
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
-from factory.work.job import run_job
-from factory.work.plain_loop import run_here
 from factory.work.reports import UnitProblem
 from schemas.config import Config
 from tests.factory.ledger.watched_store import NotedStore
+from tests.making import generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 
 

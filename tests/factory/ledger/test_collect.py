@@ -17,14 +17,12 @@ from factory.ledger.manifest import Incomplete, manifest_part, seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import manifest_bytes
-from factory.pairs.generate import commit_failed, generate_unit
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
-from factory.work.job import run_job
-from factory.work.plain_loop import run_here
 from schemas.commit import Manifest, UnitLine
 from schemas.config import Config
 from tests.factory.ledger.watched_store import KeepingStore, WeakStore
+from tests.making import commit_failed, generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 
 HOUR = 3600.0

@@ -7,9 +7,10 @@ from factory.ledger import keys
 from factory.ledger.commits import committed_units, read_commit
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
-from factory.pairs.generate import generate_unit, triplets_of
+from factory.pairs.generate import triplets_of
 from factory.storage import patience
 from factory.storage.local import LocalStore
+from tests.making import generate_unit
 from tests.stub_source import StubSource, recipe, triplets
 
 
@@ -73,7 +74,7 @@ def test_unit_where_nothing_passes_is_a_single_conditional_put(tmp_path):
     plan = write_plan(run, triplets(2), 2)
     store.calls.clear()
     report = generate_unit(run, plan, 0, StubSource())
-    assert report.accepted == 0
+    assert report.counts["accepted"] == 0
     assert [call for call in store.calls if call[0] != "get"] == [("put_new", keys.commit(0))]
 
 
@@ -167,7 +168,7 @@ def test_plan_is_written_once_and_another_list_is_refused(started):
     assert write_plan(run, triplets(5), 2).record == plan.record
     with pytest.raises(RunMismatch, match=r"5 triplets, the list given adds 1; --extend"):
         write_plan(run, triplets(6), 2)
-    assert [t for unit in plan.units for t in triplets_of(read_plan(run), unit)] == triplets(5)
+    assert [t for unit in plan.units for t in triplets_of(read_plan(run).items(unit))] == triplets(5)
 
 
 def test_folder_with_something_else_is_refused(tmp_path):

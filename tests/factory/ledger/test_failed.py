@@ -13,11 +13,10 @@ from factory.ledger.retries import generations, open_again
 from factory.ledger.run import create_run, open_run
 from factory.ledger.status import status
 from factory.ledger.strikes import is_poison, read_strikes, runs_alone, write_strike
-from factory.pairs.generate import candidates_of, commit_failed, generate_unit
+from factory.pairs.verify import candidates_of
 from factory.storage.local import LocalStore
-from factory.work.job import run_job
-from factory.work.plain_loop import run_here
 from schemas.config import Config
+from tests.making import commit_failed, generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 
 

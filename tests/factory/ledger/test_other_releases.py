@@ -14,13 +14,13 @@ from factory.ledger.plan import find_plan, write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import sealed_data_uris
 from factory.ledger.status import status
-from factory.pairs.generate import generate_unit
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from schemas.recipe import STAGE_VERSIONS
 from schemas.run import RunRecord
 from schemas.stamped import to_stamped_json
 from tests.factory.ledger.test_collect import age, finish, litter
+from tests.making import generate_unit
 from tests.stub_source import StubSource, recipe, triplets
 from trainer.feeding.find_files import find_files
 

@@ -9,13 +9,12 @@ from factory.ledger import keys
 from factory.ledger.plan import digest, read_plan, write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import newest_manifest
-from factory.pairs.generate import generate_unit, triplets_of
+from factory.pairs.generate import triplets_of
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
-from factory.work.job import run_job
-from factory.work.plain_loop import run_here
 from schemas.config import Config
 from schemas.triplet import Triplet
+from tests.making import generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 
 
@@ -41,14 +40,14 @@ def test_extension_adds_units_and_leaves_those_before_it(tmp_path, monkeypatch, 
     run = run_in(tmp_path)
     plan = write_plan(run, triplets(counts[0]), 2)
     for count in counts[1:]:
-        before = [triplets_of(plan, unit) for unit in plan.units]
+        before = [triplets_of(plan.items(unit)) for unit in plan.units]
         longer = write_plan(run, triplets(count), 2, extend=True)
-        assert [triplets_of(longer, unit) for unit in plan.units] == before
-        assert [len(triplets_of(longer, u)) for u in longer.units] == [
+        assert [triplets_of(longer.items(unit)) for unit in plan.units] == before
+        assert [len(triplets_of(longer.items(u))) for u in longer.units] == [
             longer.size(u) for u in longer.units
         ]
         plan = longer
-    every = [triplet for unit in plan.units for triplet in triplets_of(plan, unit)]
+    every = [triplet for unit in plan.units for triplet in triplets_of(plan.items(unit))]
     assert (
         every == triplets(counts[-1]) == [Triplet.model_validate(row) for row in plan.all_items()]
     )

@@ -8,9 +8,9 @@ from factory.ledger.book import Book
 from factory.ledger.manifest import sample, seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
-from factory.pairs.generate import generate_unit
 from schemas.commit import UnitLine
 from tests.chaos.memory_store import MemoryStore
+from tests.making import generate_unit
 from tests.stub_source import StubSource, recipe, triplets
 
 

@@ -10,14 +10,12 @@ from factory.ledger.manifest import Incomplete, seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, is_begun, open_run
 from factory.ledger.sealed import manifest_sequences, newest_manifest, read_manifest, unit_lines
-from factory.pairs.generate import commit_failed, generate_unit
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
-from factory.work.job import run_job
-from factory.work.plain_loop import run_here
 from schemas.config import Config
 from tests.factory.ledger.interrupted_store import Interrupted
 from tests.factory.ledger.watched_store import WeakStore
+from tests.making import commit_failed, generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 
 
@@ -117,7 +115,7 @@ def test_choice_of_another_sealer_counts_also_where_this_one_had_read_before(tmp
     make(run, plan, 0)
     book = Book(run, plan)
     assert book.committed() == bytearray([1, 0, 0, 0, 0])
-    monkeypatch.setattr("factory.pairs.generate.find_commit", blind)
+    monkeypatch.setattr("factory.work.unit.find_commit", blind)
     generate_unit(run, plan, 0, Other())
     _, theirs = seal(run, plan, partial=True)
     _, ours = seal(run, plan, partial=True, book=book)

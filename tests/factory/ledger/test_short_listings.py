@@ -9,13 +9,11 @@ from factory.ledger.manifest import newest_manifest, seal
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import manifest_sequences, sealed_data_uris
-from factory.pairs.generate import commit_failed, generate_unit
 from factory.pairs.verify import verify
-from factory.work.job import run_job
-from factory.work.plain_loop import run_here
 from schemas.config import Config
 from tests.chaos.memory_store import MemoryStore
 from tests.chaos.passing_store import PassingStore
+from tests.making import commit_failed, generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 
 

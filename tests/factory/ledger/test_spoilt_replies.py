@@ -16,15 +16,13 @@ from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.status import status
 from factory.ledger.strikes import read_strikes, write_strike
-from factory.pairs.generate import commit_failed, generate_unit
 from factory.pairs.sheet import sealed_pairs
 from factory.pairs.verify import verify
 from factory.storage.patience import READS, write_once
-from factory.work.job import run_job
-from factory.work.plain_loop import run_here
 from schemas.config import Config
 from tests.chaos.memory_store import MemoryStore
 from tests.chaos.passing_store import PassingStore
+from tests.making import commit_failed, generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 
 MANIFEST = re.compile(r"manifest/[0-9]+\.json")
@@ -130,7 +128,7 @@ def test_an_attempt_whose_reply_was_cut_still_counts(monkeypatch):
     run = create_run(MemoryStore(), recipe(), "sealed")
     plan = write_plan(run, triplets(2), 2)
     with monkeypatch.context() as blind:
-        blind.setattr("factory.pairs.generate.find_commit", none_yet)
+        blind.setattr("factory.work.unit.find_commit", none_yet)
         for _ in range(2):
             generate_unit(run, plan, 0, StubSource())
     spoilt = open_run(Spoiling(run.store, 1, "cut"))

@@ -11,7 +11,6 @@ from factory.ledger.attempts import find_commit
 from factory.ledger.book import Book
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
-from factory.pairs.generate import generate_unit
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from tests.factory.ledger.damage import (
@@ -24,6 +23,7 @@ from tests.factory.ledger.damage import (
     unknowable,
 )
 from tests.factory.ledger.watched_store import NotedStore, WeakStore
+from tests.making import generate_unit
 from tests.stub_source import StubSource, recipe, triplets
 
 SEGMENT = 2

@@ -8,14 +8,12 @@ from factory.ledger.failed import open_failed
 from factory.ledger.manifest import seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, open_run
-from factory.pairs.generate import commit_failed, generate_unit
 from factory.pairs.verify import verify
-from factory.work.job import run_job
-from factory.work.plain_loop import run_here
 from schemas.config import Config
 from tests.chaos.actors import WeakStore
 from tests.chaos.memory_store import MemoryStore
 from tests.factory.ledger.interrupted_store import Interrupted
+from tests.making import commit_failed, generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 
 

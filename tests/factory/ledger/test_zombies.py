@@ -14,13 +14,11 @@ from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import newest_manifest, unit_lines
 from factory.ledger.status import status
-from factory.pairs.generate import commit_failed, generate_unit
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
-from factory.work.job import run_job
-from factory.work.plain_loop import run_here
 from schemas.config import Config
 from tests.factory.ledger.watched_store import WeakStore
+from tests.making import commit_failed, generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 
 STORES = {"conditional": LocalStore, "sealed": WeakStore}

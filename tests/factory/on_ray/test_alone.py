@@ -14,12 +14,13 @@ from factory.on_ray.watch import Watch, node_answers
 from factory.on_ray.witness import Witness
 from factory.work.reports import UnitProblem
 from tests.chaos.memory_store import MemoryStore
+from tests.making import STAGE
 from tests.stub_source import recipe, triplets
 
 UNIT = 1
 NODE = "ab" * 28
 DONE = {"unit": UNIT, "problem": "", "fatal": 0, "aside": False}
-DONE |= {"accepted": 1, "rejected": 2, "failed": 0, "seconds": 1.0, "made": True, "worker": "w"}
+DONE |= {"counts": '{"accepted": 1}', "seconds": 1.0, "made": True, "worker": "w"}
 DONE |= {"gpus": "", "peak_rss_mib": 1.0}
 LOST = ActorUnavailableError("the connection is lost for a moment", None)
 DIED = ActorDiedError()
@@ -70,7 +71,7 @@ def stage(monkeypatch):
 
     class PlayedWatch(Watch):
         def __init__(self, witness):
-            self.run, self.plan, self.strikes = run, plan, read_strikes(store)
+            self.stage, self.run, self.plan, self.strikes = STAGE, run, plan, read_strikes(store)
             calls = ("bury", "forgive")
             self.witness = SimpleNamespace(
                 **{name: SimpleNamespace(remote=getattr(witness, name)) for name in calls}
@@ -89,7 +90,7 @@ def stage(monkeypatch):
 
 def test_worker_that_cannot_be_reached_for_a_moment_is_asked_again(stage):
     found, strikes, workers = stage([LOST, LOST, DONE])
-    assert (found.accepted, strikes, workers) == (1, [False, False], 1)
+    assert (found.counts["accepted"], strikes, workers) == (1, [False, False], 1)
 
 
 def test_worker_of_which_nobody_knows_is_no_strike(stage, monkeypatch):
@@ -101,7 +102,7 @@ def test_worker_of_which_nobody_knows_is_no_strike(stage, monkeypatch):
 
 def test_worker_that_died_after_it_could_not_be_reached_is_the_last_strike(stage):
     found, strikes, workers = stage([LOST, DIED])
-    assert (found.failed, strikes, workers) == (3, [False, False, True], 1)
+    assert (found.counts["failed"], strikes, workers) == (3, [False, False, True], 1)
 
 
 def test_death_on_a_node_that_does_not_show_that_it_lives_is_no_strike(stage):

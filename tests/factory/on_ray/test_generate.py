@@ -15,14 +15,13 @@ from ray.data import DataContext
 from factory.engine.engine import Engine
 from factory.errors import InputError
 from factory.ledger.commits import committed_units
-from factory.on_ray.generate import run_on_ray
+from factory.pairs.generate import prepare
 from factory.pairs.triplets import TripletList
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
-from factory.work.job import prepare, run_job
-from factory.work.plain_loop import run_here
 from schemas.config import Budget, Config
 from tests.factory.engine.family import recipe as family_recipe
+from tests.making import run_here, run_job, run_on_ray
 from tests.stub_source import triplets
 
 pytestmark = pytest.mark.usefixtures("ray_here")
@@ -159,10 +158,10 @@ def test_weights_that_are_gone_end_with_the_workers_own_words(family, tmp_path):
 
 DRIVER = """
 import sys
-from factory.on_ray.generate import run_on_ray
-from factory.work.job import prepare, run_job
+from factory.pairs.generate import prepare
 from factory.pairs.triplets import TripletList
 from schemas.config import Budget, Config
+from tests.making import run_job, run_on_ray
 from tests.stub_source import triplets
 config = Config.model_validate_json(sys.argv[1])
 run, plan = prepare(config, TripletList(triplets({count})), sys.argv[2])

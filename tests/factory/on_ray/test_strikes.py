@@ -15,16 +15,13 @@ from factory.ledger.run import create_run
 from factory.ledger.status import status
 from factory.ledger.strikes import POISON, read_strikes, write_strike
 from factory.on_ray import watch
-from factory.on_ray.generate import run_on_ray
 from factory.on_ray.rows import ClusterFailed
-from factory.pairs.generate import candidates_of
-from factory.pairs.verify import verify
+from factory.pairs.verify import candidates_of, verify
 from factory.storage.local import LocalStore
-from factory.work.job import run_job
-from factory.work.plain_loop import run_here
 from factory.work.reports import UnitProblem
 from schemas.config import Config
 from tests.factory.on_ray.deadly import Deadly, Unloadable
+from tests.making import run_here, run_job, run_on_ray
 from tests.stub_source import StubSource, recipe, triplets
 
 pytestmark = [pytest.mark.usefixtures("ray_here"), pytest.mark.long]

@@ -5,10 +5,10 @@ import pytest
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.pairs.estimate import estimate
-from factory.pairs.generate import generate_unit
 from factory.pairs.triplets import TripletList
 from factory.storage.local import LocalStore
 from schemas.config import Config
+from tests.making import generate_unit
 from tests.stub_source import StubSource, recipe, triplets
 
 

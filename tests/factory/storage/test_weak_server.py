@@ -1,8 +1,8 @@
 """A real server on which several conditional writers win."""
 
+from factory.pairs.generate import prepare
 from factory.pairs.triplets import TripletList
 from factory.storage.probe import probe
-from factory.work.job import prepare
 from schemas.config import Config
 from tests.stub_source import recipe, triplets
 
@@ -17,7 +17,7 @@ def test_probe_finds_out_a_weak_server(weak_place):
 
 
 def test_run_on_a_weak_server_is_begun_with_sealed_commits(weak_place, monkeypatch):
-    monkeypatch.setattr("factory.work.job.pin", lambda recipe: recipe)
+    monkeypatch.setattr("factory.pairs.generate.pin", lambda recipe: recipe)
     config, listed = Config(recipe=recipe()), TripletList(triplets(3))
     begun = {prepare(config, listed, weak_place.store().uri)[0].commits for _ in range(TRIES)}
     assert "sealed" in begun

@@ -15,11 +15,11 @@ from factory.ledger.run import create_run
 from factory.pairs.triplets import read_triplets
 from factory.storage.open import open_store
 from factory.verbs.preset_choice import choose
-from factory.work.plain_loop import run_here
 from schemas.fit import Fit
 from schemas.stamped import to_stamped_json
 from schemas.training import TrainingRecord
 from tests.bad_input.materials import GOOD, OTHER, Grey, models
+from tests.making import STAGE, run_here
 from trainer.preset_choice import choose as choose_fit
 
 
@@ -28,7 +28,9 @@ def folder(tmp_path, monkeypatch):
     """A list of one's own in the current folder; pairs are grey pictures that pass every gate."""
     monkeypatch.chdir(tmp_path)
     models()
-    monkeypatch.setattr("factory.verbs.machine.runner", lambda _: run_here(lambda _: Grey()))
+    monkeypatch.setattr(
+        "factory.verbs.machine.generate", lambda _: (STAGE, run_here(lambda _: Grey()))
+    )
 
 
 def call(command):

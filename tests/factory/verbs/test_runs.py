@@ -9,10 +9,10 @@ from typer.testing import CliRunner
 
 from editmill import app
 from factory.console.config import load_config
+from factory.pairs.generate import prepare
 from factory.pairs.triplets import read_triplets
-from factory.work.job import prepare, run_job
-from factory.work.plain_loop import run_here
 from tests.bad_input.materials import Grey, models, run
+from tests.making import run_here, run_job
 
 VERBS = ("status", "verify", "seal", "gc", "sheet")
 

@@ -12,13 +12,14 @@ from factory.ledger.collect import collect
 from factory.ledger.manifest import Incomplete
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
-from factory.pairs.generate import generate_unit
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from factory.work.guards import Guards
 from schemas.config import Budget, Compute
+from schemas.layout import GENERATE
 from tests.chaos.passing_store import PassingStore
 from tests.factory.ledger.test_collect import age, finish, litter, start
+from tests.making import generate_unit
 from tests.stub_source import StubSource, recipe, triplets
 
 HOUR = 3600.0
@@ -33,7 +34,7 @@ def set_clock(monkeypatch):
 
 @pytest.mark.parametrize("ahead", [25 * HOUR, -25 * HOUR])
 def test_hours_are_counted_by_what_passed(set_clock, ahead):
-    guards = Guards(Budget(max_gpu_hours=1.0), Compute(), pairs=0)
+    guards = Guards(GENERATE, Budget(max_gpu_hours=1.0), Compute(), held=0)
     set_clock(ahead)
     assert guards.stop() is None
     assert 0 <= guards.gpu_hours() < 0.1

@@ -24,19 +24,17 @@ from factory.ledger.manifest import (
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.ledger.status import status
-from factory.pairs.generate import candidates_of, generate_unit
 from factory.pairs.sheet import contact_sheet, sealed_pairs
 from factory.pairs.source import Made
 from factory.pairs.tally import tally_of
-from factory.pairs.verify import verify
+from factory.pairs.verify import candidates_of, verify
 from factory.storage.local import LocalStore
 from factory.verbs.results import print_status, rows_per_accepted
 from factory.work.guards import MOST_LOST
-from factory.work.job import run_job
-from factory.work.plain_loop import run_here
 from factory.work.reports import UnitProblem
 from schemas.config import Config
 from schemas.triplet import Triplet
+from tests.making import generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 
 
@@ -280,7 +278,7 @@ def test_pairs_that_the_store_does_not_show_are_no_reached_target(tmp_path):
 
     def boasting(run, plan, units, config, should_stop):
         made = generate_unit(run, plan, units[0], StubSource())
-        yield replace(made, accepted=1000)
+        yield replace(made, counts={"accepted": 1000})
 
     result = run_job(run, plan, config(budget={"target_pairs": 900}), boasting)
     assert (result.exit_code, result.sealed) == (3, None)

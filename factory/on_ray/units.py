@@ -1,8 +1,8 @@
-"""`generate` on Ray Data: unit numbers in, one pool of resident engines, small reports out.
+"""Units of any stage on Ray Data: unit numbers in, one pool of resident makers, small reports out.
 
-One stage, no pixels in blocks. Workers commit their units themselves, so a block that Ray makes
-again, or a node that dies with one, costs at most the units in flight and can never change the
-dataset: `generate_unit` is safe to run twice.
+One Ray stage, no pixels or tensors in blocks. Workers commit their units themselves, so a block that Ray
+makes again, or a node that dies with one, costs at most the units in flight and can never change what is
+made: `make_unit` is safe to run twice.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,45 +18,43 @@ from factory.on_ray.rows import ClusterFailed, report_of
 from factory.on_ray.session import connect
 from factory.on_ray.watch import Watch
 from factory.on_ray.words import plain
-from factory.on_ray.worker import MakeSource, UnitWorker, engine_source, resources
-from factory.work.reports import UnitProblem, UnitReport
-from schemas.config import Compute, Config
+from factory.on_ray.worker import UnitWorker, resources
+from factory.work.reports import Runner, UnitProblem, UnitReport
+from factory.work.stage import Stage, Terms
+from schemas.pool import Pool
 
 
-def run_on_ray(
-    run: Run,
-    plan: Plan,
-    units: Sequence[int],
-    config: Config,
-    should_stop: Callable[[], bool],
-    make_source: MakeSource = engine_source,
-) -> Iterator[UnitReport | UnitProblem]:
+def run_on_ray(stage: Stage) -> Runner:
     """A runner over a pool of workers; closing it ends the pool.
 
-    Joins Ray at once, before anything is asked for: Ray takes over SIGTERM when it starts, and the
+    It joins Ray at once, before anything is asked for: Ray takes over SIGTERM when it starts, and the
     job takes it back after this call. Raises `ClusterFailed`, or the error of a worker that no
     other would escape.
     """
-    here = config.model_copy(update={"compute": connect(config.compute)})
-    return _reports(run, plan, units, here, should_stop, make_source)
+
+    def runner(
+        run: Run,
+        plan: Plan,
+        units: Sequence[int],
+        terms: Terms,
+        should_stop: Callable[[], bool],
+    ) -> Iterator[UnitReport | UnitProblem]:
+        return _reports(stage, run, plan, units, connect(terms.compute), should_stop)
+
+    return runner
 
 
 def _reports(
+    stage: Stage,
     run: Run,
     plan: Plan,
     units: Sequence[int],
-    config: Config,
+    pool: Pool,
     should_stop: Callable[[], bool],
-    make_source: MakeSource,
 ) -> Iterator[UnitReport | UnitProblem]:
     """Units beside each other; then, if any were set aside, those again or each alone."""
-    watch, compute = Watch(run, plan), config.compute
-    made_with: dict[str, Any] = {
-        "run": run,
-        "plan": plan,
-        "config": config,
-        "make_source": make_source,
-    }
+    watch = Watch(stage, run, plan)
+    made_with: dict[str, Any] = {"run": run, "plan": plan, "pool": pool, "load": stage.load}
     made_with["witness"] = watch.witness
     try:
         open_units = list(units)
@@ -64,7 +62,7 @@ def _reports(
             alone = [unit for unit in open_units if watch.runs_alone(unit)]
             beside = [unit for unit in open_units if not watch.runs_alone(unit)]
             open_units = []
-            for row in _pool(beside, made_with, compute, watch, should_stop):
+            for row in _pool(beside, made_with, pool, watch, should_stop):
                 watch.lives()
                 if row["aside"]:
                     open_units.append(int(row["unit"]))
@@ -73,7 +71,7 @@ def _reports(
             for unit in alone:
                 if should_stop():
                     return
-                report = run_alone(unit, made_with, resources(compute), watch, should_stop)
+                report = run_alone(unit, made_with, resources(pool), watch, should_stop)
                 if report is not None:
                     yield report
             if open_units and not should_stop():
@@ -90,7 +88,7 @@ def _reports(
 def _pool(
     units: Sequence[int],
     made_with: dict[str, Any],
-    compute: Compute,
+    pool: Pool,
     watch: Watch,
     should_stop: Callable[[], bool],
 ) -> Iterator[dict[str, Any]]:
@@ -102,6 +100,5 @@ def _pool(
 
     if not units:
         return
-    workers = (compute.min_workers, compute.max_workers)
-    held, calls = resources(compute), compute.calls_per_worker
-    yield from rows_of(units, UnitWorker, made_with, held, workers, look, calls)
+    workers = (pool.min_workers, pool.max_workers)
+    yield from rows_of(units, UnitWorker, made_with, resources(pool), workers, look, pool.calls)

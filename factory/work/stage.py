@@ -1,0 +1,57 @@
+"""What a stage says of itself; everything else is one piece of code for all stages."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from factory.ledger.commits import Outcomes
+from factory.ledger.finish import Finish
+from factory.ledger.plan import Row
+from factory.ledger.run import Run
+from factory.ledger.verify.unit import Check, no_check
+from schemas.layout import Layout
+from schemas.pool import Pool
+
+
+class Maker(Protocol):
+    """What a worker loads once; it may be called from several threads at once."""
+
+    def make(self, unit: int, items: Sequence[Row]) -> Outcomes:
+        """What became of a unit's items, in their order; the same for the same items, wherever it is made.
+
+        An item that fails by itself is a failed outcome; whatever no other unit would escape is raised.
+        """
+
+
+Load = Callable[[Run, Any], Maker]
+"""Makes a worker's maker, in the worker, of a run and the pool that it is in; it travels by name, so it
+lies in a module."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: its records, and what is its own of the work on them."""
+
+    layout: Layout
+    """Its name and version, and how its runs are stored."""
+    load: Load
+    fail: Callable[[Run, Sequence[Row], str], Outcomes]
+    """What is committed of a unit that is given up, all of it failed for one reason."""
+    check: Check = no_check
+    """What `verify` looks at beyond what holds for any stage."""
+    finish: Finish | None = None
+    """What is made of all outcomes when a run is sealed."""
+    calls: int = 1
+    """Units that feed one worker at once."""
+    advice: str = ""
+    """Where to look when a whole run kept nothing."""
+
+
+class Terms(Protocol):
+    """Where a job runs and when it stops."""
+
+    @property
+    def compute(self) -> Pool: ...
+
+    @property
+    def budget(self) -> Any: ...

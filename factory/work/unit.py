@@ -1,0 +1,53 @@
+"""One unit of any stage: made, and its outcomes committed."""
+
+from factory import deeds
+from factory.errors import Damaged, ObjectMissing, StorageUnavailable, first_line
+from factory.ledger.attempts import find_commit
+from factory.ledger.commits import Attempt, write_commit
+from factory.ledger.plan import Plan
+from factory.ledger.run import Run
+from factory.work.reports import UnitProblem, UnitReport
+from factory.work.stage import Maker, Stage
+
+
+def make_unit(run: Run, plan: Plan, unit: int, maker: Maker) -> UnitReport:
+    """Make and commit one unit; safe to run twice, anywhere, at the same time.
+
+    Raises `StorageError` where the outcomes could not be committed; then nothing of it counts.
+    """
+    attempt = Attempt()
+    try:
+        return _committed(run, plan, unit, attempt)
+    except ObjectMissing:
+        pass
+    outcomes = maker.make(unit, plan.items(unit))
+    deeds.made()
+    if not write_commit(run, unit, outcomes, attempt, plan.generation(unit)):
+        return _committed(run, plan, unit, attempt)
+    return UnitReport(unit, outcomes.tally.total, attempt.seconds, made=True)
+
+
+def attempt_unit(run: Run, plan: Plan, unit: int, maker: Maker) -> UnitReport | UnitProblem:
+    """Make a unit; what is this unit's trouble alone is a problem, anything else is raised."""
+    try:
+        return make_unit(run, plan, unit, maker)
+    except (StorageUnavailable, Damaged) as error:
+        return UnitProblem(unit, first_line(error))
+
+
+def fail_unit(stage: Stage, run: Run, plan: Plan, unit: int, reason: str) -> None:
+    """Commit every outcome of a unit as failed, so that a run with a poison unit ends.
+
+    A commit that another attempt has stored meanwhile stays, and counts.
+    """
+    try:
+        find_commit(run, plan, unit)
+    except ObjectMissing:
+        outcomes = stage.fail(run, plan.items(unit), reason)
+        write_commit(run, unit, outcomes, Attempt(), plan.generation(unit))
+
+
+def _committed(run: Run, plan: Plan, unit: int, attempt: Attempt) -> UnitReport:
+    """What the commit in the store says, whoever wrote it. Raises `ObjectMissing`."""
+    counts = find_commit(run, plan, unit).record.tally.total
+    return UnitReport(unit, counts, attempt.seconds, made=False)
