@@ -1,11 +1,13 @@
-"""What `encode` stores: whose latents a root holds, each unit's commit, the list that readers trust."""
+"""What `encode` stores: whose latents a root holds, what a unit is made of, what became of its rows."""
 
-from typing import Literal
+from enum import StrEnum
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from schemas.canonical import content_hash
+from schemas.arrow import columns_of
 from schemas.fit import Columns
+from schemas.layout import Layout
 from schemas.record import Record
 
 
@@ -28,21 +30,59 @@ class LatentsLaw(Record):
     dataset: str
     """sha256 over the dataset's prompts and rows, as in FIT.json."""
 
+
+class Slice(Record):
+    """Rows of one file that are encoded and committed at once: what an encoding's plan lists."""
+
+    BESIDE: ClassVar[str] = "count of rows"
+    file: str
+    """The dataset's file."""
+    first: int = Field(ge=0)
+    """Its first row, within the file."""
+    rows: int = Field(ge=1)
+    """How many from there."""
+
     @property
-    def law_hash(self) -> str:
-        """sha256, 64 hex digits."""
-        return content_hash(self.model_dump(mode="json"))
+    def item_id(self) -> str:
+        """Tells it from the others."""
+        return f"{self.file}:{self.first}"
+
+    @property
+    def words(self) -> str:
+        """For a message."""
+        return f"{self.rows} rows"
 
 
-class EncodingRecord(Record):
-    """ENCODE.json: whose latents this root holds, and how they are cut; written once."""
+class Verdict(StrEnum):
+    """What may become of a row."""
 
-    version: Literal[1] = 1
-    """Of this record."""
-    law: LatentsLaw
-    """What is encoded."""
-    unit_rows: int = Field(ge=1)
-    """Most rows of a unit; a unit never spans two files of the dataset."""
+    ENCODED = "encoded"
+    FAILED = "failed"
+    """Its pictures could not be read; a training passes it over and counts it."""
+
+
+class EncodedRow(Record):
+    """What became of a row."""
+
+    row: int = Field(ge=0)
+    """Within its slice."""
+    verdict: Verdict
+    """What became of it."""
+    reason: str | None
+    """What the decoder said."""
+
+
+ENCODE = Layout(
+    stage="encode",
+    version=1,
+    items=columns_of(Slice),
+    outcomes=columns_of(EncodedRow),
+    counts=tuple(Verdict),
+    item="slice",
+    outcome="row",
+    kept="encoded row",
+)
+"""How a root of latents is stored."""
 
 
 class EncodingEnvironment(Record):
@@ -56,64 +96,3 @@ class EncodingEnvironment(Record):
     """CPU threads."""
     pictures: int
     """Pictures in every pass of the autoencoder, padded where there were fewer."""
-
-
-class UnreadableRow(Record):
-    """A row whose pictures could not be read; a training passes it over and counts it."""
-
-    row: int = Field(ge=0)
-    """Within the unit."""
-    why: str
-    """What the decoder said."""
-
-
-class EncodedUnit(Record):
-    """What became of a unit's rows: content only, apart from the last bits of the data."""
-
-    unit: int = Field(ge=0)
-    """Its place in the dataset."""
-    file: str
-    """The dataset's file."""
-    first: int = Field(ge=0)
-    """Its first row, within the file."""
-    rows: int = Field(ge=1)
-    """How many from there."""
-    key: str
-    """Where its tensors are, below the root; named by their content."""
-    sha256: str
-    """Of that object."""
-    bytes: int = Field(ge=1)
-    """Size of that object."""
-    unreadable: tuple[UnreadableRow, ...]
-    """Rows that the tensors lack, in order."""
-
-
-class UnitRecord(Record):
-    """A unit's commit: written after its tensors, once."""
-
-    version: Literal[1] = 1
-    """Of this record."""
-    law_hash: str
-    """Of the law that made it."""
-    content: EncodedUnit
-    """What was made."""
-    environment: EncodingEnvironment
-    """Where it was made."""
-
-
-class LatentsRecord(Record):
-    """LATENTS.json: the whole set, written last; readers use nothing else."""
-
-    version: Literal[1] = 1
-    """Of this record."""
-    law: LatentsLaw
-    """What was encoded."""
-    rows: int = Field(ge=1)
-    """Of the dataset."""
-    units: tuple[EncodedUnit, ...]
-    """All of them, in order."""
-
-    @property
-    def unreadable(self) -> int:
-        """Rows without latents."""
-        return sum(len(unit.unreadable) for unit in self.units)

@@ -6,7 +6,7 @@ if __name__ == "__main__":
     # Before what follows, which takes a second: Ctrl-C is answered in words from here on.
     answer_signals()
 
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -24,6 +24,10 @@ from factory.errors import ConfigError, EditmillError
 from factory.models.find import Role, still_to_fetch
 from factory.storage.open import open_store
 from factory.verbs.machine import check_machine
+from factory.work.job import NOTHING_KEPT
+from factory.work.plain_loop import run_here
+from factory.work.reports import Runner
+from factory.work.stage import Stage
 from schemas.fit import Fit
 from schemas.recipe import ModelSource
 from trainer.headline import encode_headline, evaluate_headline, fit_headline
@@ -120,6 +124,9 @@ def encode(
     preset: Preset = None,
     config: ConfigFile = None,
     settings: Settings = None,
+    retry_failed: Annotated[
+        bool, typer.Option(help="Make units again of which not one row could be encoded.")
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Encode a dataset's latents and instructions once; run it again to resume. `fit` uses them."""
@@ -129,40 +136,36 @@ def encode(
     check_store("--out", open_store(out))
     from trainer.feeding.truncation import truncated_of
     from trainer.fit import pin_law
-    from trainer.latents.encode import Runner, encode_dataset, encode_here
+    from trainer.latents.encode import encode_dataset
 
     _tell_of_fetching(given, opening)
-    runner: Runner = encode_here
+    make: Callable[[Stage], Runner] = run_here
     if given.compute.where == "ray":
-        from trainer.on_ray.encode import encode_on_ray
+        from factory.on_ray.units import run_on_ray
 
-        runner = encode_on_ray
-    with ExitStack() as stack:
-        bars: list[Progress] = []
+        make = run_on_ray
 
-        def tell(done: int, of: int, unreadable: int) -> None:
-            opening.begin()
-            if bars:
-                bars[0].advance(unreadable=unreadable)
-            else:
-                bars.append(stack.enter_context(Progress("units", of, done)))
+    def run_with(stage: Stage) -> Runner:
+        opening.begin()
+        return make(stage)
 
-        pinned = given.model_copy(update={"law": pin_law(given.law)})
-        record = encode_dataset(pinned, dataset, out, runner, tell, say)
+    pinned = given.model_copy(update={"law": pin_law(given.law)})
+    latents = encode_dataset(pinned, dataset, out, run_with, say, retry_failed=retry_failed)
     opening.begin()
-    for unit in record.units:
-        for row in unit.unreadable:
-            say(f"unreadable: {unit.file}: row {unit.first + row.row}: {row.why}")
+    for number, unit in enumerate(latents.units):
+        for row, why in enumerate(latents.reasons(number) if unit.unreadable else ()):
+            if why:
+                say(f"unreadable: {unit.slice.file}: row {unit.slice.first + row}: {why}")
     facts = {
         "latents": out,
-        "rows": record.rows,
-        "unreadable": record.unreadable,
-        "truncated": truncated_of(open_store(out), record.law.dataset),
-        "units": len(record.units),
-        "bytes": sum(unit.bytes for unit in record.units),
+        "rows": latents.rows,
+        "unreadable": latents.unreadable,
+        "truncated": truncated_of(open_store(out), latents.law.dataset),
+        "units": len(latents.units),
+        "bytes": sum(unit.line.data_bytes or 0 for unit in latents.units),
     }
     (print_json if as_json else print_facts)(facts)
-    return 0
+    return NOTHING_KEPT if latents.unreadable == latents.rows else 0
 
 
 @app.command("fit")

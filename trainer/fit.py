@@ -26,8 +26,8 @@ from trainer.feeding.hold_out import hold_out
 from trainer.feeding.pairs import Pairs
 from trainer.feeding.reader import PictureReader, Reader
 from trainer.feeding.truncation import Truncation, say_truncation
-from trainer.latents.encoding import latents_law
 from trainer.latents.reader import choose_latents, open_latents
+from trainer.latents.slices import latents_law
 from trainer.learning.conditions import Conditions
 from trainer.learning.editor import check_source, widen
 from trainer.learning.group import Group, pick_device

@@ -74,6 +74,9 @@ class PairMaker:
         candidates, pairs = selection.result(triplets)
         return outcomes_of(triplets, candidates, pairs, self.source.environment())
 
+    def close(self) -> None:
+        """Nothing: a source ends with its process."""
+
 
 def fail_triplets(run: Run, items: Sequence[Row], reason: str) -> Outcomes:
     """Every candidate of these triplets as failed."""

@@ -9,6 +9,8 @@ from factory.storage.local import LocalStore
 from factory.storage.protocol import ObjectStore, PagedStore
 
 SUFFIX = ".parquet"
+RUN = "RUN.json"
+"""What a run's root holds."""
 PASSED_OVER = (".", "_")
 """How names begin of what is no data: Spark's `_temporary/`, `_delta_log/`, `.ipynb_checkpoints/`."""
 
@@ -24,7 +26,13 @@ def parquet_names(store: ObjectStore) -> list[str]:
         names = list(store.names())
     else:
         names = [info.key for info in store.list()]
-    return sorted(name for name in names if name.endswith(SUFFIX) and not _is_hidden(name))
+    # A root of ours within, such as a dataset's latents, has files of its own kind.
+    roots = tuple(name.removesuffix(RUN) for name in names if name.endswith(f"/{RUN}"))
+    return sorted(
+        name
+        for name in names
+        if name.endswith(SUFFIX) and not _is_hidden(name) and not name.startswith(roots)
+    )
 
 
 def _files_below(folder: Path) -> Iterator[str]:

@@ -114,20 +114,22 @@ def run_job(stage: Stage, run: Run, plan: Plan, terms: Terms, runner: Runner) ->
             reports = runner(run, plan, pending, terms, should_stop)
         # After the runner has begun: until then nothing is in hand, and Ray takes signals when it starts.
         with drain:
-            for report in reports:
-                if isinstance(report, UnitProblem):
-                    problems.append(report)
-                    guards.lose(report)
-                    progress.say(f"unit {report.unit}: {report.message}")
-                else:
-                    made += report.made
-                    roller.see(report.unit)
-                    guards.see(report)
-                    progress.advance(**_counted(run.layout, guards))
-                if should_stop():
-                    break
-            if isinstance(reports, Generator):
-                reports.close()
+            try:
+                for report in reports:
+                    if isinstance(report, UnitProblem):
+                        problems.append(report)
+                        guards.lose(report)
+                        progress.say(f"unit {report.unit}: {report.message}")
+                    else:
+                        made += report.made
+                        roller.see(report.unit)
+                        guards.see(report)
+                        progress.advance(**_counted(run.layout, guards))
+                    if should_stop():
+                        break
+            finally:
+                if isinstance(reports, Generator):
+                    reports.close()
             roller.close()
             stop = _INTERRUPTED if drain.asked else guards.stop()
     # Sealing is safe to break off, and may read for minutes: outside, a signal ends it at once.

@@ -1,6 +1,7 @@
 """Make units in this process, one after the other: a test, a laptop, a debugger."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
@@ -31,7 +32,8 @@ def _made(
     maker: Maker,
     should_stop: Callable[[], bool],
 ) -> Iterator[UnitReport | UnitProblem]:
-    for unit in units:
-        if should_stop():
-            return
-        yield attempt_unit(run, plan, unit, maker)
+    with closing(maker):
+        for unit in units:
+            if should_stop():
+                return
+            yield attempt_unit(run, plan, unit, maker)

@@ -22,6 +22,9 @@ class Maker(Protocol):
         An item that fails by itself is a failed outcome; whatever no other unit would escape is raised.
         """
 
+    def close(self) -> None:
+        """End what it started; nothing is asked of it afterwards."""
+
 
 Load = Callable[[Run, Any], Maker]
 """Makes a worker's maker, in the worker, of a run and the pool that it is in; it travels by name, so it

@@ -3,12 +3,12 @@
 import pytest
 
 from tests.factory.storage.conftest import moto, moto_bucket
-from trainer.latents import encoding
+from trainer.latents import slices
 
 __all__ = ["moto", "moto_bucket"]
 
 
 @pytest.fixture
 def small_units(monkeypatch):
-    monkeypatch.setattr(encoding, "MOST_ROWS", 3)
-    monkeypatch.setattr(encoding, "LEAST_ROWS", 3)
+    monkeypatch.setattr(slices, "MOST_ROWS", 3)
+    monkeypatch.setattr(slices, "LEAST_ROWS", 3)

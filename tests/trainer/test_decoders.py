@@ -11,6 +11,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from factory.console.progress import Progress
 from factory.untrusted_image import child as script
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Sampler
@@ -19,7 +20,7 @@ from tests.trainer.small import png, small, train, write_pairs
 from trainer.feeding.decoders import Decoders
 from trainer.feeding.pairs import open_pairs
 from trainer.feeding.reader import PictureReader
-from trainer.latents.encode import encode_dataset, encode_here
+from trainer.latents.encode import encode_dataset
 from trainer.watching.sheet import edit_sheet
 
 
@@ -97,25 +98,26 @@ def test_a_training_ends_its_children_however_it_ends(tmp_path, monkeypatch):
     assert children() <= before
 
 
-def test_an_encoding_ends_its_children_however_it_ends(tmp_path):
+def test_an_encoding_ends_its_children_however_it_ends(tmp_path, monkeypatch):
     before, seen = children(), set()
     dataset = write_dataset(tmp_path / "pairs", rows=(20, 4))
 
-    def tell(done, of, unreadable):
+    def advance(self, **counts):
         seen.update(children() - before)
 
-    encode_dataset(configuration(), dataset, str(tmp_path / "out"), encode_here, tell)
+    monkeypatch.setattr(Progress, "advance", advance)
+    encode_dataset(configuration(), dataset, str(tmp_path / "out"))
     assert seen
     assert children() <= before
     seen.clear()
 
-    def stop(done, of, unreadable):
-        tell(done, of, unreadable)
-        if done:
-            raise KeyError
+    def stop(self, **counts):
+        advance(self)
+        raise KeyError
 
+    monkeypatch.setattr(Progress, "advance", stop)
     with pytest.raises(KeyError):
-        encode_dataset(configuration(), dataset, str(tmp_path / "other"), encode_here, stop)
+        encode_dataset(configuration(), dataset, str(tmp_path / "other"))
     assert seen
     assert children() <= before
 

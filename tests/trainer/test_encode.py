@@ -1,23 +1,37 @@
 """`encode`: what it stores, and that it can die anywhere."""
 
+import json
 import os
 import signal
+import time
 
 import pytest
 import torch
 from safetensors.torch import load
+from typer.testing import CliRunner
 
+from editmill import app
 from factory import deeds
 from factory.errors import Damaged, EditmillError, InputError, RunMismatch, StorageRefused
+from factory.ledger.commits import committed_units
+from factory.ledger.keys import COMMITS
+from factory.ledger.run import open_run
+from factory.ledger.verify.run import verify
+from factory.storage.key_rules import PROBES
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
+from factory.untrusted_image.decoder import ImageRefused
+from factory.work.plain_loop import run_here
+from factory.work.unit import fail_unit
 from tests.trainer.encoded import INSTRUCTIONS, UNREADABLE, configuration, write_dataset
 from trainer.feeding.index import instruction_name
 from trainer.feeding.pairs import open_pairs
-from trainer.latents.encode import encode_dataset, encode_here
+from trainer.latents.encode import encode_dataset
 from trainer.latents.encoder import Encoder
-from trainer.latents.encoding import committed_units, find_latents_record, plan_units
+from trainer.latents.reader import find_latents, open_latents
+from trainer.latents.slices import cut
 from trainer.learning.conditions import Conditions
+from trainer.learning.order import Item
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +45,10 @@ def dataset(tmp_path_factory):
 
 
 def stored(folder):
-    """Every object by its key."""
-    return {o.key: LocalStore(folder).get(o.key) for o in LocalStore(folder).list()}
+    """Every object by its key, but for commits: those hold times and attempts."""
+    store = LocalStore(folder)
+    keys = [o.key for o in store.list() if not o.key.startswith((COMMITS, PROBES))]
+    return {key: store.get(key) for key in keys}
 
 
 class Killed(BaseException):
@@ -46,36 +62,37 @@ class Mortal(LocalStore):
         super().__init__(folder)
         self.left = after
 
-    def _die(self):
-        self.left -= 1
+    def _die(self, key):
+        self.left -= not key.startswith(PROBES)
         if self.left == 0:
             raise Killed
 
     def put(self, key, data):
-        self._die()
+        self._die(key)
         super().put(key, data)
 
     def put_new(self, key, data):
-        self._die()
+        self._die(key)
         return super().put_new(key, data)
 
 
 def test_every_row_has_latents_or_is_named_as_unreadable(dataset, tmp_path):
     config = configuration(law={"buckets": True})
     record = encode_dataset(config, dataset, str(tmp_path))
-    assert [(u.file, u.first, u.rows) for u in record.units] == [
+    assert [(u.slice.file, u.slice.first, u.slice.rows) for u in record.units] == [
         ("part-0.parquet", 0, 3),
         ("part-0.parquet", 3, 3),
         ("part-0.parquet", 6, 1),
         ("part-1.parquet", 0, 3),
         ("part-1.parquet", 3, 1),
     ]
-    for unit in record.units:
-        tensors = load(LocalStore(tmp_path).get(unit.key))
+    for number, unit in enumerate(record.units):
+        tensors = load(LocalStore(tmp_path).get(unit.line.data_key))
         there = sorted(r for n, t in tensors.items() if n.startswith("rows.") for r in t.tolist())
-        lacking = [one.row for one in unit.unreadable]
-        assert sorted(there + lacking) == list(range(unit.rows))
-        assert [unit.first + row for row in lacking] == ([UNREADABLE] if unit.unit == 1 else [])
+        lacking = [row for row, why in enumerate(record.reasons(number)) if why]
+        assert len(lacking) == unit.unreadable
+        assert sorted(there + lacking) == list(range(unit.slice.rows))
+        assert [unit.slice.first + row for row in lacking] == ([UNREADABLE] if number == 1 else [])
     assert record.unreadable == 1
     assert record.rows == 11
 
@@ -84,7 +101,7 @@ def test_a_context_is_stored_once_per_distinct_instruction(dataset, tmp_path):
     record = encode_dataset(configuration(), dataset, str(tmp_path))
     names = []
     for unit in record.units:
-        tensors = load(LocalStore(tmp_path).get(unit.key))
+        tensors = load(LocalStore(tmp_path).get(unit.line.data_key))
         found = [bytes(name.tolist()) for name in tensors["instructions"]]
         assert len(found) == len(tensors.get("contexts", ()))
         names += found
@@ -107,50 +124,62 @@ def test_every_pass_of_the_autoencoder_has_one_shape(dataset, tmp_path, monkeypa
 def test_two_encodings_are_equal_byte_for_byte(dataset, tmp_path):
     first = encode_dataset(configuration(), dataset, str(tmp_path / "a"))
     again = encode_dataset(configuration(), dataset, str(tmp_path / "b"))
-    assert first == again
+    assert [unit.line for unit in first.units] == [unit.line for unit in again.units]
     assert stored(tmp_path / "a") == stored(tmp_path / "b")
 
 
 @pytest.mark.long
 def test_dying_at_any_write_loses_nothing(tmp_path, monkeypatch):
     dataset = write_dataset(tmp_path / "pairs", rows=(4, 1), unreadable=0)
-    encoder = Encoder.of(configuration())
-    monkeypatch.setattr("trainer.latents.encode.Encoder.of", lambda config: encoder)
-    encode_dataset(configuration(), dataset, str(tmp_path / "whole"))
-    whole = stored(tmp_path / "whole")
-    assert len(whole) == 9
-    for after in range(1, len(whole) + 1):
+    encoder = Encoder.of(configuration().law, configuration().compute)
+    monkeypatch.setattr("trainer.latents.encode.Encoder.of", lambda law, compute: encoder)
+    monkeypatch.setattr("factory.storage.probe.ROUNDS", 1)
+    counted = str(tmp_path / "whole")
+    opened = {counted: Mortal(counted, -1)}
+    monkeypatch.setattr(
+        "trainer.latents.encode.open_store", lambda uri: opened.get(uri) or open_store(uri)
+    )
+    encode_dataset(configuration(), dataset, counted)
+    whole, writes = stored(counted), -1 - opened[counted].left
+    assert len(committed(counted)) == 3
+    for after in range(1, writes + 1):
         out = str(tmp_path / f"{after}")
-        opened = {out: Mortal(out, after)}
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                "trainer.latents.encode.open_store",
-                lambda uri, o=opened: o.get(uri) or open_store(uri),
-            )
-            with pytest.raises(Killed):
-                encode_dataset(configuration(), dataset, out)
+        opened[out] = Mortal(out, after)
+        with pytest.raises(Killed):
+            encode_dataset(configuration(), dataset, out)
         # Whatever is listed as committed has its data, and nothing is called whole too early.
         store = LocalStore(out)
-        for number in committed_units(store):
-            assert any(o.key.startswith(f"data/{number:06d}-") for o in store.list())
-        assert find_latents_record(store) is None
+        for number in committed(out):
+            assert any(o.key.startswith(f"data/{number:08d}-") for o in store.list())
+        assert find_latents(store) is None
+        del opened[out]
         encode_dataset(configuration(), dataset, out)
         assert stored(out) == whole
+        assert verify(open_run(out)).damages == []
+
+
+def committed(folder):
+    return set(committed_units(LocalStore(folder)))
 
 
 def test_a_rerun_makes_only_what_is_missing(dataset, tmp_path):
     made = []
 
-    def runner(config, source, out, record, units):
-        for unit in units[:2]:
-            yield from encode_here(config, source, out, record, [unit])
+    def some(stage):
+        def runner(run, plan, units, terms, should_stop):
+            yield from run_here(stage)(run, plan, units[:2], terms, should_stop)
 
-    def watched(config, source, out, record, units):
-        made.extend(unit.number for unit in units)
-        yield from encode_here(config, source, out, record, units)
+        return runner
 
-    with pytest.raises(Damaged, match="must be there before sealing"):
-        encode_dataset(configuration(), dataset, str(tmp_path), runner)
+    def watched(stage):
+        def runner(run, plan, units, terms, should_stop):
+            made.extend(units)
+            yield from run_here(stage)(run, plan, units, terms, should_stop)
+
+        return runner
+
+    with pytest.raises(EditmillError, match="3 of 5 units are not committed"):
+        encode_dataset(configuration(), dataset, str(tmp_path), some)
     encode_dataset(configuration(), dataset, str(tmp_path), watched)
     assert made == [2, 3, 4]
     encode_dataset(configuration(), dataset, str(tmp_path), watched)
@@ -158,14 +187,19 @@ def test_a_rerun_makes_only_what_is_missing(dataset, tmp_path):
 
 
 def test_sigterm_ends_it_after_a_unit_and_a_rerun_goes_on(dataset, tmp_path):
-    def tell(done, of, unreadable):
-        if done == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
+    def until_the_second(stage):
+        def runner(*arguments):
+            for number, report in enumerate(run_here(stage)(*arguments)):
+                if number == 1:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield report
+
+        return runner
 
     with pytest.raises(EditmillError, match="run the same command to resume") as stopped:
-        encode_dataset(configuration(), dataset, str(tmp_path), tell=tell)
+        encode_dataset(configuration(), dataset, str(tmp_path), until_the_second)
     assert stopped.value.exit_code == 3
-    assert committed_units(LocalStore(tmp_path)) == {0, 1}
+    assert committed(tmp_path) == {0, 1}
     assert len(encode_dataset(configuration(), dataset, str(tmp_path)).units) == 5
 
 
@@ -186,14 +220,70 @@ def test_a_root_takes_one_law_only_and_says_what_differs(dataset, tmp_path):
 def test_lost_data_of_a_committed_unit_is_not_sealed(dataset, tmp_path):
     store = LocalStore(tmp_path)
 
-    def forgetful(config, source, out, record, units):
-        for made in encode_here(config, source, out, record, units):
-            store.delete(made.key)
-            yield made
+    def forgetful(stage):
+        def runner(*arguments):
+            for report in run_here(stage)(*arguments):
+                for info in list(store.list("data/")):
+                    store.delete(info.key)
+                yield report
 
-    with pytest.raises(Damaged, match=r"got nothing; remove units/000000\.json"):
+        return runner
+
+    with pytest.raises(Damaged, match=r"data/00000000-.*commit names \d+ bytes, got none"):
         encode_dataset(configuration(), dataset, str(tmp_path), forgetful)
-    assert find_latents_record(store) is None
+    assert find_latents(store) is None
+
+
+def test_a_unit_that_is_given_up_is_failed_and_made_again_on_demand(dataset, tmp_path):
+    """Its rows are passed over by a training, and so are those whose instruction it holds."""
+    config = configuration(reading={"latents": str(tmp_path / "a"), "max_bad": 20})
+    whole = encode_dataset(config, dataset, str(tmp_path / "whole"))
+
+    def poisoned(stage):
+        def runner(run, plan, units, terms, should_stop):
+            fail_unit(stage, run, plan, 1, "poison")
+            yield from run_here(stage)(run, plan, units, terms, should_stop)
+
+        return runner
+
+    latents = encode_dataset(config, dataset, str(tmp_path / "a"), poisoned)
+    assert [unit.unreadable for unit in latents.units] == [0, 3, 0, 0, 0]
+    assert latents.reasons(1) == ["poison"] * 3
+    assert verify(open_run(str(tmp_path / "a"))).damages == []
+    pairs = open_pairs(dataset)
+    reader = open_latents(str(tmp_path / "a"), latents.law, pairs.index)
+    with pytest.raises(ImageRefused, match="poison"):
+        reader._content(3, False)
+    assert reader.read(Item(3, False, "nothing", 1, 2)).row == 6
+    # Row 9 says what row 4 of the failed unit said first.
+    with pytest.raises(ImageRefused, match="instruction of unit 1, which was given up"):
+        reader._content(9, False)
+    again = encode_dataset(config, dataset, str(tmp_path / "a"), retry_failed=True)
+    assert [unit.line for unit in again.units] == [unit.line for unit in whole.units]
+
+
+def test_verbs_on_a_run_know_a_root_of_latents_without_knowing_it(dataset, tmp_path):
+    out = str(tmp_path / "latents")
+    encode_dataset(configuration(), dataset, out)
+
+    def call(*words):
+        return json.loads(CliRunner().invoke(app, [*words, out, "--json"]).stdout)
+
+    state = call("status")
+    assert state["counts"] == {"encoded": 10, "failed": 1}
+    assert (state["slices"], state["committed_units"]) == (5, 5)
+    assert call("verify")["damages"] == []
+    assert call("seal")["encoded"] == 10
+    assert call("gc")["objects"] == 0
+    (tmp_path / "latents/data/00000002-0123456789abcdef.safetensors").write_bytes(b"lost")
+    old = time.time() - 48 * 3600
+    for path in (tmp_path / "latents/data").iterdir():
+        os.utime(path, (old, old))
+    assert call("gc")["garbage"] == [
+        "data/00000002-0123456789abcdef.safetensors  data of a lost attempt"
+    ]
+    (tmp_path / "latents" / "RUN.json").unlink()
+    assert CliRunner().invoke(app, ["status", out]).exit_code == 2
 
 
 def test_weights_that_are_not_pinned_are_refused(dataset, tmp_path):
@@ -203,18 +293,18 @@ def test_weights_that_are_not_pinned_are_refused(dataset, tmp_path):
 
 def test_units_do_not_depend_on_how_far_an_encoding_came(dataset):
     pairs = open_pairs(dataset)
-    units = plan_units(pairs.index, 2)
-    assert units == plan_units(open_pairs(dataset).index, 2)
-    assert sum(unit.rows for unit in units) == len(pairs)
+    slices = cut(pairs.index, 16)
+    assert slices == cut(open_pairs(dataset).index, 16)
+    assert sum(one.rows for one in slices) == len(pairs)
 
 
-@pytest.mark.parametrize(("after", "code"), [(0, 2), (2, 3), (3, 3)])
+@pytest.mark.parametrize(("after", "code"), [(0, 2), (1, 3), (4, 3)])
 def test_keys_that_expire_end_it_with_2_only_before_anything_was_written(
     dataset, tmp_path, monkeypatch, after, code
 ):
     class Expiring(Mortal):
-        def _die(self):
-            self.left -= 1
+        def _die(self, key):
+            self.left -= not key.startswith(PROBES)
             if self.left < 0:
                 raise StorageRefused("PutObject answered 400 ExpiredToken")
 

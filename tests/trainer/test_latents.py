@@ -15,8 +15,8 @@ from trainer.feeding.reader import PictureReader, Reader, assemble, micro_batche
 from trainer.fit import fit, open_reader, prepare, prepare_network
 from trainer.latents import reader as latents
 from trainer.latents.encode import encode_dataset
-from trainer.latents.encoding import latents_law
 from trainer.latents.reader import LatentReader, open_latents
+from trainer.latents.slices import latents_law
 from trainer.learning.conditions import Conditions
 from trainer.learning.objective import NUMBERS, Objective
 from trainer.learning.order import Item, Order
@@ -201,13 +201,13 @@ def test_a_changed_byte_of_the_data_is_found(dataset, tmp_path):
     record = encode_dataset(configuration(), dataset, str(tmp_path))
     pairs = open_pairs(dataset)
     law = latents_law(configuration().law, pairs.columns, pairs.digest)
-    path = tmp_path / record.units[1].key
+    path = tmp_path / record.units[1].line.data_key
     data = bytearray(path.read_bytes())
     data[-5] ^= 1
     path.write_bytes(data)
     reader = open_latents(str(tmp_path), law, pairs.index)
     with pytest.raises(Damaged, match=r"000001-.*must have sha256"):
-        reader.read(Item(record.units[0].rows, False, "nothing", 1, 2))
+        reader.read(Item(record.units[0].slice.rows, False, "nothing", 1, 2))
     path.write_bytes(data[:-1])
     with pytest.raises(Damaged, match=rf"000001-.*must be {len(data)} bytes, got {len(data) - 1}"):
         open_latents(str(tmp_path), law, pairs.index)
@@ -258,7 +258,7 @@ def test_data_of_another_store_is_fetched_once_and_kept(dataset, tmp_path):
     for _ in range(2):
         reader = LatentReader(Remote(), record, pairs.index, tmp_path / "cache")
         rows = [reader.read(Item(row, False, "nothing", 1, 2)).row for row in range(len(pairs))]
-    assert sorted(Remote.asked) == sorted(unit.key for unit in record.units)
+    assert sorted(Remote.asked) == sorted(unit.line.data_key for unit in record.units)
     assert rows == [row + (row == UNREADABLE) for row in range(len(pairs))]
 
 

@@ -1,67 +1,113 @@
-"""`encode`: the latents and contexts of a dataset's rows, once for all trainings on it."""
+"""`encode`, a stage: the latents and contexts of a dataset's rows, once for all trainings on it."""
 
-import hashlib
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+import numpy as np
 from safetensors.torch import save
 
-from factory import deeds
-from factory.console.signals import INTERRUPTED, Drain
-from factory.errors import EditmillError
+from factory.errors import EditmillError, RunMismatch
+from factory.ledger.commits import Data, Outcomes
+from factory.ledger.plan import Row
+from factory.ledger.run import Run, open_run
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
-from schemas.fit import Columns, Fit
-from schemas.latents import EncodedUnit, EncodingRecord, LatentsRecord
+from factory.work.job import begin, run_job
+from factory.work.plain_loop import run_here
+from factory.work.reports import Runner
+from factory.work.stage import Stage
+from schemas.config import Budget
+from schemas.fit import Columns, Fit, Where
+from schemas.latents import ENCODE, EncodedRow, EncodingEnvironment, LatentsLaw, Slice, Verdict
+from schemas.tally import KIND_NOT_GIVEN, Tally
 from trainer.feeding.dataset import known_or_open
 from trainer.feeding.find_files import shelf_of
-from trainer.feeding.index import Index, read_index
+from trainer.feeding.index import Index, read_index, store_index
 from trainer.feeding.pairs import Pairs
 from trainer.feeding.truncation import Truncation, say_truncation
 from trainer.latents.encoder import Encoder
-from trainer.latents.encoding import (
-    Unit,
-    begin_encoding,
-    commit_unit,
-    committed_units,
-    data_key,
-    find_encoding,
-    find_latents_record,
-    find_unit,
-    latents_law,
-    plan_units,
-    seal,
-)
+from trainer.latents.reader import Latents, find_latents
+from trainer.latents.slices import cut, homes, latents_law
 
-Runner = Callable[
-    [Fit, str, str, EncodingRecord, Sequence[Unit]], Generator[EncodedUnit, None, None]
-]
-"""Makes and commits units, in any order: the configuration, dataset, root, its record, the units."""
+NOWHERE = EncodingEnvironment(device="none", torch="none", threads=0, pictures=0)
+"""Of what was never made."""
 
 
-def encode_unit(
-    store: ObjectStore, record: EncodingRecord, encoder: Encoder, pairs: Pairs, unit: Unit
-) -> EncodedUnit:
-    """Encode a unit and commit it, unless it is; `pairs` are those of its file."""
-    law_hash = record.law.law_hash
-    found = find_unit(store, law_hash, unit.number)
-    if found is not None:
-        return found
-    tensors, bad = encoder.encode(pairs, unit)
-    deeds.made()
-    data = save(tensors)
-    sha256 = hashlib.sha256(data).hexdigest()
-    content = EncodedUnit(
-        unit=unit.number,
-        file=unit.file,
-        first=unit.first,
-        rows=unit.rows,
-        key=data_key(unit.number, sha256),
-        sha256=sha256,
-        bytes=len(data),
-        unreadable=bad,
-    )
-    return commit_unit(store, law_hash, content, data, encoder.environment)
+@dataclass(frozen=True)
+class Terms:
+    """Where an encoding runs; it stops when all is encoded."""
+
+    compute: Where
+    budget: Budget = Budget()
+
+
+def encode_stage(config: Fit, dataset: str) -> Stage:
+    """The stage for one dataset; the law's files must be pinned."""
+    return Stage(layout=ENCODE, load=partial(load_encoder, config, dataset), fail=fail_slices)
+
+
+def encode_dataset(
+    config: Fit,
+    dataset: str,
+    out: str,
+    run_with: Callable[[Stage], Runner] = run_here,
+    say: Callable[[str], None] = lambda line: None,
+    *,
+    retry_failed: bool = False,
+) -> Latents:
+    """Encode what is not yet encoded in `out`, then seal it; the law's files must be pinned.
+
+    `say` hears what there is to say of the dataset. Raises `EditmillError` where it is not whole yet,
+    `InputError`, and `RunMismatch` where `out` holds something else.
+    """
+    store, reading, truncation = open_store(out), config.reading, Truncation(config.law.model)
+    pairs = known_or_open(store, _dataset_of(store), dataset, reading, truncation)
+    for note in pairs.shelf.notes:
+        say(note)
+    law = latents_law(config.law, reading.columns, pairs.digest)
+    slices = cut(pairs.index, law.size_px)
+    stage = encode_stage(config, pairs.shelf.store.uri)
+    run, plan = begin(stage, store, lambda: law, slices, 1, retry_failed=retry_failed)
+    store_index(store, pairs.index)
+    say_truncation(store, pairs.digest, truncation, say)
+    result = run_job(stage, run, plan, Terms(config.compute), run_with(stage))
+    latents = find_latents(store)
+    if latents is None:
+        raise EditmillError(result.message)
+    return latents
+
+
+def _dataset_of(store: ObjectStore) -> str | None:
+    """The digest of the dataset whose latents a root holds; None for an empty one.
+
+    Raises `Damaged`, and `RunMismatch` where it holds a run of another stage.
+    """
+    try:
+        run = open_run(store)
+    except RunMismatch:
+        # Whatever else is there, who begins a run refuses.
+        return None
+    return LatentsLaw.read(run.recipe).dataset if run.layout.stage == ENCODE.stage else None
+
+
+def load_encoder(config: Fit, dataset: str, run: Run, compute: Where) -> "SliceMaker":
+    """What a worker encodes with."""
+    index = read_index(run.store, LatentsLaw.read(_plain(run)).dataset)
+    encoder = Encoder.of(config.law, compute)
+    return SliceMaker(encoder, Files(dataset, config.reading.columns, index))
+
+
+def fail_slices(run: Run, items: Sequence[Row], reason: str) -> Outcomes:
+    """Every row of these slices as failed; their contexts are lost to the training, too."""
+    rows = [
+        EncodedRow(row=row, verdict=Verdict.FAILED, reason=reason)
+        for item in items
+        for row in range(Slice.model_validate(item).rows)
+    ]
+    return Outcomes(rows, _tally(rows), NOWHERE)
 
 
 class Files:
@@ -82,57 +128,40 @@ class Files:
         return self._open[1]
 
 
-def encode_here(
-    config: Fit, dataset: str, out: str, record: EncodingRecord, units: Sequence[Unit]
-) -> Generator[EncodedUnit, None, None]:
-    """A runner in this process."""
-    store = open_store(out)
-    index = read_index(store, record.law.dataset)
-    files = Files(dataset, config.reading.columns, index)
-    with closing(Encoder.of(config)) as encoder:
-        for unit in units:
-            yield encode_unit(store, record, encoder, files.pairs(unit.file), unit)
+class SliceMaker:
+    """Encodes slices: tensors as the unit's data, a row's outcome for each."""
+
+    def __init__(self, encoder: Encoder, files: Files) -> None:
+        self.encoder = encoder
+        self.files = files
+        index = files.index
+        self._firsts = dict(zip(*np.unique(index.file, return_index=True), strict=True))
+        self._homes = set(homes(index).values())
+
+    def make(self, unit: int, items: Sequence[Row]) -> Outcomes:
+        """The one slice that a unit holds."""
+        (one,) = (Slice.model_validate(item) for item in items)
+        first = int(self._firsts[self.files.index.files.index(one.file)]) + one.first
+        new = [row for row in range(one.rows) if first + row in self._homes]
+        pairs = self.files.pairs(one.file)
+        tensors, reasons = self.encoder.encode(pairs, one, new, leads=unit == 0)
+        rows = [
+            EncodedRow(row=row, verdict=Verdict.FAILED if why else Verdict.ENCODED, reason=why)
+            for row, why in enumerate(reasons)
+        ]
+        data = Data(save(tensors), one.rows, "safetensors")
+        return Outcomes(rows, _tally(rows), self.encoder.environment, data)
+
+    def close(self) -> None:
+        """End the decoders."""
+        self.encoder.close()
 
 
-def encode_dataset(
-    config: Fit,
-    dataset: str,
-    out: str,
-    runner: Runner = encode_here,
-    tell: Callable[[int, int, int], None] = lambda done, of, unreadable: None,
-    say: Callable[[str], None] = lambda line: None,
-) -> LatentsRecord:
-    """Encode what is not yet encoded in `out`, then seal it; the law's files must be pinned.
+def _tally(rows: Sequence[EncodedRow]) -> Tally:
+    counts = Counter[str](row.verdict for row in rows)
+    return Tally(by_kind={KIND_NOT_GIVEN: {name: counts[name] for name in ENCODE.counts}})
 
-    `tell` hears, after each unit, how many are committed, of how many, and rows that this start could
-    not read; `say` hears what else there is to say of the dataset. SIGTERM ends it after a unit, with an
-    `EditmillError`. Raises `InputError`, and `RunMismatch` where `out` holds something else.
-    """
-    store, reading = open_store(out), config.reading
-    there, truncation = find_encoding(store), Truncation(config.law.model)
-    digest = there.law.dataset if there else None
-    pairs = known_or_open(store, digest, dataset, reading, truncation)
-    for note in pairs.shelf.notes:
-        say(note)
-    law = latents_law(config.law, reading.columns, pairs.digest)
-    record = begin_encoding(store, law, pairs.index)
-    say_truncation(store, pairs.digest, truncation, say)
-    found = find_latents_record(store)
-    if found is not None:
-        return found
-    units = plan_units(pairs.index, record.unit_rows)
-    committed = committed_units(store)
-    missing = [unit for unit in units if unit.number not in committed]
-    done, unreadable = len(units) - len(missing), 0
-    tell(done, len(units), unreadable)
-    if missing:
-        reports = runner(config, pairs.shelf.store.uri, store.uri, record, missing)
-        # After the runner was asked: Ray takes over SIGTERM when it starts.
-        with Drain() as drain, closing(reports):
-            for made in reports:
-                deeds.made()
-                done, unreadable = done + 1, unreadable + len(made.unreadable)
-                tell(done, len(units), unreadable)
-                if drain.asked and done < len(units):
-                    raise EditmillError(INTERRUPTED)
-    return seal(store, record, units)
+
+def _plain(run: Run) -> dict[str, Any]:
+    recipe = run.recipe
+    return recipe if isinstance(recipe, dict) else dict(recipe.model_dump(mode="json"))

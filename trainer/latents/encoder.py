@@ -1,7 +1,7 @@
 """The frozen networks at work on a unit: pictures and instructions in, latents and contexts out."""
 
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
@@ -14,13 +14,13 @@ from factory.engine.checkpoint.load import load_text_to_image
 from factory.engine.device import device_name
 from factory.engine.text import Words
 from factory.untrusted_image.decoder import ImageRefused
-from schemas.fit import Fit, Law
-from schemas.latents import EncodingEnvironment, UnreadableRow
+from schemas.fit import Law, Where
+from schemas.latents import EncodingEnvironment, Slice
 from trainer.feeding.decoders import Decoders
 from trainer.feeding.index import instruction_name
 from trainer.feeding.pairs import EditPair, Pairs
 from trainer.feeding.pictures import Shape, fit, shape_of
-from trainer.latents.encoding import NOTHING, Unit
+from trainer.latents.slices import NOTHING
 from trainer.learning.conditions import Conditions
 from trainer.learning.group import pick_device
 from trainer.learning.objective import NUMBERS
@@ -41,15 +41,15 @@ class Encoder:
         self._decoders = Decoders()
 
     @classmethod
-    def of(cls, config: Fit) -> "Encoder":
+    def of(cls, law: Law, compute: Where) -> "Encoder":
         """The law's networks on the compute's device. Raises `ModelError`."""
-        torch.set_num_threads(config.compute.threads)
-        law, device = config.law, pick_device(config.compute.device)
+        torch.set_num_threads(compute.threads)
+        device = pick_device(compute.device)
         parts = load_text_to_image(law.model, law.autoencoder, NUMBERS[law.dtype])
         parts.text.encoder.to(device)
         conditions = Conditions(parts.autoencoder.to(device), parts.text)
         # As many as a training without latents passes at once.
-        return cls(conditions, law, config.compute.micro_batch, config.compute.loaders)
+        return cls(conditions, law, compute.micro_batch, compute.loaders)
 
     def close(self) -> None:
         """End the decoders."""
@@ -67,35 +67,39 @@ class Encoder:
         )
 
     def encode(
-        self, pairs: Pairs, unit: Unit
-    ) -> tuple[dict[str, Tensor], tuple[UnreadableRow, ...]]:
-        """A unit's tensors; `pairs` are those of its file.
+        self, pairs: Pairs, part: Slice, new: Sequence[int], *, leads: bool
+    ) -> tuple[dict[str, Tensor], list[str | None]]:
+        """A slice's tensors, and for each row why its pictures could not be read, or None.
+
+        `pairs` are those of its file, `new` its rows that are the dataset's first with their instruction,
+        which `leads` has the empty one besides.
 
         For each shape in pixels, `latents.HxW` (row, mirrored, 3, 4, h, w): mean and log-variance of
-        the edited, mean of the original; and `rows.HxW` (row,), their places in the unit. `said`
+        the edited, mean of the original; and `rows.HxW` (row,), their places in the slice. `said`
         (row, 16) is each row's instruction, `contexts` (instruction, token, width) those of
         `instructions` (instruction, 16), and `pooled` (instruction, width) where the model has such.
         Raises `InputError` where a value is missing.
         """
+        wanted = set(new)
         passes: dict[Shape, _Passes] = {}
-        bad: list[UnreadableRow] = []
+        reasons: list[str | None] = []
         names: list[bytes] = []
         spoken: dict[bytes, Words] = {}
-        if unit.number == 0:
+        if leads:
             spoken[instruction_name("")] = self.conditions.words("")
             if self.conditions.text.zeros:
                 spoken[NOTHING] = self.conditions.nothing()
-        speaks = set(unit.speaks)
-        with closing(self._read(pairs, unit)) as rows:
+        with closing(self._read(pairs, part)) as rows:
             for row, (pair, found) in enumerate(rows):
                 names.append(instruction_name(pair.instruction))
-                if row in speaks:
+                if row in wanted:
                     spoken[names[-1]] = self.conditions.words(pair.instruction)
                 try:
                     shape, original, edited = found.result()
                 except ImageRefused as error:
-                    bad.append(UnreadableRow(row=row, why=str(error)))
+                    reasons.append(str(error))
                     continue
+                reasons.append(None)
                 if shape not in passes:
                     passes[shape] = _Passes(self.conditions, self.pictures)
                 passes[shape].add(row, original, edited)
@@ -108,15 +112,15 @@ class Encoder:
         for (height, width), done in passes.items():
             tensors[f"latents.{height}x{width}"] = done.finish()
             tensors[f"rows.{height}x{width}"] = torch.tensor(done.rows)
-        return tensors, tuple(bad)
+        return tensors, reasons
 
     def _read(
-        self, pairs: Pairs, unit: Unit
+        self, pairs: Pairs, part: Slice
     ) -> Generator[tuple[EditPair, Future[Decoded]], None, None]:
         """Rows in order, their pictures decoded ahead by threads."""
         with ThreadPoolExecutor(self.threads) as threads:
             ahead: deque[tuple[EditPair, Future[Decoded]]] = deque()
-            for row in range(unit.first, unit.first + unit.rows):
+            for row in range(part.first, part.first + part.rows):
                 pair = pairs.pair(row)
                 ahead.append((pair, threads.submit(self._pictures, pair)))
                 if len(ahead) > self.pictures:

@@ -3,6 +3,7 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,22 +15,85 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from factory.engine.text import Words
-from factory.errors import Damaged, InputError, first_line
+from factory.errors import Damaged, InputError, RunMismatch, first_line
+from factory.ledger import keys
+from factory.ledger.attempts import find_commit
+from factory.ledger.commits import commit_of
+from factory.ledger.plan import Plan, read_plan
+from factory.ledger.run import Run, differing_fields, open_run
+from factory.ledger.sealed import newest_manifest, unit_lines
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from factory.storage.shelf import Shelf
 from factory.untrusted_image.decoder import ImageRefused
-from schemas.latents import LatentsLaw, LatentsRecord
+from schemas.commit import UnitLine
+from schemas.latents import ENCODE, LatentsLaw, Slice
 from trainer.feeding.find_files import is_one_file
 from trainer.feeding.index import Index, instruction_name
 from trainer.feeding.pictures import Shape
 from trainer.feeding.reader import Reader, Seen
-from trainer.latents.encoding import DATA, HEAD, NOTHING, SEAL, check_law, find_latents_record
+from trainer.latents.slices import NOTHING, homes
 
 MOST_MAPPED = 4096
 """Files."""
 BESIDE = "latents"
 """Folder of a dataset in which a training looks for its latents unasked."""
+
+
+@dataclass(frozen=True)
+class EncodedUnit:
+    """A slice as it was encoded, by what the manifest says of it."""
+
+    slice: Slice
+    line: UnitLine
+
+    @property
+    def unreadable(self) -> int:
+        """Rows that its tensors lack."""
+        return self.line.counts["failed"]
+
+
+@dataclass(frozen=True)
+class Latents:
+    """A root that is sealed whole."""
+
+    run: Run
+    plan: Plan
+    law: LatentsLaw
+    """What was encoded."""
+    units: tuple[EncodedUnit, ...]
+    """All of them, in the dataset's order."""
+
+    @property
+    def rows(self) -> int:
+        """Of the dataset."""
+        return sum(unit.slice.rows for unit in self.units)
+
+    @property
+    def unreadable(self) -> int:
+        """Rows without latents."""
+        return sum(unit.unreadable for unit in self.units)
+
+    def reasons(self, number: int) -> list[str | None]:
+        """Why rows of a unit are unreadable, None for those that are not."""
+        found = find_commit(self.run, self.plan, number, self.units[number].line)
+        return [row["reason"] for row in commit_of(self.run, number, found.key, found.data).rows]
+
+
+def find_latents(root: ObjectStore | str) -> Latents | None:
+    """The latents in a root, or None where none are sealed whole (yet). Raises `Damaged`."""
+    try:
+        run = open_run(root)
+    except RunMismatch:
+        return None
+    newest = newest_manifest(run) if run.layout.stage == ENCODE.stage else None
+    if newest is None or newest[1].partial:
+        return None
+    plan = read_plan(run)
+    slices = (Slice.model_validate(item) for item in plan.all_items())
+    lines = unit_lines(run, newest[1])
+    units = tuple(EncodedUnit(*both) for both in zip(slices, lines, strict=True))
+    return Latents(run, plan, LatentsLaw.read(run.recipe), units)
 
 
 class MappedUnit:
@@ -76,52 +140,52 @@ class LatentReader(Reader):
     def __init__(
         self,
         store: ObjectStore,
-        record: LatentsRecord,
+        latents: Latents,
         index: Index,
         cache: Path | None = None,
         trained: Sequence[int] | None = None,
     ) -> None:
         """`index` is the dataset's. Raises `Damaged` where a file is not there whole."""
-        super().__init__(store.uri, trained or range(record.rows))
-        self._units = record.units
+        super().__init__(store.uri, trained or range(latents.rows))
+        self._latents = latents
+        self._lines = [unit.line for unit in latents.units]
         self._index = index
-        keys = [unit.key for unit in record.units]
-        self._shelf = Shelf(store, keys, cache, named_by_content=True)
-        self._first = np.cumsum([0, *(unit.rows for unit in record.units)])
-        if not self._first[-1] == record.rows == len(index):
-            raise Damaged(f"{self.uri}/{SEAL}: does not list all units")
-        there = {info.key: info.bytes for info in store.list(DATA)}
-        for unit in record.units:
-            if there.get(unit.key) != unit.bytes:
+        names = [line.data_key or "" for line in self._lines]
+        self._shelf = Shelf(store, names, cache, named_by_content=True)
+        self._first = np.cumsum([0, *(unit.slice.rows for unit in latents.units)])
+        if self._first[-1] != len(index):
+            raise Damaged(f"{self.uri}: latents of {self._first[-1]} rows, got {len(index)}")
+        there = {info.key: info.bytes for info in store.list(keys.data_folder(ENCODE.stage))}
+        for line in self._lines:
+            if line.data_key and there.get(line.data_key) != line.data_bytes:
                 raise Damaged(
-                    f"{self.uri}/{unit.key}: must be {unit.bytes} bytes, got "
-                    f"{there.get(unit.key, 'nothing')}"
+                    f"{self.uri}/{line.data_key}: must be {line.data_bytes} bytes, got "
+                    f"{there.get(line.data_key, 'nothing')}"
                 )
-        names, rows = np.unique(index.said.view(np.dtype((np.void, 16))).ravel(), return_index=True)
-        # The dataset's first row with an instruction lies in the unit that holds its context.
-        self._home = {
-            bytes(name): self._unit_of(row) for name, row in zip(names, rows, strict=True)
-        }
-        self._home |= {instruction_name(""): 0, NOTHING: 0}
+        self._home = {name: self._unit_of(row) for name, row in homes(index).items()}
         self._open: OrderedDict[int, MappedUnit] = OrderedDict()
         self._whole: set[int] = set()
         self._lock = Lock()
         self._nothing = self._words(NOTHING) or self._words(instruction_name(""))
         if self._nothing is None:
-            raise Damaged(f"{self.uri}/{SEAL}: does not hold the empty instruction")
+            raise Damaged(f"{self.uri}: lacks the empty instruction; `encode --retry-failed`")
 
     def where(self, row: int) -> str:
         return self._index.where(row)
 
     def _content(self, row: int, flip: bool) -> tuple[Shape, Any]:
         number = self._unit_of(row)
-        found = self._mapped(number).row(int(row - self._first[number]), flip)
+        mapped, name = self._mapped(number), self._index.said[row].tobytes()
+        found = mapped.row(int(row - self._first[number]), flip) if mapped else None
         if found is None:
-            raise ImageRefused(self._why(number, row))
-        name = self._index.said[row].tobytes()
+            reasons = self._latents.reasons(number)
+            raise ImageRefused(reasons[int(row - self._first[number])] or "not encoded")
         words = self._words(name)
         if words is None:
-            raise Damaged(f"{self.uri}/{self._units[self._home[name]].key}: lacks an instruction")
+            home = self._lines[self._home[name]]
+            if home.data_key is None:
+                raise ImageRefused(f"the instruction of unit {home.unit}, which was given up")
+            raise Damaged(f"{self.uri}/{home.data_key}: lacks an instruction")
         return found[0], (found[1], words)
 
     def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
@@ -139,24 +203,25 @@ class LatentReader(Reader):
     def _unit_of(self, row: int) -> int:
         return int(np.searchsorted(self._first, row, "right")) - 1
 
-    def _why(self, number: int, row: int) -> str:
-        unreadable = self._units[number].unreadable
-        return next(one.why for one in unreadable if one.row == row - self._first[number])
-
     def _words(self, name: bytes) -> Words | None:
-        return self._mapped(self._home[name]).words(name)
+        mapped = self._mapped(self._home[name])
+        return mapped.words(name) if mapped else None
 
-    def _mapped(self, number: int) -> MappedUnit:
+    def _mapped(self, number: int) -> MappedUnit | None:
+        """A unit's tensors; None of one that was given up."""
+        line = self._lines[number]
+        if line.data_key is None:
+            return None
         with self._lock:
             if number in self._open:
                 self._open.move_to_end(number)
                 return self._open[number]
-        path, unit = self._shelf.path(number), self._units[number]
+        path = self._shelf.path(number)
         if number not in self._whole:
             with path.open("rb") as stream:
                 got = hashlib.file_digest(stream, "sha256").hexdigest()
-            if got != unit.sha256:
-                raise Damaged(f"{path}: must have sha256 {unit.sha256}, got {got}")
+            if got != line.data_sha256:
+                raise Damaged(f"{path}: must have sha256 {line.data_sha256}, got {got}")
         try:
             mapped = MappedUnit(load_file(path))
         except SafetensorError as error:
@@ -176,19 +241,21 @@ def open_latents(
     return LatentReader(open_store(uri), check_latents(uri, law), index, trained=trained)
 
 
-def check_latents(uri: str, law: LatentsLaw) -> LatentsRecord:
-    """The list of a root's latents. Raises `InputError` where they are not whole, and `RunMismatch`
-    where they are another law's, naming what differs.
+def check_latents(uri: str, law: LatentsLaw) -> Latents:
+    """A root's latents. Raises `InputError` where they are not whole, and `RunMismatch` where they are
+    another law's, naming what differs.
     """
     store = open_store(uri)
-    record = find_latents_record(store)
-    if record is None:
-        begun = "not all are encoded" if store.find(HEAD) else "none are here"
-        raise InputError(
-            f"{uri}: must hold latents with {SEAL}, {begun}; `editmill encode` goes on"
+    latents = find_latents(store)
+    if latents is None:
+        begun = "not all are encoded" if store.find(keys.RUN) else "none are here"
+        raise InputError(f"{uri}: must hold latents, {begun}; `editmill encode` goes on")
+    if latents.law != law:
+        fields = differing_fields(latents.law.identity(), law.identity())
+        raise RunMismatch(
+            f"{uri}: holds latents of other weights, size or dataset; differing: {'; '.join(fields)}"
         )
-    check_law(store, record.law, law)
-    return record
+    return latents
 
 
 def choose_latents(
@@ -206,10 +273,10 @@ def choose_latents(
     if is_one_file(dataset):
         return None
     uri = f"{dataset.rstrip('/')}/{BESIDE}"
-    record = find_latents_record(open_store(uri))
-    if record is None:
+    latents = find_latents(uri)
+    if latents is None:
         return None
-    if record.law != law:
+    if latents.law != law:
         say(f"{uri}: latents by other models or of other pairs; pictures are encoded as they come")
         return None
     return uri

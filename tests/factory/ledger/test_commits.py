@@ -168,7 +168,9 @@ def test_plan_is_written_once_and_another_list_is_refused(started):
     assert write_plan(run, triplets(5), 2).record == plan.record
     with pytest.raises(RunMismatch, match=r"5 triplets, the list given adds 1; --extend"):
         write_plan(run, triplets(6), 2)
-    assert [t for unit in plan.units for t in triplets_of(read_plan(run).items(unit))] == triplets(5)
+    assert [t for unit in plan.units for t in triplets_of(read_plan(run).items(unit))] == triplets(
+        5
+    )
 
 
 def test_folder_with_something_else_is_refused(tmp_path):
