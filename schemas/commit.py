@@ -1,6 +1,7 @@
 """The commit of a unit, and the sealed list of commits that readers trust; of any stage."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -50,11 +51,15 @@ class CommitRecord(Record):
     """Seconds since 1970, UTC."""
     ended: float
     """Seconds since 1970, UTC."""
+    LATER: ClassVar[Mapping[str, Any]] = {"earlier": ()}
+    earlier: tuple[str, ...] = ()
+    """The attempts before it, oldest first, whose failed outcomes it makes anew; see `Layout.retry`."""
 
 
 class UnitLine(Record):
     """One unit in a manifest: content only."""
 
+    LATER: ClassVar[Mapping[str, Any]] = {"earlier": ""}
     unit: int
     """Position in the plan."""
     outcomes_sha256: str
@@ -67,6 +72,16 @@ class UnitLine(Record):
     """Of that object."""
     data_bytes: int | None
     """Size of that object."""
+    earlier: str = ""
+    """Where failed outcomes alone were made anew: what the commits before it hold, oldest first, as JSON of
+    `outcomes_sha256`, `data_key`, `data_sha256`, `data_bytes`."""
+
+    @property
+    def objects(self) -> Iterator[tuple[str, str, int]]:
+        """Key, sha256 and size of all data that it names."""
+        for one in (*json.loads(self.earlier or "[]"), self.model_dump()):
+            if one["data_key"] is not None:
+                yield one["data_key"], one["data_sha256"], one["data_bytes"]
 
     def __hash__(self) -> int:
         return hash((self.unit, self.outcomes_sha256, self.data_sha256))

@@ -28,8 +28,12 @@ class Layout(Record):
     marks: tuple[str, ...] = ()
     """What may be noted of an outcome besides."""
     retry: Literal["unit", "row"] = "unit"
-    """What is made again of a unit with failures: all of it where all failed, or what failed alone."""
+    """What is made again of a unit with failures: all of it where all failed, or what failed alone, of a
+    stage with one outcome an item, in their order, whose column `verdict` holds the count's name."""
 
+    named: bool = False
+    """Whether what a unit leaves lies at keys of its own beside the run; its outcomes have the columns
+    `key`, `sha256`, `verdict` and `reason`."""
     finishes: bool = False
     """Whether something is made of all outcomes when a run is sealed."""
     item: str = "item"

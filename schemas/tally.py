@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
 
+from schemas.layout import Layout
 from schemas.record import Record
 
 KIND_NOT_GIVEN = "not given"
@@ -17,6 +19,12 @@ class Tally(Record):
     """Outcomes by why they are not what was wished for; one may have several."""
     marks: dict[str, int] = {}
     """Outcomes with something to note, whatever became of them."""
+
+    @property
+    def settled(self) -> "Tally":
+        """Without what failed, which was made anew."""
+        by_kind = {kind: {**of, Layout.FAILED: 0} for kind, of in self.by_kind.items()}
+        return self.model_copy(update={"by_kind": by_kind})
 
     @property
     def total(self) -> dict[str, int]:
@@ -35,6 +43,30 @@ class Tally(Record):
             reasons=dict(sorted(_sum(tally.reasons for tally in several).items())),
             marks=_sum(tally.marks for tally in several),
         )
+
+
+def count(layout: Layout, rows: Iterable[Mapping[str, Any]]) -> Tally:
+    """Count outcomes by their columns `verdict`, `kind`, `reason` and marks, as far as a layout has them.
+
+    A failed outcome's reason is its own, and no kind of reason.
+    """
+    by_kind: dict[str, Counter[str]] = {}
+    reasons: Counter[str] = Counter()
+    marks = Counter(dict.fromkeys(layout.marks, 0))
+    for row in rows:
+        verdict = row["verdict"]
+        by_kind.setdefault(row.get("kind") or KIND_NOT_GIVEN, Counter())[verdict] += 1
+        if row.get("reason") and verdict != layout.FAILED:
+            reasons[row["reason"]] += 1
+        marks.update({name: bool(row[name]) for name in layout.marks})
+    return Tally(
+        by_kind={
+            kind: {name: counts[name] for name in layout.counts}
+            for kind, counts in sorted(by_kind.items())
+        },
+        reasons=dict(sorted(reasons.items())),
+        marks=dict(marks),
+    )
 
 
 def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -12,13 +12,17 @@ from dataclasses import dataclass
 
 from factory.errors import Damaged, ObjectMissing
 from factory.ledger import keys
-from factory.ledger.commits import record_of
-from factory.ledger.plan import Plan
+from factory.ledger.commits import Commit, commit_of, record_of
+from factory.ledger.lines import tally_of
+from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.storage.patience import patiently, read_whole
 from schemas.canonical import canonical_json
 from schemas.commit import CommitRecord, LedgerLine, UnitLine
 from schemas.layout import Layout, to_stored
+from schemas.tally import Tally
+
+Attempts = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,82 @@ class Found:
         )
 
 
+def earlier_commits(run: Run, found: Found) -> list[Found]:
+    """The commits of which this one makes the failed outcomes anew, oldest first. Raises `Damaged`."""
+    unit = found.record.unit
+    sealed = run.commits == "sealed"
+    return [
+        read_found(
+            run,
+            unit,
+            generation,
+            keys.attempt(unit, generation, name) if sealed else keys.commit(unit, generation),
+        )
+        for generation, name in enumerate(found.record.earlier)
+    ]
+
+
+def line_of(run: Run, found: Found) -> LedgerLine:
+    """A commit's line: its own, or with those before it where failed outcomes alone were made anew."""
+    older = [one.line for one in earlier_commits(run, found)]
+    if not older:
+        return found.line
+    line, layout = found.line, run.layout
+    tally = Tally.sum([*(tally_of(layout, one).settled for one in older), tally_of(layout, line)])
+    names = ("outcomes_sha256", "data_key", "data_sha256", "data_bytes")
+    contents = [{name: getattr(one, name) for name in names} for one in older]
+    return line.model_copy(
+        update={
+            "counts": {name: tally.total.get(name, 0) for name in layout.counts},
+            "tally": canonical_json(to_stored(layout, tally)).decode(),
+            "earlier": canonical_json(contents).decode(),
+        }
+    )
+
+
+def open_items(run: Run, plan: Plan, unit: int, generation: int) -> tuple[list[Row], Attempts]:
+    """What a generation of a unit is made of: its items, or those that failed before; and the attempts
+    at which they did, oldest first.
+    """
+    items = plan.items(unit)
+    if not generation or run.layout.retry == "unit":
+        return items, ()
+    found = find_commit(run, plan, unit, generation=generation - 1)
+    for commit in (*earlier_commits(run, found), found):
+        items = left_of(run, commit, items)
+    return items, (*found.record.earlier, found.record.attempt)
+
+
+def items_of(run: Run, plan: Plan, found: Found) -> list[Row]:
+    """What a commit was made of. Raises `Damaged`."""
+    items = plan.items(found.record.unit)
+    for commit in earlier_commits(run, found):
+        items = left_of(run, commit, items)
+    return items
+
+
+def left_of(run: Run, found: Found, items: list[Row]) -> list[Row]:
+    """Of the items of a commit those that failed. Raises `Damaged`."""
+    rows = commit_of(run, found.record.unit, found.key, found.data).rows
+    if len(rows) != len(items):
+        raise Damaged(f"{run.uri}/{found.key}: must hold {len(items)} outcomes, got {len(rows)}")
+    both = zip(items, rows, strict=True)
+    return [item for item, row in both if row["verdict"] == Layout.FAILED]
+
+
+def whole_commit(run: Run, found: Found) -> Commit:
+    """The newest outcome of every item of a unit, in their order. Raises `Damaged`."""
+    commits = [
+        commit_of(run, found.record.unit, one.key, one.data)
+        for one in (*earlier_commits(run, found), found)
+    ]
+    rows = commits[-1].rows
+    for commit in reversed(commits[:-1]):
+        anew = iter(rows)
+        rows = [next(anew) if row["verdict"] == Layout.FAILED else row for row in commit.rows]
+    return Commit(found.record, rows)
+
+
 def find_commit(
     run: Run,
     plan: Plan,
@@ -70,7 +150,7 @@ def find_commit(
         return read_found(run, unit, generation, keys.attempt(unit, generation, chosen.attempt))
     first = None
     for found in whole_attempts(run, unit, generation):
-        if chosen is None or found.line.content == chosen:
+        if chosen is None or line_of(run, found).content == chosen:
             return found
         first = first or found
     if first is None:

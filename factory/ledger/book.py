@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from factory.errors import Damaged, ObjectMissing, StorageRefused, first_line
 from factory.ledger import keys
-from factory.ledger.attempts import find_commit
+from factory.ledger.attempts import find_commit, line_of
 from factory.ledger.commits import commit_names
 from factory.ledger.lines import read_lines, write_lines
 from factory.ledger.plan import Plan
@@ -176,7 +176,7 @@ class Book:
             if self.closing.is_set():
                 raise Closing
             try:
-                return find_commit(self.run, self.plan, unit, chosen.get(unit)).line
+                return line_of(self.run, find_commit(self.run, self.plan, unit, chosen.get(unit)))
             except ObjectMissing:
                 return None
 

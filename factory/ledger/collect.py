@@ -7,12 +7,14 @@ manifests are read again: whoever extended or sealed the run meanwhile may name 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from factory.ledger import keys
+from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.book import Book
 from factory.ledger.manifest import Incomplete
+from factory.ledger.named import read_intent, stands
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run
 from factory.ledger.sealed import manifest_sequences, part_lines, read_manifest
@@ -96,9 +98,11 @@ def _remove(
         if number % LOOK_AGAIN_EVERY == 0:
             _must_be_unchanged(run, plan, sequences)
         # A slow worker may have stored the same bytes again since the listing, and may count on them.
-        now = run.store.find(garbage.key)
+        beside = garbage.key.startswith("../")
+        store, key = (run.place if beside else run.store), garbage.key.removeprefix("../")
+        now = store.find(key)
         if now is not None and now.modified <= latest:
-            run.store.delete(garbage.key)
+            store.delete(key)
             removed += 1
     for upload in collection.uploads:
         run.store.abort(upload)
@@ -158,14 +162,27 @@ def _data(book: Book, manifests: list[Manifest]) -> Iterator[tuple[ObjectInfo, s
     for segment, listing in groupby(ours, key=lambda info: _segment(stage, info.key)):
         if segment not in book.segments:
             continue
-        named = {line.data_key for line in book.lines_of(segment)}
+        named = {key for line in book.lines_of(segment) for key, _, _ in line.objects}
         prefix = keys.manifest_part(keys.segment_name(segment), "").removesuffix(".parquet")
         parts = {p.key: p for m in manifests for p in m.parts if p.key.startswith(prefix)}
         for part in parts.values():
-            named |= {line.data_key for line in part_lines(book.run, part)}
-        yield from _unlisted(
-            listing, {key for key in named if key}, f"{folder[:-1]} of a lost attempt"
-        )
+            named |= {key for line in part_lines(book.run, part) for key, _, _ in line.objects}
+        for info, why in _unlisted(listing, named, f"{folder[:-1]} of a lost attempt"):
+            if book.run.layout.named:
+                yield from _meant(book, info)
+            yield info, why
+
+
+def _meant(book: Book, intent: ObjectInfo) -> Iterator[tuple[ObjectInfo, str]]:
+    """What an attempt that does not count meant to leave and left, and no outcome names."""
+    run, unit = book.run, keys.unit_of_data(book.run.layout.stage, intent.key)
+    assert unit is not None
+    rows = whole_commit(run, find_commit(run, book.plan, unit)).rows
+    kept = {row["key"] for row in rows if row["sha256"] is not None}
+    for one in read_intent(run, intent.key):
+        there = run.place.find(one.key) if one.key not in kept else None
+        if there is not None and there.bytes == one.bytes and stands(run, one):
+            yield replace(there, key=f"../{one.key}"), "an object of a lost attempt"
 
 
 def _segment(stage: str, key: str) -> int:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,8 @@ from pydantic_core import to_json
 
 from factory.errors import Damaged, ObjectMissing, StorageUnavailable, first_line
 from factory.ledger import keys
+from factory.ledger.named import intent_of, store_named
+from factory.ledger.outcomes import Data, Outcomes
 from factory.ledger.run import Run, must_stand
 from factory.storage.patience import patiently, read_whole
 from factory.storage.protocol import ObjectStore
@@ -25,31 +27,8 @@ from schemas.arrow import file_metadata, read_rows, rows_to_json, to_parquet
 from schemas.canonical import content_hash
 from schemas.commit import CommitRecord, DataFile
 from schemas.layout import from_stored, to_stored
-from schemas.record import Record
-from schemas.tally import Tally
 
 _RECORD = "editmill"
-
-
-@dataclass(frozen=True)
-class Data:
-    """What a unit leaves beside its outcomes, as one object."""
-
-    bytes: bytes
-    rows: int
-    ending: str = "parquet"
-
-
-@dataclass(frozen=True)
-class Outcomes:
-    """What came of a unit, before it is committed."""
-
-    rows: Sequence[Record]
-    """Of the layout's columns, one or more an item; never none."""
-    tally: Tally
-    environment: Record
-    data: Data | None = None
-    """None where nothing is kept."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +55,16 @@ class Commit:
 
 
 def write_commit(
-    run: Run, unit: int, outcomes: Outcomes, attempt: Attempt, generation: int = 0
+    run: Run,
+    unit: int,
+    outcomes: Outcomes,
+    attempt: Attempt,
+    generation: int = 0,
+    earlier: tuple[str, ...] = (),
 ) -> bool:
     """Store a unit's data and commit it. True when this attempt's commit is the one that counts.
+
+    `earlier` are the attempts whose failed outcomes these are made anew of, oldest first.
 
     On a store with weak conditional writes it is True for every attempt that was stored whole: which one
     counts is decided later. Raises `StorageUnavailable` when the store gave no clear answer for all tries,
@@ -86,28 +72,33 @@ def write_commit(
     """
     store = run.store
     must_stand(run)
+    data = intent_of(outcomes.objects) if outcomes.objects else outcomes.data
+    stored = _write_data(run, unit, data)
+    if outcomes.objects:
+        outcomes = store_named(run, unit, outcomes)
     record = CommitRecord(
         unit=unit,
         attempt=attempt.name,
         recipe_hash=run.recipe_hash,
-        data=_write_data(run, unit, outcomes.data),
+        data=stored,
         outcomes_sha256=content_hash(rows_to_json(outcomes.rows)),
         tally=outcomes.tally,
         environment=outcomes.environment.model_dump(mode="json"),
         started=attempt.started,
         ended=attempt.started + attempt.seconds,
+        earlier=earlier,
     )
     told = {_RECORD: to_json(to_stored(run.layout, record)).decode()}
-    data = to_parquet(type(outcomes.rows[0]), outcomes.rows, told)
+    committed = to_parquet(type(outcomes.rows[0]), outcomes.rows, told)
     if run.commits == "sealed":
         own = keys.attempt(unit, generation, attempt.name)
-        patiently(lambda: store.put(own, data))
+        patiently(lambda: store.put(own, committed))
         return True
     key = keys.commit(unit, generation)
 
     def attempt_commit() -> bool:
         try:
-            if store.put_new(key, data):
+            if store.put_new(key, committed):
                 return True
             unclear = None
         except StorageUnavailable as error:

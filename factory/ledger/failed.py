@@ -10,10 +10,12 @@ from schemas.commit import UnitLine
 from schemas.layout import Layout
 
 
-def is_failed(line: UnitLine) -> bool:
-    """Whether nothing of a unit was made."""
+def is_failed(layout: Layout, line: UnitLine) -> bool:
+    """Whether a unit is to be opened again: nothing of it was made, or, where failed outcomes alone are
+    made anew, there is one.
+    """
     failed = line.counts[Layout.FAILED]
-    return failed > 0 and failed == sum(line.counts.values())
+    return failed > 0 and (layout.retry == "row" or failed == sum(line.counts.values()))
 
 
 def open_failed(run: Run, plan: Plan) -> Plan:
@@ -22,7 +24,7 @@ def open_failed(run: Run, plan: Plan) -> Plan:
         # Counted before anything is read, so that nobody else's retry goes unnoticed.
         sequence = retries(run.store)
         plan = replace(plan, generations=generations(run.store))
-        units = [line.unit for line in Book(run, plan).lines() if is_failed(line)]
+        units = [line.unit for line in Book(run, plan).lines() if is_failed(run.layout, line)]
         if not units:
             return plan
         if open_again(run.store, sequence, units):

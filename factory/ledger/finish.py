@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 
 from factory.ledger import keys
-from factory.ledger.attempts import find_commit
+from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.book import Book
-from factory.ledger.commits import Commit, commit_of
+from factory.ledger.commits import Commit
 from factory.ledger.run import Run
 from factory.storage.patience import patiently
 from schemas.commit import StoredObject
@@ -32,4 +32,4 @@ def write_finish(book: Book, finish: Finish) -> tuple[StoredObject, ...]:
 def _commits(book: Book) -> Iterator[Commit]:
     for line in book.lines():
         found = find_commit(book.run, book.plan, line.unit, line)
-        yield commit_of(book.run, line.unit, found.key, found.data)
+        yield whole_commit(book.run, found)

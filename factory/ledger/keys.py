@@ -7,6 +7,8 @@ SEGMENT_UNITS = 4096
 """Consecutive units that share a folder of commits, a roll-up and a file of the plan."""
 
 RUN = "RUN.json"
+BESIDE = "_editmill"
+"""The root's name, where a stage leaves objects of its own around it."""
 DATA = {"generate": "pairs/"}
 """Folder of what units leave, by stage; others have `data/`."""
 SEGMENTS = "segments/"

@@ -22,7 +22,9 @@ _KINDS = {
 
 def write_lines(layout: Layout, kind: type[L], lines: Sequence[L]) -> bytes:
     """Lines as one file, under the stage's names."""
-    return write_rows(_columns(layout, kind), [to_stored(layout, line) for line in lines])
+    columns = _columns(layout, kind)
+    rows = [{"earlier": "", **to_stored(layout, line)} for line in lines]
+    return write_rows(columns, rows)
 
 
 def read_lines(layout: Layout, kind: type[L], data: bytes) -> list[L]:
@@ -38,6 +40,8 @@ def tally_of(layout: Layout, line: LedgerLine) -> Tally:
 
 def _columns(layout: Layout, kind: type[UnitLine]) -> dict[str, str]:
     kinds = {name: _KINDS.get(name, "str") for name in kind.model_fields}
+    if layout.retry == "unit":
+        del kinds["earlier"]
     counts = dict.fromkeys(layout.counts, "int")
     columns: dict[str, str] = {}
     for name, column in kinds.items():

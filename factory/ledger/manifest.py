@@ -169,20 +169,18 @@ class _DataListing:
         """Raises `Damaged` where a data object is missing or of another size, or, in a sample of
         them that is read, of other bytes.
         """
-        for line in lines:
-            if line.data_key is None:
-                continue
-            while self._next is not None and self._next.key < line.data_key:
+        named = ((key, size, line.unit) for line in lines for key, _, size in line.objects)
+        for key, size, unit in sorted(named):
+            while self._next is not None and self._next.key < key:
                 self._next = next(self._listing, None)
             there = self._next
-            if there is None or there.key != line.data_key:
+            if there is None or there.key != key:
                 # Its commit may be younger than this page of the listing.
-                there = self._find(line.data_key)
-            if there is None or there.bytes != line.data_bytes:
+                there = self._find(key)
+            if there is None or there.bytes != size:
                 got = f"{there.bytes} bytes" if there else "none"
                 raise Damaged(
-                    f"{self.run.uri}/{line.data_key}: unit {line.unit}'s commit names "
-                    f"{line.data_bytes} bytes, got {got}"
+                    f"{self.run.uri}/{key}: unit {unit}'s commit names {size} bytes, got {got}"
                 )
         with ThreadPoolExecutor(READERS) as pool:
             for _ in pool.map(self._read, sample(lines)):

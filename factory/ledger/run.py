@@ -1,6 +1,7 @@
 """A run: one root that holds one recipe's dataset."""
 
 import json
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -48,6 +49,11 @@ class Run:
     def uri(self) -> str:
         """The run's root."""
         return self.store.uri
+
+    @cached_property
+    def place(self) -> ObjectStore:
+        """Where a stage that names its objects leaves them: around the run's root."""
+        return open_store(self.uri.removesuffix(f"/{keys.BESIDE}"))
 
 
 def create_run(
@@ -134,6 +140,9 @@ def open_run(root: ObjectStore | str) -> Run:
     try:
         record = read_stamped(store, keys.RUN, RunRecord, "a run record")
     except ObjectMissing:
+        within = open_store(f"{store.uri}/{keys.BESIDE}") if isinstance(root, str) else None
+        if within is not None and patiently(lambda: within.find(keys.RUN)) is not None:
+            return open_run(within)
         raise RunMismatch(f"{store.uri}: no run here: RUN.json is missing") from None
     if record.stage is not None:
         return Run(store, record.recipe, record.commits, record.recipe_hash, record.stage)

@@ -64,7 +64,7 @@ def status(run: Run, plan: Plan, book: Book | None = None) -> Status:
     for segment in book.segments:
         lines = book.lines_of(segment)
         committed += len(lines)
-        failed_units += sum(is_failed(line) for line in lines)
+        failed_units += sum(is_failed(run.layout, line) for line in lines)
         part = Tally.sum(tally_of(run.layout, line) for line in lines)
         tally = Tally.sum((tally, part))
     newest = newest_manifest(run)

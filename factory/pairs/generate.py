@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from factory.ledger.commits import Data, Outcomes
+from factory.ledger.outcomes import Data, Outcomes
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.models.pin import pin

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from factory.ledger.commits import Outcomes
 from factory.ledger.finish import Finish
+from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Row
 from factory.ledger.run import Run
 from factory.ledger.verify.unit import Check, no_check

@@ -2,7 +2,7 @@
 
 from factory import deeds
 from factory.errors import Damaged, ObjectMissing, StorageUnavailable, first_line
-from factory.ledger.attempts import find_commit
+from factory.ledger.attempts import find_commit, open_items
 from factory.ledger.commits import Attempt, write_commit
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
@@ -20,10 +20,15 @@ def make_unit(run: Run, plan: Plan, unit: int, maker: Maker) -> UnitReport:
         return _committed(run, plan, unit, attempt)
     except ObjectMissing:
         pass
-    outcomes = maker.make(unit, plan.items(unit))
+    generation = plan.generation(unit)
+    items, earlier = open_items(run, plan, unit, generation)
+    outcomes = maker.make(unit, items)
     deeds.made()
-    if not write_commit(run, unit, outcomes, attempt, plan.generation(unit)):
+    if not write_commit(run, unit, outcomes, attempt, generation, earlier):
         return _committed(run, plan, unit, attempt)
+    if run.layout.named:
+        # What stood at its keys before may have changed what became of its items.
+        return _committed(run, plan, unit, attempt, made=True)
     return UnitReport(unit, outcomes.tally.total, attempt.seconds, made=True)
 
 
@@ -43,11 +48,14 @@ def fail_unit(stage: Stage, run: Run, plan: Plan, unit: int, reason: str) -> Non
     try:
         find_commit(run, plan, unit)
     except ObjectMissing:
-        outcomes = stage.fail(run, plan.items(unit), reason)
-        write_commit(run, unit, outcomes, Attempt(), plan.generation(unit))
+        generation = plan.generation(unit)
+        items, earlier = open_items(run, plan, unit, generation)
+        write_commit(run, unit, stage.fail(run, items, reason), Attempt(), generation, earlier)
 
 
-def _committed(run: Run, plan: Plan, unit: int, attempt: Attempt) -> UnitReport:
+def _committed(
+    run: Run, plan: Plan, unit: int, attempt: Attempt, *, made: bool = False
+) -> UnitReport:
     """What the commit in the store says, whoever wrote it. Raises `ObjectMissing`."""
     counts = find_commit(run, plan, unit).record.tally.total
-    return UnitReport(unit, counts, attempt.seconds, made=False)
+    return UnitReport(unit, counts, attempt.seconds, made=made)

@@ -1,6 +1,5 @@
 """`encode`, a stage: the latents and contexts of a dataset's rows, once for all trainings on it."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +9,7 @@ import numpy as np
 from safetensors.torch import save
 
 from factory.errors import EditmillError, RunMismatch
-from factory.ledger.commits import Data, Outcomes
+from factory.ledger.outcomes import Data, Outcomes
 from factory.ledger.plan import Row
 from factory.ledger.run import Run, open_run
 from factory.storage.open import open_store
@@ -19,10 +18,11 @@ from factory.work.job import begin, run_job
 from factory.work.plain_loop import run_here
 from factory.work.reports import Runner
 from factory.work.stage import Stage
+from schemas.arrow import rows_to_json
 from schemas.config import Budget
 from schemas.fit import Columns, Fit, Where
 from schemas.latents import ENCODE, EncodedRow, EncodingEnvironment, LatentsLaw, Slice, Verdict
-from schemas.tally import KIND_NOT_GIVEN, Tally
+from schemas.tally import count
 from trainer.feeding.dataset import known_or_open
 from trainer.feeding.find_files import shelf_of
 from trainer.feeding.index import Index, read_index, store_index
@@ -107,7 +107,7 @@ def fail_slices(run: Run, items: Sequence[Row], reason: str) -> Outcomes:
         for item in items
         for row in range(Slice.model_validate(item).rows)
     ]
-    return Outcomes(rows, _tally(rows), NOWHERE)
+    return Outcomes(rows, count(ENCODE, rows_to_json(rows)), NOWHERE)
 
 
 class Files:
@@ -150,16 +150,11 @@ class SliceMaker:
             for row, why in enumerate(reasons)
         ]
         data = Data(save(tensors), one.rows, "safetensors")
-        return Outcomes(rows, _tally(rows), self.encoder.environment, data)
+        return Outcomes(rows, count(ENCODE, rows_to_json(rows)), self.encoder.environment, data)
 
     def close(self) -> None:
         """End the decoders."""
         self.encoder.close()
-
-
-def _tally(rows: Sequence[EncodedRow]) -> Tally:
-    counts = Counter[str](row.verdict for row in rows)
-    return Tally(by_kind={KIND_NOT_GIVEN: {name: counts[name] for name in ENCODE.counts}})
 
 
 def _plain(run: Run) -> dict[str, Any]:

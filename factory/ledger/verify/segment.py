@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from factory.errors import Damaged, ObjectMissing
 from factory.ledger import keys
-from factory.ledger.attempts import find_commit, read_found, whole_attempts
+from factory.ledger.attempts import find_commit, line_of, read_found, whole_attempts
 from factory.ledger.book import READERS, Book
 from factory.ledger.commits import commit_names
 from factory.ledger.plan import Plan, read_plan
@@ -101,15 +101,16 @@ class SegmentCheck:
         except (Damaged, ObjectMissing) as error:
             return _Checked(unit, damages=[str(error)])
         rows, damages = check_unit(self.run, self.plan, found, self.check)
-        if rolled_up and rolled_up != found.line:
+        if rolled_up and rolled_up != line_of(self.run, found):
             damages.append(
                 f"{self.run.uri}/{found.key}: is not the commit that its roll-up sums up"
             )
-        contents = {found.line.content}
+        contents = {line_of(self.run, found).content}
         is_newest = generation == self.plan.generation(unit)
         if not is_newest and self.run.commits == "sealed":
             # Which of these counted then, only a manifest of that day can say.
-            contents |= {o.line.content for o in whole_attempts(self.run, unit, generation)}
+            whole = whole_attempts(self.run, unit, generation)
+            contents |= {line_of(self.run, one).content for one in whole}
         return _Checked(unit, is_newest, rows, contents, damages)
 
     def _say(self, key: str, what: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from factory.errors import Damaged, ObjectMissing
-from factory.ledger.attempts import Found
+from factory.ledger.attempts import Found, items_of
 from factory.ledger.commits import Commit, commit_of
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
@@ -46,9 +46,23 @@ def check_unit(
             damages.append(str(error))
             lost = True
     if not lost:
-        said = check(run, plan.items(unit), commit, data)
+        said = [*_check_named(run, commit), *check(run, items_of(run, plan, found), commit, data)]
         damages += [f"{run.uri}/{key or found.key}: {what}" for key, what in said]
     return record.data.rows if record.data and not lost else 0, damages
+
+
+def _check_named(run: Run, commit: Commit) -> Iterator[tuple[str, str]]:
+    """Whether what outcomes name stands at their keys, beside the run."""
+    for row in commit.rows if run.layout.named else ():
+        if row["sha256"] is None:
+            continue
+        what = f"not the bytes that unit {commit.record.unit} names at {row['key']!r}"
+        try:
+            read_named(run.place, row["key"], row["sha256"], what)
+        except Damaged as error:
+            yield "", str(error)
+        except ObjectMissing:
+            yield "", f"names {row['key']!r}, not there"
 
 
 def _data(run: Run, unit: int, file: DataFile) -> bytes:

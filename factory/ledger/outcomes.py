@@ -1,0 +1,30 @@
+"""What came of a unit, before it is committed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from schemas.record import Record
+from schemas.tally import Tally
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a unit leaves beside its outcomes, as one object."""
+
+    bytes: bytes
+    rows: int
+    ending: str = "parquet"
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Rows and data of a unit's items."""
+
+    rows: Sequence[Record]
+    """Of the layout's columns, one or more an item, in their order; never none."""
+    tally: Tally
+    environment: Record
+    data: Data | None = None
+    """None where nothing is kept."""
+    objects: Mapping[str, bytes] = field(default_factory=dict)
+    """By key beside the run, of a stage that names them; a row names its own by `key` and `sha256`."""
