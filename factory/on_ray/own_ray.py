@@ -8,6 +8,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from factory.errors import ConfigError
@@ -108,6 +109,7 @@ def make_ray_folder() -> RayFolder:
     """
     place = check_place()
     _sweep(place)
+    _stand_apart()
     try:
         # With mode 0700, under a name that nobody had.
         path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
@@ -118,6 +120,16 @@ def make_ray_folder() -> RayFolder:
             f"{place}: must take a folder for Ray, got {error.strerror}; set RAY_TMPDIR to a short folder"
         ) from None
     return RayFolder(path, lock)
+
+
+@cache
+def _stand_apart() -> None:
+    """What this process forks from now on gets a session of its own, Ray's processes before all.
+
+    A signal to this one's group would end them at once, before workers have stored anything. The kernel
+    ends them when this one dies. `subprocess` runs the hook where it is given a `preexec_fn`, as by Ray.
+    """
+    os.register_at_fork(after_in_child=os.setsid)
 
 
 def _sweep(place: Path) -> None:

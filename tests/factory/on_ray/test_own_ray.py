@@ -112,3 +112,15 @@ def test_where_nothing_serves_the_remedy_is_named(place, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(place / ("t" * 80)))
     with pytest.raises(ConfigError, match=r"set RAY_TMPDIR to a short folder$"):
         make_ray_folder()
+
+
+def test_rays_processes_have_sessions_of_their_own_beside_a_folder(place):
+    from ray._private import services
+
+    make_ray_folder()
+    started = services.start_ray_process(["sleep", "60"], "raylet", fate_share=True).process
+    try:
+        assert os.getsid(started.pid) == started.pid
+    finally:
+        started.kill()
+        started.wait()
