@@ -12,6 +12,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from factory.console.amounts import counted
 from factory.console.command import command
 from factory.console.config import FIT_PRESETS as PRESETS
 from factory.console.config import MINIATURE, Choice, choose_config
@@ -251,11 +252,13 @@ def evaluate(
     import torch
 
     from trainer.evaluate import load_editor, write_evaluation
+    from trainer.miniature.editing import AT_ONCE
 
     torch.set_num_threads(given.compute.threads)
     loaded = load_editor(ModelSource(source=editor), given.compute.device)
     opening.begin()
     with Progress("edits", edits) as progress:
+        progress.say(f"edits {counted(edits, 'held-out scene')}, {AT_ONCE} at once")
         report = write_evaluation(out, *loaded, edits, given.watching.sampler, progress.advance)
     if as_json:
         print_json(report)
