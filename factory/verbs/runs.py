@@ -120,9 +120,9 @@ def gc(
     facts: dict[str, Any] = {
         "objects": len(found.found),
         "bytes": found.bytes,
-        "unfinished uploads": len(found.uploads),
-        "too young": found.young,
-        "least hours": round(found.least_hours, 1),
+        "unfinished_uploads": len(found.uploads),
+        "too_young": found.young,
+        "least_hours": round(found.least_hours, 1),
         "removed": found.removed,
     }
     lines = [f"{one.key}  {one.why}" for one in found.found]
