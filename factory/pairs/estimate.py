@@ -68,6 +68,7 @@ class Outlook:
         """For a person."""
         found, hours = self.estimate, self.hours
         many = counted(self.workers, "GPU" if self.on_gpus else "CPU worker")
+        many += ", one for each unit" if 1 < found.units == self.workers else ""
         facts: dict[str, Any] = {
             "triplets": found.triplets,
             "duplicates": found.duplicates,

@@ -34,7 +34,7 @@ def test_a_run_takes_no_more_room_than_was_said(tmp_path, unit_triplets, candida
         (100, 64, 0.0, "64", "64 GPUs"),
         (100, None, 0.5, "3.5", "3.5 GPUs"),
         (100, None, 0.0, "7", "7 CPU workers"),
-        (2, None, 1.0, "2", "2 GPUs"),
+        (2, None, 1.0, "2", "2 GPUs, one for each unit"),
     ],
 )
 def test_no_more_workers_are_priced_than_have_a_unit(units, gpus, each, priced, words):
