@@ -13,7 +13,7 @@ from typing import Annotated, Optional
 import typer
 
 from factory.console.amounts import counted
-from factory.console.command import command
+from factory.console.command import command, resumable
 from factory.console.config import FIT_PRESETS as PRESETS
 from factory.console.config import MINIATURE, Choice, choose_config
 from factory.console.options import FITS, AsJson, ConfigFile, preset_option
@@ -52,7 +52,7 @@ app = typer.Typer(
 
 
 @app.command("train-miniature")
-@command
+@resumable
 def train_miniature(
     out: Annotated[Path, typer.Option(help="Where the finished folders are written.")],
     work: Annotated[
@@ -111,7 +111,7 @@ def _tell_of_fetching(given: Fit, opening: Opening) -> None:
 
 
 @app.command()
-@command
+@resumable
 def encode(
     dataset: Annotated[str, typer.Option(help="A sealed run, a folder of Parquet, or one file.")],
     out: Annotated[
@@ -167,7 +167,7 @@ def encode(
 
 
 @app.command("fit")
-@command
+@resumable
 def fit_editor(
     dataset: Annotated[str, typer.Option(help="A sealed run, a folder of Parquet, or one file.")],
     out: Annotated[str, typer.Option(help="The training: a folder or s3://bucket/prefix.")],
