@@ -3,7 +3,9 @@
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import NoReturn, ParamSpec
+from typing import Any, NoReturn, ParamSpec
+
+from typer import rich_utils
 
 from factory import deeds
 from factory.console.say import say
@@ -11,6 +13,17 @@ from factory.console.signals import AGAIN, INCOMPLETE, INTERRUPTED, interrupted_
 from factory.errors import EditmillError
 
 P = ParamSpec("P")
+
+
+def _refuse(error: Any) -> None:
+    """What the parser of options finds wrong, in one line, in place of its box."""
+    if type(error).__name__ != "NoArgsIsHelpError":  # which has shown the help
+        words = error.format_message().rstrip(".")
+        program = error.ctx.command_path if getattr(error, "ctx", None) else "editmill"
+        say(f"editmill: {words}; `{program} --help` says more")
+
+
+rich_utils.rich_format_error = _refuse  # type: ignore[assignment]
 
 
 def command(function: Callable[P, int], words: str = AGAIN) -> Callable[P, NoReturn]:
