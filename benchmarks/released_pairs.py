@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Optional
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -34,8 +34,8 @@ from benchmarks.released_checks import (  # noqa: E402
 )
 from benchmarks.released_folder import ReleasedPair, released_pairs  # noqa: E402
 from factory.console.command import command  # noqa: E402
-from factory.console.config import load_config  # noqa: E402
-from factory.console.options import AsJson, ConfigFile, Preset, Settings  # noqa: E402
+from factory.console.config import PRESETS, load_config  # noqa: E402
+from factory.console.options import OURS, AsJson, ConfigFile, Settings, preset_option  # noqa: E402
 from factory.console.say import print_facts, print_json, say  # noqa: E402
 from factory.engine.checkpoint.load import DTYPES, load_clip, load_models  # noqa: E402
 from factory.engine.clip_scorer import ClipScorer  # noqa: E402
@@ -94,7 +94,9 @@ class Findings:
 @command
 def check(
     data: Annotated[Path, typer.Option(help="A released shard's folder, or a folder of shards.")],
-    preset: Preset = None,
+    preset: Annotated[
+        Optional[str], preset_option(f"{OURS}; paper is the default.", PRESETS)
+    ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
     count: Annotated[int, typer.Option(min=1, help="Pairs to score again.")] = 100,

@@ -12,7 +12,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from factory.console.command import command
+from factory.console.amounts import counted
+from factory.console.command import command, resumable
 from factory.console.config import FIT_PRESETS as PRESETS
 from factory.console.config import MINIATURE, Choice, choose_config
 from factory.console.options import FITS, AsJson, ConfigFile, preset_option
@@ -55,7 +56,7 @@ app = typer.Typer(
 
 
 @app.command("train-miniature")
-@command
+@resumable
 def train_miniature(
     out: Annotated[Path, typer.Option(help="Where the finished folders are written.")],
     work: Annotated[
@@ -114,7 +115,7 @@ def _tell_of_fetching(given: Fit, opening: Opening) -> None:
 
 
 @app.command()
-@command
+@resumable
 def encode(
     dataset: Annotated[str, typer.Option(help="A sealed run, a folder of Parquet, or one file.")],
     out: Annotated[
@@ -169,7 +170,7 @@ def encode(
 
 
 @app.command("fit")
-@command
+@resumable
 def fit_editor(
     dataset: Annotated[str, typer.Option(help="A sealed run, a folder of Parquet, or one file.")],
     out: Annotated[str, typer.Option(help="The training: a folder or s3://bucket/prefix.")],
@@ -254,11 +255,13 @@ def evaluate(
     import torch
 
     from trainer.evaluate import load_editor, write_evaluation
+    from trainer.miniature.editing import AT_ONCE
 
     torch.set_num_threads(given.compute.threads)
     loaded = load_editor(ModelSource(source=editor), given.compute.device)
     opening.begin()
     with Progress("edits", edits) as progress:
+        progress.say(f"edits {counted(edits, 'held-out scene')}, {AT_ONCE} at once")
         report = write_evaluation(out, *loaded, edits, given.watching.sampler, progress.advance)
     if as_json:
         print_json(report)

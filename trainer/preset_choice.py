@@ -16,10 +16,11 @@ from factory.console.config import (
     preset_names,
     read_config,
 )
-from factory.errors import EditmillError
+from factory.errors import ConfigError, EditmillError
 from factory.storage.open import open_store
 from factory.verbs.preset_choice import Nearest, find_recipe, nearest
 from schemas.fit import Fit, Law
+from trainer.feeding.find_files import find_files
 from trainer.root.training import find_training
 
 
@@ -29,8 +30,8 @@ def choose(
     """The configuration for a dataset and the training at `out`.
 
     Without a preset or a file a training that is there goes on with the preset that it was begun with,
-    and a run that the miniature's models made is trained on with the miniature. Else raises
-    `ConfigError`, as for whatever is wrong with what is given.
+    and a run that the miniature's models made is trained on with the miniature. Else raises `InputError`:
+    for a dataset that is not there, then for whatever else is wrong with what is given.
     """
 
     def unasked() -> tuple[str, str]:
@@ -41,6 +42,11 @@ def choose(
         made = find_recipe(dataset) if not dataset.endswith(".parquet") else None
         if made and made.text_to_image.source == MINIATURE:
             return MINIATURE, "by which the dataset was made"
+        files = find_files(dataset, pattern="*")
+        if files.store.find(files.names[0]) is None:
+            raise ConfigError(
+                f"--dataset {dataset}: must be a sealed run, a folder or a file, got none"
+            )
         there = f"; {out} holds a training by {found.words}" if found else ""
         raise must_be_given("for this dataset", FIT_PRESETS, there)
 

@@ -17,4 +17,4 @@ def duration(hours: float) -> str:
 
 def counted(count: float, noun: str) -> str:
     """`1 GPU`, `2 GPUs`, `0.5 GPUs`."""
-    return f"{count:g} {noun}" + "s" * (count != 1)
+    return f"{count:.12g} {noun}" + "s" * (count != 1)

@@ -11,7 +11,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from factory.console.config_keys import meant
 from factory.console.yaml_text import DEEPEST, parse_yaml, plain, read_mapping
-from factory.errors import ConfigError
+from factory.errors import ConfigError, InputError
 from schemas.cluster import SECRET_VALUE
 from schemas.config import Config
 from schemas.record import Record
@@ -117,7 +117,7 @@ def choose_config(
 
     `options` are settings by the options that gave them, which messages name. `unasked` is asked where
     neither a preset nor a file is given: for the preset that alone can be meant, and why, or it raises
-    `ConfigError`.
+    `InputError`.
     """
     layers, asked = _Layers(presets), None
     if preset and file:
@@ -136,7 +136,7 @@ def choose_config(
                 if unasked is None:
                     raise must_be_given("", presets)
                 preset, why = unasked()
-            except ConfigError as error:
+            except InputError as error:
                 # What is wrong with the settings is said first: they are somebody's own words.
                 preset, asked = MINIATURE, error
         _add_preset(layers, preset, "--preset")

@@ -43,7 +43,8 @@ Settings = Annotated[
     ),
 ]
 Triplets = Annotated[
-    str, typer.Option(help="JSONL or Parquet, local or s3://; `miniature` is the bundled list.")
+    str,
+    typer.Option(help="JSONL, CSV or Parquet, local or s3://; `miniature` is the bundled list."),
 ]
 SomeTriplets = Annotated[
     Optional[str], typer.Option("--triplets", help="As for `generate`: what the run would cost.")

@@ -15,6 +15,8 @@ RECENT = 64
 """So many of the last ones decide how long the rest will take."""
 ENOUGH = 3
 """Nothing is said of time before so many are done: the first one loads models."""
+SOON_S = 1.0
+"""Nor before so long lies between them: those of one batch come at once."""
 
 
 class Reached(str):
@@ -82,7 +84,10 @@ class Progress:
         now = time.monotonic()
         self._ends.append(now)
         self.done += 1
-        words = ", ".join(f"{value} {name}" for name, value in counts.items())
+        words = ", ".join(
+            f"{value} {name.removesuffix('s') if value == 1 else name}"
+            for name, value in counts.items()
+        )
         if words and self.resumed:
             words += " in this start"
         beside = ", ".join(filter(None, (words, self._pace())))
@@ -106,10 +111,10 @@ class Progress:
 
     def _pace(self) -> str:
         """From the first that was done in this start, or of the recent ones, to the last."""
-        if len(self._ends) < ENOUGH:
+        if len(self._ends) < ENOUGH or (took := self._ends[-1] - self._ends[0]) < SOON_S:
             return ""
-        each = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
-        words = f"{60 / max(each, 1e-9):.1f} a minute"
+        each = took / (len(self._ends) - 1)
+        words = f"{60 / each:.1f} a minute"
         left = self.total - self.done
         return f"{words}, {duration(left * each)} left" if left > 0 else words
 

@@ -59,10 +59,10 @@ def print_json(value: dict[str, Any]) -> None:
 
 
 def print_facts(facts: dict[str, Any]) -> None:
-    """Names and values in two columns, on stdout; nothing is cut or wrapped."""
+    """Names, a machine's with blanks, and values in two columns, on stdout; nothing is cut or wrapped."""
     width = max(len(name) for name in facts)
     for name, value in facts.items():
-        print(f"{name:<{width}}  {'-' if value is None else value}")
+        print(f"{name.replace('_', ' '):<{width}}  {'-' if value is None else value}")
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -21,6 +21,8 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 INCOMPLETE = 3
 """The exit code of what a rerun would resume."""
 INTERRUPTED = "interrupted; run the same command to resume"
+AGAIN = "interrupted; run the same command again"
+"""Of a command that does not go on, or is not known yet."""
 DRAINING = "stopping after what is in hand; once more ends it at once"
 CLEAR_LINE = "\r\x1b[2K\x1b[?25h"
 """On a terminal: what a bar has left there, and its hidden cursor."""
@@ -73,6 +75,7 @@ class _Program:
 
     def __init__(self) -> None:
         self.answers = False
+        self.words = AGAIN
         self._drains: list[Drain] = []
         self._acts: list[Callable[[], object]] = []
         self._code: int | None = None
@@ -143,7 +146,7 @@ class _Program:
             self._say(DRAINING)
             return
         if self._code is None:
-            self._end(INCOMPLETE, f"editmill: {INTERRUPTED}")
+            self._end(INCOMPLETE, f"editmill: {self.words}")
         else:
             self._end(self._code)
 
@@ -182,6 +185,11 @@ give_up = _program.give_up
 """End a program with 3 and these words, from any thread: what it rests on has gone."""
 settle = _program.settle
 """The exit code is known: from now on a signal only hurries the end."""
+
+
+def interrupted_as(words: str) -> None:
+    """What a signal has this program say from now on."""
+    _program.words = words
 
 
 def _heard(number: int, frame: FrameType | None) -> None:

@@ -1,5 +1,6 @@
 """What the whole run will take: hours, money, storage."""
 
+from factory.console.amounts import counted
 from factory.doctor.batch import Batch
 from factory.doctor.finding import Check, Device, ok, skipped, warning
 from factory.pairs.estimate import estimate, look_ahead
@@ -25,8 +26,8 @@ def outlook(
     ahead = look_ahead(config, found, gpus, price)
     facts, figures = ahead.facts(), ahead.as_json()
     said = (
-        f"{found.triplets} triplets, {found.units} units, {found.candidates} candidates, "
-        f"{found.rows} rows, {facts['stored']} stored"
+        f"{counted(found.triplets, 'triplet')}, {counted(found.units, 'unit')}, "
+        f"{counted(found.candidates, 'candidate')}, {found.rows} rows, {facts['stored']} stored"
     )
     if ahead.hours is None:
         yield warning("plan", f"{said}; hours not known", "see what failed above", **figures)

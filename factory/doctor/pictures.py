@@ -4,6 +4,7 @@ from collections import Counter
 
 import numpy as np
 
+from factory.console.amounts import counted
 from factory.doctor.batch import Batch
 from factory.doctor.finding import Check, failed, ok, warning
 from factory.pairs.source import Made
@@ -39,7 +40,9 @@ def pictures(batch: Batch, recipe: Recipe) -> Check[None]:
     if well:
         cut = sum(one.truncated for one in batch.made)
         words = f", {cut} with a prompt that was cut" if cut else ""
-        yield ok("pictures", f"{count} pairs of {recipe.size_px} px, finite, not flat{words}")
+        yield ok(
+            "pictures", f"{counted(count, 'pair')} of {recipe.size_px} px, finite, not flat{words}"
+        )
     yield from _repeats(batch)
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from factory.console.amounts import size
+from factory.console.amounts import counted, size
 from factory.doctor.finding import (
     Check,
     Device,
@@ -181,8 +181,8 @@ def triplet_list(uri: str | None, max_bad: int) -> Check[TripletList | None]:
     read = read_triplets(uri, max_bad)
     yield ok(
         "triplets",
-        f"{len(read.triplets)} of {len({t.edit_kind for t in read.triplets})} edit kinds, "
-        f"{read.duplicates} duplicates, {len(read.bad)} bad lines",
+        f"{len(read.triplets)} of {counted(len({t.edit_kind for t in read.triplets}), 'edit kind')}, "
+        f"{counted(read.duplicates, 'duplicate')}, {counted(len(read.bad), 'bad line')}",
         triplets=len(read.triplets),
     )
     return read

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -10,6 +9,7 @@ from typing import Any
 
 from factory.doctor.batch import Batch
 from factory.doctor.finding import Check, Finding, Level, ok, warning
+from factory.miniature.world import parse_caption
 from factory.models.find import model_folder
 from factory.pairs.selection import failed_gates, gates
 from schemas.candidate import Scores
@@ -41,6 +41,14 @@ FEW = 4
 """Fewer candidates tell nothing of gates of which nothing is known."""
 RARE = 0.01
 """Chance below which what a batch shows is not put down to it."""
+DIFFERING = (
+    "pre-processing or weights differ, and thresholds would not mean what they say: compare "
+    "recipe.clip (OpenAI's weights need quickgelu) and look at the pictures"
+)
+FOREIGN = (
+    "the miniature knows the captions of its own world alone: give --triplets miniature, or "
+    "--preset paper for captions of your own"
+)
 OUTSIDE = 0.05
 """Share of candidates on either side of a usual range."""
 
@@ -78,14 +86,15 @@ def _is_l14(folder: Path) -> bool:
 def scores(batch: Batch, recipe: Recipe) -> Check[None]:
     """Each similarity's range beside the usual one and its gate, then all gates together.
 
-    A few candidates say little: what chance alone would often give is no warning.
+    A few candidates say little: what chance alone would often give is no warning, but for gates that none
+    of `FEW` or more passes.
     """
     known, made = usual(recipe.clip), batch.made
     counted = _Counted(len(made), len({one.draw.triplet.triplet_id for one in made}))
-    unreached = False
+    unreached, foreign = False, _is_foreign(batch, recipe)
     for name, least in gates(recipe.thresholds).items():
         values = [getattr(o.scores, name) for o in made]
-        finding = _similarity(name, values, least, known, counted)
+        finding = _similarity(name, values, least, known, counted, foreign)
         unreached |= finding.level == Level.WARNING and finding.figures["passing"] == 0
         yield finding
     passing = sum(not failed_gates(one.scores, recipe.thresholds) for one in made)
@@ -94,15 +103,16 @@ def scores(batch: Batch, recipe: Recipe) -> Check[None]:
     if usually is not None:
         said += f"; usual {usually:.0%}"
     can_reject = any(least > 0 for least in gates(recipe.thresholds).values())
-    if passing == 0 and (unreached or _is_rare(usually, lambda share: 1 - share, counted)):
+    if passing == 0 and (unreached or len(made) >= FEW):
         remedy = (
-            "look at more: `generate --limit 20`, then `status` and `sheet`; then recipe.thresholds"
+            "may be chance in so few; look at more: `generate --limit 20`, then `status` and `sheet`; "
+            "then recipe.thresholds"
         )
         yield warning("gates", said, remedy, passing=passing)
     elif (
         passing == len(made)
         and can_reject
-        and _is_rare(usually, lambda share: share, counted, unknown=len(made) >= FEW)
+        and (len(made) >= FEW if usually is None else counted.chance(usually, len(made)) < RARE)
     ):
         remedy = "nothing is filtered: compare recipe.thresholds with the ranges above"
         yield warning("gates", said, remedy, passing=passing)
@@ -128,20 +138,25 @@ class _Counted:
         return sum(math.comb(n, i) * share**i * (1 - share) ** (n - i) for i in range(k, n + 1))
 
 
-def _is_rare(
-    usually: float | None,
-    each: Callable[[float], float],
-    counted: _Counted,
-    unknown: bool = False,
-) -> bool:
-    """Whether all candidates would seldom fare alike, where each does with a chance; or `unknown`."""
-    if usually is None:
-        return unknown
-    return counted.chance(each(usually), counted.candidates) < RARE
+def _is_foreign(batch: Batch, recipe: Recipe) -> bool:
+    """Whether the miniature is asked for what is not of its world."""
+    if recipe.text_to_image.source != "miniature":
+        return False
+    try:
+        for one in batch.made:
+            parse_caption(one.draw.triplet.original_prompt)
+    except ValueError:
+        return True
+    return False
 
 
 def _similarity(
-    name: str, values: list[float], least: float, known: Usual | None, counted: _Counted
+    name: str,
+    values: list[float],
+    least: float,
+    known: Usual | None,
+    counted: _Counted,
+    foreign: bool,
 ) -> Finding:
     low, middle, high = min(values), median(values), max(values)
     passing = sum(value >= least for value in values)
@@ -164,11 +179,7 @@ def _similarity(
         said += "; no usual range is known for this CLIP"
     said += f"; {passing} of {len(values)} reach the gate {least:g}"
     if strange:
-        remedy = (
-            "pre-processing or weights differ, and thresholds would not mean what they say: compare "
-            "recipe.clip (OpenAI's weights need quickgelu) and look at the pictures"
-        )
-        return warning(name, said, remedy, **figures)
+        return warning(name, said, FOREIGN if foreign else DIFFERING, **figures)
     if passing == 0 and hopeless:
         remedy = "no candidate of the run may pass: lower the threshold, or look at the pictures"
         return warning(name, said, remedy, **figures)

@@ -188,4 +188,4 @@ def differing_fields(ours: Any, theirs: Any, where: str = "") -> list[str]:
 
 def _short(value: Any) -> str:
     text = json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    return text if len(text) <= 40 else f"{text[:36]}...{text[-1]}"

@@ -3,11 +3,13 @@
 import os
 import re
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from factory.errors import ModelError
 from factory.models import family_xl
@@ -38,6 +40,8 @@ _READ: dict[Role, tuple[str, ...]] = {
 _VARIANTS = ("fp16", "non_ema")
 _NOT_READ = tuple(f"*.{variant}{end}" for variant in _VARIANTS for end in (".*", "-*"))
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+WAITS_S = (0, 1, 2)
+"""Before each time that the hub is asked whether it is there."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -58,7 +62,7 @@ def model_folder(source: ModelSource, role: Role) -> Path:
         return path
     if (here := _local(source)) is not None:
         return here
-    if not _HUB_ID.fullmatch(source.source):
+    if not _HUB_ID.fullmatch(source.source) or source.source.endswith(".safetensors"):
         raise ModelError(f"{source.source}: no such file or folder, and not a hub id owner/name")
     if not _COMMIT.fullmatch(source.revision or ""):
         raise ModelError(
@@ -123,7 +127,9 @@ def _is_on_hub(source: ModelSource) -> bool:
 def _snapshot(source: ModelSource, role: Role, *, local_files_only: bool = False) -> Path:
     """Of the hub's cache. Raises its many errors, and `ModelError` where only variants are there."""
     from huggingface_hub import snapshot_download
+    from huggingface_hub.utils.logging import set_verbosity_error
 
+    set_verbosity_error()
     # A hub's CLIP repository may hold other formats' weights too; open_clip's are named so.
     wanted = [
         pattern if role != "clip" else pattern.replace("*.safetensors", "open_clip*.safetensors")
@@ -136,13 +142,19 @@ def _snapshot(source: ModelSource, role: Role, *, local_files_only: bool = False
         revision=source.revision,
         allow_patterns=wanted,
     )
+    local = partial(found, ignore_patterns=list(_NOT_READ), local_files_only=True)
     if local_files_only:
-        return Path(found(ignore_patterns=list(_NOT_READ), local_files_only=True))
+        return Path(local())
+    here, planned = None, []
+    with suppress(Exception):
+        here = Path(local())
+    if here is None and (why := _why_not_asked()):
+        raise ModelError(f"{where}: not in the local cache, and {why}")
     try:
-        # Refused without the network, and by releases that know no dry run.
-        planned: list[Any] = found(dry_run=True)
+        planned = found(dry_run=True)
     except Exception:
-        planned = []
+        if here is not None:
+            return here
     _read_names([file.filename for file in planned], role, where)
     if not sys.stderr.isatty():
         # On a terminal the library draws a bar.
@@ -150,6 +162,20 @@ def _snapshot(source: ModelSource, role: Role, *, local_files_only: bool = False
             if file.will_download and _is_read(file.filename, role):
                 tell_fetch(f"{where}/{file.filename}", file.file_size)
     return Path(found(ignore_patterns=list(_NOT_READ)))
+
+
+def _why_not_asked() -> str | None:
+    """Why the hub cannot be asked, if so: its library would try for half a minute, and say so each time."""
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE=1 keeps the hub from being asked"
+    for wait_s in WAITS_S:
+        time.sleep(wait_s)
+        with suppress(Exception):
+            get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+            return None
+    return f"{constants.ENDPOINT} did not answer; without a network, copy HF_HOME from where there is one"
 
 
 def check_pinned(where: str | Path, pinned: Mapping[str, str], found: Mapping[str, str]) -> None:

@@ -5,10 +5,12 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
+from subprocess import Popen
 from typing import Any
 
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 from ray._private import worker as ray_worker
 
 PROGRESS_LOGGER = "ray.data._internal.progress"
@@ -22,6 +24,14 @@ def keep_to_loopback() -> None:
     """
     os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
     ray_constants.ENABLE_RAY_CLUSTER = False
+
+
+def keep_signals_off() -> None:
+    """Ray's processes get sessions of their own: a signal to this one's group reaches this one alone.
+
+    Else they end at once, before workers have stored anything. The kernel ends them when this one dies.
+    """
+    services.ConsolePopen = partial(Popen, start_new_session=True)
 
 
 def hear_workers(tell: Callable[[str], None]) -> None:

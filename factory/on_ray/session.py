@@ -16,7 +16,7 @@ from factory.console.signals import at_end, take_back
 from factory.errors import ConfigError, EditmillError, first_line
 from factory.on_ray.life import watch_cluster, watch_own
 from factory.on_ray.own_ray import RayFolder, check_mode, make_ray_folder
-from factory.on_ray.ray_internals import hear_workers, keep_to_loopback
+from factory.on_ray.ray_internals import hear_workers, keep_signals_off, keep_to_loopback
 from factory.on_ray.words import event, hushed, quieten
 from schemas.cluster import OPEN_CLUSTER
 from schemas.pool import Pool
@@ -69,6 +69,7 @@ def _start_own(cpus: int) -> None:
     """A Ray of our own, in a folder of its own: for this user, on this machine's loopback alone."""
     _keep_others_out()
     keep_to_loopback()
+    keep_signals_off()
     folder = make_ray_folder()
     at_end(partial(_kill_own, folder))
     atexit.register(folder.remove)

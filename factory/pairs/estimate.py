@@ -68,6 +68,7 @@ class Outlook:
         """For a person."""
         found, hours = self.estimate, self.hours
         many = counted(self.workers, "GPU" if self.on_gpus else "CPU worker")
+        many += ", one for each unit" if 1 < found.units == self.workers else ""
         facts: dict[str, Any] = {
             "triplets": found.triplets,
             "duplicates": found.duplicates,
@@ -98,11 +99,12 @@ def counts(triplets: TripletList) -> dict[str, Any]:
 def look_ahead(
     config: Config, found: Estimate, gpus: int | None = None, price: float | None = None
 ) -> Outlook:
-    """An estimate on `gpus`, or on as many as `compute.max_workers` hold."""
+    """An estimate on `gpus`, or on as many as `compute.max_workers` hold; no more than units need."""
     compute = config.compute
-    on_gpus = compute.gpus_per_worker > 0
-    workers = gpus or compute.max_workers * (compute.gpus_per_worker if on_gpus else 1)
-    return Outlook(found, workers, on_gpus, price)
+    each = compute.gpus_per_worker or 1
+    workers = min(gpus or compute.max_workers * each, found.units * each)
+    whole = int(workers) if workers == int(workers) else workers
+    return Outlook(found, whole, bool(gpus or compute.gpus_per_worker), price)
 
 
 def estimate(

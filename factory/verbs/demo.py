@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from factory.console.command import command
+from factory.console.command import resumable
 from factory.console.config import load_config
 from factory.console.say import print_facts, say
 from factory.errors import StorageError
@@ -31,7 +31,7 @@ demo_app = typer.Typer(no_args_is_help=True)
 
 
 @demo_app.command()
-@command
+@resumable
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the run and the sheet.")] = Path("demo"),
     limit: Annotated[int, typer.Option(min=1, help="Bundled triplets to make.")] = 24,

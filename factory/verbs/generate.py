@@ -4,7 +4,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from factory.console.command import command
+from factory.console.command import resumable
 from factory.console.options import (
     AsJson,
     ConfigFile,
@@ -29,7 +29,7 @@ generate_app = typer.Typer(no_args_is_help=True)
 
 
 @generate_app.command()
-@command
+@resumable
 def generate(
     triplets: Triplets,
     out: Annotated[str, typer.Option(help="The run: a folder or s3://bucket/prefix.")],

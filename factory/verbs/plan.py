@@ -2,6 +2,7 @@
 
 import typer
 
+from factory.console.amounts import counted
 from factory.console.command import command
 from factory.console.config import MINIATURE, preset_purposes
 from factory.console.options import (
@@ -77,4 +78,4 @@ def tell_of(triplets: TripletList) -> None:
     for line in triplets.bad:
         say(f"skipped: {line}")
     if triplets.duplicates:
-        say(f"{triplets.duplicates} duplicate triplets collapsed")
+        say(f"{counted(triplets.duplicates, 'duplicate triplet')} collapsed")

@@ -129,9 +129,9 @@ def gc(
     facts: dict[str, Any] = {
         "objects": len(found.found),
         "bytes": found.bytes,
-        "unfinished uploads": len(found.uploads),
-        "too young": found.young,
-        "least hours": round(found.least_hours, 1),
+        "unfinished_uploads": len(found.uploads),
+        "too_young": found.young,
+        "least_hours": round(found.least_hours, 1),
         "removed": found.removed,
     }
     lines = [f"{one.key}  {one.why}" for one in found.found]
@@ -155,6 +155,7 @@ def sheet(
     count: Annotated[int, typer.Option(min=1, max=400, help="Pairs, one per triplet.")] = 24,
 ) -> int:
     """A contact sheet of a sealed run: original and edited, prompts and scores."""
+    from factory.ledger.manifest import Incomplete
     from factory.ledger.sealed import newest_manifest
     from factory.pairs.sheet import contact_sheet, sealed_pairs
 
@@ -162,7 +163,7 @@ def sheet(
     opened = _run(run, "sheet")
     newest = newest_manifest(opened)
     if newest is None:
-        raise RunMismatch(f"{run}: not sealed yet; `editmill seal --partial` makes a snapshot")
+        raise Incomplete(f"{run}: not sealed yet; `editmill seal --partial` makes a snapshot")
     try:
         out.write_bytes(contact_sheet(sealed_pairs(opened, newest[1]), count))
     except OSError as error:

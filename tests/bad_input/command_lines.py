@@ -125,9 +125,9 @@ PRESETS = [
             f"no preset for a dataset: {verb} {dataset}",
             f"{verb} --json --dataset {dataset} --out out",
             r"--preset or --config: must be given for this dataset, got neither; " + TRAINERS,
-            models,
+            write("pairs/a.parquet", ""),
         )
-        for verb, dataset in (("fit", "pairs"), ("encode", "pairs"), ("fit", "t2i/a.parquet"))
+        for verb, dataset in (("fit", "pairs"), ("encode", "pairs"), ("fit", "pairs/a.parquet"))
     ),
     case(
         "a verb with options and no dashes before it",

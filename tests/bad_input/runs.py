@@ -227,6 +227,7 @@ PLACES = [
         r"run: not sealed yet; .*",
         run,
         remove("run/manifest"),
+        code=3,
     ),
     *(
         case(f"no run to {verb}", f"{verb} --json run", r"/.*/run: no run here: .* missing")

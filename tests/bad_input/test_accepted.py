@@ -43,7 +43,7 @@ ACCEPTED = [
         GOOD + GOOD[:-2] + ', "edit_kind": "shape"}',
         "",
         (1, 1, 0),
-        r"1 duplicate triplets collapsed\n",
+        r"1 duplicate triplet collapsed\n",
         id="the same words with another kind",
     ),
     pytest.param(
@@ -58,7 +58,7 @@ ACCEPTED = [
         GOOD[:-2] + ', "url": "", "edit_kind": " "}\n' + GOOD,
         "",
         (1, 1, 0),
-        r"1 duplicate triplets collapsed\n",
+        r"1 duplicate triplet collapsed\n",
         id="optional fields that say nothing",
     ),
     pytest.param(

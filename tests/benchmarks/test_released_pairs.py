@@ -216,6 +216,12 @@ def test_released_noise_is_not_imitated_without_the_device_that_drew_it(data, fa
     assert "--regenerate: must be 0 without a CUDA device" in said
 
 
+def test_the_help_names_no_option_that_it_lacks():
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).stdout
+    assert "paper is the default" in shown
+    assert "--triplets" not in shown
+
+
 def test_settings_follow_from_the_seed_alone():
     of = recipe(Path("nowhere"))
     for seed in (0, 7, 123456789, 2**32 - 1):

@@ -136,7 +136,7 @@ def files(root: Path) -> set[str]:
 def test_a_healthy_start_passes_every_check_and_ends_with_0(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    asked = order(gpus=3, price_per_gpu_hour=2.0)
+    asked = order(price_per_gpu_hour=2.0)
     findings = found(asked)
     assert set(levels(findings).values()) == {Level.OK}
     assert [f.check for f in findings] == [
@@ -475,9 +475,10 @@ def calibrate(passing: float | None = None, **ranges: tuple[float, float]) -> No
 @pytest.mark.parametrize(
     ("settings", "passing", "pairs", "level"),
     [
-        # As the miniature's own pairs fare: of eight that pass one in three times, often none does.
-        ("direction: 0.95", 0.3, 8, Level.OK),
-        ("direction: 0.95", 0.9, 8, Level.WARNING),
+        # Of what can be few none may pass by chance; of four or more that is worth a look.
+        ("direction: 0.95", 0.3, 2, Level.OK),
+        ("direction: 0.95", 0.3, 8, Level.WARNING),
+        ("direction: 0.95", None, 8, Level.WARNING),
         ("direction: 0.1", 0.3, 1, Level.OK),
         ("direction: 0.1", 0.3, 8, Level.WARNING),
         # Nothing is known: four may tell, one cannot.
@@ -521,6 +522,15 @@ def test_scores_inside_the_calibrated_ranges_are_fine_and_others_warned_of() -> 
     assert "usual 0.10 to 0.30 by its calibration" in one.found
     assert "thresholds would not mean what they say" in one.remedy
     assert one.figures["usual"] == [0.1, 0.3]
+
+
+def test_captions_of_another_world_than_the_miniatures_are_called_so() -> None:
+    calibrate(clip_sim_image=(0.1, 0.3))
+    ours = "recipe.text_to_image={source: miniature}"
+    one = only(found(order(ours)), Level.WARNING)
+    assert (one.check, "captions of its own world alone" in one.remedy) == ("clip_sim_image", True)
+    one = only(found(order(ours, triplets="miniature")), Level.WARNING)
+    assert "pre-processing or weights differ" in one.remedy
 
 
 def open_clip_config(quick_gelu: bool, layers: int = 24) -> None:
@@ -567,7 +577,7 @@ def test_the_plan_counts_hours_cost_and_the_bytes_of_the_pictures_made() -> None
     assert plan["gpu_hours"] == pytest.approx(plan["rows"] / rate / 3600)
     assert plan["hours"] == pytest.approx(plan["gpu_hours"] / 2)
     assert plan["cost"] == pytest.approx(plan["gpu_hours"] * 3)
-    assert found(order(gpus=5))[-1].figures["gpus"] == 5
+    assert found(order(gpus=5))[-1].figures["gpus"] == plan["units"] == 2
     # Two pairs of two 8x8 pictures of noise as PNG: 192 bytes of pixels and the format's own.
     beside = plan["units"] * 48 * 1024 + plan["candidates"] * 256
     assert 2 * 2 * 192 < plan["storage_bytes"] - beside < 2 * 2 * 400

@@ -66,6 +66,7 @@ def test_a_text_to_image_model_is_no_editor(tmp_path):
 
 def test_a_start_says_first_what_is_judged_and_how(editor, tmp_path):
     result = evaluate(editor, tmp_path / "out")
+    assert "edits 3 held-out scenes, 16 at once\n3/3 edits\n" in result.stderr
     assert (
         f"preset miniature: {editor}, 2 steps, guidance 7.5 for the instruction and 1.5 for the picture; "
         "watching.sampler={steps: 2}, compute.threads=1\n"

@@ -86,30 +86,40 @@ def test_a_refusal_comes_before_ray(tmp_path, monkeypatch):
 
 
 @pytest.mark.long
-def test_sigterm_drains_with_a_checkpoint_and_the_same_command_resumes(tmp_path):
+@pytest.mark.parametrize("where", ["here", "ray"])
+def test_sigterm_to_all_its_group_drains_with_a_checkpoint_and_the_same_command_resumes(
+    tmp_path, where
+):
     arguments = ["fit", "--dataset", write_pairs(tmp_path / "pairs"), "--out", "out"]
-    arguments += ["--config", config(tmp_path, steps=100_000)]
+    arguments += ["--config", config(tmp_path, steps=100_000, where=where)]
     command = [sys.executable, "-m", "editmill", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, text=True, stderr=subprocess.PIPE
+        command,
+        cwd=tmp_path,
+        env=environment,
+        text=True,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     try:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("step 3/"):
                 break
-        process.send_signal(signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGTERM)
         rest = process.stderr.read()
         assert process.wait(timeout=60) == 3, rest
     finally:
         process.kill()
         process.wait()
+    assert "ray" not in rest
     assert rest.endswith("interrupted; run the same command to resume\n")
     (key,) = objects(tmp_path / "out", "checkpoints/")
     step = int(key.removeprefix("checkpoints/").removesuffix(".json"))
     assert step >= 3
-    short = ["--set", f"law.steps={step + 1}"]
+    short = ["--set", f"law.steps={step + 1}", "--set", "compute.where=here"]
     result = call(*(str(tmp_path / "out") if a == "out" else a for a in arguments[1:]), *short)
     assert result.exit_code == 0, result.output
     assert f"step {step + 1}/{step + 1}" in result.stderr

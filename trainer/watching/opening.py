@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from factory.console.amounts import counted
 from schemas.fit import Fit
 from trainer.feeding.pairs import Pairs
 from trainer.latents.reader import BESIDE
@@ -10,12 +11,18 @@ from trainer.latents.reader import BESIDE
 def opening(config: Fit, dataset: str, pairs: Pairs, step: int) -> Iterator[str]:
     """Lines for the person; `step` is the newest checkpoint's, 0 where there is none."""
     law, latents = config.law, config.reading.latents
-    yield f"goes on from step {step} of {law.steps}" if step else f"begins, {law.steps} steps"
+    yield (
+        f"goes on from step {step} of {law.steps}"
+        if step
+        else f"begins, {counted(law.steps, 'step')}"
+    )
     name = law.model.source
     if law.model.revision is not None:
         name += f" at {law.model.revision}"
     yield f"base model: {name}" + ("" if law.lora is None else ", its weights kept beside a LoRA")
-    yield f"dataset: {dataset}: {len(pairs)} rows of {len(pairs.prompts)} prompts"
+    yield (
+        f"dataset: {dataset}: {counted(len(pairs), 'row')} of {counted(len(pairs.prompts), 'prompt')}"
+    )
     if latents is not None:
         yield f"latents: {latents}; no picture is decoded or encoded"
         return

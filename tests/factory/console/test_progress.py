@@ -74,6 +74,18 @@ def test_units_that_end_together_count_together(clock, capsys):
     assert last.startswith("20/100 units, 4.7 a minute, 16 min")
 
 
+def test_those_of_one_batch_that_come_at_once_give_no_rate(clock, capsys):
+    with Progress("edits", 40) as progress:
+        for batch in range(2):
+            clock.now = 60 * batch
+            for number in range(16):
+                clock.now += number / 1e6
+                progress.advance(pairs=1)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[15] == "16/40 edits, 1 pair"
+    assert lines[16].startswith("17/40 edits, 1 pair, 16.0 a minute, ")
+
+
 def test_a_bar_shows_the_same_and_lines_stand_above_it(clock, terminal):
     with Progress("steps", 10) as progress:
         assert shown_bar() is progress

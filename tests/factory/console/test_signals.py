@@ -16,7 +16,7 @@ answer_signals()
 def tell(word):
     os.write(1, (word + "\\n").encode())
 """
-LINE = "editmill: interrupted; run the same command to resume\n"
+LINE = "editmill: interrupted; run the same command again\n"
 DRAINING = "stopping after what is in hand; once more ends it at once\n"
 
 

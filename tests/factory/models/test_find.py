@@ -26,6 +26,7 @@ def hub(monkeypatch, tmp_path):
         raise ValueError("not found") from ConnectionError("no network")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    monkeypatch.setattr(model_files, "_why_not_asked", lambda: None)
     return asked
 
 

@@ -2,6 +2,9 @@
 
 import importlib
 import os
+import socket
+from contextlib import contextmanager
+from threading import Thread
 from types import SimpleNamespace
 
 import huggingface_hub
@@ -9,6 +12,7 @@ import pytest
 import torch
 
 from factory.errors import ModelError
+from factory.models import find
 from factory.models.find import model_folder
 from schemas.recipe import ModelSource
 
@@ -28,8 +32,10 @@ class Hub:
     def __init__(self, files, folder):
         self.files, self.folder, self.fetched = files, folder, 0
 
-    def __call__(self, source, *, revision, allow_patterns, ignore_patterns=(), dry_run=False):
+    def __call__(self, source, *, revision, dry_run=False, local_files_only=False, **patterns):
         assert (source, revision) == (SOURCE.source, SOURCE.revision)
+        if local_files_only:
+            raise FileNotFoundError("not in the cache")
         if dry_run:
             return [
                 SimpleNamespace(filename=name, file_size=size, will_download=comes)
@@ -43,6 +49,7 @@ class Hub:
 def hub(monkeypatch, tmp_path):
     found = Hub(dict(FILES), tmp_path)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", found)
+    monkeypatch.setattr(find, "_why_not_asked", lambda: None)
     return found
 
 
@@ -92,3 +99,49 @@ def test_without_a_network_what_is_here_is_taken(hub, monkeypatch, capsys):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     assert model_folder(SOURCE, "text_to_image") == hub.folder
     assert capsys.readouterr().err == ""
+
+
+@contextmanager
+def silent_server(asked):
+    """Takes connections and answers none."""
+
+    def serve():
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            asked.append(connection)
+            connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_hub_that_does_not_answer_is_asked_a_few_times_and_told_of_once(
+    monkeypatch, tmp_path, capfd
+):
+    asked = []
+    with silent_server(asked) as endpoint:
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", endpoint)
+        with pytest.raises(ModelError, match=rf"not in the local cache, and {endpoint} did not"):
+            model_folder(SOURCE, "clip")
+    assert len(asked) == 3
+    assert capfd.readouterr().err == ""
+
+
+def test_a_hub_that_the_environment_forbids_to_ask_is_not_asked(monkeypatch, tmp_path):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelError, match="not in the local cache, and HF_HUB_OFFLINE=1 keeps"):
+        model_folder(SOURCE, "clip")
+
+
+@pytest.mark.parametrize("path", ["weights/nope.safetensors", "nope.safetensors"])
+def test_a_file_of_weights_that_is_not_there_is_no_hub_id(path):
+    with pytest.raises(ModelError, match=f"^{path}: no such file or folder"):
+        model_folder(ModelSource(source=path), "text_to_image")

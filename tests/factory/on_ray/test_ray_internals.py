@@ -1,5 +1,7 @@
 """Ray still has what we use of it without a public name."""
 
+import os
+
 from factory.on_ray import ray_internals
 from trainer.on_ray.pause import ENDING, RESIZING, WAITING
 
@@ -28,3 +30,16 @@ def test_ray_reads_what_keeps_it_to_loopback_where_we_write_it():
     assert isinstance(ray_constants.ENABLE_RAY_CLUSTER, bool)
     assert ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR == "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
     assert services.ray_constants is ray_constants
+
+
+def test_ray_starts_its_processes_by_what_gives_them_a_session_of_their_own(monkeypatch):
+    from ray._private import services
+
+    monkeypatch.setattr(services, "ConsolePopen", services.ConsolePopen)
+    ray_internals.keep_signals_off()
+    started = services.start_ray_process(["sleep", "60"], "raylet", fate_share=True).process
+    try:
+        assert os.getsid(started.pid) == started.pid
+    finally:
+        started.kill()
+        started.wait()

@@ -69,7 +69,7 @@ def test_a_ray_of_our_own_is_this_users_alone_and_gone_when_a_signal_ends_it(tmp
         text=True,
     )
     assert done.returncode == 3, done.stderr
-    assert done.stderr == "editmill: interrupted; run the same command to resume\n"
+    assert done.stderr == "editmill: interrupted; run the same command again\n"
     told = {line.partition(" ")[0]: line.partition(" ")[2] for line in done.stdout.splitlines()}
     assert told["guarded"] == "['gcs_server', 'raylet']"
     assert told["files"] == "[]"

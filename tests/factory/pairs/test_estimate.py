@@ -4,7 +4,7 @@ import pytest
 
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
-from factory.pairs.estimate import estimate
+from factory.pairs.estimate import estimate, look_ahead
 from factory.pairs.triplets import TripletList
 from factory.storage.local import LocalStore
 from schemas.config import Config
@@ -24,3 +24,23 @@ def test_a_run_takes_no_more_room_than_was_said(tmp_path, unit_triplets, candida
         generate_unit(run, plan, unit, StubSource())
     taken = sum(o.bytes for prefix in ("pairs/", "commits/") for o in run.store.list(prefix))
     assert taken <= found.storage_bytes
+
+
+@pytest.mark.parametrize(
+    ("units", "gpus", "each", "priced", "words"),
+    [
+        (1, 64, 0.0, "1", "1 GPU"),
+        (1, 64, 2.0, "2", "2 GPUs"),
+        (100, 64, 0.0, "64", "64 GPUs"),
+        (100, None, 0.5, "3.5", "3.5 GPUs"),
+        (100, None, 0.0, "7", "7 CPU workers"),
+        (2, None, 1.0, "2", "2 GPUs, one for each unit"),
+    ],
+)
+def test_no_more_workers_are_priced_than_have_a_unit(units, gpus, each, priced, words):
+    compute = {"gpus_per_worker": each, "max_workers": 7}
+    config = Config(recipe=recipe(unit_triplets=1), compute=compute)
+    found = estimate(config, TripletList(triplets(units)), rows_per_s=1.0)
+    ahead = look_ahead(config, found, gpus, price=1.0)
+    assert (str(ahead.as_json()["gpus"]), ahead.cost) == (priced, found.gpu_hours)
+    assert ahead.facts()["time"].endswith(f" on {words}")

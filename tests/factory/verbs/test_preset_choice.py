@@ -20,6 +20,8 @@ from schemas.stamped import to_stamped_json
 from schemas.training import TrainingRecord
 from tests.bad_input.materials import GOOD, OTHER, Grey, models
 from tests.making import STAGE, run_here
+from tests.trainer.small import write_pairs
+from trainer.feeding.find_files import find_files
 from trainer.preset_choice import choose as choose_fit
 
 
@@ -84,7 +86,7 @@ def test_a_start_says_first_what_it_makes_and_then_what_it_skips(options, line):
     first, second, third, *_ = result.stderr.splitlines()
     assert first.startswith(line)
     assert second.startswith("skipped: t.jsonl:2: ")
-    assert third == "1 duplicate triplets collapsed"
+    assert third == "1 duplicate triplet collapsed"
 
 
 def test_every_model_is_named():
@@ -135,7 +137,7 @@ def test_without_a_preset_a_list_is_read_and_counted(capsys):
     assert found["units"] is found["rows"] is found["gpu_hours"] is found["cost"] is None
     result = call("plan --triplets t.jsonl")
     assert result.exit_code == 0
-    assert result.stdout.splitlines() == ["triplets    2", "duplicates  0", "bad_lines   0"]
+    assert result.stdout.splitlines() == ["triplets    2", "duplicates  0", "bad lines   0"]
     assert "all else depends on --preset or --config; presets: fast (" in result.stderr
 
 
@@ -153,11 +155,13 @@ def training(*settings, preset="paper"):
     open_store("out").put_new("FIT.json", to_stamped_json(record))
 
 
-def test_pairs_that_the_miniature_made_are_trained_on_with_the_miniature():
+def test_pairs_that_the_miniature_made_are_trained_on_with_the_miniature(monkeypatch):
     begin("miniature", out="dataset")
     choice = choose_fit(None, None, (), "dataset", "out")
     assert choice.origin == "preset miniature (by which the dataset was made)"
     begin("paper", out="other")
+    sealed = find_files(write_pairs(Path("pairs")))
+    monkeypatch.setattr("trainer.preset_choice.find_files", lambda *_, **__: sealed)
     with pytest.raises(
         ConfigError, match="must be given for this dataset, got neither; presets: mini"
     ):
@@ -174,9 +178,18 @@ def test_a_training_that_is_there_goes_on_with_the_preset_that_it_was_begun_with
 
 def test_of_a_training_with_settings_of_its_own_the_nearest_preset_is_told():
     training("law.batch=64")
+    write_pairs(Path("pairs"))
     nearest = "out holds a training by --preset paper but for batch: 1024 -> 64"
     with pytest.raises(ConfigError, match=nearest):
         choose_fit(None, None, (), "pairs", "out")
+
+
+@pytest.mark.parametrize("verb", ["fit", "encode"])
+@pytest.mark.parametrize("dataset", ["nope", "nope.parquet"])
+def test_a_dataset_that_is_not_there_is_told_before_a_preset_is_asked_for(verb, dataset):
+    result = call(f"{verb} --dataset {dataset} --out out")
+    assert (result.exit_code, "preset" in result.stderr) == (2, False)
+    assert f"{dataset}: must be a sealed run" in result.stderr
 
 
 def test_what_cannot_be_read_at_the_output_is_left_to_who_opens_it():

@@ -89,3 +89,14 @@ def test_a_run_without_a_seal_is_said_to_have_none(runs):
     assert "sealed      no" in shown.stdout
     found = json.loads(call("verify demo/run-1 --json").stdout)
     assert (found["sealed"], found["partial"]) == (False, None)
+
+
+@pytest.mark.parametrize("verb", VERBS[:-1])
+def test_a_machine_reads_names_with_underscores_and_a_person_with_blanks(verb, runs):
+    finished = load_config(file=Path("c.yaml"))
+    opened, plan = prepare(finished, read_triplets("t.jsonl"), "demo/run-1")
+    run_job(opened, plan, finished, run_here(lambda _: Grey()))
+    shown = call(f"{verb} demo/run-1")
+    assert shown.exit_code == 0
+    assert not any("_" in line.partition("  ")[0] for line in shown.stdout.splitlines())
+    assert all(name.isidentifier() for name in json.loads(call(f"{verb} demo/run-1 --json").stdout))
