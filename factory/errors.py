@@ -11,6 +11,7 @@
             StorageRefused      wrong keys, missing bucket, not writable               exit 2
             StorageUnavailable  no clear answer; try again
         Damaged                 a stored object is not what its record says            exit 3
+            NeedsRepair         a unit's commit or data; `verify --repair` opens it    exit 5
 
 They cross process borders by pickle, so none takes more than the message. Once a start has begun its work
 what would end it with 2 ends it with 3: `factory/deeds.py`.
@@ -73,3 +74,9 @@ def first_line(error: BaseException, length: int = 200) -> str:
     """The kind of an error and the start of what it says, on one line."""
     words = " ".join(str(error).split())
     return f"{type(error).__name__}: {words[:length]}" if words else type(error).__name__
+
+
+class NeedsRepair(Damaged):
+    """A unit's commit or data is lost or not what it was: a rerun alone would find the same for ever."""
+
+    exit_code = 5

@@ -74,3 +74,8 @@ class RetryRecord(Record):
     """Of this record."""
     units: tuple[int, ...]
     """In order."""
+    LATER: ClassVar[Mapping[str, Any]] = {"repaired": False, "aside": ()}
+    repaired: bool = False
+    """Whether they were damaged, and are made anew from all their items."""
+    aside: tuple[str, ...] = ()
+    """Keys of damaged commits: they stay, and nothing looks at them any more."""

@@ -56,8 +56,9 @@ class Found:
 
 def earlier_commits(run: Run, found: Found) -> list[Found]:
     """The commits of which this one makes the failed outcomes anew, oldest first. Raises `Damaged`."""
-    unit = found.record.unit
+    unit, names = found.record.unit, found.record.earlier
     sealed = run.commits == "sealed"
+    first = found.generation - len(names)
     return [
         read_found(
             run,
@@ -65,7 +66,7 @@ def earlier_commits(run: Run, found: Found) -> list[Found]:
             generation,
             keys.attempt(unit, generation, name) if sealed else keys.commit(unit, generation),
         )
-        for generation, name in enumerate(found.record.earlier)
+        for generation, name in enumerate(names, first)
     ]
 
 
@@ -92,7 +93,7 @@ def open_items(run: Run, plan: Plan, unit: int, generation: int) -> tuple[list[R
     at which they did, oldest first.
     """
     items = plan.items(unit)
-    if not generation or run.layout.retry == "unit":
+    if generation == plan.retries.anew.get(unit, 0) or run.layout.retry == "unit":
         return items, ()
     found = find_commit(run, plan, unit, generation=generation - 1)
     for commit in (*earlier_commits(run, found), found):

@@ -38,6 +38,9 @@ class Book:
         self.run = run
         self.plan = plan
         self.closing = threading.Event()
+        self.leave_out = False
+        """Whether units whose commit is damaged count as open, and are told in `left_out`."""
+        self.left_out: dict[int, str] = {}
         self._lines: dict[int, LedgerLine] = {}
         self._known = bytearray(len(plan.units))
         self._rolled_up = {
@@ -75,7 +78,7 @@ class Book:
             return [line.unit for line in self.lines_of(segment)]
         units = self.units_of(segment)
         if segment in self._rolled_up:
-            again = {unit for unit in self.plan.generations if unit in units}
+            again = {unit for unit in self.plan.retries.generations if unit in units}
             return (u for u in units if u not in again or self._is_there(u))
         return list(self._listed(segment))
 
@@ -178,6 +181,11 @@ class Book:
             try:
                 return line_of(self.run, find_commit(self.run, self.plan, unit, chosen.get(unit)))
             except ObjectMissing:
+                return None
+            except Damaged as error:
+                if not self.leave_out:
+                    raise
+                self.left_out[unit] = str(error)
                 return None
 
         if unread:

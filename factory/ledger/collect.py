@@ -113,7 +113,7 @@ def _remove(
 def _must_be_unchanged(run: Run, plan: Plan, sequences: list[int]) -> None:
     """Raises `Incomplete` where the run has gone on since garbage was looked for."""
     now = read_plan(run)
-    same_plan = (now.records, now.generations) == (plan.records, plan.generations)
+    same_plan = (now.records, now.retries) == (plan.records, plan.retries)
     if not same_plan or manifest_sequences(run) != sequences:
         raise Incomplete(
             f"{run.uri}: gc needs a run that stands still, this one goes on; try later"

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from factory.errors import Damaged, ObjectMissing, StorageUnavailable, first_line
+from factory.errors import NeedsRepair, ObjectMissing, StorageUnavailable, first_line
 from factory.ledger import keys
 from factory.ledger.named import intent_of, store_named
 from factory.ledger.outcomes import Data, Outcomes
@@ -146,20 +146,20 @@ def committed_units(store: ObjectStore) -> Iterator[int]:
 def read_record(run: Run, unit: int, key: str | None = None) -> CommitRecord:
     """The record of a unit's commit without its rows, every byte checked.
 
-    Raises `ObjectMissing`, or `Damaged` where it is not a whole commit of this unit.
+    Raises `ObjectMissing`, or `NeedsRepair` where it is not a whole commit of this unit.
     """
     key = key or keys.commit(unit)
     return read_whole(run.store, key, lambda data: record_of(run, unit, key, data))
 
 
 def read_commit(run: Run, unit: int, key: str | None = None) -> Commit:
-    """The commit of a unit with its rows. Raises `ObjectMissing` or `Damaged`."""
+    """The commit of a unit with its rows. Raises `ObjectMissing` or `NeedsRepair`."""
     key = key or keys.commit(unit)
     return read_whole(run.store, key, lambda data: commit_of(run, unit, key, data))
 
 
 def commit_of(run: Run, unit: int, key: str, data: bytes) -> Commit:
-    """A commit from its bytes. Raises `Damaged`."""
+    """A commit from its bytes. Raises `NeedsRepair`."""
     record = record_of(run, unit, key, data)
     try:
         rows, _ = read_rows(run.layout.outcomes, data)
@@ -172,7 +172,7 @@ def commit_of(run: Run, unit: int, key: str, data: bytes) -> Commit:
 
 
 def record_of(run: Run, unit: int, key: str, data: bytes) -> CommitRecord:
-    """A commit's record from its bytes. Raises `Damaged`."""
+    """A commit's record from its bytes. Raises `NeedsRepair`."""
     try:
         stored = json.loads(file_metadata(data)[_RECORD])
         record = CommitRecord.model_validate(from_stored(run.layout, CommitRecord, stored))
@@ -183,5 +183,5 @@ def record_of(run: Run, unit: int, key: str, data: bytes) -> CommitRecord:
     return record
 
 
-def _damaged(run: Run, key: str, what: str) -> Damaged:
-    return Damaged(f"{run.uri}/{key}: not a whole commit: {what}")
+def _damaged(run: Run, key: str, what: str) -> NeedsRepair:
+    return NeedsRepair(f"{run.uri}/{key}: not a whole commit: {what}")

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 from factory.ledger.book import Book
 from factory.ledger.plan import Plan
-from factory.ledger.retries import generations, open_again, retries
+from factory.ledger.retries import open_again, read_retries, retries
 from factory.ledger.run import Run
 from schemas.commit import UnitLine
 from schemas.layout import Layout
+from schemas.run import RetryRecord
 
 
 def is_failed(layout: Layout, line: UnitLine) -> bool:
@@ -23,9 +24,9 @@ def open_failed(run: Run, plan: Plan) -> Plan:
     while True:
         # Counted before anything is read, so that nobody else's retry goes unnoticed.
         sequence = retries(run.store)
-        plan = replace(plan, generations=generations(run.store))
+        plan = replace(plan, retries=read_retries(run.store))
         units = [line.unit for line in Book(run, plan).lines() if is_failed(run.layout, line)]
         if not units:
             return plan
-        if open_again(run.store, sequence, units):
-            return replace(plan, generations=generations(run.store))
+        if open_again(run.store, sequence, RetryRecord(units=tuple(units))):
+            return replace(plan, retries=read_retries(run.store))

@@ -1,5 +1,6 @@
 """Where things lie below a run's root."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ MANIFEST_PARTS = "manifest/parts/"
 PLANS = "plan/"
 COMMITS = "commits/"
 FINISHES = "finish/"
+DAMAGED = "damaged/"
 
 _COMMIT = re.compile(
     r"commits/[0-9]{6}/(?P<unit>[0-9]{8})(?:-(?P<generation>[1-9][0-9]*))?"
@@ -122,6 +124,11 @@ def finish(name: str, sha256: str) -> str:
 def is_finish(key: str) -> bool:
     """Whether a key is such an object's."""
     return _FINISH.fullmatch(key) is not None
+
+
+def damaged(data: bytes, key: str) -> str:
+    """Where damaged bytes are kept, under the name that they had."""
+    return f"{DAMAGED}{hashlib.sha256(data).hexdigest()[:16]}-{key.rpartition('/')[2]}"
 
 
 def roll_up(number: int) -> str:

@@ -5,7 +5,14 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from factory.errors import Damaged, EditmillError, ObjectMissing, RunMismatch, StorageRefused
+from factory.errors import (
+    Damaged,
+    EditmillError,
+    NeedsRepair,
+    ObjectMissing,
+    RunMismatch,
+    StorageRefused,
+)
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.book import READERS, Book
@@ -52,6 +59,7 @@ def seal(
     partial: bool = False,
     book: Book | None = None,
     finish: Finish | None = None,
+    left_out: dict[int, str] | None = None,
 ) -> tuple[int, Manifest]:
     """Write the manifest of what is committed; sealing the same content again writes nothing.
 
@@ -59,8 +67,9 @@ def seal(
 
     Returns its sequence number too. Where another driver has extended the plan and sealed that, it
     is a manifest of the longer plan. Raises `Incomplete` while units are open, unless `partial`,
-    which writes a snapshot marked so; `Damaged` where a data object that a commit names is missing
-    or of another size, or one of a sample holds other bytes, or a unit of the newest manifest is lost;
+    which writes a snapshot marked so; `NeedsRepair` where a data object that a commit names is missing
+    or of another size, or one of a sample holds other bytes, or a unit of the newest manifest is lost: a
+    snapshot leaves such units out and says so in `left_out`, each with what is wrong;
     `StorageRefused` where a listing lacks what is there;
     `RunMismatch` where the run or its plan is no longer the one that was opened.
     """
@@ -76,9 +85,12 @@ def seal(
         longer = {head.digest for head in now.records[len(plan.records) :]}
         if newest is None or newest.plan_digest not in longer:
             now = replace(now, records=plan.records)
-        if (now.records, now.generations) != (book.plan.records, book.plan.generations):
+        if (now.records, now.retries) != (book.plan.records, book.plan.retries):
             book = Book(run, now)
+        book.leave_out = partial
         manifest = _list(book, 0 if partial else len(plan.units), finish)
+        if left_out is not None:
+            left_out |= book.left_out
         if manifest == newest:
             return sequence - 1, manifest
         if newest is not None:
@@ -111,7 +123,11 @@ def _list(book: Book, least: int, finish: Finish | None) -> Manifest:
         lines = book.lines_of(segment)
         if not lines:
             continue
-        listed.check(lines)
+        damaged = listed.check(lines)
+        if damaged and not book.leave_out:
+            raise NeedsRepair(next(iter(damaged.values())))
+        book.left_out |= damaged
+        lines = [line for line in lines if line.unit not in damaged]
         for line in lines:
             units += 1
             items += plan.size(line.unit)
@@ -165,10 +181,11 @@ class _DataListing:
         self._listing = iter(run.store.list(keys.data_folder(run.layout.stage)))
         self._next = next(self._listing, None)
 
-    def check(self, lines: Sequence[UnitLine]) -> None:
-        """Raises `Damaged` where a data object is missing or of another size, or, in a sample of
-        them that is read, of other bytes.
+    def check(self, lines: Sequence[UnitLine]) -> dict[int, str]:
+        """Units of which a data object is missing or of another size, or, in a sample of them that is
+        read, of other bytes; each with what is wrong.
         """
+        damaged: dict[int, str] = {}
         named = ((key, size, line.unit) for line in lines for key, _, size in line.objects)
         for key, size, unit in sorted(named):
             while self._next is not None and self._next.key < key:
@@ -179,14 +196,17 @@ class _DataListing:
                 there = self._find(key)
             if there is None or there.bytes != size:
                 got = f"{there.bytes} bytes" if there else "none"
-                raise Damaged(
+                damaged[unit] = (
                     f"{self.run.uri}/{key}: unit {unit}'s commit names {size} bytes, got {got}"
                 )
         with ThreadPoolExecutor(READERS) as pool:
-            for _ in pool.map(self._read, sample(lines)):
-                pass
+            some = sample(line for line in lines if line.unit not in damaged)
+            for line, what in zip(some, pool.map(self._read, some), strict=True):
+                if what:
+                    damaged[line.unit] = what
+        return damaged
 
-    def _read(self, line: UnitLine) -> None:
+    def _read(self, line: UnitLine) -> str:
         key = line.data_key or ""
 
         def check(data: bytes) -> None:
@@ -197,7 +217,11 @@ class _DataListing:
                     f"{line.data_sha256}, got {got}; `editmill verify` reads the others, too"
                 )
 
-        read_whole(self.run.store, key, check)
+        try:
+            read_whole(self.run.store, key, check)
+        except Damaged as error:
+            return str(error)
+        return ""
 
     def _find(self, key: str) -> ObjectInfo | None:
         return patiently(lambda: self.run.store.find(key))
@@ -238,12 +262,13 @@ def must_list_all_of(earlier: Manifest, later: Manifest, book: Book) -> None:
     for part in (part for part in earlier.parts if part.key not in same):
         units = [line.unit for line in part_lines(run, part)]
         there = {line.unit for line in book.lines_of(keys.segment_of(units[0]))} if units else ()
-        for unit in (unit for unit in units if unit not in there and not plan.generation(unit)):
+        missing = (unit for unit in units if unit not in there and not plan.generation(unit))
+        for unit in (unit for unit in missing if unit not in book.left_out):
             key = keys.commit(unit)
             try:
                 find_commit(run, plan, unit)
             except ObjectMissing:
-                raise Damaged(
+                raise NeedsRepair(
                     f"{run.uri}/{key}: unit {unit} is in the newest manifest, its commit is not there "
                     f"whole; run {run.layout.stage} to make it again"
                 ) from None

@@ -5,14 +5,14 @@ sequence has a head, and a file for the items of each segment, named by its byte
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol
 
 from factory.errors import Damaged, ObjectMissing, RunMismatch, first_line
 from factory.ledger import keys
-from factory.ledger.retries import generations
+from factory.ledger.retries import Retries, read_retries
 from factory.ledger.run import Run
 from factory.storage.patience import read_named, read_whole, write_once
 from factory.storage.protocol import ObjectStore
@@ -50,8 +50,8 @@ class Plan:
     store: ObjectStore
     layout: Layout
     records: tuple[PlanRecord, ...]
-    generations: Mapping[int, int] = field(default_factory=dict, hash=False)
-    """How often a unit was opened again, where it was."""
+    retries: Retries = field(default_factory=Retries, hash=False)
+    """What was opened again."""
 
     @property
     def record(self) -> PlanRecord:
@@ -65,7 +65,7 @@ class Plan:
 
     def generation(self, unit: int) -> int:
         """How often a unit was opened again."""
-        return self.generations.get(unit, 0)
+        return self.retries.generations.get(unit, 0)
 
     def size(self, unit: int) -> int:
         """How many items a unit holds."""
@@ -288,7 +288,7 @@ def read_plan(run: Run) -> Plan:
         try:
             records.append(_read_head(run, len(records)))
         except ObjectMissing:
-            return Plan(run.store, run.layout, tuple(records), generations(run.store))
+            return Plan(run.store, run.layout, tuple(records), read_retries(run.store))
 
 
 def _read_head(run: Run, sequence: int) -> PlanRecord:

@@ -23,7 +23,7 @@ def report_of(row: dict[str, Any]) -> UnitReport | UnitProblem:
     if fatal:
         raise ClusterFailed(problem)
     if problem:
-        return UnitProblem(int(row["unit"]), problem)
+        return UnitProblem(int(row["unit"]), problem, bool(row["damaged"]))
     # Ray hands back NumPy's scalars.
     kinds: dict[str, Callable[[Any], Any]]
     kinds = {"str": str, "int": int, "float": float, "bool": bool, "dict": json.loads}

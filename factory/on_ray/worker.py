@@ -94,19 +94,19 @@ class UnitWorker:
         self, unit: int, report: UnitReport | UnitProblem | Exception | None
     ) -> dict[str, Any]:
         fields = _EMPTY
-        problem, fatal, beside = "", 0, {"begun": False, "store": False}
+        problem, fatal, damaged, beside = "", 0, False, {"begun": False, "store": False}
         if isinstance(report, UnitReport):
             self.made += 1
             fields = replace(report)
         elif isinstance(report, UnitProblem):
-            problem = report.message
+            problem, damaged = report.message, report.damaged
         elif isinstance(report, EditmillError):
             problem, fatal, beside = str(report), report.exit_code, deeds.told(report)
         elif report is not None:
             problem, fatal = f"worker {self.worker}: {first_line(report)}", EditmillError.exit_code
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         found = replace(fields, unit=unit, worker=self.worker, gpus=self.gpus, peak_rss_mib=peak)
-        said = {"problem": problem, "fatal": fatal, "aside": report is None}
+        said = {"problem": problem, "fatal": fatal, "damaged": damaged, "aside": report is None}
         counts = json.dumps(found.counts)
         return asdict(found) | {"counts": counts} | said | beside
 

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
+from factory.console.amounts import counted
 from factory.console.command import command
 from factory.console.options import AsJson, RunUri
 from factory.console.places import check_file
 from factory.console.say import print_facts, print_json, say
-from factory.errors import ConfigError, Damaged, RunMismatch
+from factory.errors import ConfigError, EditmillError, NeedsRepair, RunMismatch
 from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, open_run
 from factory.ledger.verify.unit import Check, no_check
@@ -60,12 +61,23 @@ def status(run: RunUri, as_json: AsJson = False) -> int:
 
 @run_app.command()
 @command
-def verify(run: RunUri, as_json: AsJson = False) -> int:
-    """Read everything back and check every hash and count; lists what is damaged."""
+def verify(
+    run: RunUri,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Open damaged units again, so that a rerun makes them.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Read everything back and check every hash and count; lists what is damaged.
+
+    Exit codes: 0 whole, 3 opened again (run its command), 5 damaged.
+    """
+    from factory.ledger.repair import repair as open_damaged
     from factory.ledger.verify.run import verify as check
 
     opened = _run(run, "verify")
     found = check(opened, CHECKS.get(opened.layout.stage, no_check))
+    again = open_damaged(opened, found) if repair else ()
     facts = {
         "units": found.units,
         "open_units": found.open_units,
@@ -73,6 +85,8 @@ def verify(run: RunUri, as_json: AsJson = False) -> int:
         "sealed": found.sealed,
         "damages": len(found.damages),
     }
+    if repair:
+        facts["opened_again"] = len(again)
     if as_json:
         print_json(facts | {"partial": found.partial, "damages": found.damages})
     else:
@@ -81,7 +95,15 @@ def verify(run: RunUri, as_json: AsJson = False) -> int:
         )
     for damage in found.damages:
         say(damage)
-    return Damaged.exit_code if found.damages else 0
+    if again:
+        say(
+            f"opened again: {counted(len(again), 'unit')}, what was damaged is kept; run "
+            f"`editmill {opened.layout.stage}` as before, then verify"
+        )
+        return EditmillError.exit_code
+    if found.broken:
+        say(f"`editmill verify --repair` opens {counted(len(found.broken), 'unit')} again")
+    return NeedsRepair.exit_code if found.damages else 0
 
 
 @run_app.command()
@@ -96,7 +118,8 @@ def seal(
     from factory.ledger.manifest import seal as write_manifest
 
     opened, plan = _open(run, "seal")
-    sequence, manifest = write_manifest(opened, plan, partial=partial)
+    left_out: dict[int, str] = {}
+    sequence, manifest = write_manifest(opened, plan, partial=partial, left_out=left_out)
     kept = {"pairs": manifest.counts["accepted"]} if opened.layout == GENERATE else manifest.counts
     facts: dict[str, Any] = {
         "sequence": sequence,
@@ -105,7 +128,11 @@ def seal(
         "units": manifest.units,
         **kept,
     }
+    if left_out:
+        facts["left_out"] = len(left_out)
     (print_json if as_json else print_facts)(facts)
+    for unit, why in sorted(left_out.items()):
+        say(f"left out: unit {unit}: {why}")
     return 0
 
 

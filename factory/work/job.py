@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from factory.console.progress import Progress
 from factory.console.signals import INTERRUPTED, Drain
-from factory.errors import StorageRefused
+from factory.errors import NeedsRepair, StorageRefused
 from factory.ledger.book import Book
 from factory.ledger.failed import open_failed
 from factory.ledger.lines import tally_of
@@ -183,12 +183,13 @@ def _end(
         stop = Stop(f"limit reached: {done.count(1)} of {len(plan.units)} units", 0)
     if stop is None and problems:
         message = f"{len(problems)} units could not be committed; first: {problems[0].message}"
-        stop = Stop(message, 3)
+        code = NeedsRepair.exit_code if any(one.damaged for one in problems) else 3
+        stop = Stop(message, code)
     if stop is None:
         message = f"{left} of {len(goal)} units are not committed, and no worker said why"
         stop = Stop(f"{message}; run the same command to resume", 3)
-    if stop.exit_code == 3:
-        return JobResult(3, stop.reason, made, problems, None, book)
+    if stop.exit_code in (3, NeedsRepair.exit_code):
+        return JobResult(stop.exit_code, stop.reason, made, problems, None, book)
     snapshot = seal(run, plan, partial=True, book=book, finish=stage.finish)[1]
     message = stop.reason
     if snapshot.units and not snapshot.counts[first]:

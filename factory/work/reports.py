@@ -32,6 +32,8 @@ class UnitProblem:
 
     unit: int
     message: str
+    damaged: bool = False
+    """Whether a rerun would find the same, unless `verify --repair` opens the unit again."""
 
 
 Runner = Callable[

@@ -1,7 +1,7 @@
 """One unit of any stage: made, and its outcomes committed."""
 
 from factory import deeds
-from factory.errors import Damaged, ObjectMissing, StorageUnavailable, first_line
+from factory.errors import Damaged, NeedsRepair, ObjectMissing, StorageUnavailable, first_line
 from factory.ledger.attempts import find_commit, open_items
 from factory.ledger.commits import Attempt, write_commit
 from factory.ledger.plan import Plan
@@ -37,7 +37,7 @@ def attempt_unit(run: Run, plan: Plan, unit: int, maker: Maker) -> UnitReport | 
     try:
         return make_unit(run, plan, unit, maker)
     except (StorageUnavailable, Damaged) as error:
-        return UnitProblem(unit, first_line(error))
+        return UnitProblem(unit, first_line(error), isinstance(error, NeedsRepair))
 
 
 def fail_unit(stage: Stage, run: Run, plan: Plan, unit: int, reason: str) -> None:

@@ -28,6 +28,8 @@ class Verification:
     partial: bool | None = None
     """Whether the newest manifest that can be read is a snapshot; None where nothing is sealed."""
     damages: list[str] = field(default_factory=list)
+    broken: dict[int, list[str]] = field(default_factory=dict)
+    """Units that `repair` opens again, each with the keys of its damaged data."""
 
 
 def verify(run: Run, check: Check = no_check) -> Verification:
@@ -56,6 +58,7 @@ def verify(run: Run, check: Check = no_check) -> Verification:
         result.units += checked.units
         result.rows += checked.rows
         result.damages += checked.damages
+        result.broken |= checked.broken
     result.open_units = len(plan.units) - result.units
     result.damages += [*_check_strays(book), *manifests.finish()]
     if not manifests.heads and not result.open_units:

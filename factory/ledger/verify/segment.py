@@ -23,6 +23,8 @@ class _Checked:
     rows: int = 0
     contents: set[UnitLine] = field(default_factory=set)
     damages: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    """Keys of its data that is not what was committed."""
 
 
 class SegmentCheck:
@@ -36,11 +38,17 @@ class SegmentCheck:
         self.units = 0
         self.rows = 0
         self.damages: list[str] = []
+        self.broken: dict[int, list[str]] = {}
+        """Units to be made anew, each with the keys of its damaged data."""
         self.contents: dict[int, set[UnitLine]] = {}
         """What the commits of a unit hold, one for each generation."""
         # The roll-up first: whatever it sums up is then in the listing, also beside a living run.
         self._rolled_up = self._read_roll_up(segment, must_be_rolled_up)
-        self._names = list(commit_names(self.run.store, segment))
+        self._names = [
+            name
+            for name in commit_names(self.run.store, segment)
+            if _key(name) not in self.plan.retries.aside
+        ]
         self._check(segment)
 
     def _read_roll_up(self, segment: int, must_be_there: bool) -> dict[int, LedgerLine]:
@@ -69,12 +77,16 @@ class SegmentCheck:
             ):
                 self.damages += checked.damages
                 self.contents.setdefault(checked.unit, set()).update(checked.contents)
+                if checked.damages:
+                    self.broken[checked.unit] = checked.damaged
                 if checked.is_newest:
                     self.units += 1
                     self.rows += checked.rows
         for unit, line in self._rolled_up.items():
-            if (unit, line.generation) not in listed:
+            known = line.generation < self.plan.retries.anew.get(unit, 0)
+            if not known and (unit, line.generation) not in listed:
                 self._say(keys.commit(unit, line.generation), "rolled up, not there")
+                self.broken.setdefault(unit, [])
 
     def _chosen(self, segment: int) -> dict[int, UnitLine]:
         try:
@@ -100,7 +112,7 @@ class SegmentCheck:
             found = find_commit(self.run, self.plan, unit, line, generation)
         except (Damaged, ObjectMissing) as error:
             return _Checked(unit, damages=[str(error)])
-        rows, damages = check_unit(self.run, self.plan, found, self.check)
+        rows, damages, damaged = check_unit(self.run, self.plan, found, self.check)
         if rolled_up and rolled_up != line_of(self.run, found):
             damages.append(
                 f"{self.run.uri}/{found.key}: is not the commit that its roll-up sums up"
@@ -111,7 +123,7 @@ class SegmentCheck:
             # Which of these counted then, only a manifest of that day can say.
             whole = whole_attempts(self.run, unit, generation)
             contents |= {line_of(self.run, one).content for one in whole}
-        return _Checked(unit, is_newest, rows, contents, damages)
+        return _Checked(unit, is_newest, rows, contents, damages, damaged)
 
     def _say(self, key: str, what: str) -> None:
         self.damages.append(f"{self.run.uri}/{key}: {what}")

@@ -25,15 +25,16 @@ def no_check(
 
 def check_unit(
     run: Run, plan: Plan, found: Found, check: Check = no_check
-) -> tuple[int, list[str]]:
-    """How many rows of data a unit holds, and what is wrong with it."""
+) -> tuple[int, list[str], list[str]]:
+    """How many rows of data a unit holds, what is wrong with it, and keys of damaged data."""
     unit, record = found.record.unit, found.record
     where = f"{run.uri}/{found.key}"
     try:
         commit = commit_of(run, unit, found.key, found.data)
     except Damaged as error:
-        return 0, [str(error)]
+        return 0, [str(error)], []
     damages: list[str] = []
+    damaged: list[str] = []
     if record.recipe_hash != run.recipe_hash:
         damages.append(f"{where}: made with another recipe")
     if set(record.tally.total) - set(run.layout.counts):
@@ -44,15 +45,19 @@ def check_unit(
             data = _data(run, unit, record.data)
         except Damaged as error:
             damages.append(str(error))
+            damaged.append(record.data.key)
             lost = True
     if not lost:
-        said = [*_check_named(run, commit), *check(run, items_of(run, plan, found), commit, data)]
+        named = dict(_check_named(run, commit))
+        damaged += [f"../{key}" for key in named]
+        said = [("", what) for what in named.values()]
+        said += check(run, items_of(run, plan, found), commit, data)
         damages += [f"{run.uri}/{key or found.key}: {what}" for key, what in said]
-    return record.data.rows if record.data and not lost else 0, damages
+    return record.data.rows if record.data and not lost else 0, damages, damaged
 
 
 def _check_named(run: Run, commit: Commit) -> Iterator[tuple[str, str]]:
-    """Whether what outcomes name stands at their keys, beside the run."""
+    """Of what outcomes name beside the run, what does not stand at its key, and how."""
     for row in commit.rows if run.layout.named else ():
         if row["sha256"] is None:
             continue
@@ -60,9 +65,9 @@ def _check_named(run: Run, commit: Commit) -> Iterator[tuple[str, str]]:
         try:
             read_named(run.place, row["key"], row["sha256"], what)
         except Damaged as error:
-            yield "", str(error)
+            yield row["key"], str(error)
         except ObjectMissing:
-            yield "", f"names {row['key']!r}, not there"
+            yield row["key"], f"names {row['key']!r}, not there"
 
 
 def _data(run: Run, unit: int, file: DataFile) -> bytes:

@@ -91,7 +91,7 @@ def test_unit_that_was_made_again_since_the_plan_was_read_is_not_opened_once_mor
     run, plan = start(tmp_path)
     commit_failed(run, plan, 1, "planted")
     finish(run, open_failed(run, plan))
-    assert open_failed(run, plan).generations == {1: 1}
+    assert open_failed(run, plan).retries.generations == {1: 1}
 
 
 def test_driver_that_read_the_plan_before_a_retry_is_told_what_is_open(tmp_path):

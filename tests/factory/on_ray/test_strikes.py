@@ -84,7 +84,7 @@ def test_poison_unit_is_committed_as_failed_and_opened_again_on_demand(tmp_path,
 
     # The cause is mended, and the failed unit made: as if nothing had been.
     plan = open_failed(run, plan)
-    assert plan.generations == {2: 1}
+    assert plan.retries.generations == {2: 1}
     again = finish(run, plan, Deadly((), str(marks)))
     assert again.units_made == 1
     assert again.manifest_hash == undisturbed(tmp_path).manifest_hash
