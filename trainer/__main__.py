@@ -250,10 +250,12 @@ def evaluate(
     given, opening = choice.config, Opening(evaluate_headline(choice, editor))
     import torch
 
-    from trainer.evaluate import load_editor, write_evaluation
+    from factory.engine.editor import load_editor
+    from factory.miniature.world import SIDE_PX
+    from trainer.evaluate import write_evaluation
 
     torch.set_num_threads(given.compute.threads)
-    loaded = load_editor(ModelSource(source=editor), given.compute.device)
+    loaded = load_editor(ModelSource(source=editor), given.compute.device, SIDE_PX)
     opening.begin()
     with Progress("edits", edits) as progress:
         report = write_evaluation(out, *loaded, edits, given.watching.sampler, progress.advance)

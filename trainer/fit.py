@@ -14,13 +14,16 @@ import torch
 from factory import deeds
 from factory.console.places import check_store
 from factory.engine.checkpoint.load import TextToImage, load_text_to_image
+from factory.engine.device import pick_device
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.errors import ConfigError, RunMismatch
 from factory.miniature.world import SIDE_PX
+from factory.models.editor import check_source
 from factory.models.find import model_folder
 from factory.models.pin import pin_text_to_image
 from factory.storage.open import open_store
 from schemas.fit import Fit, Law
+from schemas.training import EDITOR
 from trainer.feeding.dataset import agreed_pairs, training_pairs
 from trainer.feeding.hold_out import hold_out
 from trainer.feeding.pairs import Pairs
@@ -29,8 +32,8 @@ from trainer.feeding.truncation import Truncation, say_truncation
 from trainer.latents.encoding import latents_law
 from trainer.latents.reader import choose_latents, open_latents
 from trainer.learning.conditions import Conditions
-from trainer.learning.editor import check_source, widen
-from trainer.learning.group import Group, pick_device
+from trainer.learning.editor import widen
+from trainer.learning.group import Group
 from trainer.learning.lora import add_lora, check_targets
 from trainer.learning.objective import NUMBERS, Objective
 from trainer.learning.order import Order
@@ -39,7 +42,7 @@ from trainer.learning.state import State
 from trainer.loop import Loop
 from trainer.root.checkpoint import Checkpoints, steps_in
 from trainer.root.leader import Leader, Member
-from trainer.root.training import EDITOR, begin_training
+from trainer.root.training import begin_training
 from trainer.watching.opening import opening
 
 

@@ -8,11 +8,16 @@ import torch
 from torch import Tensor
 
 from factory import seeds
+from factory.engine.checkpoint.load import load_text_to_image
+from factory.engine.device import pick_device
 from factory.engine.images import to_picture, to_unit
 from factory.engine.solvers.schedule import NoiseSchedule, euler_ancestral_steps
 from factory.engine.solvers.step import euler_ancestral
 from factory.engine.text import TextEncoder, told
+from factory.models.editor import check_editor
+from factory.models.pin import pin_text_to_image
 from factory.pictures import Picture
+from schemas.recipe import ModelSource
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,18 @@ class Editor:
         drawn = [torch.from_numpy(seeds.noise(seed, purpose, shape)) for seed in noise_seeds]
         kind = torch.float64 if like.dtype == torch.float64 else torch.float32
         return torch.stack(drawn).to(like.device, kind)
+
+
+def load_editor(source: ModelSource, device: str, size_px: int) -> tuple[Editor, ModelSource]:
+    """An editor of pictures with such sides, and its source with every file's hash. Raises `ModelError`."""
+    where = pick_device(device)
+    check_editor(source)
+    pinned, _ = pin_text_to_image(source, None, size_px, "editor")
+    parts = load_text_to_image(pinned, None, torch.float32)
+    for network in (parts.unet, parts.autoencoder, parts.text.encoder):
+        network.to(where).eval()
+    schedule = NoiseSchedule.from_config(parts.scheduler)
+    return Editor(parts.unet, parts.autoencoder, parts.text, schedule), pinned
 
 
 def guided(rows: Tensor, text_guidance: float, image_guidance: float) -> Tensor:

@@ -12,6 +12,7 @@ from factory import deeds
 from factory.errors import ModelError, RunMismatch, StorageRefused
 from factory.storage.local import LocalStore
 from schemas.canonical import canonical_json, content_hash
+from schemas.training import RECORD
 from tests.trainer.small import files_of, objects, small, state_of, train, write_pairs
 from trainer.feeding import feed
 from trainer.feeding.pairs import open_pairs
@@ -20,7 +21,6 @@ from trainer.learning.group import Group
 from trainer.learning.state import State
 from trainer.loop import NotFinite
 from trainer.root.checkpoint import Checkpoints
-from trainer.root.training import RECORD
 
 STEPS = 5
 LAWS = {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from factory.engine.checkpoint.load import load_text_to_image
-from factory.engine.device import device_name
+from factory.engine.device import device_name, pick_device
 from factory.engine.text import Words
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Fit, Law
@@ -22,7 +22,6 @@ from trainer.feeding.pairs import EditPair, Pairs
 from trainer.feeding.pictures import Shape, fit, shape_of
 from trainer.latents.encoding import NOTHING, Unit
 from trainer.learning.conditions import Conditions
-from trainer.learning.group import pick_device
 from trainer.learning.objective import NUMBERS
 
 Decoded = tuple[Shape, NDArray[np.uint8], NDArray[np.uint8]]

@@ -14,26 +14,11 @@ from factory.engine.text import TextEncoder
 from factory.engine.text_xl import TextEncoderXl
 from factory.errors import ModelError
 from factory.models.configs import read_config
-from factory.models.family import check_unet
-from factory.models.family_xl import check_xl, is_xl
+from factory.models.editor import EDITOR_CHANNELS, LATENT_CHANNELS
 
-LATENT_CHANNELS = 4
-EDITOR_CHANNELS = 2 * LATENT_CHANNELS
 FILE_BYTES = 4 * 10**9
 """A larger network is written as several files and an index: S3 takes 5 GiB in one piece. Stable Diffusion
 1.5's UNet is one file, XL's three."""
-
-
-def check_source(folder: Path) -> None:
-    """Raise `ModelError` unless a model's UNet is Stable Diffusion 1.x, 2.x or XL's, or an editor's."""
-    file = folder / "unet" / "config.json"
-    fields = read_config(file)
-    if is_xl(fields):
-        check_xl(folder, (LATENT_CHANNELS, EDITOR_CHANNELS))
-        return
-    editor = fields.get("in_channels") == EDITOR_CHANNELS
-    if not editor or fields.get("addition_embed_type") is not None:
-        check_unet(file)
 
 
 def widen(unet: Any) -> None:

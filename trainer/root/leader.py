@@ -11,6 +11,7 @@ from factory.engine.editor import Editor
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit
+from schemas.training import EDITOR, LORA
 from trainer.feeding.pairs import Pairs
 from trainer.learning.editor import write_editor
 from trainer.learning.group import Group
@@ -19,7 +20,7 @@ from trainer.learning.state import State
 from trainer.loop import StepReport
 from trainer.miniature.editing import edit_figures, judged_edits
 from trainer.root.checkpoint import Checkpoints
-from trainer.root.training import EDITOR, LORA, store_folder
+from trainer.root.training import store_folder
 from trainer.watching.sheet import edit_sheet
 from trainer.watching.watch import Watch
 

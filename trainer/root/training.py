@@ -12,13 +12,9 @@ from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import read_stamped
 from schemas.fit import Fit, Law
 from schemas.stamped import to_stamped_json
-from schemas.training import TrainingRecord
+from schemas.training import RECORD, TrainingRecord
 from trainer.feeding.index import FOLDER, store_index
 from trainer.feeding.pairs import Pairs
-
-RECORD = "FIT.json"
-EDITOR = "editor/"
-LORA = "lora/"
 
 
 def begin_training(store: ObjectStore, config: Fit, pairs: Pairs) -> None:

@@ -8,12 +8,12 @@ import pytest
 from factory import deeds
 from factory.errors import InputError, ObjectMissing, RunMismatch, StorageRefused
 from factory.storage.local import LocalStore
+from schemas.training import RECORD
 from tests.trainer.small import small, train, write_pairs
 from trainer.feeding.pairs import open_pairs
 from trainer.fit import Fitted, fit, prepare
 from trainer.learning.group import Group
 from trainer.on_ray.desk import Desk
-from trainer.root.training import RECORD
 
 
 @pytest.fixture
