@@ -127,7 +127,7 @@ def encode(
     given, opening = choice.config, Opening(encode_headline(choice))
     check_machine(given.compute)
     check_store("--out", open_store(out))
-    from trainer.feeding.truncation import truncated_of
+    from factory.dataset.truncation import truncated_of
     from trainer.fit import pin_law
     from trainer.latents.encode import Runner, encode_dataset, encode_here
 
@@ -186,9 +186,8 @@ def fit_editor(
         reading = given.reading.model_copy(update={"latents": latents})
         given = given.model_copy(update={"reading": reading})
     check_machine(given.compute)
-    from trainer.feeding.truncation import truncated_of
+    from factory.dataset.truncation import truncated_of
     from trainer.fit import fit, prepare
-    from trainer.root.training import find_training
 
     _tell_of_fetching(given, opening)
     prepared = prepare(given, dataset, out, opening)
@@ -201,15 +200,13 @@ def fit_editor(
         else:
             with Drain() as drain:
                 fitted = fit(*prepared, say=say, should_stop=lambda: drain.asked)
-    store = open_store(prepared[2])
-    begun = find_training(store)
-    truncated = truncated_of(store, begun.dataset) if begun else 0
+    _, opened, store = prepared
     code = 0 if fitted.done else EditmillError.exit_code
     facts = {
         "step": f"{fitted.step} of {given.law.steps}",
         "editor": fitted.editor if fitted.done else None,
         "unreadable": fitted.bad_rows,
-        "truncated": truncated,
+        "truncated": truncated_of(store, opened.digest),
     }
     if as_json:
         print_json(facts | {"exit_code": code, "step": fitted.step, "steps": given.law.steps})

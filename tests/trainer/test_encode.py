@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load
 
 from factory import deeds
+from factory.dataset.dataset import Dataset
+from factory.dataset.index import instruction_name
 from factory.errors import Damaged, EditmillError, InputError, RunMismatch, StorageRefused
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from tests.trainer.encoded import INSTRUCTIONS, UNREADABLE, configuration, write_dataset
-from trainer.feeding.index import instruction_name
-from trainer.feeding.pairs import open_pairs
 from trainer.latents.encode import encode_dataset, encode_here
 from trainer.latents.encoder import Encoder
 from trainer.latents.encoding import committed_units, find_latents_record, plan_units
@@ -202,9 +202,9 @@ def test_weights_that_are_not_pinned_are_refused(dataset, tmp_path):
 
 
 def test_units_do_not_depend_on_how_far_an_encoding_came(dataset):
-    pairs = open_pairs(dataset)
+    pairs = Dataset.open(dataset)
     units = plan_units(pairs.index, 2)
-    assert units == plan_units(open_pairs(dataset).index, 2)
+    assert units == plan_units(Dataset.open(dataset).index, 2)
     assert sum(unit.rows for unit in units) == len(pairs)
 
 

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from factory import seeds
+from factory.dataset.decoders import Decoders
+from factory.dataset.pairs import Pairs
 from factory.engine.text import Words, told
 from factory.errors import InputError
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Law
-from trainer.feeding.decoders import Decoders
-from trainer.feeding.pairs import Pairs
 from trainer.feeding.pictures import Shape, fit, shape_of
 from trainer.learning.conditions import Conditions
 from trainer.learning.objective import MicroBatch

@@ -8,16 +8,17 @@ from safetensors.torch import save
 
 from factory import deeds
 from factory.console.signals import INTERRUPTED, Drain
+from factory.dataset.dataset import Dataset
+from factory.dataset.files import Place
+from factory.dataset.index import Index, find_index, read_index
+from factory.dataset.pairs import Pairs
+from factory.dataset.truncation import say_truncation
+from factory.engine.text_limit import TextLimit
 from factory.errors import EditmillError
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Columns, Fit
 from schemas.latents import EncodedUnit, EncodingRecord, LatentsRecord
-from trainer.feeding.dataset import known_or_open
-from trainer.feeding.find_files import shelf_of
-from trainer.feeding.index import Index, read_index
-from trainer.feeding.pairs import Pairs
-from trainer.feeding.truncation import Truncation, say_truncation
 from trainer.latents.encoder import Encoder
 from trainer.latents.encoding import (
     Unit,
@@ -34,9 +35,9 @@ from trainer.latents.encoding import (
 )
 
 Runner = Callable[
-    [Fit, str, str, EncodingRecord, Sequence[Unit]], Generator[EncodedUnit, None, None]
+    [Fit, Place, str, EncodingRecord, Sequence[Unit]], Generator[EncodedUnit, None, None]
 ]
-"""Makes and commits units, in any order: the configuration, dataset, root, its record, the units."""
+"""Makes and commits units, in any order: by the configuration, dataset, root, its record and the units."""
 
 
 def encode_unit(
@@ -67,28 +68,24 @@ def encode_unit(
 class Files:
     """A dataset's files, of which the newest stays open."""
 
-    def __init__(self, dataset: str, columns: Columns, index: Index) -> None:
-        self.shelf = shelf_of(dataset, index.files)
-        self.columns = columns
-        self.index = index
+    def __init__(self, place: Place, columns: Columns, index: Index) -> None:
+        self.dataset = Dataset.at(place, columns, index)
         self._open: tuple[str, Pairs] | None = None
 
     def pairs(self, name: str) -> Pairs:
         """One file's rows, numbered from 0. Raises `InputError`."""
         if self._open is None or self._open[0] != name:
-            shelf = self.shelf.of([name])
-            index = self.index.of_file(name)
-            self._open = name, Pairs(shelf, self.columns, index, passing=True)
+            self._open = name, self.dataset.part(name)
         return self._open[1]
 
 
 def encode_here(
-    config: Fit, dataset: str, out: str, record: EncodingRecord, units: Sequence[Unit]
+    config: Fit, place: Place, out: str, record: EncodingRecord, units: Sequence[Unit]
 ) -> Generator[EncodedUnit, None, None]:
     """A runner in this process."""
     store = open_store(out)
     index = read_index(store, record.law.dataset)
-    files = Files(dataset, config.reading.columns, index)
+    files = Files(place, config.reading.columns, index)
     with closing(Encoder.of(config)) as encoder:
         for unit in units:
             yield encode_unit(store, record, encoder, files.pairs(unit.file), unit)
@@ -109,24 +106,24 @@ def encode_dataset(
     `EditmillError`. Raises `InputError`, and `RunMismatch` where `out` holds something else.
     """
     store, reading = open_store(out), config.reading
-    there, truncation = find_encoding(store), Truncation(config.law.model)
-    digest = there.law.dataset if there else None
-    pairs = known_or_open(store, digest, dataset, reading, truncation)
-    for note in pairs.shelf.notes:
+    there, limit = find_encoding(store), TextLimit(config.law.model)
+    known = find_index(store, there.law.dataset) if there else None
+    opened = Dataset.open(dataset, reading, known, limit)
+    for note in opened.files.notes:
         say(note)
-    law = latents_law(config.law, reading.columns, pairs.digest)
-    record = begin_encoding(store, law, pairs.index)
-    say_truncation(store, pairs.digest, truncation, say)
+    law = latents_law(config.law, reading.columns, opened.digest)
+    record = begin_encoding(store, law, opened.index)
+    say_truncation(store, opened, say)
     found = find_latents_record(store)
     if found is not None:
         return found
-    units = plan_units(pairs.index, record.unit_rows)
+    units = plan_units(opened.index, record.unit_rows)
     committed = committed_units(store)
     missing = [unit for unit in units if unit.number not in committed]
     done, unreadable = len(units) - len(missing), 0
     tell(done, len(units), unreadable)
     if missing:
-        reports = runner(config, pairs.shelf.store.uri, store.uri, record, missing)
+        reports = runner(config, opened.files.place, store.uri, record, missing)
         # After the runner was asked: Ray takes over SIGTERM when it starts.
         with Drain() as drain, closing(reports):
             for made in reports:

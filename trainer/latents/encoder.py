@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from factory.dataset.decoders import Decoders
+from factory.dataset.index import instruction_name
+from factory.dataset.pairs import EditPair, Pairs
 from factory.engine.checkpoint.load import load_text_to_image
 from factory.engine.device import device_name, pick_device
 from factory.engine.text import Words
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Fit, Law
 from schemas.latents import EncodingEnvironment, UnreadableRow
-from trainer.feeding.decoders import Decoders
-from trainer.feeding.index import instruction_name
-from trainer.feeding.pairs import EditPair, Pairs
 from trainer.feeding.pictures import Shape, fit, shape_of
 from trainer.latents.encoding import NOTHING, Unit
 from trainer.learning.conditions import Conditions

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from factory.dataset.index import FOLDER, Index, instruction_name, store_index
 from factory.errors import Damaged, InputError, ObjectMissing, RunMismatch
 from factory.ledger.run import differing_fields
 from factory.storage.key_rules import PROBES
@@ -34,7 +35,6 @@ from schemas.latents import (
 )
 from schemas.record import Record
 from schemas.stamped import to_stamped_json
-from trainer.feeding.index import FOLDER, Index, instruction_name, store_index
 
 HEAD = "ENCODE.json"
 SEAL = "LATENTS.json"

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from factory.dataset.index import Index, instruction_name
 from factory.engine.text import Words
 from factory.errors import Damaged, InputError, first_line
 from factory.storage.open import open_store
@@ -20,16 +21,12 @@ from factory.storage.protocol import ObjectStore
 from factory.storage.shelf import Shelf
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.latents import LatentsLaw, LatentsRecord
-from trainer.feeding.find_files import is_one_file
-from trainer.feeding.index import Index, instruction_name
 from trainer.feeding.pictures import Shape
 from trainer.feeding.reader import Reader, Seen
 from trainer.latents.encoding import DATA, HEAD, NOTHING, SEAL, check_law, find_latents_record
 
 MOST_MAPPED = 4096
 """Files."""
-BESIDE = "latents"
-"""Folder of a dataset in which a training looks for its latents unasked."""
 
 
 class MappedUnit:
@@ -173,43 +170,42 @@ def open_latents(
     uri: str, law: LatentsLaw, index: Index, trained: Sequence[int] | None = None
 ) -> LatentReader:
     """The latents in a root, of the dataset with this index. Raises as `check_latents`, and `Damaged`."""
-    return LatentReader(open_store(uri), check_latents(uri, law), index, trained=trained)
+    store = open_store(uri)
+    return LatentReader(store, check_latents(store, law), index, trained=trained)
 
 
-def check_latents(uri: str, law: LatentsLaw) -> LatentsRecord:
+def check_latents(store: ObjectStore, law: LatentsLaw) -> LatentsRecord:
     """The list of a root's latents. Raises `InputError` where they are not whole, and `RunMismatch`
     where they are another law's, naming what differs.
     """
-    store = open_store(uri)
     record = find_latents_record(store)
     if record is None:
         begun = "not all are encoded" if store.find(HEAD) else "none are here"
         raise InputError(
-            f"{uri}: must hold latents with {SEAL}, {begun}; `editmill encode` goes on"
+            f"{store.uri}: must hold latents with {SEAL}, {begun}; `editmill encode` goes on"
         )
     check_law(store, record.law, law)
     return record
 
 
 def choose_latents(
-    named: str | None, dataset: str, law: LatentsLaw, say: Callable[[str], None]
+    named: str | None, beside: str | None, law: LatentsLaw, say: Callable[[str], None]
 ) -> str | None:
-    """Where a training's latents are: as named, else beside its dataset if whole and of its law.
+    """Where a training's latents are: as named, else `beside` its dataset if whole and of its law.
 
     Says so where there are some that do not serve.
 
     Raises as `check_latents`, for those that are named.
     """
     if named is not None:
-        check_latents(named, law)
+        check_latents(open_store(named), law)
         return named
-    if is_one_file(dataset):
-        return None
-    uri = f"{dataset.rstrip('/')}/{BESIDE}"
-    record = find_latents_record(open_store(uri))
+    record = None if beside is None else find_latents_record(open_store(beside))
     if record is None:
         return None
     if record.law != law:
-        say(f"{uri}: latents by other models or of other pairs; pictures are encoded as they come")
+        say(
+            f"{beside}: latents by other models or of other pairs; pictures are encoded as they come"
+        )
         return None
-    return uri
+    return beside

@@ -15,6 +15,8 @@ from ray.exceptions import RayError
 
 from factory import deeds
 from factory.console.signals import INTERRUPTED, Drain
+from factory.dataset.files import Place
+from factory.dataset.index import read_index
 from factory.errors import EditmillError, InputError, first_line
 from factory.on_ray.deaths import Deaths
 from factory.on_ray.pool import Asked, rows_of
@@ -23,7 +25,6 @@ from factory.on_ray.words import plain
 from factory.storage.open import open_store
 from schemas.fit import Fit, Where
 from schemas.latents import EncodedUnit, EncodingRecord
-from trainer.feeding.index import read_index
 from trainer.latents.encode import Files, encode_unit
 from trainer.latents.encoder import Encoder
 from trainer.latents.encoding import Unit
@@ -33,7 +34,7 @@ Batch = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
 
 def encode_on_ray(
-    config: Fit, dataset: str, out: str, record: EncodingRecord, units: Sequence[Unit]
+    config: Fit, place: Place, out: str, record: EncodingRecord, units: Sequence[Unit]
 ) -> Generator[EncodedUnit, None, None]:
     """A runner over a pool of workers; joins Ray at once.
 
@@ -42,7 +43,7 @@ def encode_on_ray(
     compute = joined(config.compute)
     made_with = {
         "config": config.model_copy(update={"compute": compute}).model_dump_json(),
-        "dataset": dataset,
+        "place": place,
         "out": out,
         "record": record.model_dump_json(),
         "units": {unit.number: unit for unit in units},
@@ -94,7 +95,7 @@ class EncodeWorker:
     def __init__(
         self,
         config: str,
-        dataset: str,
+        place: Place,
         out: str,
         record: str,
         units: dict[int, Unit],
@@ -113,7 +114,7 @@ class EncodeWorker:
         self.broken: Exception | None = None
         try:
             index = read_index(self.store, self.record.law.dataset)
-            self.files = Files(dataset, of.reading.columns, index)
+            self.files = Files(place, of.reading.columns, index)
             self.encoder = Encoder.of(of)
         except Exception as error:
             traceback.print_exc(file=sys.stderr)

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from factory.dataset.dataset import Dataset
 from factory.engine.checkpoint.load import TextToImage
 from factory.engine.editor import Editor
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit
 from schemas.training import EDITOR, LORA
-from trainer.feeding.pairs import Pairs
 from trainer.learning.editor import write_editor
 from trainer.learning.group import Group
 from trainer.learning.lora import merged, write_adapter
@@ -82,7 +82,7 @@ class Leader(Member):
         state: State,
         group: Group,
         checkpoints: Checkpoints,
-        pairs: Pairs,
+        dataset: Dataset,
         sheet_rows: list[int],
         say: Callable[[str], None],
         spare: Any = None,
@@ -95,7 +95,7 @@ class Leader(Member):
         self.store = store
         self.parts = parts
         self.checkpoints = checkpoints
-        self.pairs = pairs
+        self.dataset = dataset
         self.sheet_rows = sheet_rows
         self.spare = spare
         self.watch = Watch(store, config.watching, config.law, say)
@@ -125,7 +125,7 @@ class Leader(Member):
         with self._averaged() as unet:
             editor = Editor(unet.eval(), parts.autoencoder, parts.text, schedule)
             law, watching = self.config.law, self.config.watching
-            data = edit_sheet(editor, self.pairs, self.sheet_rows, law, watching.sampler)
+            data = edit_sheet(editor, self.dataset, self.sheet_rows, law, watching.sampler)
             if watching.oracle_edits:
                 self._judge(step, editor)
             unet.train()

@@ -12,9 +12,9 @@ from factory.on_ray import deaths
 from factory.on_ray.deaths import Deaths
 from factory.on_ray.rows import ClusterFailed
 from factory.storage.local import LocalStore
+from tests.factory.dataset.test_decoders import children
 from tests.trainer.encoded import configuration, write_dataset
 from tests.trainer.on_ray.deadly import DeadlyWorker
-from tests.trainer.test_decoders import children
 from trainer.latents.encode import encode_dataset
 from trainer.on_ray import encode as on_ray
 from trainer.on_ray.encode import encode_on_ray

@@ -5,10 +5,10 @@ import os
 import boto3
 import pytest
 
+from factory.dataset.files import files_at, find_files
 from factory.errors import InputError, StorageRefused
 from tests.bad_input.s3 import emulator
 from tests.factory.storage.crooked import crooked_server, cut_listings
-from trainer.feeding.find_files import find_files, is_one_file, shelf_of
 
 NAMES = ("train-0-of-1.parquet", "part 1.parquet", "split=a/0.parquet", "b/latest.parquet")
 
@@ -23,9 +23,11 @@ def folder_of(folder, *names):
 def test_every_file_of_a_folder_counts_whatever_signs_its_name_has(tmp_path):
     uri = folder_of(tmp_path, *NAMES, ".hidden/0.parquet", ".0.parquet", "notes.txt")
     (tmp_path / "folder.parquet").mkdir()
-    shelf = find_files(uri)
-    assert shelf.names == sorted(NAMES)
-    assert [shelf.path(number).read_bytes() for number in range(len(NAMES))] == [b"x"] * len(NAMES)
+    files = find_files(uri)
+    assert files.names == sorted(NAMES)
+    assert [files.shelf().path(number).read_bytes() for number in range(len(NAMES))] == [
+        b"x"
+    ] * len(NAMES)
 
 
 @pytest.mark.parametrize(
@@ -94,11 +96,12 @@ def test_a_folder_that_is_called_as_a_file_is_read_as_a_folder(tmp_path):
     uri = folder_of(tmp_path / "pairs.parquet", *parts, *beside)
     for called in (uri, f"{uri}/", f"file://{uri}"):
         assert find_files(called).names == parts
-        assert not is_one_file(called)
+        assert not find_files(called).is_single
     one = f"{uri}/{parts[0]}"
     assert find_files(one).names == [parts[0]]
-    assert is_one_file(one)
-    assert shelf_of(uri, parts).path(1).read_bytes() == b"x"
+    assert find_files(one).is_single
+    place = find_files(uri).place
+    assert files_at(place, parts).shelf().path(1).read_bytes() == b"x"
 
 
 def test_a_prefix_that_is_called_as_a_file_is_read_as_a_folder(bucket):
