@@ -144,23 +144,14 @@ def fit(
     reader = open_reader(config, dataset, conditions, list(chain.from_iterable(rows)))
     if config.compute.compile:
         spread_network = torch.compile(spread_network)
-    loop = Loop(
-        spread_network,
-        state,
-        Objective(NoiseSchedule.from_config(parts.scheduler), conditions.scaling),
-        order,
-        reader,
-        law,
-        config.compute,
-        device,
-        group,
-        config.reading.max_bad,
-    )
+    objective = Objective(NoiseSchedule.from_config(parts.scheduler), conditions.scaling)
+    compute, most = config.compute, config.reading.max_bad
+    loop = Loop(spread_network, state, objective, order, reader, law, compute, device, group, most)
     member = Member(config, state, group)
     if group.leads:
         sheet_rows = [dataset.rows[i][0] for i in kept[: config.watching.sheet_pairs]]
         member = Leader(
-            store, config, parts, state, group, checkpoints, dataset, sheet_rows, say, spare
+            config, state, group, store, parts, checkpoints, dataset, sheet_rows, say, spare
         )
     noticed = False
     try:

@@ -42,6 +42,7 @@ class Dataset(Pairs):
         """Names of the prompts, 16 hex digits each."""
         self.rows = [grouped[name] for name in names]
         """The rows of each prompt."""
+        self._part: Pairs | None = None
 
     @classmethod
     def open(
@@ -83,9 +84,11 @@ class Dataset(Pairs):
         return None if self.files.is_single else f"{self.uri.rstrip('/')}/{LATENTS}"
 
     def part(self, name: str) -> Pairs:
-        """One file's rows, numbered from 0, for one reading from row to row. Raises `InputError`."""
-        files = replace(self.files, names=[name])
-        return Pairs(files.shelf(), self.columns, self.index.of_file(name), reads_once=True)
+        """One file's rows, numbered from 0, to be read once in their order; the newest part stays open."""
+        if self._part is None or self._part.index.files != (name,):
+            shelf = replace(self.files, names=[name]).shelf()
+            self._part = Pairs(shelf, self.columns, self.index.of_file(name), reads_once=True)
+        return self._part
 
 
 def _has(files: Files, names: Sequence[str]) -> bool:

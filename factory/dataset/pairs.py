@@ -60,7 +60,8 @@ class Pairs:
 
         Raises `InputError` where the file cannot be read, or is not the one that was indexed.
         """
-        number, group, offset = self._place(row)
+        places = self.index.file, self.index.group, self.index.offset
+        number, group, offset = (int(place[row]) for place in places)
         table = self._table(number, group)
         names = self.columns
         (instruction,) = texts(table[names.edit_prompt].slice(offset, 1).combine_chunks())
@@ -81,10 +82,6 @@ class Pairs:
             footer_hash(self.shelf.place(number), name) == footer
             for number, (name, footer) in enumerate(footers)
         )
-
-    def _place(self, row: int) -> tuple[int, int, int]:
-        index = self.index
-        return int(index.file[row]), int(index.group[row]), int(index.offset[row])
 
     def _table(self, number: int, group: int) -> pa.Table:
         place, name = (number, group), self.shelf.names[number]

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.index import FOLDER
-from factory.errors import Damaged, ObjectMissing, first_line
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
-from schemas.stamped import from_stamped_json, to_stamped_json
+from factory.storage.stamped import find_stamped
+from schemas.stamped import to_stamped_json
 from schemas.training import InstructionsRecord
 
 
@@ -37,14 +37,8 @@ def truncated_of(store: ObjectStore, digest: str) -> int:
 
 def find_truncation(store: ObjectStore, digest: str) -> InstructionsRecord | None:
     """What a root says of the dataset with this digest; None where nothing is cut. Raises `Damaged`."""
-    try:
-        return from_stamped_json(InstructionsRecord, patiently(lambda: store.get(_key(digest))))
-    except ObjectMissing:
-        return None
-    except ValueError as error:
-        raise Damaged(
-            f"{store.uri}/{_key(digest)}: not such a record: {first_line(error)}"
-        ) from None
+    key = _key(digest)
+    return patiently(lambda: find_stamped(store, key, InstructionsRecord, "such a record"))
 
 
 def _key(digest: str) -> str:

@@ -27,7 +27,7 @@ class TextLimit:
         """The two marks included."""
         self._source = model
         self._lock = Lock()
-        self._tokenizer: Any = None
+        self._text: TextEncoder | None = None
         self._is_longer = lru_cache(4096)(self._measured)
 
     def cuts(self, instruction: str) -> bool:
@@ -39,11 +39,10 @@ class TextLimit:
             return self._is_longer(instruction)
 
     def _measured(self, instruction: str) -> bool:
-        if self._tokenizer is None:
-            self._tokenizer = _load(self._source)
-        text = TextEncoder(self._tokenizer, None)
-        text.limit = self.tokens
-        return text.truncates(instruction)
+        if self._text is None:
+            self._text = TextEncoder(_load(self._source), None)
+            self._text.limit = self.tokens
+        return self._text.truncates(instruction)
 
 
 def _limit(model: ModelSource) -> int:
@@ -69,7 +68,6 @@ def _field(file: Path, name: str) -> int:
 def _load(model: ModelSource) -> Any:
     path = model_folder(model, "text_to_image")
     if path.is_file():
-        return single_file.load_tokenizer(
-            checkpoint_family(path, model.name, with_autoencoder=False)
-        )
+        family = checkpoint_family(path, model.name, with_autoencoder=False)
+        return single_file.load_tokenizer(family)
     return checkpoint.load_tokenizer(path / "tokenizer")

@@ -12,7 +12,7 @@ from factory.engine.text import Words
 from tests.trainer.small import png, small, write_pairs
 from trainer.feeding.hold_out import hold_out
 from trainer.feeding.pictures import bucket, fit
-from trainer.feeding.reader import PictureReader, Seen, assemble, micro_batches
+from trainer.feeding.reader import LoadedRow, PictureReader, assemble, micro_batches
 from trainer.learning.order import Item
 
 
@@ -77,7 +77,7 @@ def test_buckets_keep_aspect_and_area(size):
 
 def test_a_step_of_several_shapes_is_cut_into_micro_batches_of_one():
     shapes = [(16, 16), (8, 32), (16, 16), (16, 16), (8, 32)]
-    seen = [Seen(item(i), i, shape, None) for i, shape in enumerate(shapes)]
+    seen = [LoadedRow(item(i), i, shape, None) for i, shape in enumerate(shapes)]
     found = [[(one.row, one.shape) for one in batch] for batch in micro_batches(seen, 2)]
     assert sorted(row for batch in found for row, _ in batch) == list(range(5))
     assert all(len({shape for _, shape in batch}) == 1 and len(batch) <= 2 for batch in found)
@@ -110,14 +110,14 @@ def test_conditions_are_dropped_as_the_items_say_even_where_a_latent_is_not_fini
     items = [
         Item(row=0, flip=False, dropped=kind, timestep=1, seed=i) for i, kind in enumerate(kinds)
     ]
-    seen = [Seen(one, 0, (2, 2), None) for one in items]
+    seen = [LoadedRow(one, 0, (2, 2), None) for one in items]
     batch = assemble(Dropping(), seen, torch.device("cpu"), torch.float32)
     assert [bool(batch.context[i].any()) for i in range(4)] == [True, False, False, True]
     assert [bool(batch.condition[i].any()) for i in range(4)] == [True, True, False, False]
 
 
 def test_noises_of_an_item_do_not_depend_on_its_batch():
-    seen = [Seen(item(row), row, (2, 2), None) for row in range(3)]
+    seen = [LoadedRow(item(row), row, (2, 2), None) for row in range(3)]
     whole = assemble(Dropping(), seen, torch.device("cpu"), torch.float32)
     alone = assemble(Dropping(), seen[2:], torch.device("cpu"), torch.float32)
     assert torch.equal(whole.noise[2], alone.noise[0])

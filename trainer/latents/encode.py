@@ -10,14 +10,14 @@ from factory import deeds
 from factory.console.signals import INTERRUPTED, Drain
 from factory.dataset.dataset import Dataset
 from factory.dataset.files import Place
-from factory.dataset.index import Index, find_index, read_index
+from factory.dataset.index import find_index, read_index
 from factory.dataset.pairs import Pairs
 from factory.dataset.truncation import say_truncation
 from factory.engine.text_limit import TextLimit
 from factory.errors import EditmillError
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
-from schemas.fit import Columns, Fit
+from schemas.fit import Fit
 from schemas.latents import EncodedUnit, EncodingRecord, LatentsRecord
 from trainer.latents.encoder import Encoder
 from trainer.latents.encoding import (
@@ -65,30 +65,16 @@ def encode_unit(
     return commit_unit(store, law_hash, content, data, encoder.environment)
 
 
-class Files:
-    """A dataset's files, of which the newest stays open."""
-
-    def __init__(self, place: Place, columns: Columns, index: Index) -> None:
-        self.dataset = Dataset.at(place, columns, index)
-        self._open: tuple[str, Pairs] | None = None
-
-    def pairs(self, name: str) -> Pairs:
-        """One file's rows, numbered from 0. Raises `InputError`."""
-        if self._open is None or self._open[0] != name:
-            self._open = name, self.dataset.part(name)
-        return self._open[1]
-
-
 def encode_here(
     config: Fit, place: Place, out: str, record: EncodingRecord, units: Sequence[Unit]
 ) -> Generator[EncodedUnit, None, None]:
     """A runner in this process."""
     store = open_store(out)
     index = read_index(store, record.law.dataset)
-    files = Files(place, config.reading.columns, index)
+    dataset = Dataset.at(place, config.reading.columns, index)
     with closing(Encoder.of(config)) as encoder:
         for unit in units:
-            yield encode_unit(store, record, encoder, files.pairs(unit.file), unit)
+            yield encode_unit(store, record, encoder, dataset.part(unit.file), unit)
 
 
 def encode_dataset(

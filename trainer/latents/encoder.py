@@ -79,17 +79,17 @@ class Encoder:
         passes: dict[Shape, _Passes] = {}
         bad: list[UnreadableRow] = []
         names: list[bytes] = []
-        spoken: dict[bytes, Words] = {}
+        contexts: dict[bytes, Words] = {}
         if unit.number == 0:
-            spoken[instruction_name("")] = self.conditions.words("")
+            contexts[instruction_name("")] = self.conditions.words("")
             if self.conditions.text.zeros:
-                spoken[NOTHING] = self.conditions.nothing()
-        speaks = set(unit.speaks)
+                contexts[NOTHING] = self.conditions.nothing()
+        firsts = set(unit.speaks)
         with closing(self._read(pairs, unit)) as rows:
             for row, (pair, found) in enumerate(rows):
                 names.append(instruction_name(pair.instruction))
-                if row in speaks:
-                    spoken[names[-1]] = self.conditions.words(pair.instruction)
+                if row in firsts:
+                    contexts[names[-1]] = self.conditions.words(pair.instruction)
                 try:
                     shape, original, edited = found.result()
                 except ImageRefused as error:
@@ -98,10 +98,10 @@ class Encoder:
                 if shape not in passes:
                     passes[shape] = _Passes(self.conditions, self.pictures)
                 passes[shape].add(row, original, edited)
-        tensors = {"said": _bytes(names), "instructions": _bytes(spoken)}
-        if spoken:
-            tensors["contexts"] = torch.stack([words.tokens.cpu() for words in spoken.values()])
-        pooled = [words.pooled.cpu() for words in spoken.values() if words.pooled is not None]
+        tensors = {"said": _bytes(names), "instructions": _bytes(contexts)}
+        if contexts:
+            tensors["contexts"] = torch.stack([words.tokens.cpu() for words in contexts.values()])
+        pooled = [words.pooled.cpu() for words in contexts.values() if words.pooled is not None]
         if pooled:
             tensors["pooled"] = torch.stack(pooled)
         for (height, width), done in passes.items():

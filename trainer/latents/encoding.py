@@ -18,12 +18,12 @@ from typing import TypeVar
 import numpy as np
 
 from factory.dataset.index import FOLDER, Index, instruction_name, store_index
-from factory.errors import Damaged, InputError, ObjectMissing, RunMismatch
+from factory.errors import Damaged, InputError, RunMismatch
 from factory.ledger.run import differing_fields
 from factory.storage.key_rules import PROBES
 from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
-from factory.storage.stamped import read_stamped
+from factory.storage.stamped import find_stamped
 from schemas.fit import Columns, Law
 from schemas.latents import (
     EncodedUnit,
@@ -217,7 +217,4 @@ def find_latents_record(store: ObjectStore) -> LatentsRecord | None:
 
 
 def _read(store: ObjectStore, key: str, kind: type[R]) -> R | None:
-    try:
-        return patiently(lambda: read_stamped(store, key, kind, "such a record"))
-    except ObjectMissing:
-        return None
+    return patiently(lambda: find_stamped(store, key, kind, "such a record"))

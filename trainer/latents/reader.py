@@ -22,7 +22,7 @@ from factory.storage.shelf import Shelf
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.latents import LatentsLaw, LatentsRecord
 from trainer.feeding.pictures import Shape
-from trainer.feeding.reader import Reader, Seen
+from trainer.feeding.reader import LoadedRow, Reader
 from trainer.latents.encoding import DATA, HEAD, NOTHING, SEAL, check_law, find_latents_record
 
 MOST_MAPPED = 4096
@@ -44,7 +44,7 @@ class MappedUnit:
                 for place, row in enumerate(tensors[name].tolist()):
                     self._rows[row] = size, f"latents.{shape}", place
         names = tensors["instructions"].numpy()
-        self._said = {name.tobytes(): place for place, name in enumerate(names)}
+        self._places = {name.tobytes(): place for place, name in enumerate(names)}
 
     def row(self, row: int, flip: bool) -> tuple[Shape, Tensor] | None:
         """A row's shape in pixels and latents (3, 4, h, w); None where its pictures were unreadable."""
@@ -55,9 +55,9 @@ class MappedUnit:
 
     def words(self, name: bytes) -> Words | None:
         """The context of an instruction; None where another unit holds it."""
-        if name not in self._said:
+        if name not in self._places:
             return None
-        place, pooled = self._said[name], self._tensors.get("pooled")
+        place, pooled = self._places[name], self._tensors.get("pooled")
         context = self._tensors["contexts"][place].clone()
         return Words(context, None if pooled is None else pooled[place].clone())
 
@@ -121,10 +121,10 @@ class LatentReader(Reader):
             raise Damaged(f"{self.uri}/{self._units[self._home[name]].key}: lacks an instruction")
         return found[0], (found[1], words)
 
-    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
+    def encode(self, rows: Sequence[LoadedRow]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
         """What was stored."""
-        latents = torch.stack([one.content[0] for one in seen])
-        return latents[:, 0], latents[:, 1], latents[:, 2], [one.content[1] for one in seen]
+        latents = torch.stack([one.content[0] for one in rows])
+        return latents[:, 0], latents[:, 1], latents[:, 2], [one.content[1] for one in rows]
 
     def nothing(self) -> Words:
         assert self._nothing is not None

@@ -78,15 +78,15 @@ def write_editor(
     }
     parts = {"unet": unet, "vae": autoencoder, **text.parts}
     parts["scheduler"] = EulerAncestralDiscreteScheduler.from_config(noise | SAMPLING)
-    kind, said = "StableDiffusionInstructPix2PixPipeline", NO_CHECKER
+    kind, more = "StableDiffusionInstructPix2PixPipeline", NO_CHECKER
     if isinstance(text, TextEncoderXl):
-        kind, said = (
+        kind, more = (
             "StableDiffusionXLInstructPix2PixPipeline",
             {"force_zeros_for_empty_prompt": text.zeros},
         )
     for name, part in parts.items():
         write_part(folder / name, part)
-    write_index(folder, kind, parts, said)
+    write_index(folder, kind, parts, more)
 
 
 NO_CHECKER: Mapping[str, Any] = {
@@ -119,9 +119,9 @@ def write_part(folder: Path, part: Any) -> None:
         file.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
 
 
-def write_index(folder: Path, kind: str, parts: Mapping[str, Any], said: Mapping[str, Any]) -> None:
-    """`model_index.json`: a pipeline's class, its parts' by their folders, and what else it is told."""
-    index = {"_class_name": kind, **said}
+def write_index(folder: Path, kind: str, parts: Mapping[str, Any], more: Mapping[str, Any]) -> None:
+    """`model_index.json`: a pipeline's class, its parts' by their folders, and its further fields."""
+    index = {"_class_name": kind, **more}
     for name, part in parts.items():
         index[name] = [type(part).__module__.partition(".")[0], type(part).__name__]
     (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")

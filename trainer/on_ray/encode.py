@@ -15,6 +15,7 @@ from ray.exceptions import RayError
 
 from factory import deeds
 from factory.console.signals import INTERRUPTED, Drain
+from factory.dataset.dataset import Dataset
 from factory.dataset.files import Place
 from factory.dataset.index import read_index
 from factory.errors import EditmillError, InputError, first_line
@@ -25,7 +26,7 @@ from factory.on_ray.words import plain
 from factory.storage.open import open_store
 from schemas.fit import Fit, Where
 from schemas.latents import EncodedUnit, EncodingRecord
-from trainer.latents.encode import Files, encode_unit
+from trainer.latents.encode import encode_unit
 from trainer.latents.encoder import Encoder
 from trainer.latents.encoding import Unit
 from trainer.on_ray.fit import joined
@@ -114,7 +115,7 @@ class EncodeWorker:
         self.broken: Exception | None = None
         try:
             index = read_index(self.store, self.record.law.dataset)
-            self.files = Files(place, of.reading.columns, index)
+            self.dataset = Dataset.at(place, of.reading.columns, index)
             self.encoder = Encoder.of(of)
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
@@ -140,7 +141,7 @@ class EncodeWorker:
         try:
             if self.broken is not None:
                 raise self.broken
-            pairs = self.files.pairs(unit.file)
+            pairs = self.dataset.part(unit.file)
             made = encode_unit(self.store, self.record, self.encoder, pairs, unit)
         except EditmillError as error:
             said = {"made": "", "problem": str(error), "fatal": error.exit_code}

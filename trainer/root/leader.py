@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,13 @@ from trainer.watching.sheet import edit_sheet
 from trainer.watching.watch import Watch
 
 
+@dataclass(eq=False)
 class Member:
     """Any worker but the leading one. All members come to the same checkpoints, sheets and editor."""
 
-    def __init__(self, config: Fit, state: State, group: Group) -> None:
-        self.config = config
-        self.state = state
-        self.group = group
+    config: Fit
+    state: State
+    group: Group
 
     def see(self, report: StepReport, urgent: bool) -> None:
         """After each step; `urgent` has a checkpoint written at once."""
@@ -71,34 +72,22 @@ class Member:
         """However it ended."""
 
 
+@dataclass(eq=False)
 class Leader(Member):
     """Writes what is written once."""
 
-    def __init__(
-        self,
-        store: ObjectStore,
-        config: Fit,
-        parts: TextToImage,
-        state: State,
-        group: Group,
-        checkpoints: Checkpoints,
-        dataset: Dataset,
-        sheet_rows: list[int],
-        say: Callable[[str], None],
-        spare: Any = None,
-    ) -> None:
-        """`sheet_rows` are those of the sheets of edits; `spare`, on the CPU, is a copy of the network.
+    store: ObjectStore
+    parts: TextToImage
+    checkpoints: Checkpoints
+    dataset: Dataset
+    sheet_rows: list[int]
+    """Those of the sheets of edits."""
+    say: Callable[[str], None]
+    spare: Any = None
+    """A copy of the network on the CPU, which takes the average where the state is cut."""
 
-        The spare one takes the average where the state is cut.
-        """
-        super().__init__(config, state, group)
-        self.store = store
-        self.parts = parts
-        self.checkpoints = checkpoints
-        self.dataset = dataset
-        self.sheet_rows = sheet_rows
-        self.spare = spare
-        self.watch = Watch(store, config.watching, config.law, say)
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.store, self.config.watching, self.config.law, self.say)
 
     def see(self, report: StepReport, urgent: bool) -> None:
         self.watch.see(report)

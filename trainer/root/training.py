@@ -8,12 +8,12 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.files import Place
 from factory.dataset.index import FOLDER, find_index, read_index, store_index
 from factory.dataset.scan import TokenLimit
-from factory.errors import InputError, ObjectMissing, RunMismatch
+from factory.errors import InputError, RunMismatch
 from factory.ledger.run import differing_fields
 from factory.storage.key_rules import PROBES
 from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
-from factory.storage.stamped import read_stamped
+from factory.storage.stamped import find_stamped
 from schemas.fit import Fit, Law, Reading
 from schemas.stamped import to_stamped_json
 from schemas.training import RECORD, TrainingRecord
@@ -107,10 +107,7 @@ def _check(store: ObjectStore, found: TrainingRecord, config: Fit, digest: str) 
 
 def find_training(store: ObjectStore) -> TrainingRecord | None:
     """What stands in the root, or None. Raises `Damaged`."""
-    try:
-        return read_stamped(store, RECORD, TrainingRecord, "a training's record")
-    except ObjectMissing:
-        return None
+    return find_stamped(store, RECORD, TrainingRecord, "a training's record")
 
 
 def store_folder(store: ObjectStore, folder: Path, under: str) -> None:
