@@ -26,7 +26,8 @@ class Place(NamedTuple):
     uri: str
     """Its store's, absolute."""
     is_sealed: bool
-    """As in `Files`."""
+    is_single: bool
+    """Both as in `Files`."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Files:
     @property
     def place(self) -> Place:
         """Where they lie."""
-        return Place(self.store.uri, self.is_sealed)
+        return Place(self.store.uri, self.is_sealed, self.is_single)
 
     def shelf(self, cache: Path | None = None) -> Shelf:
         """Their bytes; `cache` as there."""
@@ -57,7 +58,7 @@ class Files:
 
 def files_at(place: Place, names: Sequence[str]) -> Files:
     """Files whose names are known, at a place that is known."""
-    return Files(place.uri, open_store(place.uri), names, place.is_sealed)
+    return Files(place.uri, open_store(place.uri), names, place.is_sealed, place.is_single)
 
 
 def find_files(uri: str, pattern: str | None = None) -> Files:

@@ -1,14 +1,17 @@
 """Which files a dataset is, whoever made it."""
 
 import os
+import pickle
 
 import boto3
 import pytest
 
+from factory.dataset.dataset import Dataset
 from factory.dataset.files import files_at, find_files
 from factory.errors import InputError, StorageRefused
 from tests.bad_input.s3 import emulator
 from tests.factory.storage.crooked import crooked_server, cut_listings
+from tests.trainer.small import write_pairs
 
 NAMES = ("train-0-of-1.parquet", "part 1.parquet", "split=a/0.parquet", "b/latest.parquet")
 
@@ -117,3 +120,14 @@ def test_a_bucket_of_several_splits_is_told_before_names_that_cannot_be_read(buc
         bucket.put_object(Bucket="there", Key=f"hive/split={split}/0.parquet", Body=b"x")
     with pytest.raises(InputError, match=r"s3://there/hive: holds the splits test, train"):
         find_files("s3://there/hive")
+
+
+def test_what_was_opened_is_the_same_for_a_worker_that_knows_its_place_alone(tmp_path):
+    folder = write_pairs(tmp_path)
+    for uri in (folder, f"{folder}/part-1.parquet"):
+        opened = Dataset.open(uri)
+        place = pickle.loads(pickle.dumps(opened.files.place))
+        found = Dataset.at(place, opened.columns, opened.index)
+        assert (found.digest, found.rows) == (opened.digest, opened.rows)
+        assert found.latents == opened.latents
+        assert found.pair(1) == opened.pair(1)
