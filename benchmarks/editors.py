@@ -37,6 +37,7 @@ import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 import torch  # noqa: E402
 
+from factory.dataset.dataset import Dataset  # noqa: E402
 from factory.engine.checkpoint.load import load_text_to_image  # noqa: E402
 from factory.ledger.run import open_run  # noqa: E402
 from factory.ledger.sealed import sealed_data_uris  # noqa: E402
@@ -45,7 +46,6 @@ from factory.models.find import MINIATURE  # noqa: E402
 from factory.models.pin import pin_text_to_image  # noqa: E402
 from factory.storage.open import open_store  # noqa: E402
 from schemas.recipe import ModelSource  # noqa: E402
-from trainer.feeding.pairs import open_pairs  # noqa: E402
 from trainer.learning.editor import write_editor  # noqa: E402
 
 Plan = tuple[str, int, int]
@@ -196,7 +196,7 @@ def run(command: list[str]) -> None:
 
 def counts(work: Path, name: str) -> dict[str, int]:
     """Pairs, and triplets that have one, of a run or of all."""
-    pairs = open_pairs(str(work / name))
+    pairs = Dataset.open(str(work / name))
     return {"pairs": len(pairs), "triplets": len(pairs.prompts)}
 
 

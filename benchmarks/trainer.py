@@ -35,14 +35,14 @@ from benchmarks import editors  # noqa: E402
 from benchmarks.diffusers_law import DiffusersLaw  # noqa: E402
 from benchmarks.record import machine, replace_results, write_results  # noqa: E402
 from benchmarks.trainer_model import SIDE, encodes_over_step, write_model, write_pairs  # noqa: E402
+from factory.dataset.dataset import Dataset  # noqa: E402
+from factory.dataset.decoders import Decoders  # noqa: E402
 from factory.engine.checkpoint.load import load_text_to_image  # noqa: E402
 from factory.engine.solvers.schedule import NoiseSchedule  # noqa: E402
 from factory.storage.local import LocalStore  # noqa: E402
 from schemas.fit import Fit  # noqa: E402
-from trainer.feeding.decoders import Decoders  # noqa: E402
-from trainer.feeding.pairs import open_pairs  # noqa: E402
 from trainer.feeding.pictures import fit as fitted  # noqa: E402
-from trainer.fit import fit, open_reader, pin_law, prepare_network  # noqa: E402
+from trainer.fit import fit, open_reader, pin_law, prepare, prepare_network  # noqa: E402
 from trainer.latents.encode import encode_dataset  # noqa: E402
 from trainer.learning.conditions import Conditions  # noqa: E402
 from trainer.learning.group import Group  # noqa: E402
@@ -93,7 +93,7 @@ class Ours:
         self.network = prepare_network(parts, CPU)
         self.state = State(self.network, law)
         conditions = Conditions(parts.autoencoder, parts.text)
-        pairs = open_pairs(str(dataset))
+        pairs = Dataset.open(str(dataset))
         self.loop = Loop(
             self.network,
             self.state,
@@ -116,7 +116,7 @@ class Theirs:
 
     def __init__(self, config: Fit, model: Path, dataset: Path) -> None:
         self.law = DiffusersLaw(model, config.law)
-        pairs = open_pairs(str(dataset))
+        pairs = Dataset.open(str(dataset))
         self.batches = []
         with closing(Decoders()) as decoders:
             for start in range(0, len(pairs), config.law.batch):
@@ -190,7 +190,7 @@ def resume_bitwise(config: Fit, dataset: Path, latents: Path, folder: Path) -> b
     for name, where in (("online", None), ("cached", latents)):
         of = reading_from(config, where)
         roots = [str(folder / f"{name}-{way}") for way in ("through", "stopped")]
-        fit(of, str(dataset), roots[0], say=_quiet)
+        fit(*prepare(of, str(dataset), roots[0], _quiet), say=_quiet)
         asked = 0
 
         def half() -> bool:
@@ -198,12 +198,14 @@ def resume_bitwise(config: Fit, dataset: Path, latents: Path, folder: Path) -> b
             asked += 1
             return asked > config.law.steps // 2
 
-        first = fit(of, str(dataset), roots[1], should_stop=half, say=_quiet)
+        begun = prepare(of, str(dataset), roots[1], _quiet)
+        first = fit(*begun, should_stop=half, say=_quiet)
         assert first.step == config.law.steps // 2
-        fit(of, str(dataset), roots[1], say=_quiet)
-        digest = open_pairs(str(dataset)).digest
+        fit(*begun, say=_quiet)
         ends = [
-            Checkpoints(LocalStore(root), config.law.law_hash, digest, 2).read(config.law.steps)
+            Checkpoints(LocalStore(root), config.law.law_hash, begun[1].digest, 2).read(
+                config.law.steps
+            )
             for root in roots
         ]
         equal &= ends[0].keys() == ends[1].keys()

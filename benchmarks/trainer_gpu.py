@@ -18,7 +18,7 @@ from factory.engine.text import Words
 from factory.models.family import family_fields
 from schemas.fit import Fit
 from trainer.feeding.pictures import Shape
-from trainer.feeding.reader import Reader, Seen
+from trainer.feeding.reader import LoadedRow, Reader
 from trainer.learning.editor import widen
 from trainer.learning.group import Group
 from trainer.learning.objective import Objective
@@ -48,7 +48,7 @@ class LatentsInMemory(Reader):
     def _content(self, row: int, flip: bool) -> tuple[Shape, Any]:
         return (SIDE, SIDE), self.latents
 
-    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
+    def encode(self, seen: Sequence[LoadedRow]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
         mean, log_variance, condition = torch.stack([one.content for one in seen]).unbind(1)
         return mean, log_variance - 10, condition, [self.words] * len(seen)
 

@@ -7,6 +7,11 @@ from pydantic import Field
 from schemas.fit import Columns
 from schemas.record import Record
 
+RECORD = "FIT.json"
+EDITOR = "editor/"
+LORA = "lora/"
+"""What lies in a training's root beside checkpoints."""
+
 
 class TrainingRecord(Record):
     """FIT.json: whose training this root holds; written once."""

@@ -67,8 +67,8 @@ PHASES = [
     Phase(
         "evaluating",
         "evaluate --editor e --out o",
-        "trainer.evaluate:load_editor",
-        ("torch", "trainer.evaluate"),
+        "factory.engine.editor:load_editor",
+        ("torch", "factory.engine.editor", "trainer.evaluate"),
     ),
     Phase(
         "training the miniature",

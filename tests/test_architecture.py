@@ -74,7 +74,16 @@ def test_ray_and_torch_stay_in_their_folders(path):
 
 ROOMS = (
     *("errors", "seeds", "pictures", "prompt_text", "deeds", "console", "storage"),
-    *("untrusted_image", "untrusted_parquet", "models", "ledger", "work", "pairs", "engine"),
+    *(
+        "untrusted_image",
+        "untrusted_parquet",
+        "models",
+        "ledger",
+        "dataset",
+        "work",
+        "pairs",
+        "engine",
+    ),
     *("miniature", "doctor", "on_ray", "verbs", "__main__"),
 )
 """Of `factory`, from the ground up, as its README draws them."""
@@ -119,7 +128,7 @@ import sys
 sys.modules |= dict.fromkeys(("boto3", "botocore"))  # whoever imports them now fails
 import editmill, factory.work.job, factory.ledger.verify.run
 print([n for n in ("torch", "ray", "diffusers", "datasets") if n in sys.modules])
-import factory.engine.engine, factory.storage.open, trainer.feeding.find_files, trainer.fit
+import factory.engine.engine, factory.storage.open, factory.dataset.files, trainer.fit
 from factory.storage.open import open_store
 print(open_store("somewhere"))
 """

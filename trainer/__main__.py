@@ -135,7 +135,7 @@ def encode(
     given, opening = choice.config, Opening(encode_headline(choice))
     check_machine(given.compute)
     check_store("--out", open_store(out))
-    from trainer.feeding.truncation import truncated_of
+    from factory.dataset.truncation import truncated_of
     from trainer.fit import pin_law
     from trainer.latents.encode import encode_dataset
 
@@ -190,9 +190,8 @@ def fit_editor(
         reading = given.reading.model_copy(update={"latents": latents})
         given = given.model_copy(update={"reading": reading})
     check_machine(given.compute)
-    from trainer.feeding.truncation import truncated_of
+    from factory.dataset.truncation import truncated_of
     from trainer.fit import fit, prepare
-    from trainer.root.training import find_training
 
     _tell_of_fetching(given, opening)
     prepared = prepare(given, dataset, out, opening)
@@ -205,15 +204,13 @@ def fit_editor(
         else:
             with Drain() as drain:
                 fitted = fit(*prepared, say=say, should_stop=lambda: drain.asked)
-    store = open_store(prepared[2])
-    begun = find_training(store)
-    truncated = truncated_of(store, begun.dataset) if begun else 0
+    _, opened, store = prepared
     code = 0 if fitted.done else EditmillError.exit_code
     facts = {
         "step": f"{fitted.step} of {given.law.steps}",
         "editor": fitted.editor if fitted.done else None,
         "unreadable": fitted.bad_rows,
-        "truncated": truncated,
+        "truncated": truncated_of(store, opened.digest),
     }
     if as_json:
         print_json(facts | {"exit_code": code, "step": fitted.step, "steps": given.law.steps})
@@ -254,11 +251,13 @@ def evaluate(
     given, opening = choice.config, Opening(evaluate_headline(choice, editor))
     import torch
 
-    from trainer.evaluate import load_editor, write_evaluation
+    from factory.engine.editor import load_editor
+    from factory.miniature.world import SIDE_PX
+    from trainer.evaluate import write_evaluation
     from trainer.miniature.editing import AT_ONCE
 
     torch.set_num_threads(given.compute.threads)
-    loaded = load_editor(ModelSource(source=editor), given.compute.device)
+    loaded = load_editor(ModelSource(source=editor), given.compute.device, SIDE_PX)
     opening.begin()
     with Progress("edits", edits) as progress:
         progress.say(f"edits {counted(edits, 'held-out scene')}, {AT_ONCE} at once")

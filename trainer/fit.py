@@ -13,24 +13,28 @@ import torch
 
 from factory import deeds
 from factory.console.places import check_store
+from factory.dataset.dataset import Dataset
+from factory.dataset.truncation import say_truncation
 from factory.engine.checkpoint.load import TextToImage, load_text_to_image
+from factory.engine.device import pick_device
 from factory.engine.solvers.schedule import NoiseSchedule
+from factory.engine.text_limit import TextLimit
 from factory.errors import ConfigError, RunMismatch
 from factory.miniature.world import SIDE_PX
+from factory.models.editor import check_source
 from factory.models.find import model_folder
 from factory.models.pin import pin_text_to_image
 from factory.storage.open import open_store
+from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit, Law
-from trainer.feeding.dataset import agreed_pairs, training_pairs
+from schemas.training import EDITOR
 from trainer.feeding.hold_out import hold_out
-from trainer.feeding.pairs import Pairs
 from trainer.feeding.reader import PictureReader, Reader
-from trainer.feeding.truncation import Truncation, say_truncation
 from trainer.latents.reader import choose_latents, open_latents
 from trainer.latents.slices import latents_law
 from trainer.learning.conditions import Conditions
-from trainer.learning.editor import check_source, widen
-from trainer.learning.group import Group, pick_device
+from trainer.learning.editor import widen
+from trainer.learning.group import Group
 from trainer.learning.lora import add_lora, check_targets
 from trainer.learning.objective import NUMBERS, Objective
 from trainer.learning.order import Order
@@ -39,7 +43,7 @@ from trainer.learning.state import State
 from trainer.loop import Loop
 from trainer.root.checkpoint import Checkpoints, steps_in
 from trainer.root.leader import Leader, Member
-from trainer.root.training import EDITOR, begin_training
+from trainer.root.training import begin_training, training_dataset
 from trainer.watching.opening import opening
 
 
@@ -59,11 +63,11 @@ class Fitted:
 
 def prepare(
     config: Fit, dataset: str, out: str, say: Callable[[str], None] = print
-) -> tuple[Fit, str, str]:
+) -> tuple[Fit, Dataset, ObjectStore]:
     """All that can be refused before anything starts; then `out` holds this training.
 
-    Returns the three with weights pinned and places absolute: workers run in other folders. Says what the
-    training goes on from, and with. Raises `InputError`, and `StorageRefused` where a bucket takes nothing.
+    Returns the three with weights pinned, places absolute and opened. Says what the training goes on from,
+    and with. Raises `InputError`, and `StorageRefused` where a bucket takes nothing.
     """
     law, compute, watching = config.law, config.compute, config.watching
     if compute.max_workers > law.batch:
@@ -77,48 +81,44 @@ def prepare(
             f"watching.oracle_edits: the oracle reads {SIDE_PX} px pictures of the miniature's world, "
             f"got {law.size_px} px"
         )
-    dataset, out = _absolute(dataset), _absolute(out)
-    store = open_store(out)
+    store = open_store(_absolute(out))
     check_store("--out", store)
     law, reading = pin_law(law), config.reading
     check_targets(law)
-    truncation = Truncation(law.model)
-    pairs = training_pairs(store, dataset, reading, truncation)
-    for note in pairs.shelf.notes:
+    opened = training_dataset(store, _absolute(dataset), reading, TextLimit(law.model))
+    for note in opened.files.notes:
         say(note)
     latents = choose_latents(
         reading.latents and _absolute(reading.latents),
-        dataset,
-        latents_law(law, reading.columns, pairs.digest),
+        opened.latents,
+        latents_law(law, reading.columns, opened.digest),
         say,
     )
     reading = reading.model_copy(update={"latents": latents})
     config = config.model_copy(update={"law": law, "reading": reading})
-    begin_training(store, config, pairs)
-    say_truncation(store, pairs.digest, truncation, say)
-    for line in opening(config, dataset, pairs, max(steps_in(store), default=0)):
+    begin_training(store, config, opened)
+    say_truncation(store, opened, say)
+    for line in opening(config, opened, max(steps_in(store), default=0)):
         say(line)
-    return config, dataset, out
+    return config, opened, store
 
 
 def fit(
     config: Fit,
-    dataset: str,
-    out: str,
+    dataset: Dataset,
+    store: ObjectStore,
     *,
     say: Callable[[str], None] = print,
     group: Group | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     is_leaving: Callable[[], bool] = lambda: False,
     local_rank: int = 0,
-    is_begun: bool = False,
 ) -> Fitted:
-    """Train from the newest checkpoint in `out`, or from the start, and write the editor at the end.
+    """Train from the newest checkpoint in a begun root, or from the start, and write the editor at the end.
 
     All workers of a group ask both questions equally often and must get equal answers: `should_stop`
     before each step, and `is_leaving` after it: a node of theirs has notice, so that a checkpoint is
-    stored before the next step. `is_begun` has every worker find what `prepare` left in `out`, and the
-    leading one begin nothing. Raises `InputError`, `NotFinite`.
+    stored before the next step. Raises `InputError`, `NotFinite`.
     """
     law, group = config.law, group or Group()
     torch.set_num_threads(config.compute.threads)
@@ -126,8 +126,6 @@ def fit(
     if device.type == "cuda":
         # What the group says beside gradients goes by way of the current one.
         torch.cuda.set_device(device)
-    store = open_store(out)
-    pairs = agreed_pairs(store, config, dataset, group, is_begun)
     parts = load_text_to_image(law.model, law.autoencoder, NUMBERS[law.dtype])
     network = prepare_network(parts, device)
     if law.lora is not None:
@@ -136,33 +134,24 @@ def fit(
     spare = copy.deepcopy(network).to("cpu") if shard and group.leads else None
     spread_network = spread(network, group, shard)
     state = State(network, law, group)
-    checkpoints = Checkpoints(store, law.law_hash, pairs.digest, config.watching.keep)
+    checkpoints = Checkpoints(store, law.law_hash, dataset.digest, config.watching.keep)
     go_on(state, checkpoints, group, say)
-    trained, kept = hold_out(pairs.prompts, config.reading.held_out, config.watching.sheet_pairs)
-    rows = [pairs.rows[i] for i in trained]
-    order = Order(law.seed, [pairs.prompts[i] for i in trained], rows, law.batch)
+    trained, kept = hold_out(dataset.prompts, config.reading.held_out, config.watching.sheet_pairs)
+    rows = [dataset.rows[i] for i in trained]
+    order = Order(law.seed, [dataset.prompts[i] for i in trained], rows, law.batch)
     conditions = Conditions(parts.autoencoder.to(device), parts.text)
     parts.text.encoder.to(device)
-    reader = open_reader(config, pairs, conditions, list(chain.from_iterable(rows)))
+    reader = open_reader(config, dataset, conditions, list(chain.from_iterable(rows)))
     if config.compute.compile:
         spread_network = torch.compile(spread_network)
-    loop = Loop(
-        spread_network,
-        state,
-        Objective(NoiseSchedule.from_config(parts.scheduler), conditions.scaling),
-        order,
-        reader,
-        law,
-        config.compute,
-        device,
-        group,
-        config.reading.max_bad,
-    )
+    objective = Objective(NoiseSchedule.from_config(parts.scheduler), conditions.scaling)
+    compute, most = config.compute, config.reading.max_bad
+    loop = Loop(spread_network, state, objective, order, reader, law, compute, device, group, most)
     member = Member(config, state, group)
     if group.leads:
-        sheet_rows = [pairs.rows[i][0] for i in kept[: config.watching.sheet_pairs]]
+        sheet_rows = [dataset.rows[i][0] for i in kept[: config.watching.sheet_pairs]]
         member = Leader(
-            store, config, parts, state, group, checkpoints, pairs, sheet_rows, say, spare
+            config, state, group, store, parts, checkpoints, dataset, sheet_rows, say, spare
         )
     noticed = False
     try:
@@ -214,7 +203,7 @@ def pin_law(law: Law) -> Law:
 
 
 def open_reader(
-    config: Fit, pairs: Pairs, conditions: Conditions, trained: Sequence[int] | None = None
+    config: Fit, dataset: Dataset, conditions: Conditions, trained: Sequence[int] | None = None
 ) -> Reader:
     """Latents where they are named, else pictures; without `trained`, no row is held out.
 
@@ -222,9 +211,9 @@ def open_reader(
     """
     law, reading = config.law, config.reading
     if reading.latents is None:
-        return PictureReader(pairs, law, conditions, trained)
-    wanted = latents_law(law, reading.columns, pairs.digest)
-    return open_latents(reading.latents, wanted, pairs.index, trained)
+        return PictureReader(dataset, law, conditions, trained)
+    wanted = latents_law(law, reading.columns, dataset.digest)
+    return open_latents(reading.latents, wanted, dataset.index, trained)
 
 
 def prepare_network(parts: TextToImage, device: torch.device) -> Any:

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from factory.errors import EditmillError, InputError
 from schemas.fit import Law, Where
 from trainer.feeding.feed import Feed, Part
-from trainer.feeding.reader import Reader, Seen
+from trainer.feeding.reader import LoadedRow, Reader
 from trainer.learning.group import Group, silent
 from trainer.learning.objective import MicroBatch, Objective
 from trainer.learning.order import Order
@@ -45,35 +45,23 @@ class StepReport:
     """Since the step before ended."""
 
 
+@dataclass(eq=False)
 class Loop:
     """Everything a worker needs for its part of each step."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        state: State,
-        objective: Objective,
-        order: Order,
-        reader: Reader,
-        law: Law,
-        compute: Where,
-        device: torch.device,
-        group: Group,
-        max_bad: int = 0,
-    ) -> None:
-        """`network` may be wrapped for its group; `state` holds the bare one's parameters."""
-        self.network = network
-        self.state = state
-        self.objective = objective
-        self.order = order
-        self.reader = reader
-        self.law = law
-        self.compute = compute
-        self.device = device
-        self.group = group
-        self.max_bad = max_bad
-        self._bad = 0
-        """Unreadable rows that all workers know of."""
+    network: nn.Module
+    """May be wrapped for its group; `state` holds the bare one's parameters."""
+    state: State
+    objective: Objective
+    order: Order
+    reader: Reader
+    law: Law
+    compute: Where
+    device: torch.device
+    group: Group
+    max_bad: int = 0
+    _bad: int = field(default=0, init=False)
+    """Unreadable rows that all workers know of."""
 
     def run(self, until: int, should_stop: Callable[[], bool]) -> Generator[StepReport, None, None]:
         """Steps up to `until`; stops between two where asked to.
@@ -81,15 +69,9 @@ class Loop:
         Raises, on all workers at once, `NotFinite`, and `InputError` where more than `max_bad` rows
         could not be read.
         """
+        law, first = self.law, self.state.step
         feed = Feed(
-            self.order,
-            self.reader,
-            self.law,
-            self.compute,
-            self.device,
-            self.group,
-            self.state.step,
-            until,
+            self.order, self.reader, law, self.compute, self.device, self.group, first, until
         )
         started = time.monotonic()
         with closing(feed):
@@ -109,7 +91,7 @@ class Loop:
     def _gradients(self, parts: list[Part]) -> float:
         """Backward over this worker's items; the mean loss over all workers'."""
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        done: list[tuple[list[Seen], Tensor]] = []
+        done: list[tuple[list[LoadedRow], Tensor]] = []
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
             with silent(self.network, not last):

@@ -16,11 +16,11 @@ from factory.console.config import (
     preset_names,
     read_config,
 )
+from factory.dataset.files import find_files
 from factory.errors import ConfigError, EditmillError
 from factory.storage.open import open_store
 from factory.verbs.preset_choice import Nearest, find_recipe, nearest
 from schemas.fit import Fit, Law
-from trainer.feeding.find_files import find_files
 from trainer.root.training import find_training
 
 

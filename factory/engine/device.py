@@ -80,6 +80,14 @@ def torch_device(name: str) -> torch.device:
     return device
 
 
+def pick_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device of a worker; `auto` is its GPU where there is one. Raises `ModelError`."""
+    device = torch_device(name)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", local_rank % torch.cuda.device_count())
+    return device
+
+
 def _count(kind: str) -> int:
     """How many devices of a kind torch finds here."""
     match kind:

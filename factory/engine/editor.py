@@ -8,11 +8,16 @@ import torch
 from torch import Tensor
 
 from factory import seeds
+from factory.engine.checkpoint.load import load_text_to_image
+from factory.engine.device import pick_device
 from factory.engine.images import to_picture, to_unit
 from factory.engine.solvers.schedule import NoiseSchedule, euler_ancestral_steps
 from factory.engine.solvers.step import euler_ancestral
-from factory.engine.text import TextEncoder, told
+from factory.engine.text import TextEncoder, conditioning
+from factory.models.editor import check_editor
+from factory.models.pin import pin_text_to_image
 from factory.pictures import Picture
+from schemas.recipe import ModelSource
 
 
 @dataclass(frozen=True)
@@ -43,21 +48,21 @@ class Editor:
         """
         weights = next(self.autoencoder.parameters())
         x = pictures.to(weights.device, weights.dtype) / 127.5 - 1
-        seen = self.autoencoder.encode(x).latent_dist.mode()
+        original = self.autoencoder.encode(x).latent_dist.mode()
         words = [self.text.words(text) for text in instructions]
         # Rows: all, picture only, nothing.
         rows_words = words + [self.text.nothing()] * (2 * len(words))
-        contexts, added = told(rows_words, pictures.shape[2], pictures.shape[3], seen)
-        conditions = torch.cat([seen, seen, torch.zeros_like(seen)])
+        contexts, added = conditioning(rows_words, pictures.shape[2], pictures.shape[3], original)
+        conditions = torch.cat([original, original, torch.zeros_like(original)])
         road = euler_ancestral_steps(self.schedule, steps)
-        latent = self._noise(noise_seeds, "edit start", seen) * road.start_scale
+        latent = self._noise(noise_seeds, "edit start", original) * road.start_scale
         for i in range(len(road)):
             sigma, after = road.sigmas[i], road.sigmas[i + 1]
             rows = self._denoised(
                 latent, float(sigma), float(road.timesteps[i]), conditions, contexts, added
             )
             denoised = guided(rows, text_guidance, image_guidance)
-            noise = self._noise(noise_seeds, f"edit {i}", seen)
+            noise = self._noise(noise_seeds, f"edit {i}", original)
             before, then = (
                 latent.new_full((len(latent),), float(level)) for level in (sigma, after)
             )
@@ -91,6 +96,18 @@ class Editor:
         drawn = [torch.from_numpy(seeds.noise(seed, purpose, shape)) for seed in noise_seeds]
         kind = torch.float64 if like.dtype == torch.float64 else torch.float32
         return torch.stack(drawn).to(like.device, kind)
+
+
+def load_editor(source: ModelSource, device: str, size_px: int) -> tuple[Editor, ModelSource]:
+    """An editor of pictures with such sides, and its source with every file's hash. Raises `ModelError`."""
+    where = pick_device(device)
+    check_editor(source)
+    pinned, _ = pin_text_to_image(source, None, size_px, "editor")
+    parts = load_text_to_image(pinned, None, torch.float32)
+    for network in (parts.unet, parts.autoencoder, parts.text.encoder):
+        network.to(where).eval()
+    schedule = NoiseSchedule.from_config(parts.scheduler)
+    return Editor(parts.unet, parts.autoencoder, parts.text, schedule), pinned
 
 
 def guided(rows: Tensor, text_guidance: float, image_guidance: float) -> Tensor:

@@ -64,8 +64,8 @@ class TextEncoder:
 
     def truncates(self, prompt: str) -> bool:
         """Whether the prompt is longer than the encoder's limit."""
-        told = self.tokenizer(told_text(prompt), truncation=False, verbose=False)
-        return len(told.input_ids) > self.limit
+        tokens = self.tokenizer(told_text(prompt), truncation=False, verbose=False)
+        return len(tokens.input_ids) > self.limit
 
     def _encode(self, prompt: str) -> Words:
         """The last hidden state."""
@@ -89,7 +89,7 @@ def token_ids(tokenizer: Any, prompt: str) -> Tensor:
     return found
 
 
-def told(
+def conditioning(
     words: Sequence[Words], height: int, width: int, like: Tensor
 ) -> tuple[Tensor, dict[str, Tensor] | None]:
     """A UNet's context (item, token, width), and what it adds to its timestep, if it does (XL's).

@@ -1,4 +1,4 @@
-"""A dataset's files as local files: those of a store are fetched once, or read where they lie."""
+"""Objects as local files: those of a remote store are fetched once, or read where they lie."""
 
 import hashlib
 import os
@@ -28,23 +28,16 @@ class Shelf:
         names: Sequence[str],
         cache: Path | None = None,
         named_by_content: bool = False,
-        notes: Sequence[str] = (),
     ) -> None:
         """`cache` is where files of a remote store are kept; null is a folder of the user's.
 
         Objects that are named by their content never change: the store is not asked whether they have.
-        `notes` are what a person should hear of this choice of files.
         """
         self.store = store
         self.names = names
         self._cache = cache
         self.named_by_content = named_by_content
-        self.notes = notes
         self._found: dict[int, Path] = {}
-
-    def of(self, names: Sequence[str]) -> "Shelf":
-        """Other files of the same store."""
-        return Shelf(self.store, names, self._cache, self.named_by_content, self.notes)
 
     def path(self, number: int) -> Path:
         """Where the file with this number lies now; threads may ask at once.

@@ -2,7 +2,7 @@
 
 from typing import TypeVar
 
-from factory.errors import Damaged, first_line
+from factory.errors import Damaged, ObjectMissing, first_line
 from factory.storage.patience import read_whole
 from factory.storage.protocol import ObjectStore
 from schemas.record import Record
@@ -21,3 +21,11 @@ def read_stamped(store: ObjectStore, key: str, kind: type[R], noun: str) -> R:
             raise Damaged(f"{store.uri}/{key}: not {noun}: {first_line(error)}") from None
 
     return read_whole(store, key, take)
+
+
+def find_stamped(store: ObjectStore, key: str, kind: type[R], noun: str) -> R | None:
+    """As `read_stamped`; None where there is none."""
+    try:
+        return read_stamped(store, key, kind, noun)
+    except ObjectMissing:
+        return None

@@ -94,14 +94,11 @@ def state_of_another_network(step: int = 1) -> None:
     """A checkpoint whose record fits and whose tensors do not."""
     import torch
 
-    from factory.storage.open import open_store
-    from trainer.feeding.pairs import open_pairs
     from trainer.fit import prepare
     from trainer.root.checkpoint import Checkpoints
 
-    config, dataset, out = prepare(_config(), "pairs", "out")
-    digest = open_pairs(dataset).digest
-    Checkpoints(open_store(out), config.law.law_hash, digest, 2).write(step, {"w": torch.zeros(2)})
+    config, dataset, store = prepare(_config(), "pairs", "out")
+    Checkpoints(store, config.law.law_hash, dataset.digest, 2).write(step, {"w": torch.zeros(2)})
 
 
 def _config(*settings: str) -> Any:

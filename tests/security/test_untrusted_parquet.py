@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from factory.dataset.dataset import Dataset
 from factory.errors import InputError, TripletError
 from factory.pairs.triplets import read_triplets
 from factory.untrusted_parquet import file as untrusted
@@ -31,7 +32,6 @@ from tests.security.parquet_files import (
     text,
 )
 from tests.trainer.small import png
-from trainer.feeding.pairs import open_pairs
 
 NAMES = ("input", "edit", "output")
 COLUMNS = ("original_image", "edit_prompt", "edited_image")
@@ -118,7 +118,7 @@ def dataset(rows=1, said=None, **pages):
 def test_a_small_datasets_captions_never_unpack_to_gigabytes(tmp_path, data):
     (tmp_path / "a.parquet").write_bytes(data)
     with pytest.raises(InputError, match=r"^a\.parquet: row group 0(, row 0: edit_prompt)? must"):
-        in_little_memory(partial(open_pairs, str(tmp_path)))
+        in_little_memory(partial(Dataset.open, str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_a_small_datasets_captions_never_unpack_to_gigabytes(tmp_path, data):
 )
 def test_a_small_datasets_pictures_never_unpack_to_gigabytes(tmp_path, data):
     (tmp_path / "a.parquet").write_bytes(data)
-    pairs = open_pairs(str(tmp_path))
+    pairs = Dataset.open(str(tmp_path))
     with pytest.raises(
         InputError, match=r"^a\.parquet: row group 0 must unpack to at most 268435456"
     ):
@@ -273,7 +273,7 @@ def test_pictures_are_read_from_any_of_arrows_kinds_of_bytes(tmp_path, kind, in_
             pictures = pa.StructArray.from_arrays([size, pictures], ["size", "bytes"])
         columns[name] = pictures
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
-    pairs = open_pairs(str(tmp_path))
+    pairs = Dataset.open(str(tmp_path))
     assert pairs.pair(1).instruction == "make it blue"
     assert (pairs.pair(1).original, pairs.pair(0).edited) == (png(1), png(10))
 

@@ -8,7 +8,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load
 
+from factory.dataset.dataset import Dataset
 from factory.storage.local import LocalStore
+from factory.storage.open import open_store
+from factory.storage.protocol import ObjectStore
 from schemas.arrow import to_parquet
 from schemas.fit import Fit
 from schemas.pair import Pair
@@ -17,6 +20,7 @@ from schemas.training import CheckpointRecord, StateFile
 from tests.trainer.encoded import model
 from trainer.fit import Fitted, fit, pin_law
 from trainer.root.checkpoint import record_key
+from trainer.root.training import begin_training, training_dataset
 
 SIDE = 16
 WORDS = ("red", "green", "blue", "yellow", "purple", "orange")
@@ -92,8 +96,16 @@ def small(pinned: bool = True, **more) -> Fit:
     return found.model_copy(update={"law": pin_law(found.law)}) if pinned else found
 
 
-def train(config: Fit, dataset: str, out: Path, **more) -> Fitted:
-    return fit(config, dataset, str(out), say=lambda line: None, **more)
+def begin(config: Fit, dataset: str, out: Path | str) -> tuple[Fit, Dataset, ObjectStore]:
+    """As `prepare`, without a look at models and latents."""
+    store = open_store(str(out))
+    opened = training_dataset(store, dataset, config.reading)
+    begin_training(store, config, opened)
+    return config, opened, store
+
+
+def train(config: Fit, dataset: str, out: Path | str, say=lambda line: None, **more) -> Fitted:
+    return fit(*begin(config, dataset, out), say=say, **more)
 
 
 def objects(folder: Path, prefix: str = "") -> dict[str, bytes]:

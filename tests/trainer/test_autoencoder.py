@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from factory.engine.editor import load_editor
 from schemas.recipe import ModelSource
 from tests.trainer.encoded import model
 from tests.trainer.small import objects, small, train, write_pairs
-from trainer.evaluate import load_editor
 from trainer.latents.encode import encode_dataset
 
 torch.set_num_threads(1)
@@ -47,7 +47,7 @@ def test_it_is_trained_with_and_written_into_the_editor(laws, tmp_path):
     assert {name.split("/")[1] for name in changed} == {"unet", "vae"}
     assert objects(tmp_path / "other", "sheets") == objects(tmp_path / "replaced", "sheets")
     assert objects(tmp_path / "other", "sheets") != objects(tmp_path / "own", "sheets")
-    editor, _ = load_editor(ModelSource(source=str(tmp_path / "other" / "editor")), "cpu")
+    editor, _ = load_editor(ModelSource(source=str(tmp_path / "other" / "editor")), "cpu", 64)
     assert editor.autoencoder.config.scaling_factor == 0.5
 
 

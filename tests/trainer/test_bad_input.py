@@ -31,4 +31,4 @@ def test_places_are_made_absolute_because_workers_run_elsewhere(tmp_path, monkey
     write_pairs(tmp_path / "pairs")
     monkeypatch.chdir(tmp_path)
     _, dataset, out = prepare(small(), "pairs", "out")
-    assert (dataset, out) == (str(tmp_path / "pairs"), str(tmp_path / "out"))
+    assert (dataset.uri, out.uri) == (str(tmp_path / "pairs"), str(tmp_path / "out"))

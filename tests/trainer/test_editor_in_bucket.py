@@ -7,11 +7,11 @@ import torch
 from typer.testing import CliRunner
 
 from editmill import app
+from factory.engine.editor import load_editor
 from factory.storage.open import open_store
 from schemas.recipe import ModelSource
 from tests.trainer.small import objects, small, train, write_pairs
-from trainer.evaluate import load_editor
-from trainer.fit import fit, prepare
+from trainer.fit import prepare
 
 torch.set_num_threads(1)
 
@@ -22,7 +22,7 @@ def trained(moto_bucket, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     config, dataset = small(law={"steps": 1}), write_pairs(tmp_path / "pairs")
     out = f"{moto_bucket}/training"
-    editor = fit(config, dataset, out, say=lambda line: None).editor
+    editor = train(config, dataset, out).editor
     assert editor == f"{out}/editor"
     train(config, dataset, tmp_path / "out")
     return editor, tmp_path / "out" / "editor", dataset
@@ -30,8 +30,8 @@ def trained(moto_bucket, tmp_path, monkeypatch):
 
 def test_it_is_loaded_and_pinned_as_a_folder_is(trained):
     editor, folder, _ = trained
-    ours, pinned = load_editor(ModelSource(source=editor), "cpu")
-    theirs, expected = load_editor(ModelSource(source=str(folder)), "cpu")
+    ours, pinned = load_editor(ModelSource(source=editor), "cpu", 64)
+    theirs, expected = load_editor(ModelSource(source=str(folder)), "cpu", 64)
     assert pinned.source == editor
     assert pinned.files == expected.files
     weights = theirs.unet.state_dict()

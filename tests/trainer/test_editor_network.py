@@ -12,7 +12,7 @@ from PIL import Image
 
 from factory import seeds
 from factory.engine.checkpoint.load import load_text_to_image
-from factory.engine.editor import Editor
+from factory.engine.editor import Editor, load_editor
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text import TextEncoder
 from factory.errors import ModelError
@@ -20,7 +20,6 @@ from schemas.recipe import ModelSource
 from tests.factory.engine.tiny import LATENT_SIDE, SCHEDULER, save_tiny, tiny_parts
 from tests.trainer.pipeline import assert_it_edits, assert_it_edits_as_we_do, plain_pipeline
 from tests.trainer.small import png, small, train, write_pairs
-from trainer.evaluate import load_editor
 from trainer.fit import pin_law
 from trainer.learning import editor as editors
 from trainer.learning.editor import widen, write_editor
@@ -160,7 +159,7 @@ def test_networks_too_large_for_one_file_are_cut_and_all_readers_put_them_togeth
         assert len(list((cut / part).glob("*.safetensors"))) > 1
         assert len(list((cut / part).glob("*.safetensors.index.json"))) == 1
     source = ModelSource(source=str(cut))
-    ours, pinned = load_editor(source, "cpu")
+    ours, pinned = load_editor(source, "cpu", 64)
     theirs, expected = pipeline_of(cut), load_text_to_image(
         ModelSource(source=str(whole)), None, torch.float32
     )  # fmt: skip

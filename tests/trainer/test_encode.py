@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from editmill import app
 from factory import deeds
+from factory.dataset.dataset import Dataset
+from factory.dataset.index import instruction_name
 from factory.errors import Damaged, EditmillError, InputError, RunMismatch, StorageRefused
 from factory.ledger.commits import committed_units
 from factory.ledger.keys import COMMITS
@@ -24,8 +26,6 @@ from factory.untrusted_image.decoder import ImageRefused
 from factory.work.plain_loop import run_here
 from factory.work.unit import fail_unit
 from tests.trainer.encoded import INSTRUCTIONS, UNREADABLE, configuration, write_dataset
-from trainer.feeding.index import instruction_name
-from trainer.feeding.pairs import open_pairs
 from trainer.latents.encode import encode_dataset
 from trainer.latents.encoder import Encoder
 from trainer.latents.reader import find_latents, open_latents
@@ -250,7 +250,7 @@ def test_a_unit_that_is_given_up_is_failed_and_made_again_on_demand(dataset, tmp
     assert [unit.unreadable for unit in latents.units] == [0, 3, 0, 0, 0]
     assert latents.reasons(1) == ["poison"] * 3
     assert verify(open_run(str(tmp_path / "a"))).damages == []
-    pairs = open_pairs(dataset)
+    pairs = Dataset.open(dataset)
     reader = open_latents(str(tmp_path / "a"), latents.law, pairs.index)
     with pytest.raises(ImageRefused, match="poison"):
         reader._content(3, False)
@@ -292,9 +292,9 @@ def test_weights_that_are_not_pinned_are_refused(dataset, tmp_path):
 
 
 def test_units_do_not_depend_on_how_far_an_encoding_came(dataset):
-    pairs = open_pairs(dataset)
+    pairs = Dataset.open(dataset)
     slices = cut(pairs.index, 16)
-    assert slices == cut(open_pairs(dataset).index, 16)
+    assert slices == cut(Dataset.open(dataset).index, 16)
     assert sum(one.rows for one in slices) == len(pairs)
 
 

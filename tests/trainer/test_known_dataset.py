@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from factory.errors import Damaged, InputError, RunMismatch
+from factory.dataset import dataset as dataset_module
+from factory.dataset.dataset import Dataset
+from factory.dataset.files import find_files
+from factory.errors import RunMismatch
 from factory.ledger.manifest import seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
@@ -11,11 +14,7 @@ from factory.storage.local import LocalStore
 from tests.making import generate_unit
 from tests.stub_source import StubSource, recipe, triplets
 from tests.trainer.small import png, small, state_of, train, write_pairs
-from trainer.feeding import pairs as pairs_module
-from trainer.feeding.index import find_index
-from trainer.feeding.pairs import open_pairs
-from trainer.feeding.scan import scan
-from trainer.fit import prepare
+from trainer.fit import fit, prepare
 from trainer.latents.encode import encode_dataset
 
 
@@ -39,9 +38,9 @@ def test_a_sealed_run_is_trained_on_and_what_is_sealed_later_is_left_to_others(r
     config = small(law={"size_px": 8, "steps": 2})
     assert not train(config, run.uri, tmp_path / "out", should_stop=stop_at(1)).done
     encode_dataset(config, run.uri, str(tmp_path / "latents"))
-    known = open_pairs(run.uri)
+    known = Dataset.open(run.uri)
     grow(run, plan, range(2, 4))
-    assert len(open_pairs(run.uri)) > len(known)
+    assert len(Dataset.open(run.uri)) > len(known)
     assert train(config, run.uri, tmp_path / "out").done
     assert encode_dataset(config, run.uri, str(tmp_path / "latents")).rows == len(known)
     # The same training, had nothing been sealed meanwhile.
@@ -70,9 +69,9 @@ def test_other_pictures_under_the_same_names_and_captions_are_another_dataset(tm
     config, here = small(), tmp_path / "pairs"
     prepare(config, write_pairs(here), str(tmp_path / "out"))
     encode_dataset(config, str(here), f"{here}/latents")
-    digest = open_pairs(str(here)).digest
+    digest = Dataset.open(str(here)).digest
     write_pairs(here, edited_image={"bytes": png(999, (20, 20)), "path": "b"})
-    assert open_pairs(str(here)).digest != digest
+    assert Dataset.open(str(here)).digest != digest
     with pytest.raises(RunMismatch, match="holds a training on another dataset"):
         prepare(config, str(here), str(tmp_path / "out"))
     said = []
@@ -82,44 +81,22 @@ def test_other_pictures_under_the_same_names_and_captions_are_another_dataset(tm
     assert "latents by other models or of other pairs" in said[0]
 
 
-def test_a_file_that_changes_while_it_is_trained_on_is_refused_when_it_is_read(tmp_path):
-    pairs = open_pairs(write_pairs(tmp_path, files=2))
-    (tmp_path / "part-1.parquet").write_bytes((tmp_path / "part-0.parquet").read_bytes())
-    assert pairs.pair(0).original == png(0)
-    with pytest.raises(InputError, match=r"part-1\.parquet: must be the file that it was when"):
-        pairs.pair(len(pairs) - 1)
-
-
 def test_a_later_start_reads_no_captions_again(tmp_path, monkeypatch):
     config, dataset = small(), write_pairs(tmp_path / "pairs")
     prepare(config, dataset, str(tmp_path / "out"))
-    monkeypatch.setattr(pairs_module, "scan", None)
-    assert prepare(config, dataset, str(tmp_path / "out"))[1] == dataset
+    monkeypatch.setattr(dataset_module, "scan", None)
+    assert prepare(config, dataset, str(tmp_path / "out"))[1].uri == dataset
     assert train(config, dataset, tmp_path / "out").done
 
 
-def test_an_index_is_what_was_scanned_or_is_refused(tmp_path):
-    prepare(small(), write_pairs(tmp_path / "pairs"), str(tmp_path / "out"))
-    pairs, store = open_pairs(str(tmp_path / "pairs")), LocalStore(tmp_path / "out")
-    found = find_index(store, pairs.digest)
-    assert found is not None
-    assert found.digest == scan(pairs.shelf, pairs.columns).digest
-    assert find_index(store, "0" * 64) is None
-    (path,) = (tmp_path / "out" / "dataset").iterdir()
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(Damaged, match="not the index that its root names"):
-        find_index(store, pairs.digest)
-    path.write_bytes(data[:20])
-    with pytest.raises(Damaged, match="not an index"):
-        find_index(store, pairs.digest)
+def test_a_training_looks_for_its_files_once(tmp_path, monkeypatch):
+    config, looked = small(law={"steps": 1}), []
 
+    def find(*asked):
+        looked.append(asked)
+        return find_files(*asked)
 
-def test_rows_of_one_file_are_those_of_the_whole(tmp_path):
-    pairs = open_pairs(write_pairs(tmp_path, prompts=5, files=3))
-    parts = [pairs.index.of_file(name) for name in pairs.index.files]
-    assert [len(part) for part in parts] == [4, 4, 2]
-    for name in ("group", "offset", "prompt", "said"):
-        joined = np.concatenate([getattr(part, name) for part in parts])
-        assert np.array_equal(joined, getattr(pairs.index, name))
+    monkeypatch.setattr(dataset_module, "find_files", find)
+    prepared = prepare(config, write_pairs(tmp_path / "pairs"), str(tmp_path / "out"))
+    assert fit(*prepared, say=lambda line: None).done
+    assert looked == [(str(tmp_path / "pairs"), None)]

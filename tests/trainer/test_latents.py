@@ -5,12 +5,13 @@ import hashlib
 import pytest
 import torch
 
+from factory.dataset.dataset import Dataset
 from factory.engine.checkpoint.load import load_text_to_image
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.errors import Damaged, InputError, RunMismatch
 from factory.storage.local import LocalStore
 from tests.trainer.encoded import UNREADABLE, configuration, write_dataset
-from trainer.feeding.pairs import open_pairs
+from tests.trainer.small import train
 from trainer.feeding.reader import PictureReader, Reader, assemble, micro_batches
 from trainer.fit import fit, open_reader, prepare, prepare_network
 from trainer.latents import reader as latents
@@ -43,7 +44,7 @@ class Side:
         self.dtype = NUMBERS[law.dtype]
         parts = load_text_to_image(law.model, law.autoencoder, self.dtype)
         conditions = Conditions(parts.autoencoder, parts.text)
-        self.pairs = open_pairs(dataset)
+        self.pairs = Dataset.open(dataset)
         self.reader = open_reader(config, self.pairs, conditions)
         self.network = prepare_network(parts, CPU)
         self.objective = Objective(
@@ -165,7 +166,7 @@ def test_a_held_out_row_never_takes_the_place_of_an_unreadable_one(
     for reading in (config.reading, cached):
         seen.append([])
         given = config.model_copy(update={"reading": reading})
-        fitted = fit(given, dataset, str(tmp_path / f"out-{len(seen)}"), say=lambda line: None)
+        fitted = train(given, dataset, str(tmp_path / f"out-{len(seen)}"))
         assert (fitted.done, fitted.bad_rows) == (True, 1)
         seen[-1].sort(key=lambda one: one[0].seed)
     assert seen[0] == seen[1]
@@ -199,7 +200,7 @@ def test_latents_of_another_law_are_refused(dataset, tmp_path, other, named):
 
 def test_a_changed_byte_of_the_data_is_found(dataset, tmp_path):
     record = encode_dataset(configuration(), dataset, str(tmp_path))
-    pairs = open_pairs(dataset)
+    pairs = Dataset.open(dataset)
     law = latents_law(configuration().law, pairs.columns, pairs.digest)
     path = tmp_path / record.units[1].line.data_key
     data = bytearray(path.read_bytes())
@@ -218,7 +219,7 @@ def test_a_changed_byte_of_the_data_is_found(dataset, tmp_path):
 
 def test_any_number_of_files_is_read_with_few_mapped_at_once(dataset, tmp_path, monkeypatch):
     record = encode_dataset(configuration(), dataset, str(tmp_path))
-    pairs = open_pairs(dataset)
+    pairs = Dataset.open(dataset)
     law = latents_law(configuration().law, pairs.columns, pairs.digest)
     readable = [row for row in range(len(pairs)) if row != UNREADABLE]
 
@@ -254,7 +255,7 @@ def test_data_of_another_store_is_fetched_once_and_kept(dataset, tmp_path):
         def list(self, prefix):
             return LocalStore(tmp_path / "out").list(prefix)
 
-    pairs = open_pairs(dataset)
+    pairs = Dataset.open(dataset)
     for _ in range(2):
         reader = LatentReader(Remote(), record, pairs.index, tmp_path / "cache")
         rows = [reader.read(Item(row, False, "nothing", 1, 2)).row for row in range(len(pairs))]

@@ -12,7 +12,7 @@ from tests.factory.engine.tiny import SCHEDULER, tiny_parts
 from tests.trainer.reference_law import reference_step
 from tests.trainer.small import SIDE, small
 from trainer.feeding.feed import parts_of
-from trainer.feeding.reader import Seen
+from trainer.feeding.reader import LoadedRow
 from trainer.learning.conditions import Conditions
 from trainer.learning.editor import widen
 from trainer.learning.group import Group
@@ -50,7 +50,7 @@ class Pictures:
         self.bad = {}
 
     def seen(self, item):
-        return Seen(item, item.row, (SIDE, SIDE), None)
+        return LoadedRow(item, item.row, (SIDE, SIDE), None)
 
     def encode(self, seen):
         turn = [[2] if one.item.flip else [] for one in seen]

@@ -9,18 +9,18 @@ import pytest
 import torch
 
 from factory import deeds
+from factory.dataset.dataset import Dataset
 from factory.errors import ModelError, RunMismatch, StorageRefused
 from factory.storage.local import LocalStore
 from schemas.canonical import canonical_json, content_hash
+from schemas.training import RECORD
 from tests.trainer.small import files_of, objects, small, state_of, train, write_pairs
 from trainer.feeding import feed
-from trainer.feeding.pairs import open_pairs
-from trainer.fit import fit, go_on
+from trainer.fit import go_on
 from trainer.learning.group import Group
 from trainer.learning.state import State
 from trainer.loop import NotFinite
 from trainer.root.checkpoint import Checkpoints
-from trainer.root.training import RECORD
 
 STEPS = 5
 LAWS = {
@@ -93,9 +93,9 @@ def test_killed_between_checkpoints_it_goes_on_from_the_newest(
             raise Killed
 
     with pytest.raises(Killed):
-        fit(config, dataset, str(tmp_path), say=dies)
+        train(config, dataset, str(tmp_path), say=dies)
     lines = []
-    found = fit(config, dataset, str(tmp_path), say=lines.append)
+    found = train(config, dataset, str(tmp_path), say=lines.append)
     # Checkpoints are at 2 and 4; the step that died had not been kept.
     assert lines[0].startswith(f"step {1 + 2 * ((step - 1) // 2)}/")
     assert found.done
@@ -111,7 +111,7 @@ def test_a_damaged_newest_checkpoint_costs_steps_and_nothing_else(undisturbed, d
     store.put(file, store.get(file)[:-1])
     lines = []
     # Stopped where the damaged one stands: that is no reason not to write.
-    assert fit(config, dataset, str(tmp_path), say=lines.append, should_stop=After(2)).step == 4
+    assert train(config, dataset, str(tmp_path), say=lines.append, should_stop=After(2)).step == 4
     assert lines[0].startswith("checkpoint 4 is damaged and passed over: ")
     assert "not the bytes of its record" in lines[0]
     assert train(config, dataset, tmp_path, should_stop=After(0)).step == 4
@@ -126,7 +126,7 @@ def test_a_finished_training_stays_as_it_is_when_it_is_started_again(
     config, whole = undisturbed
     shutil.copytree(whole, tmp_path / "again")
     lines = []
-    assert fit(config, dataset, str(tmp_path / "again"), say=lines.append).done
+    assert train(config, dataset, str(tmp_path / "again"), say=lines.append).done
     assert lines == []
     assert objects(tmp_path / "again") == objects(whole)
 
@@ -224,7 +224,7 @@ def test_a_number_that_is_not_finite_ends_it_and_the_last_good_checkpoint_stays(
     assert raised.value.exit_code == 4
     rows = str(raised.value).partition("rows of the dataset: ")[2].split("; ")
     assert str(raised.value).startswith(f"step 4: {what} must be finite, got ")
-    named = open_pairs(dataset)
+    named = Dataset.open(dataset)
     assert rows == [named.where(row) for row in poisoned] or len(rows) == 4
     checkpoints = sorted(objects(tmp_path, "checkpoints/"))
     assert checkpoints == ["checkpoints/000000002.json"]

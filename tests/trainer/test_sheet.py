@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 
+from factory.dataset.pairs import EditPair
 from factory.pairs.sheet import CELL_PX, MARGIN_PX, TEXT_PX
 from schemas.fit import Law, Sampler
-from trainer.feeding.pairs import EditPair
 from trainer.watching import sheet
 
 SIZES = ((80, 40), (40, 40), (80, 40), (40, 80), (80, 40))

@@ -8,18 +8,14 @@ import pytest
 from typer.testing import CliRunner
 
 from editmill import app
-from factory.engine.checkpoint.load import load_text_to_image
+from factory.dataset import dataset as dataset_module
+from factory.engine.text_limit import TextLimit
 from factory.errors import Damaged
-from factory.models.find import MINIATURE
 from schemas.recipe import ModelSource
 from tests.trainer.encoded import configuration, model
 from tests.trainer.small import objects, png
-from trainer.feeding import pairs as pairs_module
-from trainer.feeding import truncation as module
-from trainer.feeding.truncation import Truncation
 from trainer.fit import prepare
 from trainer.latents.encode import encode_dataset
-from trainer.learning.objective import NUMBERS
 
 LONG = "make it " + "very " * 80
 SHORT = ("make it red", "make it blue", f"{LONG}red", f"{LONG}blue", "make it red")
@@ -43,7 +39,7 @@ def write(folder, instructions, files=2):
 
 
 def limit_of(source):
-    return Truncation(ModelSource(source=source)).limit
+    return TextLimit(ModelSource(source=source)).tokens
 
 
 def test_a_training_says_at_each_start_how_many_instructions_are_cut(
@@ -53,7 +49,7 @@ def test_a_training_says_at_each_start_how_many_instructions_are_cut(
     first, second = [], []
     prepare(config, dataset, out, first.append)
     # No captions are read again.
-    monkeypatch.setattr(pairs_module, "scan", None)
+    monkeypatch.setattr(dataset_module, "scan", None)
     prepare(config, dataset, out, second.append)
     for said in (first, second):
         assert [line for line in said if "truncated" in line] == [MESSAGE.format(limit_of(model()))]
@@ -88,56 +84,3 @@ def test_a_count_that_was_changed_is_damage(tmp_path, dataset):
     path.write_bytes(path.read_bytes().replace(b'"truncated":2', b'"truncated":3'))
     with pytest.raises(Damaged, match=r"\.instructions\.json: not such a record"):
         prepare(config, dataset, str(out), print)
-
-
-WORDS = [
-    *(f"make it {'very ' * n}red" for n in range(0, 90, 3)),
-    *("x" * n for n in range(1, 90, 7)),
-    *("\u00e9" * n for n in range(1, 90, 7)),
-    *("&amp;" * n for n in range(1, 90, 7)),
-    "\U0001f408" * 30,
-]
-
-
-@pytest.mark.parametrize("source", [model, lambda: "miniature"])
-def test_what_is_cut_is_what_the_encoder_cuts(source):
-    if source() == "miniature" and not MINIATURE.is_dir():
-        pytest.skip("the miniature's weights are not here")
-    named = ModelSource(source=source())
-    text = load_text_to_image(named, None, NUMBERS["float32"]).text
-    truncation = Truncation(named)
-    assert truncation.limit == text.limit
-    assert [truncation.cuts(words) for words in WORDS] == [text.truncates(words) for words in WORDS]
-
-
-def test_no_tokenizer_is_loaded_for_instructions_that_are_surely_short(tmp_path, monkeypatch):
-    loaded = []
-    monkeypatch.setattr(module, "_load", loaded.append)
-    (tmp_path / "tokenizer").mkdir()
-    (tmp_path / "tokenizer" / "tokenizer_config.json").write_text('{"model_max_length": 12}')
-    truncation = Truncation(ModelSource(source=str(tmp_path)))
-    assert not truncation.cuts("x" * 10)
-    assert loaded == []
-    with pytest.raises(AttributeError):
-        truncation.cuts("x" * 11)
-    assert len(loaded) == 1
-
-
-@pytest.mark.parametrize(
-    ("tokenizer", "encoder", "limit"),
-    [
-        ('{"model_max_length": 20}', '{"max_position_embeddings": 16}', 16),
-        ('{"model_max_length": 1e30}', '{"max_position_embeddings": 77}', 77),
-        ("{}", "{}", 77),
-        ("[", "null", 77),
-        ('{"model_max_length": 1e999}', '{"max_position_embeddings": "x"}', 77),
-    ],
-)
-def test_the_limit_is_the_least_that_a_models_files_say(tmp_path, tokenizer, encoder, limit):
-    for name, content in (
-        ("tokenizer/tokenizer_config.json", tokenizer),
-        ("text_encoder/config.json", encoder),
-    ):
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).write_text(content)
-    assert limit_of(str(tmp_path)) == limit

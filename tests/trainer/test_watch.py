@@ -19,7 +19,6 @@ from factory.storage.open import open_store
 from schemas.fit import Watching
 from tests.chaos.passing_store import PassingStore
 from tests.trainer.small import objects, png, small, train, write_pairs
-from trainer.fit import fit
 from trainer.loop import StepReport
 from trainer.watching.boards import run_id
 from trainer.watching.watch import Watch
@@ -118,7 +117,9 @@ def test_a_training_in_s3_has_them_whole_and_leaves_no_scratch(
             early.extend(info.key for info in store.list("tensorboard/"))
 
     law = {"steps": 3}
-    assert fit(small(law=law, watching=SHEETS | {"tensorboard": True}), dataset, out, say=say).done
+    assert train(
+        small(law=law, watching=SHEETS | {"tensorboard": True}), dataset, out, say=say
+    ).done
     found = {info.key: store.get(info.key) for info in store.list()}
     (key,) = (key for key in found if key.startswith("tensorboard/"))
     assert early == [key]
@@ -207,7 +208,7 @@ def test_weights_and_biases_has_one_run_for_all_starts(dataset, tmp_path, wandb)
 
     # Step 3 was told there, its sheet was not; the next start goes on from the checkpoint at 2.
     with pytest.raises(KeyError):
-        fit(config, dataset, str(tmp_path), say=dies)
+        train(config, dataset, str(tmp_path), say=dies)
     assert train(config, dataset, tmp_path).done
     settings = {
         "project": "mine",
@@ -233,7 +234,7 @@ def test_a_service_that_is_not_reached_ends_no_training(dataset, tmp_path, wandb
     wandb.init = init
     said = []
     config = small(watching=SHEETS | {"wandb": "mine"})
-    assert fit(config, dataset, str(tmp_path), say=said.append).done
+    assert train(config, dataset, str(tmp_path), say=said.append).done
     assert said[0] == "Weights & Biases was not reached, and is not told: RuntimeError: no API key"
 
 
@@ -251,7 +252,7 @@ def test_the_oracles_word_on_the_editor_is_among_the_lines(dataset, tmp_path):
         watching={"sheet_every": 1, "oracle_edits": 2, "sampler": {"steps": 1}},
     )
     said = []
-    assert fit(config, dataset, str(tmp_path), say=said.append).done
+    assert train(config, dataset, str(tmp_path), say=said.append).done
     (judged,) = (line for line in lines(objects(tmp_path)) if "edit_accuracy" in line)
     assert judged.keys() == {"step", "edit_accuracy", "kept_rest", "identity_share"}
     assert judged["step"] == 1

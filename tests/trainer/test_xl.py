@@ -10,7 +10,7 @@ import torch
 
 from factory.engine.checkpoint.load import load_text_to_image
 from factory.engine.solvers.schedule import NoiseSchedule
-from factory.engine.text import told
+from factory.engine.text import conditioning
 from schemas.fit import Where
 from schemas.recipe import ModelSource
 from tests.factory.engine.tiny_xl import SCALING_FACTOR, tiny_xl
@@ -97,7 +97,7 @@ def test_words_nothing_and_sizes_are_the_pipelines(model):
     for instruction in ("make it red", "", None):
         words = text.nothing() if instruction is None else text.words(instruction)
         expected = tell(pipeline, None, instruction, (24, 16))
-        context, added = told([words], 24, 16, like)
+        context, added = conditioning([words], 24, 16, like)
         close = partial(torch.testing.assert_close, rtol=0, atol=1e-12)
         close(context, expected["encoder_hidden_states"])
         close(added["text_embeds"], expected["added_cond_kwargs"]["text_embeds"])

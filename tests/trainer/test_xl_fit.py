@@ -9,6 +9,7 @@ import torch
 
 from factory.console.config import load_config, read_config
 from factory.errors import ModelError
+from factory.models.editor import check_source
 from factory.models.pin import pin
 from schemas.fit import Fit
 from schemas.recipe import ModelSource
@@ -18,7 +19,6 @@ from tests.trainer.small import SIDE, objects, small, state_of, train, write_pai
 from trainer.__main__ import PRESETS
 from trainer.fit import pin_law
 from trainer.latents.encode import encode_dataset
-from trainer.learning.editor import check_source
 
 torch.set_num_threads(1)
 DROPOUT = {"text": 0.4, "both": 0.2, "image": 0.1}

@@ -10,9 +10,13 @@ from tempfile import TemporaryDirectory
 import torch
 import torch.distributed as dist
 
+from factory.dataset.files import Place
+from factory.storage.open import open_store
 from schemas.fit import Fit
+from tests.trainer.small import begin
 from trainer.fit import fit
 from trainer.learning.order import Item, Order
+from trainer.root.training import begun_dataset
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["trainer.fit", "trainer.root.leader"])
@@ -34,10 +38,13 @@ Items = dict[tuple[int, int], Item]
 
 def train_on(workers: int, *jobs: Job) -> list[list[Items]]:
     """Train one job after the other on the same workers; what each used in each step and slot, by job."""
+    places = [begin(job.config, job.dataset, job.out)[1].files.place for job in jobs]
     with TemporaryDirectory() as folder:
         found = CONTEXT.SimpleQueue()
         started = [
-            CONTEXT.Process(target=_work, args=(rank, workers, folder, jobs, found), daemon=True)
+            CONTEXT.Process(
+                target=_work, args=(rank, workers, folder, jobs, places, found), daemon=True
+            )
             for rank in range(workers)
         ]
         for process in started:
@@ -50,7 +57,9 @@ def train_on(workers: int, *jobs: Job) -> list[list[Items]]:
     return [list(one) for one in zip(*used, strict=True)]
 
 
-def _work(rank: int, size: int, folder: str, jobs: tuple[Job, ...], found) -> None:
+def _work(
+    rank: int, size: int, folder: str, jobs: tuple[Job, ...], places: list[Place], found
+) -> None:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     try:
@@ -61,7 +70,7 @@ def _work(rank: int, size: int, folder: str, jobs: tuple[Job, ...], found) -> No
             world_size=size,
             timeout=timedelta(minutes=5),
         )
-        used = [_train(job) for job in jobs]
+        used = [_train(job, place) for job, place in zip(jobs, places, strict=True)]
         dist.destroy_process_group()
     except BaseException as error:
         found.put(f"worker {rank}: {error!r}")
@@ -69,7 +78,7 @@ def _work(rank: int, size: int, folder: str, jobs: tuple[Job, ...], found) -> No
     found.put(used)
 
 
-def _train(job: Job) -> Items:
+def _train(job: Job, place: Place) -> Items:
     used: Items = {}
     left = iter(range(job.steps))
     item = Order.item
@@ -79,11 +88,12 @@ def _train(job: Job) -> Items:
         return used[step, slot]
 
     Order.item = note
+    store = open_store(str(job.out))
     try:
         fit(
             job.config,
-            job.dataset,
-            str(job.out),
+            begun_dataset(store, place, job.config),
+            store,
             say=lambda line: None,
             should_stop=lambda: next(left, None) is None,
         )

@@ -10,7 +10,7 @@ from itertools import islice
 import torch
 
 from schemas.fit import Law, Where
-from trainer.feeding.reader import Reader, Seen, assemble, micro_batches
+from trainer.feeding.reader import LoadedRow, Reader, assemble, micro_batches
 from trainer.learning.group import Group
 from trainer.learning.objective import NUMBERS, MicroBatch
 from trainer.learning.order import Order
@@ -24,35 +24,29 @@ CPU = torch.device("cpu")
 class Part:
     """A micro-batch of a step."""
 
-    items: list[Seen]
+    items: list[LoadedRow]
     batch: Callable[[], MicroBatch]
     """Gives it on the device."""
 
 
+@dataclass(eq=False)
 class Feed:
     """This worker's part of the steps from `first` up to `until`, in order."""
 
-    def __init__(
-        self,
-        order: Order,
-        reader: Reader,
-        law: Law,
-        compute: Where,
-        device: torch.device,
-        group: Group,
-        first: int,
-        until: int,
-    ) -> None:
-        self.order = order
-        self.reader = reader
-        self.law = law
-        self.compute = compute
-        self.device = device
-        self.group = group
-        self._coming = iter(range(first, until))
-        self._loaders = ThreadPoolExecutor(compute.loaders)
+    order: Order
+    reader: Reader
+    law: Law
+    compute: Where
+    device: torch.device
+    group: Group
+    first: int
+    until: int
+
+    def __post_init__(self) -> None:
+        self._coming = iter(range(self.first, self.until))
+        self._loaders = ThreadPoolExecutor(self.compute.loaders)
         self._maker = ThreadPoolExecutor(1)
-        self._read: deque[list[Future[Seen]]] = deque()
+        self._read: deque[list[Future[LoadedRow]]] = deque()
         """The maker's alone."""
         self._next: Future[list[Part]] | None = None
 
@@ -70,10 +64,10 @@ class Feed:
 
     def _made(self) -> list[Part]:
         self._read.extend(map(self._items, islice(self._coming, AHEAD - len(self._read))))
-        seen = [future.result() for future in self._read.popleft()] if self._read else []
-        return parts_of(self.reader, seen, self.law, self.compute, self.device)
+        rows = [future.result() for future in self._read.popleft()] if self._read else []
+        return parts_of(self.reader, rows, self.law, self.compute, self.device)
 
-    def _items(self, step: int) -> list[Future[Seen]]:
+    def _items(self, step: int) -> list[Future[LoadedRow]]:
         law = self.law
         items = (
             self.order.item(step, slot, law.flip, law.dropout)
@@ -83,11 +77,11 @@ class Feed:
 
 
 def parts_of(
-    reader: Reader, seen: list[Seen], law: Law, compute: Where, device: torch.device
+    reader: Reader, rows: list[LoadedRow], law: Law, compute: Where, device: torch.device
 ) -> list[Part]:
     """A worker's items of a step as micro-batches: made now, or where networks are asked when needed."""
     parts = []
-    for items in micro_batches(seen, compute.micro_batch):
+    for items in micro_batches(rows, compute.micro_batch):
         if reader.asks_networks:
             # Beside the step before they would only slow it down.
             batch = partial(assemble, reader, items, device, NUMBERS[law.dtype])

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from factory import seeds
-from factory.engine.text import Words, told
+from factory.dataset.decoders import Decoders
+from factory.dataset.pairs import Pairs
+from factory.engine.text import Words, conditioning
 from factory.errors import InputError
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Law
-from trainer.feeding.decoders import Decoders
-from trainer.feeding.pairs import Pairs
 from trainer.feeding.pictures import Shape, fit, shape_of
 from trainer.learning.conditions import Conditions
 from trainer.learning.objective import MicroBatch
@@ -25,8 +25,8 @@ from trainer.learning.order import Item
 
 
 @dataclass(frozen=True)
-class Seen:
-    """An item with what the frozen networks say of it, or will be asked."""
+class LoadedRow:
+    """An item with what the frozen networks make of it, or will be given."""
 
     item: Item
     row: int
@@ -54,14 +54,14 @@ class Reader(ABC):
         """Unreadable rows so far, and why."""
         self._trained: NDArray[np.int64] = np.array(sorted(trained), np.int64)
 
-    def read(self, item: Item) -> Seen:
+    def read(self, item: Item) -> LoadedRow:
         """Called from threads. Raises `InputError` where nothing is readable."""
         count, first = len(self._trained), int(np.searchsorted(self._trained, item.row))
         for further in range(count):
             row = int(self._trained[(first + further) % count])
             try:
                 shape, content = self._content(row, item.flip)
-                return Seen(item, row, shape, content)
+                return LoadedRow(item, row, shape, content)
             except ImageRefused as error:
                 self.bad[row] = str(error)
         row = int(self._trained[0])
@@ -79,7 +79,7 @@ class Reader(ABC):
         """A row's shape, and what `encode` needs. Raises `ImageRefused`."""
 
     @abstractmethod
-    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
+    def encode(self, rows: Sequence[LoadedRow]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
         """Mean and log-variance of the edited, mean of the original, instructions."""
 
     @abstractmethod
@@ -113,14 +113,14 @@ class PictureReader(Reader):
         shape = shape_of(original, self.law, self.conditions.factor)
         return shape, (fit(original, shape, flip), fit(edited, shape, flip), pair.instruction)
 
-    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
+    def encode(self, rows: Sequence[LoadedRow]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
         """Two passes of the autoencoder, as the original: of the edited pictures, of the originals."""
         originals, edited = (
-            torch.from_numpy(np.stack([one.content[place] for one in seen])) for place in (0, 1)
+            torch.from_numpy(np.stack([one.content[place] for one in rows])) for place in (0, 1)
         )
         mean, log_variance = self.conditions.latents(edited)
         condition, _ = self.conditions.latents(originals)
-        words = [self.conditions.words(one.content[2]) for one in seen]
+        words = [self.conditions.words(one.content[2]) for one in rows]
         return mean, log_variance, condition, words
 
     def nothing(self) -> Words:
@@ -130,27 +130,29 @@ class PictureReader(Reader):
         self._decoders.close()
 
 
-def micro_batches(seen: Sequence[Seen], most: int) -> Iterator[list[Seen]]:
+def micro_batches(rows: Sequence[LoadedRow], most: int) -> Iterator[list[LoadedRow]]:
     """Items of equal shape together, `most` at once; their order is that of the step."""
-    for _, same in groupby(sorted(seen, key=lambda one: one.shape), key=lambda one: one.shape):
+    for _, same in groupby(sorted(rows, key=lambda one: one.shape), key=lambda one: one.shape):
         items = list(same)
         for start in range(0, len(items), most):
             yield items[start : start + most]
 
 
-def assemble(reader: Reader, seen: Sequence[Seen], device: Any, dtype: torch.dtype) -> MicroBatch:
+def assemble(
+    reader: Reader, rows: Sequence[LoadedRow], device: Any, dtype: torch.dtype
+) -> MicroBatch:
     """A micro-batch on the device, conditions dropped and noises drawn as its items say."""
-    *latents, instructions = reader.encode(seen)
+    *latents, instructions = reader.encode(rows)
     # Alike from every reader: the network's last bits change with its input's strides.
     mean, log_variance, condition = (latent.contiguous() for latent in latents)
     mean = mean.to(device, dtype)
-    items = [one.item for one in seen]
+    items = [one.item for one in rows]
     nothing = reader.nothing()
     words = [
-        nothing if item.dropped in ("text", "both") else said
-        for item, said in zip(items, instructions, strict=True)
+        nothing if item.dropped in ("text", "both") else instruction
+        for item, instruction in zip(items, instructions, strict=True)
     ]
-    context, added = told(words, *seen[0].shape, mean)
+    context, added = conditioning(words, *rows[0].shape, mean)
     keeps_image = torch.tensor([item.dropped not in ("image", "both") for item in items])
     shape = tuple(mean.shape[1:])
     posterior, noise = (

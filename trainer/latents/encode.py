@@ -8,6 +8,11 @@ from typing import Any
 import numpy as np
 from safetensors.torch import save
 
+from factory.dataset.dataset import Dataset
+from factory.dataset.files import Place
+from factory.dataset.index import Index, find_index, read_index, store_index
+from factory.dataset.truncation import say_truncation
+from factory.engine.text_limit import TextLimit
 from factory.errors import EditmillError, RunMismatch
 from factory.ledger.outcomes import Data, Outcomes
 from factory.ledger.plan import Row
@@ -20,14 +25,9 @@ from factory.work.reports import Runner
 from factory.work.stage import Stage
 from schemas.arrow import rows_to_json
 from schemas.config import Budget
-from schemas.fit import Columns, Fit, Where
+from schemas.fit import Fit, Where
 from schemas.latents import ENCODE, EncodedRow, EncodingEnvironment, LatentsLaw, Slice, Verdict
 from schemas.tally import count
-from trainer.feeding.dataset import known_or_open
-from trainer.feeding.find_files import shelf_of
-from trainer.feeding.index import Index, read_index, store_index
-from trainer.feeding.pairs import Pairs
-from trainer.feeding.truncation import Truncation, say_truncation
 from trainer.latents.encoder import Encoder
 from trainer.latents.reader import Latents, find_latents
 from trainer.latents.slices import cut, homes, latents_law
@@ -44,9 +44,9 @@ class Terms:
     budget: Budget = Budget()
 
 
-def encode_stage(config: Fit, dataset: str) -> Stage:
+def encode_stage(config: Fit, place: Place) -> Stage:
     """The stage for one dataset; the law's files must be pinned."""
-    return Stage(layout=ENCODE, load=partial(load_encoder, config, dataset), fail=fail_slices)
+    return Stage(layout=ENCODE, load=partial(load_encoder, config, place), fail=fail_slices)
 
 
 def encode_dataset(
@@ -63,16 +63,16 @@ def encode_dataset(
     `say` hears what there is to say of the dataset. Raises `EditmillError` where it is not whole yet,
     `InputError`, and `RunMismatch` where `out` holds something else.
     """
-    store, reading, truncation = open_store(out), config.reading, Truncation(config.law.model)
-    pairs = known_or_open(store, _dataset_of(store), dataset, reading, truncation)
-    for note in pairs.shelf.notes:
+    store, reading = open_store(out), config.reading
+    opened = Dataset.open(dataset, reading, _known(store), TextLimit(config.law.model))
+    for note in opened.files.notes:
         say(note)
-    law = latents_law(config.law, reading.columns, pairs.digest)
-    slices = cut(pairs.index, law.size_px)
-    stage = encode_stage(config, pairs.shelf.store.uri)
+    law = latents_law(config.law, reading.columns, opened.digest)
+    slices = cut(opened.index, law.size_px)
+    stage = encode_stage(config, opened.files.place)
     run, plan = begin(stage, store, lambda: law, slices, 1, retry_failed=retry_failed)
-    store_index(store, pairs.index)
-    say_truncation(store, pairs.digest, truncation, say)
+    store_index(store, opened.index)
+    say_truncation(store, opened, say)
     result = run_job(stage, run, plan, Terms(config.compute), run_with(stage))
     latents = find_latents(store)
     if latents is None:
@@ -80,24 +80,23 @@ def encode_dataset(
     return latents
 
 
-def _dataset_of(store: ObjectStore) -> str | None:
-    """The digest of the dataset whose latents a root holds; None for an empty one.
-
-    Raises `Damaged`, and `RunMismatch` where it holds a run of another stage.
-    """
+def _known(store: ObjectStore) -> Index | None:
+    """The index of the dataset whose latents a root holds, if it does. Raises `Damaged`."""
     try:
         run = open_run(store)
     except RunMismatch:
         # Whatever else is there, who begins a run refuses.
         return None
-    return LatentsLaw.read(run.recipe).dataset if run.layout.stage == ENCODE.stage else None
+    if run.layout.stage != ENCODE.stage:
+        return None
+    return find_index(store, LatentsLaw.read(run.recipe).dataset)
 
 
-def load_encoder(config: Fit, dataset: str, run: Run, compute: Where) -> "SliceMaker":
+def load_encoder(config: Fit, place: Place, run: Run, compute: Where) -> "SliceMaker":
     """What a worker encodes with."""
     index = read_index(run.store, LatentsLaw.read(_plain(run)).dataset)
     encoder = Encoder.of(config.law, compute)
-    return SliceMaker(encoder, Files(dataset, config.reading.columns, index))
+    return SliceMaker(encoder, Dataset.at(place, config.reading.columns, index))
 
 
 def fail_slices(run: Run, items: Sequence[Row], reason: str) -> Outcomes:
@@ -110,41 +109,23 @@ def fail_slices(run: Run, items: Sequence[Row], reason: str) -> Outcomes:
     return Outcomes(rows, count(ENCODE, rows_to_json(rows)), NOWHERE)
 
 
-class Files:
-    """A dataset's files, of which the newest stays open."""
-
-    def __init__(self, dataset: str, columns: Columns, index: Index) -> None:
-        self.shelf = shelf_of(dataset, index.files)
-        self.columns = columns
-        self.index = index
-        self._open: tuple[str, Pairs] | None = None
-
-    def pairs(self, name: str) -> Pairs:
-        """One file's rows, numbered from 0. Raises `InputError`."""
-        if self._open is None or self._open[0] != name:
-            shelf = self.shelf.of([name])
-            index = self.index.of_file(name)
-            self._open = name, Pairs(shelf, self.columns, index, passing=True)
-        return self._open[1]
-
-
 class SliceMaker:
     """Encodes slices: tensors as the unit's data, a row's outcome for each."""
 
-    def __init__(self, encoder: Encoder, files: Files) -> None:
+    def __init__(self, encoder: Encoder, dataset: Dataset) -> None:
         self.encoder = encoder
-        self.files = files
-        index = files.index
+        self.dataset = dataset
+        index = dataset.index
         self._firsts = dict(zip(*np.unique(index.file, return_index=True), strict=True))
         self._homes = set(homes(index).values())
 
     def make(self, unit: int, items: Sequence[Row]) -> Outcomes:
         """The one slice that a unit holds."""
         (one,) = (Slice.model_validate(item) for item in items)
-        first = int(self._firsts[self.files.index.files.index(one.file)]) + one.first
+        first = int(self._firsts[self.dataset.index.files.index(one.file)]) + one.first
         new = [row for row in range(one.rows) if first + row in self._homes]
-        pairs = self.files.pairs(one.file)
-        tensors, reasons = self.encoder.encode(pairs, one, new, leads=unit == 0)
+        part = self.dataset.part(one.file)
+        tensors, reasons = self.encoder.encode(part, one, new, leads=unit == 0)
         rows = [
             EncodedRow(row=row, verdict=Verdict.FAILED if why else Verdict.ENCODED, reason=why)
             for row, why in enumerate(reasons)

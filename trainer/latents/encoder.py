@@ -10,19 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from factory.dataset.decoders import Decoders
+from factory.dataset.index import instruction_name
+from factory.dataset.pairs import EditPair, Pairs
 from factory.engine.checkpoint.load import load_text_to_image
-from factory.engine.device import device_name
+from factory.engine.device import device_name, pick_device
 from factory.engine.text import Words
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Law, Where
 from schemas.latents import EncodingEnvironment, Slice
-from trainer.feeding.decoders import Decoders
-from trainer.feeding.index import instruction_name
-from trainer.feeding.pairs import EditPair, Pairs
 from trainer.feeding.pictures import Shape, fit, shape_of
 from trainer.latents.slices import NOTHING
 from trainer.learning.conditions import Conditions
-from trainer.learning.group import pick_device
 from trainer.learning.objective import NUMBERS
 
 Decoded = tuple[Shape, NDArray[np.uint8], NDArray[np.uint8]]
@@ -84,16 +83,16 @@ class Encoder:
         passes: dict[Shape, _Passes] = {}
         reasons: list[str | None] = []
         names: list[bytes] = []
-        spoken: dict[bytes, Words] = {}
+        contexts: dict[bytes, Words] = {}
         if leads:
-            spoken[instruction_name("")] = self.conditions.words("")
+            contexts[instruction_name("")] = self.conditions.words("")
             if self.conditions.text.zeros:
-                spoken[NOTHING] = self.conditions.nothing()
+                contexts[NOTHING] = self.conditions.nothing()
         with closing(self._read(pairs, part)) as rows:
             for row, (pair, found) in enumerate(rows):
                 names.append(instruction_name(pair.instruction))
                 if row in wanted:
-                    spoken[names[-1]] = self.conditions.words(pair.instruction)
+                    contexts[names[-1]] = self.conditions.words(pair.instruction)
                 try:
                     shape, original, edited = found.result()
                 except ImageRefused as error:
@@ -103,10 +102,10 @@ class Encoder:
                 if shape not in passes:
                     passes[shape] = _Passes(self.conditions, self.pictures)
                 passes[shape].add(row, original, edited)
-        tensors = {"said": _bytes(names), "instructions": _bytes(spoken)}
-        if spoken:
-            tensors["contexts"] = torch.stack([words.tokens.cpu() for words in spoken.values()])
-        pooled = [words.pooled.cpu() for words in spoken.values() if words.pooled is not None]
+        tensors = {"said": _bytes(names), "instructions": _bytes(contexts)}
+        if contexts:
+            tensors["contexts"] = torch.stack([words.tokens.cpu() for words in contexts.values()])
+        pooled = [words.pooled.cpu() for words in contexts.values() if words.pooled is not None]
         if pooled:
             tensors["pooled"] = torch.stack(pooled)
         for (height, width), done in passes.items():

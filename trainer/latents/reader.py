@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from factory.dataset.index import Index, instruction_name
 from factory.engine.text import Words
 from factory.errors import Damaged, InputError, RunMismatch, first_line
 from factory.ledger import keys
@@ -28,16 +29,14 @@ from factory.storage.shelf import Shelf
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.commit import UnitLine
 from schemas.latents import ENCODE, LatentsLaw, Slice
-from trainer.feeding.find_files import is_one_file
-from trainer.feeding.index import Index, instruction_name
 from trainer.feeding.pictures import Shape
-from trainer.feeding.reader import Reader, Seen
+from trainer.feeding.reader import LoadedRow, Reader
 from trainer.latents.slices import NOTHING, homes
 
 MOST_MAPPED = 4096
 """Files."""
-BESIDE = "latents"
-"""Folder of a dataset in which a training looks for its latents unasked."""
+MOST_NAMED = 4
+"""Differences in a message."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ class MappedUnit:
                 for place, row in enumerate(tensors[name].tolist()):
                     self._rows[row] = size, f"latents.{shape}", place
         names = tensors["instructions"].numpy()
-        self._said = {name.tobytes(): place for place, name in enumerate(names)}
+        self._places = {name.tobytes(): place for place, name in enumerate(names)}
 
     def row(self, row: int, flip: bool) -> tuple[Shape, Tensor] | None:
         """A row's shape in pixels and latents (3, 4, h, w); None where its pictures were unreadable."""
@@ -122,9 +121,9 @@ class MappedUnit:
 
     def words(self, name: bytes) -> Words | None:
         """The context of an instruction; None where another unit holds it."""
-        if name not in self._said:
+        if name not in self._places:
             return None
-        place, pooled = self._said[name], self._tensors.get("pooled")
+        place, pooled = self._places[name], self._tensors.get("pooled")
         context = self._tensors["contexts"][place].clone()
         return Words(context, None if pooled is None else pooled[place].clone())
 
@@ -188,10 +187,10 @@ class LatentReader(Reader):
             raise Damaged(f"{self.uri}/{home.data_key}: lacks an instruction")
         return found[0], (found[1], words)
 
-    def encode(self, seen: Sequence[Seen]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
+    def encode(self, rows: Sequence[LoadedRow]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
         """What was stored."""
-        latents = torch.stack([one.content[0] for one in seen])
-        return latents[:, 0], latents[:, 1], latents[:, 2], [one.content[1] for one in seen]
+        latents = torch.stack([one.content[0] for one in rows])
+        return latents[:, 0], latents[:, 1], latents[:, 2], [one.content[1] for one in rows]
 
     def nothing(self) -> Words:
         assert self._nothing is not None
@@ -238,45 +237,46 @@ def open_latents(
     uri: str, law: LatentsLaw, index: Index, trained: Sequence[int] | None = None
 ) -> LatentReader:
     """The latents in a root, of the dataset with this index. Raises as `check_latents`, and `Damaged`."""
-    return LatentReader(open_store(uri), check_latents(uri, law), index, trained=trained)
+    store = open_store(uri)
+    return LatentReader(store, check_latents(store, law), index, trained=trained)
 
 
-def check_latents(uri: str, law: LatentsLaw) -> Latents:
+def check_latents(store: ObjectStore, law: LatentsLaw) -> Latents:
     """A root's latents. Raises `InputError` where they are not whole, and `RunMismatch` where they are
     another law's, naming what differs.
     """
-    store = open_store(uri)
     latents = find_latents(store)
     if latents is None:
         begun = "not all are encoded" if store.find(keys.RUN) else "none are here"
-        raise InputError(f"{uri}: must hold latents, {begun}; `editmill encode` goes on")
+        raise InputError(f"{store.uri}: must hold latents, {begun}; `editmill encode` goes on")
     if latents.law != law:
         fields = differing_fields(latents.law.identity(), law.identity())
+        more = f" and {len(fields) - MOST_NAMED} more" if len(fields) > MOST_NAMED else ""
         raise RunMismatch(
-            f"{uri}: holds latents of other weights, size or dataset; differing: {'; '.join(fields)}"
+            f"{store.uri}: holds latents of other weights, size or dataset; differing: "
+            f"{'; '.join(fields[:MOST_NAMED])}{more}"
         )
     return latents
 
 
 def choose_latents(
-    named: str | None, dataset: str, law: LatentsLaw, say: Callable[[str], None]
+    named: str | None, beside: str | None, law: LatentsLaw, say: Callable[[str], None]
 ) -> str | None:
-    """Where a training's latents are: as named, else beside its dataset if whole and of its law.
+    """Where a training's latents are: as named, else `beside` its dataset if whole and of its law.
 
     Says so where there are some that do not serve.
 
     Raises as `check_latents`, for those that are named.
     """
     if named is not None:
-        check_latents(named, law)
+        check_latents(open_store(named), law)
         return named
-    if is_one_file(dataset):
-        return None
-    uri = f"{dataset.rstrip('/')}/{BESIDE}"
-    latents = find_latents(uri)
+    latents = None if beside is None else find_latents(beside)
     if latents is None:
         return None
     if latents.law != law:
-        say(f"{uri}: latents by other models or of other pairs; pictures are encoded as they come")
+        say(
+            f"{beside}: latents by other models or of other pairs; pictures are encoded as they come"
+        )
         return None
-    return uri
+    return beside

@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from factory.dataset.index import Index, instruction_name
 from factory.errors import InputError
 from schemas.fit import Columns, Law
 from schemas.latents import LatentsLaw, Slice
-from trainer.feeding.index import Index, instruction_name
 
 MOST_ROWS = 1024
 LEAST_ROWS = 16

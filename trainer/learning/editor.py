@@ -14,26 +14,11 @@ from factory.engine.text import TextEncoder
 from factory.engine.text_xl import TextEncoderXl
 from factory.errors import ModelError
 from factory.models.configs import read_config
-from factory.models.family import check_unet
-from factory.models.family_xl import check_xl, is_xl
+from factory.models.editor import EDITOR_CHANNELS, LATENT_CHANNELS
 
-LATENT_CHANNELS = 4
-EDITOR_CHANNELS = 2 * LATENT_CHANNELS
 FILE_BYTES = 4 * 10**9
 """A larger network is written as several files and an index: S3 takes 5 GiB in one piece. Stable Diffusion
 1.5's UNet is one file, XL's three."""
-
-
-def check_source(folder: Path) -> None:
-    """Raise `ModelError` unless a model's UNet is Stable Diffusion 1.x, 2.x or XL's, or an editor's."""
-    file = folder / "unet" / "config.json"
-    fields = read_config(file)
-    if is_xl(fields):
-        check_xl(folder, (LATENT_CHANNELS, EDITOR_CHANNELS))
-        return
-    editor = fields.get("in_channels") == EDITOR_CHANNELS
-    if not editor or fields.get("addition_embed_type") is not None:
-        check_unet(file)
 
 
 def widen(unet: Any) -> None:
@@ -93,15 +78,15 @@ def write_editor(
     }
     parts = {"unet": unet, "vae": autoencoder, **text.parts}
     parts["scheduler"] = EulerAncestralDiscreteScheduler.from_config(noise | SAMPLING)
-    kind, said = "StableDiffusionInstructPix2PixPipeline", NO_CHECKER
+    kind, more = "StableDiffusionInstructPix2PixPipeline", NO_CHECKER
     if isinstance(text, TextEncoderXl):
-        kind, said = (
+        kind, more = (
             "StableDiffusionXLInstructPix2PixPipeline",
             {"force_zeros_for_empty_prompt": text.zeros},
         )
     for name, part in parts.items():
         write_part(folder / name, part)
-    write_index(folder, kind, parts, said)
+    write_index(folder, kind, parts, more)
 
 
 NO_CHECKER: Mapping[str, Any] = {
@@ -134,9 +119,9 @@ def write_part(folder: Path, part: Any) -> None:
         file.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
 
 
-def write_index(folder: Path, kind: str, parts: Mapping[str, Any], said: Mapping[str, Any]) -> None:
-    """`model_index.json`: a pipeline's class, its parts' by their folders, and what else it is told."""
-    index = {"_class_name": kind, **said}
+def write_index(folder: Path, kind: str, parts: Mapping[str, Any], more: Mapping[str, Any]) -> None:
+    """`model_index.json`: a pipeline's class, its parts' by their folders, and its further fields."""
+    index = {"_class_name": kind, **more}
     for name, part in parts.items():
         index[name] = [type(part).__module__.partition(".")[0], type(part).__name__]
     (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")

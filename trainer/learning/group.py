@@ -4,11 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from torch import Tensor
-
-from factory.engine.device import torch_device
 
 
 class Group:
@@ -75,11 +72,3 @@ def silent(network: Any, wanted: bool) -> Iterator[None]:
         yield
     else:
         yield
-
-
-def pick_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device of a worker; `auto` is its GPU where there is one. Raises `ModelError`."""
-    device = torch_device(name)
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", local_rank % torch.cuda.device_count())
-    return device

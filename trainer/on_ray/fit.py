@@ -32,24 +32,28 @@ from ray.train.torch import TorchTrainer
 from factory import deeds
 from factory.console.say import say
 from factory.console.signals import Drain, at_end
+from factory.dataset.dataset import Dataset
 from factory.errors import EditmillError
 from factory.on_ray.ray_internals import controller_callback
 from factory.on_ray.rows import ClusterFailed
 from factory.on_ray.session import connect
 from factory.on_ray.words import plain, quieten_loggers
+from factory.storage.open import open_store
+from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit, Where
 from trainer.fit import Fitted, fit
 from trainer.learning.group import Group
 from trainer.on_ray.desk import open_desk
 from trainer.on_ray.notice import Notice
 from trainer.on_ray.pause import Pause
+from trainer.root.training import begun_dataset
 
 LOOK_EVERY_S = 1.0
 RESIZE_EVERY_S = 60.0
 """Between two looks at whether more workers fit."""
 
 
-def fit_on_ray(config: Fit, dataset: str, out: str) -> Fitted:
+def fit_on_ray(config: Fit, dataset: Dataset, store: ObjectStore) -> Fitted:
     """Train on the cluster that is there, or on this machine; what `trainer.fit.prepare` returned.
 
     SIGTERM has a checkpoint written and ends it. Raises the workers' `InputError`, `StorageRefused` or
@@ -60,11 +64,11 @@ def fit_on_ray(config: Fit, dataset: str, out: str) -> Fitted:
     desk = open_desk()
     settings = {
         "config": config.model_copy(update={"compute": compute}).model_dump_json(),
-        "dataset": dataset,
-        "out": out,
+        "dataset": dataset.files.place,
+        "out": store.uri,
         "desk": desk,
     }
-    # Ray Train wants a folder; all that is kept is in `out`.
+    # Ray Train wants a folder; all that is kept is in the store.
     with _scratch_folder() as scratch, Drain() as drain:
         ended = _beside(_trainer(compute, settings, scratch).fit)
         try:
@@ -115,16 +119,16 @@ def train(settings: dict[str, Any]) -> dict[str, Any] | None:
         return bool(group.share(group.leads and ray.get(desk.is_asked.remote())))
 
     try:
+        store = open_store(settings["out"])
         fitted = fit(
             config,
-            settings["dataset"],
-            settings["out"],
+            begun_dataset(store, settings["dataset"], config),
+            store,
             say=desk.say.remote,
             group=group,
             should_stop=should_stop,
             is_leaving=is_leaving,
             local_rank=get_context().get_local_rank(),
-            is_begun=True,
         )
     except EditmillError as error:
         # Perhaps of this worker alone, while the others wait for it: raised, it ends them too. Those that

@@ -3,15 +3,17 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from factory.dataset.dataset import Dataset
 from factory.engine.checkpoint.load import TextToImage
 from factory.engine.editor import Editor
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit
-from trainer.feeding.pairs import Pairs
+from schemas.training import EDITOR, LORA
 from trainer.learning.editor import write_editor
 from trainer.learning.group import Group
 from trainer.learning.lora import merged, write_adapter
@@ -19,18 +21,18 @@ from trainer.learning.state import State
 from trainer.loop import StepReport
 from trainer.miniature.editing import edit_figures, judged_edits
 from trainer.root.checkpoint import Checkpoints
-from trainer.root.training import EDITOR, LORA, store_folder
+from trainer.root.training import store_folder
 from trainer.watching.sheet import edit_sheet
 from trainer.watching.watch import Watch
 
 
+@dataclass(eq=False)
 class Member:
     """Any worker but the leading one. All members come to the same checkpoints, sheets and editor."""
 
-    def __init__(self, config: Fit, state: State, group: Group) -> None:
-        self.config = config
-        self.state = state
-        self.group = group
+    config: Fit
+    state: State
+    group: Group
 
     def see(self, report: StepReport, urgent: bool) -> None:
         """After each step; `urgent` has a checkpoint written at once."""
@@ -70,34 +72,22 @@ class Member:
         """However it ended."""
 
 
+@dataclass(eq=False)
 class Leader(Member):
     """Writes what is written once."""
 
-    def __init__(
-        self,
-        store: ObjectStore,
-        config: Fit,
-        parts: TextToImage,
-        state: State,
-        group: Group,
-        checkpoints: Checkpoints,
-        pairs: Pairs,
-        sheet_rows: list[int],
-        say: Callable[[str], None],
-        spare: Any = None,
-    ) -> None:
-        """`sheet_rows` are those of the sheets of edits; `spare`, on the CPU, is a copy of the network.
+    store: ObjectStore
+    parts: TextToImage
+    checkpoints: Checkpoints
+    dataset: Dataset
+    sheet_rows: list[int]
+    """Those of the sheets of edits."""
+    say: Callable[[str], None]
+    spare: Any = None
+    """A copy of the network on the CPU, which takes the average where the state is cut."""
 
-        The spare one takes the average where the state is cut.
-        """
-        super().__init__(config, state, group)
-        self.store = store
-        self.parts = parts
-        self.checkpoints = checkpoints
-        self.pairs = pairs
-        self.sheet_rows = sheet_rows
-        self.spare = spare
-        self.watch = Watch(store, config.watching, config.law, say)
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.store, self.config.watching, self.config.law, self.say)
 
     def see(self, report: StepReport, urgent: bool) -> None:
         self.watch.see(report)
@@ -124,7 +114,7 @@ class Leader(Member):
         with self._averaged() as unet:
             editor = Editor(unet.eval(), parts.autoencoder, parts.text, schedule)
             law, watching = self.config.law, self.config.watching
-            data = edit_sheet(editor, self.pairs, self.sheet_rows, law, watching.sampler)
+            data = edit_sheet(editor, self.dataset, self.sheet_rows, law, watching.sampler)
             if watching.oracle_edits:
                 self._judge(step, editor)
             unet.train()

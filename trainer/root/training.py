@@ -4,29 +4,53 @@ import json
 import platform
 from pathlib import Path
 
-from factory.errors import InputError, ObjectMissing, RunMismatch
+from factory.dataset.dataset import Dataset
+from factory.dataset.files import Place
+from factory.dataset.index import FOLDER, find_index, read_index, store_index
+from factory.dataset.scan import TokenLimit
+from factory.errors import InputError, RunMismatch
 from factory.ledger.run import differing_fields
 from factory.storage.key_rules import PROBES
 from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
-from factory.storage.stamped import read_stamped
-from schemas.fit import Fit, Law
+from factory.storage.stamped import find_stamped
+from schemas.fit import Fit, Law, Reading
 from schemas.stamped import to_stamped_json
-from schemas.training import TrainingRecord
-from trainer.feeding.index import FOLDER, store_index
-from trainer.feeding.pairs import Pairs
-
-RECORD = "FIT.json"
-EDITOR = "editor/"
-LORA = "lora/"
+from schemas.training import RECORD, TrainingRecord
 
 
-def begin_training(store: ObjectStore, config: Fit, pairs: Pairs) -> None:
+def training_dataset(
+    store: ObjectStore, uri: str, reading: Reading, limit: TokenLimit | None = None
+) -> Dataset:
+    """The dataset that a training's root knows, or for one that has not begun what is there. As `open`."""
+    begun = find_training(store)
+    known = find_index(store, begun.dataset) if begun else None
+    return Dataset.open(uri, reading, known, limit)
+
+
+def begun_dataset(store: ObjectStore, place: Place, config: Fit) -> Dataset:
+    """A worker's: the rows and their order that the root of a begun training holds, which this one must be.
+
+    Raises `InputError` where this machine does not find what another has begun, and `RunMismatch`.
+    """
+    begun = find_training(store)
+    # A shared folder that is listed is looked at anew, and may show it now.
+    if begun is None and RECORD in {info.key for info in store.list()}:
+        begun = find_training(store)
+    if begun is None:
+        raise InputError(
+            f"{store.uri}: must be a folder that all nodes share, or s3://bucket/prefix, got one "
+            f"without {RECORD} on {platform.node()}"
+        )
+    _check(store, begun, config, begun.dataset)
+    return Dataset.at(place, config.reading.columns, read_index(store, begun.dataset))
+
+
+def begin_training(store: ObjectStore, config: Fit, dataset: Dataset) -> None:
     """Write whose training this root holds, or find that it is this one's.
 
     Raises `RunMismatch` where it holds something else, another law, another dataset, or other pairs of it.
     """
-    dataset = pairs.digest
     law, reading, watching = config.law, config.reading, config.watching
     if find_training(store) is None:
         ours = (PROBES, FOLDER)
@@ -35,11 +59,11 @@ def begin_training(store: ObjectStore, config: Fit, pairs: Pairs) -> None:
             raise RunMismatch(
                 f"{store.uri}: must be empty or a training, got {stranger!r} and no {RECORD}"
             )
-        store_index(store, pairs.index)
+        store_index(store, dataset.index)
         record = TrainingRecord(
             law=json.loads(law.model_dump_json()),
             law_hash=law.law_hash,
-            dataset=dataset,
+            dataset=dataset.digest,
             columns=reading.columns,
             held_out=reading.held_out,
             sheet_pairs=watching.sheet_pairs,
@@ -47,12 +71,18 @@ def begin_training(store: ObjectStore, config: Fit, pairs: Pairs) -> None:
         write_once(store, RECORD, to_stamped_json(record))
     found = find_training(store)
     assert found is not None
+    _check(store, found, config, dataset.digest)
+
+
+def _check(store: ObjectStore, found: TrainingRecord, config: Fit, digest: str) -> None:
+    """Raises `RunMismatch` where a root holds another training than this one."""
+    law, reading, watching = config.law, config.reading, config.watching
     if found.law_hash != law.law_hash:
         differing = differing_fields(Law.filled(found.law), json.loads(law.model_dump_json()))
         raise RunMismatch(
             f"{store.uri}: holds a training by another law; differing: {'; '.join(differing)}"
         )
-    if found.dataset != dataset:
+    if found.dataset != digest:
         raise RunMismatch(f"{store.uri}: holds a training on another dataset; choose another --out")
     differing = [
         line
@@ -75,22 +105,9 @@ def begin_training(store: ObjectStore, config: Fit, pairs: Pairs) -> None:
         )
 
 
-def must_be_begun(store: ObjectStore) -> None:
-    """Raises `InputError` where this machine does not find what another has begun."""
-    # A shared folder that is listed is looked at anew, and may show it now.
-    if find_training(store) is None and RECORD not in {info.key for info in store.list()}:
-        raise InputError(
-            f"{store.uri}: must be a folder that all nodes share, or s3://bucket/prefix, got one "
-            f"without {RECORD} on {platform.node()}"
-        )
-
-
 def find_training(store: ObjectStore) -> TrainingRecord | None:
     """What stands in the root, or None. Raises `Damaged`."""
-    try:
-        return read_stamped(store, RECORD, TrainingRecord, "a training's record")
-    except ObjectMissing:
-        return None
+    return find_stamped(store, RECORD, TrainingRecord, "a training's record")
 
 
 def store_folder(store: ObjectStore, folder: Path, under: str) -> None:

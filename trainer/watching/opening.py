@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 
 from factory.console.amounts import counted
+from factory.dataset.dataset import Dataset
 from schemas.fit import Fit
-from trainer.feeding.pairs import Pairs
-from trainer.latents.reader import BESIDE
 
 
-def opening(config: Fit, dataset: str, pairs: Pairs, step: int) -> Iterator[str]:
+def opening(config: Fit, dataset: Dataset, step: int) -> Iterator[str]:
     """Lines for the person; `step` is the newest checkpoint's, 0 where there is none."""
     law, latents = config.law, config.reading.latents
     yield (
@@ -20,14 +19,13 @@ def opening(config: Fit, dataset: str, pairs: Pairs, step: int) -> Iterator[str]
     if law.model.revision is not None:
         name += f" at {law.model.revision}"
     yield f"base model: {name}" + ("" if law.lora is None else ", its weights kept beside a LoRA")
-    yield (
-        f"dataset: {dataset}: {counted(len(pairs), 'row')} of {counted(len(pairs.prompts), 'prompt')}"
-    )
+    rows, prompts = counted(len(dataset), "row"), counted(len(dataset.prompts), "prompt")
+    yield f"dataset: {dataset.uri}: {rows} of {prompts}"
     if latents is not None:
         yield f"latents: {latents}; no picture is decoded or encoded"
         return
-    beside = "LATENTS" if dataset.endswith(".parquet") else f"{dataset.rstrip('/')}/{BESIDE}"
     yield (
         "latents: none, so pictures are decoded and encoded at every step; `editmill encode "
-        f"--dataset {dataset} --out {beside}` with this configuration does so once for all"
+        f"--dataset {dataset.uri} --out {dataset.latents or 'LATENTS'}` with this configuration does so "
+        "once for all"
     )

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from factory.dataset.decoders import Decoders
+from factory.dataset.pairs import Pairs
 from factory.engine.editor import Editor
 from factory.pairs.sheet import cell, grid
 from factory.pictures import Picture
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Law, Sampler
-from trainer.feeding.decoders import Decoders
-from trainer.feeding.pairs import Pairs
 from trainer.feeding.pictures import Shape, fit, shape_of
 
 PIXELS_AT_ONCE = 2**20

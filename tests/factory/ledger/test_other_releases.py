@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from factory import __main__ as program
+from factory.dataset.files import find_files
 from factory.errors import RunMismatch
 from factory.ledger import keys
 from factory.ledger.collect import collect
@@ -22,7 +23,6 @@ from schemas.stamped import to_stamped_json
 from tests.factory.ledger.test_collect import age, finish, litter
 from tests.making import generate_unit
 from tests.stub_source import StubSource, recipe, triplets
-from trainer.feeding.find_files import find_files
 
 OLDER = STAGE_VERSIONS | {"sampler": 0, "scorer": 0}
 NEWER = STAGE_VERSIONS | {"sampler": 7, "edit": 1}

@@ -7,10 +7,6 @@ import pytest
 from factory.errors import Damaged, InputError, ObjectMissing
 from factory.storage.shelf import Shelf
 from tests.chaos.memory_store import MemoryStore
-from tests.trainer.small import png, small, write_pairs
-from trainer.feeding.pairs import open_pairs
-from trainer.fit import fit, prepare
-from trainer.learning.group import Group
 
 
 @pytest.fixture
@@ -76,41 +72,6 @@ def test_a_folder_that_cannot_be_written_is_named(store, cache):
 def test_a_file_that_is_gone_is_missing(store):
     with pytest.raises(ObjectMissing, match=r"a\.parquet"):
         Shelf(store, ["a.parquet"]).path(0)
-
-
-class Follower(Group):
-    """A worker of a leader that read these pairs."""
-
-    leads = False
-
-    def __init__(self, digest):
-        super().__init__()
-        self.said = [digest]
-
-    def share(self, value):
-        return self.said.pop() if self.said else value
-
-
-def test_a_worker_that_has_other_pairs_than_the_leader_ends_it(tmp_path):
-    config = small()
-    out, here = str(tmp_path / "out"), tmp_path / "pairs"
-    prepare(config, write_pairs(here), out)
-    digest = open_pairs(str(here)).digest
-    # Its machine's folder of this name holds other pictures under the same captions.
-    write_pairs(here, edited_image={"bytes": png(999), "path": "b"})
-    with pytest.raises(InputError, match=r"part-0\.parquet: must be the file that it was when"):
-        fit(config, str(here), out, group=Follower(digest))
-
-
-def test_a_worker_that_cannot_read_the_trainings_folder_ends_it(tmp_path):
-    with pytest.raises(InputError, match=r"must be there for every worker; a folder must be one"):
-        fit(
-            small(),
-            write_pairs(tmp_path / "pairs"),
-            str(tmp_path / "out"),
-            group=Follower("0" * 64),
-        )
-    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("named_by_content", [True, False])

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from editmill import app
 from factory.console.config import FIT_PRESETS, load_config, read_config
+from factory.dataset.files import find_files
 from factory.errors import ConfigError
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
@@ -21,7 +22,6 @@ from schemas.training import TrainingRecord
 from tests.bad_input.materials import GOOD, OTHER, Grey, models
 from tests.making import STAGE, run_here
 from tests.trainer.small import write_pairs
-from trainer.feeding.find_files import find_files
 from trainer.preset_choice import choose as choose_fit
 
 

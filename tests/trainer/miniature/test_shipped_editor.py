@@ -10,13 +10,13 @@ from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from factory.console.config import read_config
+from factory.engine.editor import load_editor
 from factory.miniature.oracle import matches
 from factory.models.find import MINIATURE
 from schemas.fit import Fit
 from schemas.recipe import ModelSource
 from tests.trainer.pipeline import assert_it_edits_as_we_do, plain_pipeline
 from trainer.__main__ import PRESETS
-from trainer.evaluate import load_editor
 from trainer.learning.editor import widen
 from trainer.miniature.autoencoder import build_autoencoder
 from trainer.miniature.diffusion import TextToImage
@@ -35,7 +35,7 @@ def sampler():
 
 @pytest.mark.long
 def test_it_does_what_it_is_told_and_keeps_the_rest(sampler):
-    editor, _ = load_editor(ModelSource(source="miniature/editor"), "cpu")
+    editor, _ = load_editor(ModelSource(source="miniature/editor"), "cpu", 64)
     tasks, _, judged = judged_edits(editor, EDITS, sampler)
     figures = edit_figures(tasks, judged)
     assert figures["edit_accuracy"] >= 0.5

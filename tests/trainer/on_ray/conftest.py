@@ -40,9 +40,11 @@ def work(desk, monkeypatch):
     monkeypatch.setattr(on_ray.ray, "get_runtime_context", lambda: here)
     monkeypatch.setattr(on_ray, "get_context", lambda: here)
 
-    def start(act):
+    def start(act, place=None, out="here"):
         monkeypatch.setattr(on_ray, "fit", lambda *_, **asked: act(**asked))
+        if place is None:
+            monkeypatch.setattr(on_ray, "begun_dataset", lambda *_: None)
         config = '{"law": {"model": {"source": "miniature"}}}'
-        on_ray.train({"config": config, "desk": desk, "dataset": "", "out": ""})
+        on_ray.train({"config": config, "desk": desk, "dataset": place, "out": out})
 
     return start

@@ -8,15 +8,16 @@ from functools import partial
 import psutil
 import pytest
 
+from factory.dataset.files import Place
 from factory.errors import EditmillError, InputError
 from factory.ledger.run import open_run
 from factory.ledger.strikes import POISON, read_strikes
 from factory.ledger.verify.run import verify
 from factory.on_ray import watch
 from factory.on_ray.units import run_on_ray
+from tests.factory.dataset.test_decoders import children
 from tests.trainer.encoded import configuration, write_dataset
 from tests.trainer.on_ray.deadly import load_deadly
-from tests.trainer.test_decoders import children
 from tests.trainer.test_encode import stored
 from trainer.latents.encode import encode_dataset, encode_stage
 
@@ -57,7 +58,7 @@ def test_a_workers_refusal_ends_the_job_with_its_words(tmp_path):
     gone = config.model_copy(update={"law": config.law.model_copy(update={"model": source})})
 
     def without_model(stage):
-        return run_on_ray(encode_stage(gone, dataset))
+        return run_on_ray(encode_stage(gone, Place(dataset, False, False)))
 
     with pytest.raises(InputError, match="nowhere"):
         encode_dataset(config, dataset, str(tmp_path / "out"), without_model)

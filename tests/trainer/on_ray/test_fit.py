@@ -10,9 +10,11 @@ import torch
 from ray.exceptions import ActorDiedError
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 
+from factory.dataset.dataset import Dataset
 from factory.errors import InputError, RunMismatch, StorageUnavailable
 from factory.on_ray.rows import ClusterFailed
 from factory.on_ray.words import DIED
+from factory.storage.local import LocalStore
 from tests.trainer.small import objects, small, state_of, train, write_pairs
 from trainer.fit import prepare
 from trainer.on_ray import fit as on_ray
@@ -138,7 +140,7 @@ def test_fewer_steps_than_are_done_are_refused_by_the_driver_too(dataset, tmp_pa
 
 def fit_elsewhere(config, dataset, out):
     """Without the driver's own look: only the leading worker sees what is wrong."""
-    return on_ray.fit_on_ray(config, dataset, str(out))
+    return on_ray.fit_on_ray(config, Dataset.open(dataset), LocalStore(out))
 
 
 @pytest.mark.slow

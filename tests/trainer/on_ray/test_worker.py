@@ -1,19 +1,21 @@
 """One worker of a training, without Ray: what it tells the driver, and where it refuses to work."""
 
 from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from factory import deeds
+from factory.dataset.dataset import Dataset
 from factory.errors import InputError, ObjectMissing, RunMismatch, StorageRefused
 from factory.storage.local import LocalStore
-from tests.trainer.small import small, train, write_pairs
-from trainer.feeding.pairs import open_pairs
+from schemas.training import RECORD
+from tests.trainer.small import png, small, write_pairs
 from trainer.fit import Fitted, fit, prepare
 from trainer.learning.group import Group
 from trainer.on_ray.desk import Desk
-from trainer.root.training import RECORD
+from trainer.root.training import begun_dataset
 
 
 @pytest.fixture
@@ -38,36 +40,59 @@ def test_only_the_leading_worker_says_that_all_is_stored_however_it_ended(
     assert (desk.told.count(("begin", "me")), desk.told.count(("end",))) == (leads, leads)
 
 
-def test_a_worker_begins_no_training_by_itself(work, dataset, tmp_path):
-    def act(*, is_begun, **_):
-        train(small(), dataset, tmp_path / "out", is_begun=is_begun)
+def test_a_worker_begins_no_training_by_itself(desk, work, dataset, tmp_path, monkeypatch):
+    failed = []
+    monkeypatch.setattr(desk, "fail", SimpleNamespace(remote=failed.append), raising=False)
 
+    place, out = Dataset.open(dataset).files.place, str(tmp_path / "out")
     with pytest.raises(
         InputError, match="must be a folder that all nodes share, or s3://.*FIT.json"
     ):
-        work(act)
+        work(lambda **_: Fitted(1, True, "editor", 0), place, out)
+    assert [type(error) for error in failed] == [InputError]
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("leads", [True, False])
-def test_every_worker_must_find_the_drivers_training(dataset, tmp_path, monkeypatch, leads):
-    digest = open_pairs(dataset).digest
-    monkeypatch.setattr(Group, "leads", leads)
-    monkeypatch.setattr(Group, "share", lambda group, value: digest)
+def begun(config, dataset, out):
+    """As a worker finds it that is given a dataset's place alone."""
+    return begun_dataset(LocalStore(out), Dataset.open(dataset).files.place, config)
+
+
+def test_every_worker_must_find_the_drivers_training(dataset, tmp_path):
     with pytest.raises(InputError, match="all nodes share"):
-        train(small(), dataset, tmp_path / "local", is_begun=True)
+        begun(small(), dataset, tmp_path / "local")
     prepare(small(law={"seed": 9}), dataset, str(tmp_path / "other"))
     with pytest.raises(RunMismatch, match="another law; differing: seed"):
-        train(small(), dataset, tmp_path / "other", is_begun=True)
+        begun(small(), dataset, tmp_path / "other")
 
 
-def test_one_that_finds_it_trains(dataset, tmp_path):
-    prepared = prepare(small(law={"steps": 1}), dataset, str(tmp_path / "out"))
-    assert fit(*prepared, say=lambda line: None, is_begun=True).done
+def test_one_that_finds_it_trains_on_what_the_driver_opened(dataset, tmp_path):
+    config, opened, store = prepare(small(law={"steps": 1}), dataset, str(tmp_path / "out"))
+    found = begun(config, dataset, tmp_path / "out")
+    assert (found.digest, found.prompts, found.rows) == (opened.digest, opened.prompts, opened.rows)
+    assert found.pair(3) == opened.pair(3)
+    assert fit(config, found, store, say=lambda line: None).done
+
+
+def test_one_that_has_other_pairs_than_the_driver_ends_it(dataset, tmp_path):
+    config, _, store = prepare(small(), dataset, str(tmp_path / "out"))
+    # Its machine's folder of this name holds other pictures under the same captions.
+    write_pairs(Path(dataset), edited_image={"bytes": png(999), "path": "b"})
+    found = begun(config, dataset, tmp_path / "out")
+    with pytest.raises(InputError, match=r"part-0\.parquet: must be the file that it was when"):
+        fit(config, found, store)
+
+
+def test_one_that_does_not_find_the_index_ends_it(dataset, tmp_path):
+    config, opened, store = prepare(small(), dataset, str(tmp_path / "out"))
+    (path,) = (tmp_path / "out" / "dataset").iterdir()
+    path.unlink()
+    with pytest.raises(InputError, match=r"must be there for every worker; a folder must be one"):
+        begun_dataset(store, opened.files.place, config)
 
 
 def test_a_shared_folder_that_shows_the_record_late_is_listed_first(dataset, tmp_path, monkeypatch):
-    prepared = prepare(small(law={"steps": 1}), dataset, str(tmp_path / "out"))
+    config, opened, store = prepare(small(), dataset, str(tmp_path / "out"))
     get, list_, listed = LocalStore.get, LocalStore.list, []
 
     def late(store, key):
@@ -81,7 +106,8 @@ def test_a_shared_folder_that_shows_the_record_late_is_listed_first(dataset, tmp
 
     monkeypatch.setattr(LocalStore, "get", late)
     monkeypatch.setattr(LocalStore, "list", look)
-    assert fit(*prepared, say=lambda line: None, is_begun=True).done
+    assert begun_dataset(store, opened.files.place, config).digest == opened.digest
+    assert listed == [store.uri]
 
 
 def test_what_a_training_did_before_a_restart_is_not_forgotten():

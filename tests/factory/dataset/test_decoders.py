@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from factory.console.progress import Progress
+from factory.dataset.dataset import Dataset
+from factory.dataset.decoders import Decoders
 from factory.untrusted_image import child as script
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Sampler
 from tests.trainer.encoded import configuration, write_dataset
 from tests.trainer.small import png, small, train, write_pairs
-from trainer.feeding.decoders import Decoders
-from trainer.feeding.pairs import open_pairs
 from trainer.feeding.reader import PictureReader
 from trainer.latents.encode import encode_dataset
 from trainer.watching.sheet import edit_sheet
@@ -134,7 +134,7 @@ def test_a_sheet_ends_its_child_and_leaves_unreadable_rows_out(tmp_path):
 
     before = children()
     bad = {"bytes": b"not a picture", "path": "x"}
-    pairs, law = open_pairs(write_pairs(tmp_path, edited_image=bad)), small(False).law
+    pairs, law = Dataset.open(write_pairs(tmp_path, edited_image=bad)), small(False).law
     data = edit_sheet(Still(), pairs, [0, 2, 4], law, Sampler())
     assert Image.open(io.BytesIO(data)).format == "PNG"
     assert asked == [("make it green", "make it blue")]

@@ -1,9 +1,9 @@
 """A dataset's pictures to pixels, in children that have little to lose: for the threads of one reader."""
 
+from factory.dataset.pairs import EditPair
+from factory.dataset.picture_columns import no_bytes
 from factory.pictures import Picture
 from factory.untrusted_image.decoder import ImageDecoder, ImageLimits, ImageRefused
-from trainer.feeding.pairs import EditPair
-from trainer.feeding.picture_columns import no_bytes
 
 LIMITS = ImageLimits(wall_s=300.0)
 """So long that only `cpu_s` counts: a busy machine must not make other rows unreadable than an idle one."""

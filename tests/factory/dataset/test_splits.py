@@ -7,9 +7,9 @@ from datasets.data_files import _get_data_files_patterns
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from factory.dataset.files import find_files
+from factory.dataset.splits import WORDS, pattern_of, shards_of, splits_of
 from factory.errors import InputError
-from trainer.feeding.find_files import find_files
-from trainer.feeding.splits import WORDS, pattern_of, shards_of, splits_of
 
 WORD = {word: split for split, words in WORDS.items() for word in words}
 SIGNS = ("-", "_", ".", " ", "0", "9", "", "x", "é", "=", "(")

@@ -1,9 +1,12 @@
 """Which files a dataset is: a sealed run's pairs, the Parquet files of a folder, or one file."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import NamedTuple
 
+from factory.dataset.splits import TRAIN, pattern_of, shards_of, splits_of
 from factory.errors import InputError
 from factory.ledger import keys
 from factory.ledger.run import open_run
@@ -15,10 +18,50 @@ from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore, PagedStore
 from factory.storage.shelf import Shelf
 from factory.untrusted_parquet.names import SUFFIX, parquet_names
-from trainer.feeding.splits import TRAIN, pattern_of, shards_of, splits_of
 
 
-def find_files(uri: str, cache: Path | None = None, pattern: str | None = None) -> Shelf:
+class Place(NamedTuple):
+    """Where a dataset lies: for workers, which have its index and look nothing up again."""
+
+    uri: str
+    """Its store's, absolute."""
+    is_sealed: bool
+    is_single: bool
+    """Both as in `Files`."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Which files a dataset is, and all that was found out for it."""
+
+    uri: str
+    """As a person named the dataset."""
+    store: ObjectStore
+    names: Sequence[str]
+    """Below the store."""
+    is_sealed: bool = False
+    """Whether they are a run's, named by their content: they never change, and more may be sealed."""
+    is_single: bool = False
+    """Whether the dataset is a file: what is called as one may be a folder, as Spark writes them."""
+    notes: Sequence[str] = ()
+    """What a person should hear of this choice."""
+
+    @property
+    def place(self) -> Place:
+        """Where they lie."""
+        return Place(self.store.uri, self.is_sealed, self.is_single)
+
+    def shelf(self, cache: Path | None = None) -> Shelf:
+        """Their bytes; `cache` as there."""
+        return Shelf(self.store, self.names, cache, named_by_content=self.is_sealed)
+
+
+def files_at(place: Place, names: Sequence[str]) -> Files:
+    """Files whose names are known, at a place that is known."""
+    return Files(place.uri, open_store(place.uri), names, place.is_sealed, place.is_single)
+
+
+def find_files(uri: str, pattern: str | None = None) -> Files:
     """The files of a dataset: a sealed run's pairs, every `.parquet` below a folder, or one file.
 
     Of a folder, `pattern` chooses files by their names below it (`train-*`). Raises `InputError` where
@@ -27,12 +70,12 @@ def find_files(uri: str, cache: Path | None = None, pattern: str | None = None) 
     """
     store, file = _opened(uri)
     if file is not None:
-        return Shelf(store, [file], cache)
+        return Files(uri, store, [file], is_single=True)
     if store.find(keys.RUN) is not None:
         names = [name.removeprefix(f"{store.uri}/") for name in sealed_data_uris(open_run(store))]
         if not names:
             raise InputError(f"{uri}: holds no sealed pairs; `editmill seal --partial` seals some")
-        return Shelf(store, names, cache, named_by_content=True)
+        return Files(uri, store, names, is_sealed=True)
     there = parquet_names(store)
     if not there:
         raise InputError(f"{uri}: must be a sealed run or hold .parquet files, got none")
@@ -42,18 +85,7 @@ def find_files(uri: str, cache: Path | None = None, pattern: str | None = None) 
     notes = [] if pattern is not None else _split_notes(uri, names)
     notes += _shard_notes(uri, there, names, chosen=pattern is not None)
     _check_keys(store, names)
-    return Shelf(store, names, cache, notes=notes)
-
-
-def shelf_of(uri: str, names: Sequence[str]) -> Shelf:
-    """Files of a dataset whose names are known."""
-    store, _ = _opened(uri)
-    return Shelf(store, names, named_by_content=store.find(keys.RUN) is not None)
-
-
-def is_one_file(uri: str) -> bool:
-    """Whether a dataset is a file: what is called as one may be a folder, as Spark writes them."""
-    return _opened(uri)[1] is not None
+    return Files(uri, store, names, notes=notes)
 
 
 def _opened(uri: str) -> tuple[ObjectStore, str | None]:
@@ -110,10 +142,10 @@ def _shard_notes(uri: str, there: Sequence[str], names: Sequence[str], chosen: b
     for shards in (shards for sets in shards_of(there) for shards in sets):
         if shards.is_whole or (shards.stem, shards.of) not in meant:
             continue
-        said = f"{uri}: holds {shards} shards of {shards.called}, got no {shards.missing()}"
+        lack = f"{uri}: holds {shards} shards of {shards.called}, got no {shards.missing()}"
         if not chosen:
-            raise InputError(f"{said}; fetch them, or reading.files chooses what is there")
-        notes.append(f"{said}; what is there is trained")
+            raise InputError(f"{lack}; fetch them, or reading.files chooses what is there")
+        notes.append(f"{lack}; what is there is trained")
     return notes
 
 

@@ -1,14 +1,17 @@
 """Which files a dataset is, whoever made it."""
 
 import os
+import pickle
 
 import boto3
 import pytest
 
+from factory.dataset.dataset import Dataset
+from factory.dataset.files import files_at, find_files
 from factory.errors import InputError, StorageRefused
 from tests.bad_input.s3 import emulator
 from tests.factory.storage.crooked import crooked_server, cut_listings
-from trainer.feeding.find_files import find_files, is_one_file, shelf_of
+from tests.trainer.small import write_pairs
 
 NAMES = ("train-0-of-1.parquet", "part 1.parquet", "split=a/0.parquet", "b/latest.parquet")
 
@@ -23,9 +26,11 @@ def folder_of(folder, *names):
 def test_every_file_of_a_folder_counts_whatever_signs_its_name_has(tmp_path):
     uri = folder_of(tmp_path, *NAMES, ".hidden/0.parquet", ".0.parquet", "notes.txt")
     (tmp_path / "folder.parquet").mkdir()
-    shelf = find_files(uri)
-    assert shelf.names == sorted(NAMES)
-    assert [shelf.path(number).read_bytes() for number in range(len(NAMES))] == [b"x"] * len(NAMES)
+    files = find_files(uri)
+    assert files.names == sorted(NAMES)
+    assert [files.shelf().path(number).read_bytes() for number in range(len(NAMES))] == [
+        b"x"
+    ] * len(NAMES)
 
 
 @pytest.mark.parametrize(
@@ -94,11 +99,12 @@ def test_a_folder_that_is_called_as_a_file_is_read_as_a_folder(tmp_path):
     uri = folder_of(tmp_path / "pairs.parquet", *parts, *beside)
     for called in (uri, f"{uri}/", f"file://{uri}"):
         assert find_files(called).names == parts
-        assert not is_one_file(called)
+        assert not find_files(called).is_single
     one = f"{uri}/{parts[0]}"
     assert find_files(one).names == [parts[0]]
-    assert is_one_file(one)
-    assert shelf_of(uri, parts).path(1).read_bytes() == b"x"
+    assert find_files(one).is_single
+    place = find_files(uri).place
+    assert files_at(place, parts).shelf().path(1).read_bytes() == b"x"
 
 
 def test_a_prefix_that_is_called_as_a_file_is_read_as_a_folder(bucket):
@@ -114,3 +120,14 @@ def test_a_bucket_of_several_splits_is_told_before_names_that_cannot_be_read(buc
         bucket.put_object(Bucket="there", Key=f"hive/split={split}/0.parquet", Body=b"x")
     with pytest.raises(InputError, match=r"s3://there/hive: holds the splits test, train"):
         find_files("s3://there/hive")
+
+
+def test_what_was_opened_is_the_same_for_a_worker_that_knows_its_place_alone(tmp_path):
+    folder = write_pairs(tmp_path)
+    for uri in (folder, f"{folder}/part-1.parquet"):
+        opened = Dataset.open(uri)
+        place = pickle.loads(pickle.dumps(opened.files.place))
+        found = Dataset.at(place, opened.columns, opened.index)
+        assert (found.digest, found.rows) == (opened.digest, opened.rows)
+        assert found.latents == opened.latents
+        assert found.pair(1) == opened.pair(1)

@@ -6,24 +6,34 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from factory.dataset.index import Index, instruction_name, where
+from factory.dataset.picture_columns import check_pictures
 from factory.errors import InputError, first_line
 from factory.storage.remote_file import RemoteFile
 from factory.storage.shelf import Shelf
 from factory.untrusted_parquet.file import NotParquet, UntrustedParquet, read_footer
 from factory.untrusted_parquet.texts import texts
 from schemas.fit import Columns
-from trainer.feeding.index import Index, instruction_name, where
-from trainer.feeding.picture_columns import check_pictures
-from trainer.feeding.truncation import Truncation
+from schemas.training import InstructionsRecord
 
 READERS = 16
 """Files that are fetched and read at once."""
+
+
+class TokenLimit(Protocol):
+    """How much of an instruction a text encoder reads; asked by several threads."""
+
+    tokens: int
+    """The two marks included."""
+
+    def cuts(self, instruction: str) -> bool:
+        """Whether it reads less than all of it."""
 
 
 @dataclass(frozen=True)
@@ -38,18 +48,20 @@ class _Rows:
     """Rows of each row group."""
     prompts: bytes
     """8 for each row."""
-    said: bytes
+    instructions: bytes
     """16 for each row."""
     cut: bytearray
     """1 for each row: whether its instruction is longer than the text encoder takes."""
 
 
-def scan(shelf: Shelf, columns: Columns, truncation: Truncation | None = None) -> Index:
-    """Read every file's captions; `truncation` hears all instructions. Raises `InputError`."""
+def scan(
+    shelf: Shelf, columns: Columns, limit: TokenLimit | None = None
+) -> tuple[Index, InstructionsRecord | None]:
+    """Read every file's captions; count the instructions that a `limit` cuts. Raises `InputError`."""
     with ThreadPoolExecutor(READERS) as threads:
         found = list(
             threads.map(
-                lambda number: _rows(shelf, number, columns, truncation), range(len(shelf.names))
+                lambda number: _rows(shelf, number, columns, limit), range(len(shelf.names))
             )
         )
     filled = [rows for rows in found if rows.cut]
@@ -64,11 +76,13 @@ def scan(shelf: Shelf, columns: Columns, truncation: Truncation | None = None) -
         group=np.concatenate([np.full(count, group, np.int32) for group, count in groups]),
         offset=np.concatenate([np.arange(count, dtype=np.int32) for _, count in groups]),
         prompt=_array([rows.prompts for rows in found], 8),
-        said=_array([rows.said for rows in found], 16),
+        said=_array([rows.instructions for rows in found], 16),
     )
-    if truncation is not None:
-        truncation.count(index.said, _array([rows.cut for rows in found], 1)[:, 0] > 0)
-    return index
+    if limit is None:
+        return index, None
+    is_cut = _array([rows.cut for rows in found], 1)[:, 0] > 0
+    whole, cut = (len(np.unique(names, axis=0)) for names in (index.said, index.said[is_cut]))
+    return index, InstructionsRecord(instructions=whole, truncated=cut, limit=limit.tokens)
 
 
 def footer_hash(place: Path | RemoteFile, name: str) -> str:
@@ -109,23 +123,23 @@ def _native(place: Path | RemoteFile, name: str) -> pa.NativeFile:
         raise NotParquet(f"{name}: not a Parquet file: {first_line(error)}") from None
 
 
-def _rows(shelf: Shelf, number: int, names: Columns, truncation: Truncation | None) -> _Rows:
+def _rows(shelf: Shelf, number: int, names: Columns, limit: TokenLimit | None) -> _Rows:
     name = shelf.names[number]
     file = open_file(shelf.place(number), name)
     captions: tuple[str, ...] = ()
-    prompts, said, cut = bytearray(), bytearray(), bytearray()
+    prompts, instructions, cut = bytearray(), bytearray(), bytearray()
     # What a file without rows says of its columns matters to nobody.
     if any(file.rows):
         captions = _check(file, names)
         check_pictures(file, names)
-        for row in _said(file, [names.edit_prompt, *captions]):
+        for row in _texts(file, [names.edit_prompt, *captions]):
             prompts += hashlib.sha256(repr(row).encode()).digest()[:8]
-            said += instruction_name(row[0])
-            cut.append(truncation is not None and truncation.cuts(row[0]))
-    return _Rows(name, hash_of(file), captions, file.rows, bytes(prompts), bytes(said), cut)
+            instructions += instruction_name(row[0])
+            cut.append(limit is not None and limit.cuts(row[0]))
+    return _Rows(name, hash_of(file), captions, file.rows, bytes(prompts), bytes(instructions), cut)
 
 
-def _said(file: UntrustedParquet, columns: list[str]) -> Iterator[tuple[Any, ...]]:
+def _texts(file: UntrustedParquet, columns: list[str]) -> Iterator[tuple[Any, ...]]:
     """The instruction and the captions of each row. Raises `InputError`."""
     for group in range(len(file.rows)):
         row = 0

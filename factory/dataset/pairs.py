@@ -1,22 +1,19 @@
-"""A dataset of pairs as the trainer sees it: prompts, the rows of each, and their pictures."""
+"""Rows of files: two pictures and an instruction each, by the row's number."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Lock
 
 import pyarrow as pa
 
+from factory.dataset.index import Index
+from factory.dataset.picture_columns import bytes_and_path, stored_parts
+from factory.dataset.scan import footer_hash, hash_of, open_file
 from factory.errors import InputError
 from factory.storage.shelf import Shelf
 from factory.untrusted_parquet.file import UntrustedParquet
 from factory.untrusted_parquet.texts import texts
 from schemas.fit import Columns
-from trainer.feeding.find_files import find_files
-from trainer.feeding.index import Index
-from trainer.feeding.picture_columns import bytes_and_path, stored_parts
-from trainer.feeding.scan import footer_hash, hash_of, open_file, scan
-from trainer.feeding.truncation import Truncation
 
 OPEN_BYTES = 2**30
 """Row groups are kept in memory up to this size."""
@@ -34,30 +31,22 @@ class EditPair:
 
 
 class Pairs:
-    """Rows by number, grouped by prompt; pictures are read when they are asked for."""
+    """The rows of files, by number; pictures are read when they are asked for."""
 
-    def __init__(self, shelf: Shelf, columns: Columns, index: Index, passing: bool = False) -> None:
+    def __init__(
+        self, shelf: Shelf, columns: Columns, index: Index, reads_once: bool = False
+    ) -> None:
         """`shelf` holds the files that the index names.
 
-        A store's files are fetched and kept, or read where they lie for a reader that is `passing`
-        from row to row: then each row group that it comes to is fetched.
+        A store's files are fetched and kept, or read where they lie for a reader that `reads_once`, from
+        row to row: then each row group that it comes to is fetched.
         """
         self.shelf = shelf
-        self._place_of = shelf.place if passing else shelf.path
+        self._place_of = shelf.place if reads_once else shelf.path
         self.columns = columns
         self.index = index
-        self.digest = index.digest
-        """sha256 over files, prompts and places: equal for one dataset wherever it lies."""
         self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
         self._lock = Lock()
-        grouped: dict[bytes, list[int]] = {}
-        for row, prompt in enumerate(map(bytes, index.prompt)):
-            grouped.setdefault(prompt, []).append(row)
-        names = sorted(grouped)
-        self.prompts = [name.hex() for name in names]
-        """Names of the prompts, 16 hex digits each."""
-        self.rows = [grouped[name] for name in names]
-        """The rows of each prompt."""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -71,7 +60,8 @@ class Pairs:
 
         Raises `InputError` where the file cannot be read, or is not the one that was indexed.
         """
-        number, group, offset = self._place(row)
+        places = self.index.file, self.index.group, self.index.offset
+        number, group, offset = (int(place[row]) for place in places)
         table = self._table(number, group)
         names = self.columns
         (instruction,) = texts(table[names.edit_prompt].slice(offset, 1).combine_chunks())
@@ -92,10 +82,6 @@ class Pairs:
             footer_hash(self.shelf.place(number), name) == footer
             for number, (name, footer) in enumerate(footers)
         )
-
-    def _place(self, row: int) -> tuple[int, int, int]:
-        index = self.index
-        return int(index.file[row]), int(index.group[row]), int(index.offset[row])
 
     def _table(self, number: int, group: int) -> pa.Table:
         place, name = (number, group), self.shelf.names[number]
@@ -137,15 +123,3 @@ def _read_group(file: UntrustedParquet, group: int, names: Columns) -> pa.Table:
             )
         batches.append(batch)
     return pa.Table.from_batches(batches)
-
-
-def open_pairs(
-    uri: str,
-    columns: Columns | None = None,
-    cache: Path | None = None,
-    pattern: str | None = None,
-    truncation: Truncation | None = None,
-) -> Pairs:
-    """A dataset by its URI, all its captions read; see `find_files`. Raises `InputError`."""
-    shelf, columns = find_files(uri, cache, pattern), columns or Columns()
-    return Pairs(shelf, columns, scan(shelf, columns, truncation))
