@@ -20,7 +20,7 @@ from factory.models.find import model_folder, model_sources
 from factory.models.pin import pin
 from factory.pairs.triplets import TripletList, read_triplets
 from factory.storage.open import open_store
-from factory.work.job import try_store
+from factory.storage.probe import probe
 from schemas.config import Compute, Config
 from schemas.recipe import ModelSource, Recipe
 
@@ -133,20 +133,28 @@ def store(uri: str | None, recipe: Recipe | None, triplets: TripletList | None) 
         return
     opened = open_store(uri)
     begun = is_begun(opened)
-    probed = try_store(opened)
-    yield ok(
-        "store",
-        f"{opened.uri}: writes, reads and lists; of several writers one wins "
-        f"({probed.rounds} races, {probed.seconds:.1f} s)",
-        seconds=probed.seconds,
-        begun=begun,
-    )
+    probed = probe(opened)
+    facts = {"seconds": probed.seconds, "begun": begun}
+    works, took = f"{opened.uri}: writes, reads and lists", f"{probed.seconds:.1f} s"
+    if probed.commits == "conditional":
+        races = counted(probed.rounds, "race")
+        yield ok("store", f"{works}; of several writers one wins ({races}, {took})", **facts)
+    else:
+        why = f"several writers may win, so attempts are committed side by side: {probed.reason}"
+        yield ok("store", f"{works} ({took}); {why}", weak=True, **facts)
     if not begun:
         return
     if recipe is None:
         yield skipped("run there", "its recipe is compared once the model files are there")
         return
     run = open_run(opened)
+    if (run.commits, probed.commits) == ("conditional", "weak"):
+        yield failed(
+            "run there",
+            f"{opened.uri}: the run was begun where one of several writers wins, here several may",
+            "go on where it was begun, or give a new --out",
+        )
+        return
     try:
         must_be_of_this_release(run)
     except RunMismatch as error:

@@ -71,7 +71,7 @@ def write_commit(
     `StorageRefused` where the run is gone.
     """
     store = run.store
-    must_stand(run)
+    must_stand(store)
     data = intent_of(outcomes.objects) if outcomes.objects else outcomes.data
     stored = _write_data(run, unit, data)
     if outcomes.objects:

@@ -161,15 +161,15 @@ def open_run(root: ObjectStore | str) -> Run:
     return Run(store, recipe, record.commits, record.recipe_hash)
 
 
-def must_stand(run: Run) -> None:
-    """Raises `StorageRefused` where a run's root was deleted or unmounted while work went on.
+def must_stand(store: ObjectStore, record: str = keys.RUN) -> None:
+    """Raises `StorageRefused` where a root was deleted or unmounted while work went on.
 
     Asked before anything is written: a folder would be made anew, and what is put there never sealed.
     """
-    if patiently(lambda: run.store.find(keys.RUN)) is None:
+    if patiently(lambda: store.find(record)) is None:
         raise StorageRefused(
-            f"{run.uri}: RUN.json is gone: was the run deleted, or its disk unmounted? nothing more is "
-            "written there"
+            f"{store.uri}: {record} is gone: was the {'run' if record == keys.RUN else 'training'} "
+            "deleted, or its disk unmounted? nothing more is written there"
         )
 
 

@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import ray
@@ -43,11 +44,13 @@ def run_alone(
         worker = ray.remote(UnitWorker).options(**options).remote(**made_with, alone=name)
         died = False
         try:
-            found = _row(worker, unit, should_stop)
+            found = _row(worker, unit, partial(watch.hangs, name), should_stop)
             if found is None:
                 return None
             if not found["aside"]:
                 return report_of(found)
+        except TimeoutError:
+            died = True
         except RayActorError as error:
             died = not isinstance(error, ActorUnavailableError)
         finally:
@@ -68,12 +71,15 @@ def run_alone(
     )
 
 
-def _row(worker: Any, unit: int, should_stop: Callable[[], bool]) -> dict[str, Any] | None:
+def _row(
+    worker: Any, unit: int, hangs: Callable[[], bool], should_stop: Callable[[], bool]
+) -> dict[str, Any] | None:
     """What became of the unit; None where the job wants to stop.
 
     A worker that cannot be reached for a moment may live, and still be making the unit: it is asked
     again, and answers with the commit once it has one. Raises `RayActorError`, which is an
-    `ActorUnavailableError` where nobody could say whether it died, `ASKS` times.
+    `ActorUnavailableError` where nobody could say whether it died, `ASKS` times, and `TimeoutError` where
+    it has said nothing for too long.
     """
     asked = 0
     while True:
@@ -81,6 +87,8 @@ def _row(worker: Any, unit: int, should_stop: Callable[[], bool]) -> dict[str, A
         while not ray.wait([row], timeout=ASK_EVERY_S)[0]:
             if should_stop():
                 return None
+            if hangs():
+                raise TimeoutError
         try:
             return dict(ray.get(row))
         except ActorUnavailableError:

@@ -63,7 +63,7 @@ def _reports(
             beside = [unit for unit in open_units if not watch.runs_alone(unit)]
             open_units = []
             for row in _pool(beside, made_with, pool, watch, should_stop):
-                watch.lives()
+                watch.lives(float(row["seconds"]) if row["made"] else 0.0)
                 if row["aside"]:
                     open_units.append(int(row["unit"]))
                 else:

@@ -1,7 +1,10 @@
 """The driver's watch over its workers' deaths: which are strikes, and which units run alone."""
 
+import os
+import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,14 +12,15 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from factory.console.say import say
 from factory.errors import ObjectMissing, StorageError
 from factory.ledger.attempts import find_commit
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.ledger.strikes import is_poison, read_strikes, runs_alone, write_strike
 from factory.on_ray.ray_internals import draining_nodes
-from factory.on_ray.witness import Death, Witness
-from factory.work.stage import Stage
+from factory.on_ray.witness import Death, Silent, Witness
+from factory.work.stage import SILENCE, Stage
 from schemas.run import StrikeRecord
 
 LOOK_EVERY_S = 1.0
@@ -43,8 +47,11 @@ class Watch:
     strikes: dict[int, list[StrikeRecord]] = field(default_factory=dict)
     _unjudged: list[tuple[float, Death]] = field(default_factory=list)
     _asked: Any = None
+    _silent: Any = None
     _last_look: float = 0.0
     _stillborn: int = 0
+    _longest: float = 0.0
+    _ended: set[tuple[str, int]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.strikes = read_strikes(self.run.store)
@@ -58,9 +65,15 @@ class Watch:
         """No more deaths are of interest."""
         ray.kill(self.witness)
 
-    def lives(self) -> None:
-        """A worker came to a unit."""
+    def lives(self, seconds: float = 0.0) -> None:
+        """A worker came to a unit, and took so long for it."""
         self._stillborn = 0
+        self._longest = max(self._longest, seconds)
+
+    @property
+    def silence_s(self) -> float:
+        """So long a worker may be at a unit."""
+        return max(self.stage.silence_s, SILENCE * self._longest)
 
     def gives_up(self) -> str | None:
         """Why no worker is to be waited for any longer, if so."""
@@ -70,6 +83,11 @@ class Watch:
             f"{self._stillborn} workers' processes died one after the other before they came to a unit, as "
             "where memory is too short for the models; run the same command to resume"
         )
+
+    def hangs(self, worker: str) -> bool:
+        """Whether a worker has been at a unit for too long."""
+        silent = ray.get(self.witness.silent.remote(self.silence_s))
+        return any(one.worker == worker for one in silent)
 
     def runs_alone(self, unit: int) -> bool:
         """Whether a unit may no longer run beside others."""
@@ -85,8 +103,13 @@ class Watch:
         if self._asked is None and now - self._last_look >= LOOK_EVERY_S:
             self._last_look = now
             self._asked = self.witness.hear.remote(draining_nodes())
+            self._silent = self.witness.silent.remote(self.silence_s)
         if self._asked is not None and ray.wait([self._asked], timeout=0)[0]:
             self._hear()
+        if self._silent is not None and ray.wait([self._silent], timeout=0)[0]:
+            silent, self._silent = ray.get(self._silent), None
+            for one in silent:
+                self._end(one)
         self._judge_due()
 
     def settle(self, should_stop: Callable[[], bool]) -> None:
@@ -112,6 +135,19 @@ class Watch:
         )
         self.strikes.setdefault(unit, []).append(record)
         return True
+
+    def _end(self, silent: Silent) -> None:
+        """End a process that hangs; its successor tells of its death, which is a strike as any other."""
+        if (silent.node, silent.process) in self._ended:
+            return
+        self._ended.add((silent.node, silent.process))
+        say(
+            f"unit {silent.unit}: its worker has said nothing for {self.silence_s:.0f} s and is ended; "
+            "another one takes it"
+        )
+        there = NodeAffinitySchedulingStrategy(silent.node, soft=False)
+        options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
+        ray.remote(_kill).options(**options).remote(silent.process)
 
     def _hear(self) -> None:
         asked, self._asked = self._asked, None
@@ -167,6 +203,11 @@ def node_answers(node: str, should_stop: Callable[[], bool]) -> bool:
                 return False
     ray.cancel(answer)
     return False
+
+
+def _kill(process: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
 
 
 def _here() -> str:

@@ -5,6 +5,7 @@ its process would do so for ever. Here each worker says what it begins before it
 of this is needed for the dataset to be right, and nothing of it is stored.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,10 +22,22 @@ class Death:
     node: str
 
 
+@dataclass(frozen=True)
+class Silent:
+    """A process that has been at a unit for longer than any may be."""
+
+    unit: int
+    worker: str
+    node: str
+    process: int
+
+
 @dataclass
 class _Held:
     node: str
-    units: set[int] = field(default_factory=set)
+    process: int
+    units: dict[int, float] = field(default_factory=dict)
+    """Each with when it was begun, by this process's clock."""
     came_to_any: bool = False
 
 
@@ -38,13 +51,13 @@ class Witness:
         self._deaths: list[Death] = []
         self._draining: frozenset[str] = frozenset()
 
-    def arrive(self, worker: str, node: str) -> None:
+    def arrive(self, worker: str, node: str, process: int = 0) -> None:
         """A process begins; a former one of the same worker is dead."""
         former = self._held.get(worker)
         if former is not None and not former.came_to_any:
             self._deaths.append(Death(None, worker, former.node))
         self._deaths += self.bury(worker)
-        self._held[worker] = _Held(node)
+        self._held[worker] = _Held(node, process)
 
     def begin(self, worker: str, unit: int, alone: bool) -> bool:
         """Whether the worker may begin a unit; one that may not is set aside by the driver.
@@ -55,12 +68,12 @@ class Witness:
         held.came_to_any = True
         if held.node in self._draining or (not alone and self._deaths_of[unit] >= COMPANY):
             return False
-        held.units.add(unit)
+        held.units[unit] = time.monotonic()
         return True
 
     def end(self, worker: str, unit: int) -> None:
         """The unit was done with, well or not."""
-        self._held[worker].units.discard(unit)
+        self._held[worker].units.pop(unit, None)
 
     def leave(self, worker: str) -> None:
         """The process ends itself for a reason that is none of its units'."""
@@ -70,12 +83,22 @@ class Witness:
         """The worker's process is dead; returns the deaths of the units that it ran."""
         held = self._held.pop(worker, None)
         deaths = [Death(unit, worker, held.node) for unit in sorted(held.units)] if held else []
-        self._deaths_of.update(held.units if held else ())
+        self._deaths_of.update(list(held.units) if held else ())
         return deaths
 
     def forgive(self, unit: int) -> None:
         """A death was not the unit's doing."""
         self._deaths_of[unit] -= 1
+
+    def silent(self, seconds: float) -> list[Silent]:
+        """Who has been at a unit for so long, without a word."""
+        latest = time.monotonic() - seconds
+        return [
+            Silent(unit, worker, held.node, held.process)
+            for worker, held in self._held.items()
+            for unit, begun in held.units.items()
+            if begun <= latest
+        ]
 
     def hear(self, draining: Iterable[str]) -> list[Death]:
         """Tell which nodes drain; returns the deaths since the last call."""

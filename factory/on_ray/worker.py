@@ -51,7 +51,7 @@ class UnitWorker:
         self.worker = alone or context.get_actor_id() or "none"
         self.alone = bool(alone)
         self.witness = witness
-        ray.get(witness.arrive.remote(self.worker, context.get_node_id()))
+        ray.get(witness.arrive.remote(self.worker, context.get_node_id(), os.getpid()))
         self.gpus = ",".join(context.get_accelerator_ids().get("GPU", []))
         self.maker: Maker | None = None
         self.broken: Exception | None = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from factory.console.progress import Progress
 from factory.console.signals import INTERRUPTED, Drain
-from factory.errors import NeedsRepair, StorageRefused
+from factory.errors import NeedsRepair
 from factory.ledger.book import Book
 from factory.ledger.failed import open_failed
 from factory.ledger.lines import tally_of
@@ -13,7 +13,7 @@ from factory.ledger.manifest import seal
 from factory.ledger.plan import Item, Plan, write_plan
 from factory.ledger.run import Commits, Run, create_run, is_begun
 from factory.ledger.sealed import manifest_hash
-from factory.storage.probe import StoreProbe, probe
+from factory.storage.probe import probe
 from factory.storage.protocol import ObjectStore
 from factory.work.guards import Guards, Stop
 from factory.work.reports import Runner, UnitProblem, UnitReport
@@ -71,17 +71,6 @@ def begin(
     run = create_run(store, recipe, commits, stage.layout)
     plan = write_plan(run, items, unit_items, duplicates, extend=extend)
     return run, open_failed(run, plan) if retry_failed else plan
-
-
-def try_store(store: ObjectStore) -> StoreProbe:
-    """Probe a store. Raises `StorageRefused` or `StorageUnavailable` where no run can live there."""
-    found = probe(store)
-    if found.commits != "conditional":
-        raise StorageRefused(
-            f"{store.uri}: the store must honour If-None-Match on PUT (one winner of several "
-            f"writers): {found.reason}"
-        )
-    return found
 
 
 def run_job(stage: Stage, run: Run, plan: Plan, terms: Terms, runner: Runner) -> JobResult:

@@ -44,10 +44,14 @@ class Stage:
     """What `verify` looks at beyond what holds for any stage."""
     finish: Finish | None = None
     """What is made of all outcomes when a run is sealed."""
-    calls: int = 1
-    """Units that feed one worker at once."""
+    silence_s: float = 3600.0
+    """A worker that is longer at a unit, and `SILENCE` times as long as the longest took, is given up."""
     advice: str = ""
     """Where to look when a whole run kept nothing."""
+
+
+SILENCE = 20.0
+"""See `Stage.silence_s`."""
 
 
 class Terms(Protocol):

@@ -11,9 +11,10 @@ from factory.dataset.dataset import Dataset
 from factory.engine.checkpoint.load import TextToImage
 from factory.engine.editor import Editor
 from factory.engine.solvers.schedule import NoiseSchedule
+from factory.ledger.run import must_stand
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit
-from schemas.training import EDITOR, LORA
+from schemas.training import EDITOR, LORA, RECORD
 from trainer.learning.editor import write_editor
 from trainer.learning.group import Group
 from trainer.learning.lora import merged, write_adapter
@@ -103,6 +104,7 @@ class Leader(Member):
         self.checkpoints.finish()
 
     def save(self) -> None:
+        must_stand(self.store, RECORD)
         # First the one before, so that no two copies wait in memory.
         self.checkpoints.finish()
         self.checkpoints.begin(self.state.step, self.state.tensors())
@@ -124,6 +126,7 @@ class Leader(Member):
     def write_editor(self) -> None:
         # No editor before the checkpoint that it comes from.
         self.checkpoints.finish()
+        must_stand(self.store, RECORD)
         parts = self.parts
         with tempfile.TemporaryDirectory() as name, self._averaged() as unet:
             if self.config.law.lora is not None:

@@ -14,9 +14,11 @@ from PIL import Image
 
 from factory.console.progress import Reached, duration
 from factory.errors import StorageError, first_line
+from factory.ledger.run import must_stand
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Law, Watching
+from schemas.training import RECORD
 from trainer.loop import StepReport
 from trainer.watching.boards import Board, TensorBoard, WeightsAndBiases
 
@@ -111,6 +113,7 @@ class Watch:
             key = f"{PROGRESS}{self._lines[0]['step']:09d}-{time.time_ns()}.jsonl"
             self._waiting[key], self._lines = data, []
         try:
+            must_stand(self.store, RECORD)
             for key, data in list(self._waiting.items()):
                 patiently(partial(self.store.put, key, data))
                 del self._waiting[key]

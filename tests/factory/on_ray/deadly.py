@@ -28,6 +28,9 @@ class _Source(StubSource):
         super().__init__()
         self.deadly = deadly
 
+    def end(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
     def pairs(self, draws):
         marks = Path(self.deadly.marks)
         for outcome in super().pairs(draws):
@@ -36,9 +39,22 @@ class _Source(StubSource):
                 (marks / uuid.uuid4().hex).touch()
                 # So that its neighbour is in the middle of something.
                 time.sleep(0.2)
-                os.kill(os.getpid(), signal.SIGKILL)
+                self.end()
             time.sleep(self.deadly.seconds)
             yield outcome
+
+
+@dataclass(frozen=True)
+class Hanging(Deadly):
+    """Sleeps in place of dying."""
+
+    def __call__(self, recipe, compute):
+        return _Hanging(self)
+
+
+class _Hanging(_Source):
+    def end(self):
+        time.sleep(3600)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def stage(monkeypatch):
     class PlayedWatch(Watch):
         def __init__(self, witness):
             self.stage, self.run, self.plan, self.strikes = STAGE, run, plan, read_strikes(store)
-            calls = ("bury", "forgive")
+            calls = ("bury", "forgive", "silent")
             self.witness = SimpleNamespace(
                 **{name: SimpleNamespace(remote=getattr(witness, name)) for name in calls}
             )

@@ -14,14 +14,16 @@ from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.ledger.status import status
 from factory.ledger.strikes import POISON, read_strikes, write_strike
-from factory.on_ray import watch
+from factory.on_ray import units, watch
 from factory.on_ray.rows import ClusterFailed
+from factory.pairs.generate import generate_stage
 from factory.pairs.verify import candidates_of, verify
 from factory.storage.local import LocalStore
+from factory.work import job as work_job
 from factory.work.reports import UnitProblem
 from schemas.config import Config
-from tests.factory.on_ray.deadly import Deadly, Unloadable
-from tests.making import run_here, run_job, run_on_ray
+from tests.factory.on_ray.deadly import Deadly, Hanging, Unloadable
+from tests.making import loaded, run_here, run_job, run_on_ray
 from tests.stub_source import StubSource, recipe, triplets
 
 pytestmark = [pytest.mark.usefixtures("ray_here"), pytest.mark.long]
@@ -170,3 +172,24 @@ def test_normal_run_writes_nothing_but_pairs_commits_and_the_manifest(tmp_path, 
     assert not any(isinstance(problem, UnitProblem) for problem in result.problems)
     assert replace(result, book=None).units_made == UNITS
     assert keys.commit(0) in {info.key for info in run.store.list("commits/")}
+
+
+@pytest.mark.parametrize("times", [1, 1_000_000])
+def test_a_worker_that_hangs_is_ended_and_strikes_as_one_that_dies(
+    tmp_path, marks, monkeypatch, times
+):
+    run, plan = start(tmp_path)
+    source = Hanging((triplets(UNITS)[2].triplet_id,), str(marks), times=times)
+    stage = replace(generate_stage(loaded(source)), silence_s=4.0)
+    defaults = {"device": "cpu", "gpus_per_worker": 0.0, "max_workers": 1}
+    config = Config(recipe=run.recipe, compute=defaults)
+    result = work_job.run_job(stage, run, plan, config, units.run_on_ray(stage))
+    assert result.exit_code == 0
+    if times == 1:
+        assert result.manifest_hash == undisturbed(tmp_path).manifest_hash
+        # None where its successor had committed it before the death was judged.
+        assert len(read_strikes(run.store).get(2, [])) <= 1
+    else:
+        assert {row.reason for row in rows(run, plan, 2)} == {POISON}
+        assert [strike.alone for strike in read_strikes(run.store)[2]] == [False, False, True]
+    assert verify(run).damages == []

@@ -17,7 +17,7 @@ from factory.on_ray import watch
 from factory.on_ray.units import run_on_ray
 from tests.factory.dataset.test_decoders import children
 from tests.trainer.encoded import configuration, write_dataset
-from tests.trainer.on_ray.deadly import load_deadly
+from tests.trainer.on_ray.deadly import load_deadly, load_hanging
 from tests.trainer.test_encode import stored
 from trainer.latents.encode import encode_dataset, encode_stage
 
@@ -104,3 +104,20 @@ def test_a_unit_whose_process_dies_again_and_again_is_failed_and_the_run_ends(
     again = encode_dataset(configuration(), dataset, out, run_on_ray, retry_failed=True)
     here = encode_dataset(configuration(), dataset, str(tmp_path / "here"))
     assert [unit.line for unit in again.units] == [unit.line for unit in here.units]
+
+
+@pytest.mark.long
+def test_a_worker_that_hangs_at_a_unit_is_ended_and_the_unit_made_by_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(watch, "SETTLE_S", 0.3)
+    dataset = write_dataset(tmp_path / "pairs", unreadable=None)
+    marks = tmp_path / "marks"
+    marks.mkdir()
+
+    def hanging(stage):
+        load = partial(load_hanging, stage.load, 2, str(marks))
+        return run_on_ray(replace(stage, load=load, silence_s=4.0))
+
+    latents = encode_dataset(configuration(), dataset, str(tmp_path / "out"), hanging)
+    here = encode_dataset(configuration(), dataset, str(tmp_path / "here"))
+    assert [unit.line for unit in latents.units] == [unit.line for unit in here.units]
+    assert len(read_strikes(latents.run.store).get(2, [])) <= 1

@@ -30,7 +30,7 @@ def test_sigterm_ends_a_training_for_which_no_node_is_there(ray_here, tmp_path, 
 
     monkeypatch.setattr(on_ray, "_pass_on", look)
     monkeypatch.setattr(on_ray, "LOOK_EVERY_S", 0.1)
-    monkeypatch.setattr(on_ray, "joined", lambda compute: compute)
+    monkeypatch.setattr(on_ray, "connect", lambda compute: compute)
     compute = {"where": "ray", "min_workers": 5, "max_workers": 5}
     config = small(law={"batch": 5}, compute=compute)
     dataset = write_pairs(tmp_path / "pairs")
