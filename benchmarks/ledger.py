@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -91,9 +92,9 @@ ENCODE = {
     "poison": 1,
     "outcomes": 3,
     "nodes": 3,
-    "workers": 3,
+    "workers": 4,
     "units": 100,
-    "gap": 4,
+    "gap": 2,
     "pause": 0.3,
 }
 """The stage `encode` with its real maker, on slices of three rows."""
@@ -273,8 +274,11 @@ def main() -> None:
     elif given.stage == "encode":
         kills = ("worker_kills", "driver_kills", "node_kills", "drain_notices", "store_faults")
         amounts = {each: math.ceil(ENCODE[each] * given.scale) for each in kills}
-        figures = chaos(given.server, ENCODE | amounts)
-        figures |= crash_points(min(1.0, 4 * given.scale), given.server, given.stage)
+        # Beside each other: runs wait for workers, and each loads torch.
+        with ThreadPoolExecutor(1) as beside:
+            runs = beside.submit(chaos, given.server, ENCODE | amounts)
+            points = crash_points(min(1.0, 4 * given.scale), given.server, given.stage)
+            figures = runs.result() | points
     elif given.miniature:
         name += "_miniature"
         figures = chaos(given.server, MINIATURE)

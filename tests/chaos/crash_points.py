@@ -192,8 +192,8 @@ def die_at(folder: str, point: Point, scenario: Scenario) -> None:
 def main() -> None:
     """Answer requests until there are no more."""
     scenario = FRESH[sys.argv[1]]
-    # So that no child has to: its items, and what they are read from.
-    scenario.subject.items()
+    # What it is made of is read here, so that no child has to.
+    assert scenario.subject.recipe
     for line in sys.stdin:
         request = json.loads(line)
         pid = os.fork()

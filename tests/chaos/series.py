@@ -209,7 +209,12 @@ class Chaos:
         if not staying:
             self.nodes.refill()
             return False
-        node = self.rng.choice(staying)
+        busy = set(victims.busy())
+        at_work = [node for node in staying if busy & set(self.nodes.workers(node))] if busy else []
+        # As with drivers; workers that load networks would else mostly be hit before they work.
+        if not at_work and self.rng.random() > 0.002:
+            return False
+        node = self.rng.choice(at_work or staying)
         if event == "drain":
             self.nodes.give_notice(node, self.rng.uniform(1.0, 4.0))
         else:

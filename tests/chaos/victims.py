@@ -56,6 +56,10 @@ class Victims:
         begun = {self.unit_of[name] for line in lines for name in line.get("begin", [])}
         return begun - set(self.landed())
 
+    def busy(self) -> list[int]:
+        """Workers that have something in hand."""
+        return [pid for pid in self.alive() if self.held(pid)]
+
     def kill(self, rng: random.Random) -> bool:
         """Kill a worker at work; False where there is none that may be killed.
 
