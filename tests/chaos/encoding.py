@@ -84,7 +84,8 @@ class Encode(Subject):
             compute={
                 "device": "cpu",
                 "gpus_per_worker": 0,
-                "min_workers": 1,
+                # All at once, since each takes long to load.
+                "min_workers": self.work.workers,
                 "max_workers": self.work.workers,
                 "micro_batch": 4,
                 "loaders": 1,
