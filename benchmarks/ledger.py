@@ -3,6 +3,7 @@
 python benchmarks/ledger.py                  (from the repository's root; Ceph comes from apt)
 python benchmarks/ledger.py --server swift   (weak conditional writes; from PyPI)
 python benchmarks/ledger.py --miniature
+python benchmarks/ledger.py --stage encode   (beside `generate`, whose figures stay)
 python benchmarks/ledger.py --crash-points   (these alone; the other figures of the result stay)
 python benchmarks/ledger.py --damage         (likewise)
 python benchmarks/ledger.py --scale 0.05 --server moto --dry
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -24,7 +26,7 @@ from unittest.mock import patch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.record import machine, replace_results, write_results  # noqa: E402
+from benchmarks.record import RESULTS, machine, recorded, replace_results, write_results  # noqa: E402
 from factory.ledger import keys  # noqa: E402
 from factory.ledger.plan import write_plan  # noqa: E402
 from factory.ledger.run import create_run, open_run  # noqa: E402
@@ -39,8 +41,9 @@ from tests.chaos.crash_points import (  # noqa: E402
     recorded_points,
 )
 from tests.chaos.resume import assert_resumes  # noqa: E402
-from tests.chaos.scenarios import FRESH, SCENARIOS  # noqa: E402
+from tests.chaos.scenarios import FRESH, SCENARIOS, Scenario  # noqa: E402
 from tests.chaos.servers import BUCKET, s3_server  # noqa: E402
+from tests.chaos.subject import STAGES, class_of  # noqa: E402
 from tests.factory.ledger.damage import (  # noqa: E402
     WRONG,
     eventful,
@@ -70,13 +73,31 @@ MINIATURE = {
     "drain_notices": 3,
     "twins": 1,
     "store_faults": 20,
-    "candidates": 3,
+    "outcomes": 3,
     "workers": 2,
     "units": 24,
     "gap": 8,
     "pause": 0,
 }
 """The part with real models; a worker takes seconds to load them."""
+
+ENCODE = {
+    "subject": "encode",
+    "worker_kills": 60,
+    "driver_kills": 6,
+    "node_kills": 2,
+    "drain_notices": 30,
+    "twins": 1,
+    "store_faults": 30,
+    "poison": 1,
+    "outcomes": 3,
+    "nodes": 3,
+    "workers": 4,
+    "units": 100,
+    "gap": 2,
+    "pause": 0.3,
+}
+"""The stage `encode` with its real maker, on slices of three rows."""
 
 
 def chaos(server: str, amounts: dict) -> dict:
@@ -91,26 +112,29 @@ def chaos(server: str, amounts: dict) -> dict:
         check=False,
     )
     figures = json.loads(done.stdout.splitlines()[-1])
-    # Committed candidates of every verdict, not the rejected ones alone.
-    figures["recomputed_rejects"] = figures.pop("recomputed")
+    if class_of(amounts.get("subject", "stub")).layout.stage == "generate":
+        # Committed candidates of every verdict, not the rejected ones alone.
+        figures["recomputed_rejects"] = figures.pop("recomputed")
     figures["units_lost_per_worker_kill_at_most"] = figures.pop("most_open")
     return {**figures, "poison_units_planted": amounts.get("poison", 0)}
 
 
-def crash_points(most: float, server: str) -> dict[str, object]:
-    """Die at each point once, start again; any difference raises.
+def crash_points(most: float, server: str, stage: str = "generate") -> dict[str, object]:
+    """Of a stage, die at each point once, start again; any difference raises.
 
     Commits are as that server has them. A new run on a strong store dies by the end of its process,
     in a folder; every other start by an exception, in a memory store that is as weak as the server.
     """
     commits = "sealed" if server == "swift" else "conditional"
     died, there = {}, {}
-    for scenario in (one for one in SCENARIOS if one.commits == commits):
+    for scenario in SCENARIOS:
+        if (scenario.stage, scenario.commits) != (stage, commits):
+            continue
         points = recorded_points(scenario)
         there[scenario.name] = len(points)
         points = points[:: max(1, round(1 / most))]
-        if scenario == FRESH:
-            die_in_processes(points)
+        if scenario == FRESH[stage]:
+            die_in_processes(points, scenario)
         else:
             for point in points:
                 assert_resumes(left_by_death(scenario, point), scenario)
@@ -124,13 +148,13 @@ def crash_points(most: float, server: str) -> dict[str, object]:
     }
 
 
-def die_in_processes(points: list[Point]) -> None:
+def die_in_processes(points: list[Point], scenario: Scenario) -> None:
     """Of a new run in a folder, each point in a process that ends there."""
-    with Nursery() as nursery, tempfile.TemporaryDirectory() as name:
+    with Nursery(scenario.stage) as nursery, tempfile.TemporaryDirectory() as name:
         for number, point in enumerate(points):
             folder = Path(name) / str(number)
             assert nursery.die(folder, point) == DEAD, point
-            assert_resumes(LocalStore(folder))
+            assert_resumes(LocalStore(folder), scenario)
 
 
 def damage() -> dict[str, int]:
@@ -211,11 +235,29 @@ def overhead(server: str, units: int) -> dict[str, float]:
     return {"overhead_ms_per_unit": round(1000 * seconds, 1), "overhead_share": seconds / 60}
 
 
+def stages_of(name: str) -> dict[str, Any]:
+    """What a result says of the other stages of the product."""
+    path = RESULTS / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text()).get("stages", {}) if path.exists() else {}
+    return found
+
+
+def put_stage(name: str, stage: str, figures: dict[str, Any], where: dict[str, Any]) -> Path:
+    """Put a stage's figures beside those of `generate`, which stay as they are."""
+    path = RESULTS / f"{name}.json"
+    record = json.loads(path.read_text())
+    stages = stages_of(name) | {stage: recorded(figures, where)}
+    record["figures"]["stages"] = ["generate", *sorted(stages)]
+    path.write_text(json.dumps(record | {"stages": stages}, indent=1) + "\n")
+    return path
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--scale", type=float, default=1.0, help="share of every amount")
     parser.add_argument("--server", default="ceph", help="ceph, swift or moto")
     parser.add_argument("--miniature", action="store_true", help="the part with real models alone")
+    parser.add_argument("--stage", choices=STAGES, default="generate")
     parser.add_argument("--crash-points", action="store_true", help="these alone")
     parser.add_argument("--damage", action="store_true", help="what verify finds alone")
     parser.add_argument("--units", type=int, default=300, help="units in a round")
@@ -228,7 +270,15 @@ def main() -> None:
     if part == "damage":
         figures = damage()
     elif part:
-        figures = crash_points(min(1.0, 4 * given.scale), given.server)
+        figures = crash_points(min(1.0, 4 * given.scale), given.server, given.stage)
+    elif given.stage == "encode":
+        kills = ("worker_kills", "driver_kills", "node_kills", "drain_notices", "store_faults")
+        amounts = {each: math.ceil(ENCODE[each] * given.scale) for each in kills}
+        # Beside each other: runs wait for workers, and each loads torch.
+        with ThreadPoolExecutor(1) as beside:
+            runs = beside.submit(chaos, given.server, ENCODE | amounts)
+            points = crash_points(min(1.0, 4 * given.scale), given.server, given.stage)
+            figures = runs.result() | points
     elif given.miniature:
         name += "_miniature"
         figures = chaos(given.server, MINIATURE)
@@ -242,10 +292,14 @@ def main() -> None:
         figures |= overhead(given.server, max(10, round(200 * given.scale)))
     if given.dry:
         print(json.dumps(figures, indent=1))
+    elif given.stage != "generate":
+        print(put_stage("ledger", given.stage, figures, where))
     elif part:
         print(replace_results(name, part, figures, where))
     else:
-        print(write_results(name, figures, where))
+        stages = stages_of(name)
+        figures |= {"stages": ["generate", *sorted(stages)]}
+        print(write_results(name, figures, where, stages=stages))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ OPEN = 10
 
 def opened(folder, units):
     config = Config(recipe=recipe(candidates=1, unit_triplets=1))
-    with patch("factory.work.job.pin", lambda recipe: recipe):
+    with patch("factory.pairs.generate.pin", lambda recipe: recipe):
         return prepare(config, TripletList(triplets(units)), folder)
 
 

@@ -38,18 +38,23 @@ def command() -> str:
     return shlex.join(["python", f"benchmarks/{Path(program).name}", *shown])
 
 
-def write_results(name: str, figures: dict[str, Any], where: dict[str, Any]) -> Path:
-    """`benchmarks/results/<name>.json`; `where` is `machine()` as it was before measuring."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+def recorded(figures: dict[str, Any], where: dict[str, Any]) -> dict[str, Any]:
+    """Figures with when, how and on what; `where` is `machine()` as it was before measuring."""
     versions = {package: version(package) for package in PACKAGES}
-    record = {
+    return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command(),
         "machine": where,
         "versions": {"python": platform.python_version(), **versions},
         "figures": figures,
     }
+
+
+def write_results(name: str, figures: dict[str, Any], where: dict[str, Any], **beside: Any) -> Path:
+    """`benchmarks/results/<name>.json`, as `recorded`, with what else stands in it."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    record = recorded(figures, where) | beside
     path.write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(figures, indent=1), file=sys.stderr)
     return path

@@ -12,6 +12,8 @@ os.environ |= {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Beside other work, workers as nice as Ray has them take minutes to load.
+    "RAY_worker_niceness": "0",
 }
 
 from tests.chaos.run import main  # noqa: E402

@@ -1,9 +1,10 @@
-"""`generate` as a user starts it, over any store and a stub: what is killed and run again here."""
+"""A stage's command as a user starts it, over any store: what is killed and run again here."""
 
 import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
@@ -11,23 +12,14 @@ from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.book import Book
 from factory.ledger.commits import commit_of
-from factory.ledger.plan import Plan, find_plan
-from factory.ledger.run import Run, open_run
-from factory.pairs.generate import prepare
-from factory.pairs.source import PairSource
-from factory.pairs.triplets import TripletList
-from factory.pairs.verify import candidates_of
+from factory.ledger.plan import find_plan
+from factory.ledger.run import open_run
 from factory.storage.protocol import ObjectStore
 from factory.work.job import JobResult
-from schemas.candidate import Candidate
-from schemas.config import Budget, Config
+from schemas.layout import Layout
 from tests.chaos.memory_store import MemoryStore
-from tests.chaos.subject import SUBJECTS, Subject
-from tests.making import run_here, run_job
-from tests.stub_source import recipe, triplets
+from tests.chaos.subject import Hear, Name, Subject
 
-TRIPLETS = 3
-CONFIG = Config(recipe=recipe(candidates=5, unit_triplets=1))
 UNSTABLE = (keys.COMMITS, keys.SEGMENTS, keys.STRIKES, "probe/")
 """Folders whose objects hold times and attempts, or are left behind by a death."""
 
@@ -42,7 +34,6 @@ def small_world() -> Iterator[None]:
     with (
         patch.object(keys, "SEGMENT_UNITS", 2),
         patch("factory.storage.probe.ROUNDS", 1),
-        patch("factory.pairs.generate.pin", lambda recipe: recipe),
         patch("factory.work.roller.ThreadPoolExecutor", AtOnce),
         patch("factory.ledger.book.READERS", 1),
         patch("factory.storage.local.os.fsync", lambda descriptor: None),
@@ -63,45 +54,47 @@ class AtOnce:
     def shutdown(self, **_: object) -> None: ...
 
 
+def deaf(item: str, index: int) -> None:
+    """Hears nothing."""
+
+
 def command(
+    subject: Subject,
     store: ObjectStore,
-    source: PairSource,
-    count: int = TRIPLETS,
-    *,
-    retry_failed: bool = False,
-    limit: int | None = None,
-    once_planned: Callable[[Run, Plan], None] = lambda run, plan: None,
+    hear: Hear = deaf,
+    count: int | None = None,
+    **options: Any,
 ) -> JobResult:
-    """Plan, make what is open, seal."""
-    config = CONFIG.model_copy(update={"budget": Budget(limit=limit)})
-    with small_world(), patch("factory.pairs.generate.open_store", lambda _: store):
-        run, plan = prepare(
-            config,
-            TripletList(triplets(count)),
-            store.uri,
-            extend=True,
-            retry_failed=retry_failed,
-        )
-        once_planned(run, plan)
-        return run_job(run, plan, config, run_here(lambda _: source))
+    """Plan, make what is open, seal: in this process and a small world."""
+    with small_world():
+        return subject.start(store, subject.here(hear), count, **options)
 
 
-def undisturbed_run(config: Config, count: int, subject: Subject = SUBJECTS["stub"]) -> MemoryStore:
-    """What is made of a configuration when it is left in peace."""
+def undisturbed_run(subject: Subject) -> MemoryStore:
+    """What is made of a work when it is left in peace."""
     store = MemoryStore()
-    with (
-        patch("factory.pairs.generate.open_store", lambda _: store),
-        patch("factory.pairs.generate.pin", lambda r: r),
-    ):
-        run, plan = prepare(config, TripletList(subject.triplets(count)), store.uri)
-        made_by = run_here(lambda run: subject.source(run.recipe, config.compute))
-        result = run_job(run, plan, config, made_by)
-    assert result.exit_code == 0
+    assert subject.start(store, subject.here(deaf)).exit_code == 0
     return store
 
 
-def committed(store: ObjectStore) -> dict[int, list[Candidate]]:
-    """The rows of every unit that is committed."""
+@dataclass(frozen=True)
+class Outcome:
+    """A row of a commit."""
+
+    name: Name
+    fields: dict[str, Any]
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.fields["verdict"] == Layout.FAILED)
+
+
+Committed = dict[int, list[Outcome]]
+"""The rows of every unit that is committed."""
+
+
+def committed(subject: Subject, store: ObjectStore) -> Committed:
+    """What counts now."""
     if store.find(keys.RUN) is None:
         return {}
     run = open_run(store)
@@ -111,16 +104,18 @@ def committed(store: ObjectStore) -> dict[int, list[Candidate]]:
     found = {}
     for line in Book(run, plan).lines():
         commit = find_commit(run, plan, line.unit, line)
-        found[line.unit] = candidates_of(commit_of(run, line.unit, commit.key, commit.data))
+        rows = commit_of(run, line.unit, commit.key, commit.data).rows
+        names = subject.names(plan.items(line.unit), rows)
+        found[line.unit] = [Outcome(*each) for each in zip(names, rows, strict=True)]
     return found
 
 
-def names(rows: dict[int, list[Candidate]]) -> set[tuple[str, int]]:
-    """Which candidates these are."""
-    return {(row.triplet_id, row.index) for unit in rows.values() for row in unit}
+def names(rows: Committed) -> set[Name]:
+    """Which outcomes these are."""
+    return {row.name for unit in rows.values() for row in unit}
 
 
-def content(store: ObjectStore) -> dict[str, object]:
+def content(subject: Subject, store: ObjectStore) -> dict[str, object]:
     """All that must be equal between equal runs: every stable object, every committed row."""
     objects = {
         info.key: hashlib.sha256(store.get(info.key)).hexdigest()
@@ -128,4 +123,4 @@ def content(store: ObjectStore) -> dict[str, object]:
         if not info.key.startswith(UNSTABLE)
     }
     roll_ups = [info.key for info in store.list(keys.SEGMENTS)]
-    return {"objects": objects, "roll-ups": roll_ups, "rows": committed(store)}
+    return {"objects": objects, "roll-ups": roll_ups, "rows": committed(subject, store)}

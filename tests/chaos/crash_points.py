@@ -3,9 +3,9 @@
 The points are not listed anywhere: an undisturbed start is recorded, and each call that it makes is
 two points, so that a new call is tried by itself.
 
-    python -m tests.chaos.crash_points     reads `{"folder", "when", "call", "turn"}` line by line;
-                                           for each forks a process that runs the command in that
-                                           folder and dies there, and answers with its exit code
+    python -m tests.chaos.crash_points STAGE   reads `{"folder", "when", "call", "turn"}` line by line;
+                                               for each forks a process that runs the command in that
+                                               folder and dies there, and answers with its exit code
 """
 
 import json
@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 from factory.errors import ObjectMissing
@@ -25,11 +26,11 @@ from factory.storage.local import LocalStore
 from factory.storage.protocol import ObjectInfo, ObjectStore
 from tests.chaos.passing_store import PassingStore
 from tests.chaos.scenarios import FRESH, Scenario
-from tests.stub_source import StubSource
 
 DEAD = 137
 """Exit code of a process that died where it was told to."""
 
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 HASH = re.compile(r"[0-9a-f]{16,}")
 
 
@@ -120,12 +121,18 @@ class DyingStore(WatchedStore):
             raise Died
 
 
-def watched_start(store: WatchedStore, scenario: Scenario = FRESH) -> None:
-    """Start on a store that says where the start is, the making of candidates included."""
-    scenario.start(store, StubSource(on_draw=lambda: store.pass_by("make a candidate") and None))
+def watched_start(store: WatchedStore, scenario: Scenario) -> None:
+    """Start on a store that says where the start is, the making of outcomes included."""
+    call = f"make a {scenario.subject.layout.outcome}"
+
+    def hear(item: str, index: int) -> None:
+        store.pass_by(call)
+
+    scenario.start(store, hear)
 
 
-def recorded_points(scenario: Scenario = FRESH) -> list[Point]:
+@cache
+def recorded_points(scenario: Scenario) -> list[Point]:
     """Every point that an undisturbed start passes."""
     points: list[Point] = []
     watched_start(WatchedStore(scenario.store(), points.append), scenario)
@@ -145,12 +152,15 @@ def left_by_death(scenario: Scenario, point: Point) -> ObjectStore:
 class Nursery:
     """A process that bears others quickly: it has imported everything, and forks."""
 
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+
     def __enter__(self) -> "Nursery":
         root = Path(__file__).parent.parent.parent
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.crash_points"],
+            [sys.executable, "-m", "tests.chaos.crash_points", self.stage],
             cwd=root,
-            env=os.environ | {"PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1"},
+            env=os.environ | {"PYTHONPATH": str(root)} | dict.fromkeys(ONE_THREAD, "1"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -169,18 +179,21 @@ class Nursery:
         return int(self._process.stdout.readline())
 
 
-def die_at(folder: str, point: Point) -> None:
+def die_at(folder: str, point: Point, scenario: Scenario) -> None:
     """Run the command in this process, which ends at the point as if it were killed."""
 
     def at(here: Point) -> None:
         if here == point:
             os._exit(DEAD)
 
-    watched_start(WatchedStore(LocalStore(folder), at))
+    watched_start(WatchedStore(LocalStore(folder), at), scenario)
 
 
 def main() -> None:
     """Answer requests until there are no more."""
+    scenario = FRESH[sys.argv[1]]
+    # What it is made of is read here, so that no child has to.
+    assert scenario.subject.recipe
     for line in sys.stdin:
         request = json.loads(line)
         pid = os.fork()
@@ -188,7 +201,7 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             code = 1
             try:
-                die_at(request.pop("folder"), Point(**request))
+                die_at(request.pop("folder"), Point(**request), scenario)
                 code = 0
             finally:
                 os._exit(code)

@@ -13,14 +13,11 @@ from factory.ledger.commits import commit_names
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import open_run
 from factory.ledger.sealed import manifest_hash, newest_manifest, unit_lines
-from factory.pairs.generate import triplets_of
-from factory.pairs.verify import verify
+from factory.ledger.verify.run import verify
 from factory.storage.protocol import ObjectStore
-from schemas.arrow import from_parquet
-from schemas.candidate import Verdict
 from schemas.commit import UnitLine
-from schemas.pair import Pair
 from tests.chaos.command import committed, names
+from tests.chaos.subject import Name, Subject
 
 
 @dataclass
@@ -28,22 +25,22 @@ class Findings:
     """Counts; all but the last seven must be 0."""
 
     lost: int = 0
-    """Planned candidates without an outcome, and accepted ones without their pair."""
+    """Planned outcomes that are not there, and kept ones without what they kept."""
     duplicated: int = 0
-    """Pairs that a reader meets twice, units that are listed twice, and units with two commits."""
+    """Kept outcomes that a reader meets twice, units that are listed twice, and units with two commits."""
     torn: int = 0
     """Objects that are not whole, or not byte for byte those of the undisturbed run."""
     recomputed: int = 0
-    """Candidates made again by a worker that could have seen their commit: it asked, or began without
+    """Outcomes made again by a worker that could have seen their commit: it asked, or began without
     asking, after the first commit of the unit was stored. With sealed commits that is any attempt's,
     since every whole attempt keeps a unit from being made again, whichever counts in the end."""
     falsely_failed: int = 0
-    """Candidates that failed here, and not in peace."""
+    """Outcomes that failed here, and not in peace."""
     units: int = 0
-    candidates: int = 0
-    accepted: int = 0
+    outcomes: int = 0
+    kept: int = 0
     made: int = 0
-    """Candidates made, those in flight at a kill included."""
+    """Outcomes made, those in flight at a kill included."""
     most_open: int = 0
     """Units that a worker had begun and nobody had committed when it was last heard of, at most of all
     workers: what a kill costs."""
@@ -68,6 +65,7 @@ class Findings:
 
 
 def examine(
+    subject: Subject,
     store: ObjectStore,
     peace: ObjectStore,
     log: Path,
@@ -76,39 +74,39 @@ def examine(
 ) -> Findings:
     """Compare a finished run with the undisturbed one.
 
-    `landed` says when each unit's commit was stored, `log` is what the workers' sources wrote down,
-    `poison` the triplets whose units can only fail.
+    `landed` says when each unit's commit was stored, `log` is what the workers' makers wrote down,
+    `poison` the items whose units can only fail.
     """
     run, found = open_run(store), Findings()
     plan = read_plan(run)
-    rows, wanted = committed(store), committed(peace)
-    poisoned = {
-        unit
-        for unit in plan.units
-        if poison & {t.triplet_id for t in triplets_of(plan.items(unit))}
-    }
-    found.units, found.candidates = len(rows), sum(map(len, rows.values()))
+    rows, wanted = committed(subject, store), committed(subject, peace)
+    poisoned = {unit for unit in plan.units if poison & set(subject.ids(plan.items(unit)))}
+    found.units, found.outcomes = len(rows), sum(map(len, rows.values()))
     found.lost += len(names(wanted) - names(rows))
     for unit, there in rows.items():
-        right = {(row.triplet_id, row.index): row.verdict for row in wanted.get(unit, [])}
-        failed = [row for row in there if row.verdict == Verdict.FAILED]
+        failed = [row for row in there if row.failed]
         if unit in poisoned:
             found.poison_units_found += len(failed) == len(there)
         else:
-            ours = [r for r in failed if right.get((r.triplet_id, r.index)) != Verdict.FAILED]
+            right = {row.name for row in wanted.get(unit, []) if row.failed}
+            ours = [row for row in failed if row.name not in right]
             found.falsely_failed += len(ours)
-            found.words += [f"unit {unit} failed: {row.reason}" for row in ours[:1]]
-    _compare_data(store, peace, poisoned, found)
-    damages = verify(run).damages
+            found.words += [f"unit {unit} failed: {row.fields['reason']}" for row in ours[:1]]
+    _compare_data(subject, store, peace, poisoned, found)
+    damages = verify(run, subject.stage.check).damages
     found.torn += len(damages)
     found.words += damages
-    _read_log(plan, log, landed, found)
+    _read_log(subject, plan, log, landed, found)
     found.words = found.words[:5]
     return found
 
 
 def _compare_data(
-    store: ObjectStore, peace: ObjectStore, poisoned: set[int], found: Findings
+    subject: Subject,
+    store: ObjectStore,
+    peace: ObjectStore,
+    poisoned: set[int],
+    found: Findings,
 ) -> None:
     run, calm = open_run(store), open_run(peace)
     sealed, right = newest_manifest(run), newest_manifest(calm)
@@ -123,7 +121,7 @@ def _compare_data(
     listed = list(unit_lines(run, sealed[1]))
     lines = {line.unit: line for line in listed}
     calm_lines = {line.unit: line for line in unit_lines(calm, right[1])}
-    pairs = Counter(_read_pairs(store, listed, poisoned))
+    kept = Counter(_read_kept(subject, store, listed, poisoned))
     for unit, line in calm_lines.items():
         ours = lines.get(unit)
         if ours is None or unit in poisoned:
@@ -136,13 +134,14 @@ def _compare_data(
         try:
             data = store.get(ours.data_key)
         except ObjectMissing:
-            # Its pairs are counted as lost.
+            # What it kept is counted as lost.
             continue
         if line.data_key is None or data != peace.get(line.data_key):
             found.torn += 1
-    found.accepted += len(pairs)
-    found.lost += len(set(_read_pairs(peace, calm_lines.values(), poisoned)) - set(pairs))
-    found.duplicated += sum(pairs.values()) - len(pairs)
+    found.kept += len(kept)
+    calmly_kept = set(_read_kept(subject, peace, calm_lines.values(), poisoned))
+    found.lost += len(calmly_kept - set(kept))
+    found.duplicated += sum(kept.values()) - len(kept)
     found.duplicated += len(listed) - len(lines)
     found.duplicated += len(sealed[1].parts) - len({part.key for part in sealed[1].parts})
     commits = Counter((name.unit, name.generation) for name in commit_names(store))
@@ -150,32 +149,35 @@ def _compare_data(
         found.duplicated += sum(count - 1 for count in commits.values())
     else:
         found.surplus_attempts += sum(count - 1 for count in commits.values())
-    for info in store.list(keys.DATA["generate"]):
+    stage = subject.layout.stage
+    for info in store.list(subject.folder_of_data):
         whole = hashlib.sha256(store.get(info.key)).hexdigest()
-        unit = keys.unit_of_data("generate", info.key) or 0
-        if keys.data("generate", unit, whole, "parquet") != info.key:
+        unit, ending = keys.unit_of_data(stage, info.key) or 0, info.key.rpartition(".")[2]
+        if keys.data(stage, unit, whole, ending) != info.key:
             found.torn += 1
             found.words.append(f"{info.key}: not the bytes it is named by")
 
 
-def _read_pairs(
-    store: ObjectStore, listed: Iterable[UnitLine], poisoned: set[int]
-) -> Iterator[tuple[str, int]]:
-    """Each pair as often as a reader meets it who opens every file that the manifest lists."""
+def _read_kept(
+    subject: Subject, store: ObjectStore, listed: Iterable[UnitLine], poisoned: set[int]
+) -> Iterator[Name]:
+    """Each kept outcome as often as a reader meets it who opens every file that the manifest lists."""
+    plan = read_plan(open_run(store))
     for line in listed:
         if line.data_key is None or line.unit in poisoned:
             continue
         try:
-            rows, _ = from_parquet(Pair, store.get(line.data_key))
+            yield from subject.kept(plan.items(line.unit), store.get(line.data_key))
         except (ObjectMissing, ValueError, OSError):
-            # Its pairs are counted as lost, and what is left of it as torn.
+            # What it kept is counted as lost, and what is left of it as torn.
             continue
-        yield from ((pair.triplet_id, pair.index) for pair in rows)
 
 
-def _read_log(plan: Plan, log: Path, landed: Mapping[int, float], found: Findings) -> None:
+def _read_log(
+    subject: Subject, plan: Plan, log: Path, landed: Mapping[int, float], found: Findings
+) -> None:
     """Count what was made, what was made although its commit could be seen, and what was open at an end."""
-    unit_of = {t.triplet_id: unit for unit in plan.units for t in triplets_of(plan.items(unit))}
+    unit_of = {item: unit for unit in plan.units for item in subject.ids(plan.items(unit))}
     made: set[int] = set()
     for file in sorted(log.glob("*.jsonl")):
         begun: set[int] = set()
@@ -183,7 +185,7 @@ def _read_log(plan: Plan, log: Path, landed: Mapping[int, float], found: Finding
         for line in whole_lines(file):
             heard = line["at"]
             if "made" not in line:
-                begun |= {unit_of[triplet] for triplet in line["begin"]}
+                begun |= {unit_of[item] for item in line["begin"]}
                 continue
             unit = unit_of[line["made"]]
             made.add(unit)

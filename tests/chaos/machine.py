@@ -12,21 +12,17 @@ from factory.ledger.collect import LEAST_HOURS, collect
 from factory.ledger.commits import record_of
 from factory.ledger.manifest import Incomplete, seal
 from factory.ledger.plan import write_plan
-from factory.ledger.run import Run, create_run
+from factory.ledger.run import Commits, Run, create_run
 from factory.storage.protocol import ObjectStore
-from factory.work.job import NOTHING_KEPT
+from factory.work.job import NOTHING_KEPT, run_job
+from factory.work.plain_loop import run_here
+from factory.work.unit import fail_unit, make_unit
 from schemas.commit import CommitRecord
-from schemas.config import Config
-from schemas.recipe import Recipe, Thresholds
-from tests.chaos.actors import OwnSource, Task, WeakStore
+from tests.chaos.actors import Task, WeakStore
 from tests.chaos.model import Model
 from tests.chaos.stepped import Stepped
-from tests.making import commit_failed, generate_unit, run_here, run_job
-from tests.stub_source import recipe, triplets
+from tests.chaos.subject import Own
 
-GATES = Thresholds(image=-1, text=-1, direction=0)
-"""Nearly all pass, so that nearly every unit has pairs."""
-RECIPE: Recipe = recipe(candidates=3, unit_triplets=1, thresholds=GATES)
 OUTCOMES = st.sampled_from(
     ["ok"] * 5 + ["lost before", "lost after", "die", "late", "late and die"]
 )
@@ -36,11 +32,13 @@ MOST_AT_WORK = 4
 class LedgerMachine(Model):
     """The store takes one conditional write of a key; of many writers exactly one wins."""
 
+    commits: Commits = "conditional"
+
     @initialize(count=st.integers(2, 5))
     def plan_it(self, count: int) -> None:
         self.count = count
-        self.run = create_run(self.store, RECIPE)
-        self.plan = write_plan(self.run, triplets(count), RECIPE.unit_triplets)
+        self.run = create_run(self.store, self.subject.recipe, self.commits, self.subject.layout)
+        self.plan = write_plan(self.run, self.subject.items(count), 1)
         self.look()
 
     # What may happen.
@@ -51,13 +49,13 @@ class LedgerMachine(Model):
         """A worker begins a unit, be it open, in work or committed."""
         still_open = [unit for unit in self.plan.units if unit not in self.committed]
         unit = data.draw(st.sampled_from([*still_open, *still_open, *self.plan.units]))
-        source, plan = OwnSource(next(self.numbers)), self.plan
+        maker, plan = Own(self.subject, next(self.numbers)), self.plan
 
         def act(store: ObjectStore) -> Any:
-            return generate_unit(self.run_on(store), replace(plan, store=store), unit, source)
+            return make_unit(self.run_on(store), replace(plan, store=store), unit, maker)
 
-        task = self.begin("generate", act)
-        task.source, task.unit = source, unit
+        task = self.begin("make", act)
+        task.maker, task.unit = maker, unit
 
     @precondition(lambda self: len(self.at_work) < MOST_AT_WORK)
     @rule(partial=st.booleans())
@@ -119,7 +117,7 @@ class LedgerMachine(Model):
     def extend(self, more: int) -> None:
         """A longer list; those at work know nothing of it."""
         self.count += more
-        self.plan = write_plan(self.run, triplets(self.count), RECIPE.unit_triplets, extend=True)
+        self.plan = write_plan(self.run, self.subject.items(self.count), 1, extend=True)
         self.look()
 
     @rule(what=st.sampled_from(["resume", "give up", "collect", "another list"]), data=st.data())
@@ -136,27 +134,28 @@ class LedgerMachine(Model):
 
     def refuse_another_list(self) -> None:
         try:
-            write_plan(self.run, triplets(9)[1:], RECIPE.unit_triplets, extend=True)
+            write_plan(self.run, self.subject.items(9)[1:], 1, extend=True)
         except RunMismatch:
             return
-        raise AssertionError("a list that lacks a planned triplet was taken")
+        raise AssertionError("a list that lacks a planned item was taken")
 
     def give_up(self, unit: int) -> None:
         """A driver holds a unit for poison, while somebody may be making it."""
-        commit_failed(self.run, self.plan, unit, "poison")
+        fail_unit(self.subject.stage, self.run, self.plan, unit, "poison")
         self.look()
 
     def resume(self) -> None:
         """The command runs again, from plan to manifest, beside whoever is at work."""
-        source, before = OwnSource(next(self.numbers)), dict(self.committed)
-        config = Config(recipe=RECIPE)
-        result = run_job(self.run, self.plan, config, run_here(lambda _: source))
+        maker, before = Own(self.subject, next(self.numbers)), dict(self.committed)
+        stage = replace(self.subject.stage, load=lambda run, pool: maker)
+        result = run_job(stage, self.run, self.plan, self.subject.terms(), run_here(stage))
         self.look()
         # Where every unit was given up, a whole run kept nothing.
         assert result.sealed is not None
-        assert result.exit_code == (0 if result.sealed.counts["accepted"] else NOTHING_KEPT)
+        kept = result.sealed.counts[self.subject.layout.counts[0]]
+        assert result.exit_code == (0 if kept else NOTHING_KEPT)
         assert set(self.committed) == set(self.plan.units)
-        self.assert_not_made_again(source, before)
+        self.assert_not_made_again(maker, before)
         self.assert_sealed(result.sealed, self.plan, before)
         self.assert_whole()
 
@@ -180,7 +179,7 @@ class LedgerMachine(Model):
         return task
 
     def run_on(self, store: ObjectStore) -> Run:
-        return Run(store, self.run.recipe, self.run.commits)
+        return Run(store, self.run.recipe, self.run.commits, layout=self.run.layout)
 
     def teardown(self) -> None:
         """However it ends: the command runs again beside sealers who are slower, everybody else dies,
@@ -210,16 +209,11 @@ class LedgerMachine(Model):
 class WeakLedgerMachine(LedgerMachine):
     """Every attempt commits under its own name, and which one counts is decided once."""
 
+    commits = "sealed"
+
     def __init__(self) -> None:
         super().__init__()
         self.store = WeakStore()
-
-    @initialize(count=st.integers(2, 5))
-    def plan_it(self, count: int) -> None:
-        self.count = count
-        self.run = create_run(self.store, RECIPE, "sealed")
-        self.plan = write_plan(self.run, triplets(count), RECIPE.unit_triplets)
-        self.look()
 
     def take_in(self, unit: int, record: CommitRecord) -> None:
         self.committed.setdefault(unit, record.attempt)
@@ -227,10 +221,9 @@ class WeakLedgerMachine(LedgerMachine):
     def assert_won(self, task: Task) -> None:
         """Its commit is one of those that may count."""
         prefix = keys.attempts(task.unit)
-        device = task.source.environment().device
         records = [
             record_of(self.run, task.unit, key, data)
             for key, data in self.store.objects.items()
             if key.startswith(prefix)
         ]
-        assert device in {record.environment["device"] for record in records}
+        assert task.maker.device in {record.environment["device"] for record in records}

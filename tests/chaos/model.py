@@ -14,22 +14,23 @@ from factory.ledger.manifest import Incomplete
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.ledger.sealed import manifest_sequences, read_manifest, unit_lines
-from factory.pairs.generate import triplets_of
-from factory.pairs.verify import verify
+from factory.ledger.verify.run import verify
 from schemas.commit import CommitRecord, UnitLine
-from tests.chaos.actors import OwnSource, Task
+from tests.chaos.actors import Task
 from tests.chaos.command import AtOnce
 from tests.chaos.memory_store import MemoryStore
 from tests.chaos.stepped import Call
+from tests.chaos.subject import Own, Subject
 
 
 class Model(RuleBasedStateMachine):
     """Knows which commit of a unit was stored first, and what every object was then."""
 
+    subject: Subject
     run: Run
     plan: Plan
     count: int
-    """Triplets in the list."""
+    """Items in the list."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +66,7 @@ class Model(RuleBasedStateMachine):
         return uuid.UUID(hashlib.sha256(str(next(self.numbers)).encode()).hexdigest()[:32])
 
     def look(self) -> None:
-        """Take in what the store holds now: no object ever changes, no commit comes before its pairs."""
+        """Take in what the store holds now: no object ever changes, no commit comes before its data."""
         for key, data in list(self.store.objects.items()):
             if key in self.seen:
                 assert self.unchanged(key, data), f"{key} was overwritten"
@@ -74,7 +75,7 @@ class Model(RuleBasedStateMachine):
             name = keys.commit_name(key)
             if name is not None:
                 record = record_of(self.run, name.unit, key, data)
-                self.assert_pairs_are_there(record)
+                self.assert_data_is_there(record)
                 self.take_in(name.unit, record)
 
     def unchanged(self, key: str, data: bytes) -> bool:
@@ -84,10 +85,10 @@ class Model(RuleBasedStateMachine):
         assert unit not in self.committed, f"unit {unit} has two commits"
         self.committed[unit] = record.attempt
 
-    def assert_pairs_are_there(self, record: CommitRecord) -> None:
+    def assert_data_is_there(self, record: CommitRecord) -> None:
         if record.data is not None:
             data = self.store.objects.get(record.data.key)
-            assert data is not None, f"unit {record.unit} was committed before its pairs"
+            assert data is not None, f"unit {record.unit} was committed before its data"
             assert hashlib.sha256(data).hexdigest() == record.data.sha256
 
     def end_if_done(self, task: Task) -> None:
@@ -106,7 +107,7 @@ class Model(RuleBasedStateMachine):
             assert task.partial or task.stepped.result[1].units >= len(task.plan.units)
             return
         assert task.unit in self.committed
-        self.assert_not_made_again(task.source, task.known)
+        self.assert_not_made_again(task.maker, task.known)
         if task.stepped.result.made:
             self.assert_won(task)
 
@@ -114,17 +115,17 @@ class Model(RuleBasedStateMachine):
         """Who says that it made a unit, made the one that counts."""
         data = self.store.objects[keys.commit(task.unit)]
         device = record_of(self.run, task.unit, "", data).environment["device"]
-        assert device == task.source.environment().device
+        assert device == task.maker.device
 
     def assert_whole(self) -> None:
-        damages = verify(self.run).damages
+        damages = verify(self.run, self.subject.stage.check).damages
         assert not damages, damages
 
-    def assert_not_made_again(self, source: OwnSource, known: dict[int, str]) -> None:
-        made = {name for name, _ in source.made}
+    def assert_not_made_again(self, maker: Own, known: dict[int, str]) -> None:
+        made = {item for item, _ in maker.made}
         for unit in known:
-            ids = {triplet.triplet_id for triplet in triplets_of(self.plan.items(unit))}
-            assert not ids & made, f"unit {unit} was made again"
+            again = made.intersection(self.subject.ids(self.plan.items(unit)))
+            assert not again, f"unit {unit} was made again"
 
     def assert_sealed(self, manifest: Any, plan: Plan, known: dict[int, str]) -> None:
         """All that was committed before it began, nothing that never was, and the same for ever."""

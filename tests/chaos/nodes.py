@@ -55,11 +55,14 @@ class Nodes:
         """Nodes that were given no notice, in the order of their ids."""
         return sorted(self.cluster.worker_nodes - set(self.leaving), key=lambda node: node.node_id)
 
+    def workers(self, node: Any) -> list[int]:
+        """Processes on a node."""
+        return children(raylet_of(node))
+
     def kill(self, node: Any) -> None:
         """End a node and all of its workers at once, as when a machine is taken away."""
         self.leaving.pop(node, None)
-        raylet = node.all_processes["raylet"][0].process.pid
-        workers = children(raylet)
+        raylet, workers = raylet_of(node), self.workers(node)
         os.kill(raylet, signal.SIGKILL)
         for pid in workers:
             with suppress(ProcessLookupError):
@@ -111,6 +114,11 @@ def patient_start(tries: int = 5) -> Cluster:
             if tried == tries - 1:
                 raise
     raise AssertionError("unreachable")
+
+
+def raylet_of(node: Any) -> int:
+    """The process of a node that starts all others there."""
+    return int(node.all_processes["raylet"][0].process.pid)
 
 
 def children(pid: int) -> list[int]:

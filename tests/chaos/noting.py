@@ -1,4 +1,4 @@
-"""Pair sources of workers that are killed: they write down what they do.
+"""Makers of workers that are killed: they write down what they do.
 
 One file a process, a line at a time, so that the file outlives the process.
 """
@@ -8,21 +8,20 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from factory.ledger import keys
-from factory.pairs.source import PairSource
+from factory.ledger.run import Run
 from factory.storage.protocol import ObjectInfo
-from schemas.config import Compute
-from schemas.recipe import Recipe
+from factory.work.stage import Load, Stage
 from tests.chaos.passing_store import PassingStore
-from tests.chaos.subject import SUBJECTS
-from tests.making import MakeSource
+from tests.chaos.subject import Work, subject_of
 
 _asked = threading.local()
-"""When this thread last began to ask the ledger something."""
+"""When this thread last began to ask the ledger something, as `at`; and before this unit, as `before`."""
 
 
 @dataclass(frozen=True)
@@ -32,47 +31,46 @@ class Habits:
     log: str
     """Folder for the files."""
     pause: float = 0.0
-    """Seconds that a candidate takes."""
+    """Seconds that an outcome takes."""
     poison: frozenset[str] = frozenset()
-    """Ids of triplets that kill the process."""
-    subject: str = "stub"
-    """What they make; one of `SUBJECTS`."""
+    """Ids of items that kill the process."""
 
-    def source(self) -> MakeSource:
-        """What a worker makes its pair source with."""
-        return partial(_noting_source, self)
+    def noted(self, stage: Stage, work: Work) -> Stage:
+        """The stage, whose workers write down what they do."""
+        return replace(stage, load=partial(_load_noting, self, work, stage.load))
 
 
-def _noting_source(habits: Habits, recipe: Recipe, compute: Compute) -> "NotingSource":
-    return NotingSource(habits, SUBJECTS[habits.subject].source(recipe, compute))
+def _load_noting(habits: Habits, work: Work, load: Load, run: Run, pool: Any) -> "NotingMaker":
+    return NotingMaker(habits, work, load(run, pool))
 
 
-class NotingSource:
-    """Notes the beginning of each unit and each candidate made."""
+class NotingMaker:
+    """Notes the beginning of each unit and each outcome made."""
 
-    def __init__(self, habits: Habits, source: PairSource) -> None:
+    def __init__(self, habits: Habits, work: Work, maker: Any) -> None:
         self.habits = habits
-        self.source = source
+        self.subject = subject_of(work)
+        self.maker = self.subject.heard(maker, self._made)
         self._file = os.open(
             Path(habits.log) / f"{os.getpid()}.jsonl",
             os.O_WRONLY | os.O_CREAT | os.O_APPEND,
             0o600,
         )
 
-    def pairs(self, draws):
-        ids = sorted({draw.triplet.triplet_id for draw in draws})
-        asked, _asked.at = getattr(_asked, "at", None), None
+    def make(self, unit, items):
+        ids = self.subject.ids(items)
+        _asked.before, _asked.at = getattr(_asked, "at", None), None
         self._note(begin=ids)
         if self.habits.poison & set(ids):
             os._exit(1)
-        for outcome in self.source.pairs(draws):
-            # Before it is handed over: what was made, was paid for, whatever happens next.
-            self._note(made=outcome.draw.triplet.triplet_id, index=outcome.draw.index, asked=asked)
-            time.sleep(self.habits.pause)
-            yield outcome
+        return self.maker.make(unit, items)
 
-    def environment(self):
-        return self.source.environment()
+    def close(self):
+        self.maker.close()
+
+    def _made(self, item: str, index: int) -> None:
+        self._note(made=item, index=index, asked=_asked.before)
+        time.sleep(self.habits.pause)
 
     def _note(self, **fields: object) -> None:
         os.write(self._file, (json.dumps({"at": time.time(), **fields}) + "\n").encode())

@@ -3,35 +3,31 @@
 from functools import cache
 
 from factory.ledger.run import open_run
-from factory.pairs.verify import verify
+from factory.ledger.verify.run import verify
 from factory.storage.protocol import ObjectStore
-from schemas.candidate import Verdict
-from tests.chaos.command import committed, names, small_world
-from tests.chaos.scenarios import FRESH, Scenario, retry
-from tests.stub_source import StubSource
+from tests.chaos.command import committed, deaf, names, small_world
+from tests.chaos.scenarios import Scenario, retry
+from tests.chaos.subject import Name
 
 
 @cache
 def undisturbed(scenario: Scenario) -> dict[str, object]:
     """What a start leaves that was left in peace."""
     store = scenario.store()
-    scenario.start(store, StubSource())
+    scenario.start(store, deaf)
     return scenario.outcome(store)
 
 
-def assert_resumes(store: ObjectStore, scenario: Scenario = FRESH) -> None:
+def assert_resumes(store: ObjectStore, scenario: Scenario) -> None:
     """Start again on a store that a death left behind."""
+    subject = scenario.subject
     with small_world():
-        rows = committed(store)
-    if scenario.start is retry:
-        rows = {
-            unit: there
-            for unit, there in rows.items()
-            if any(row.verdict != Verdict.FAILED for row in there)
-        }
-    source = StubSource()
-    scenario.start(store, source)
-    assert not names(rows) & set(source.made), "committed candidates were made again"
+        rows = committed(subject, store)
+    if scenario.starts is retry:
+        rows = {unit: there for unit, there in rows.items() if not all(row.failed for row in there)}
+    made: set[Name] = set()
+    scenario.start(store, lambda item, index: made.add((item, index)))
+    assert not names(rows) & made, "committed outcomes were made again"
     assert scenario.outcome(store) == undisturbed(scenario)
     with small_world():
-        assert verify(open_run(store)).damages == []
+        assert verify(open_run(store), subject.stage.check).damages == []

@@ -19,6 +19,7 @@ from typing import Any
 from tests.chaos.nodes import Nodes
 from tests.chaos.series import ROOT, Amounts, Chaos
 from tests.chaos.servers import BUCKET, s3_server
+from tests.chaos.subject import class_of
 from tests.servers.fault_proxy import Fault, FaultProxy, even_odds
 
 ODDS = even_odds(0.04, conflict=0.08, late=0.05, request_cut=0.05, reply_cut=0.06)
@@ -45,6 +46,8 @@ def chaos(amounts: Amounts, server: str = "moto", seed: int = 0) -> dict[str, An
         finally:
             nodes.close()
     done, faults = series.done, {fault.value: proxy.counts[fault] for fault in Fault}
+    layout, found = class_of(amounts.subject).layout, asdict(series.found)
+    found |= {f"{layout.outcome}s": found.pop("outcomes"), layout.counts[0]: found.pop("kept")}
     return {
         "worker_kills": done["worker"],
         "driver_kills": done["driver"],
@@ -60,7 +63,7 @@ def chaos(amounts: Amounts, server: str = "moto", seed: int = 0) -> dict[str, An
         "driver_starts": done["driver_starts"],
         "chaos_seconds": round(time.monotonic() - started),
         "server": server,
-        **asdict(series.found),
+        **found,
     }
 
 

@@ -13,29 +13,43 @@ from factory.ledger.collect import LEAST_HOURS, collect
 from factory.ledger.plan import Plan, read_plan, write_plan
 from factory.ledger.run import Commits, Run, create_run, open_run
 from factory.ledger.strikes import LIMIT, POISON, read_strikes, write_strike
-from factory.pairs.source import PairSource
 from factory.storage.protocol import ObjectStore
+from factory.work.unit import fail_unit, make_unit
 from tests.chaos.actors import WeakStore
-from tests.chaos.command import CONFIG, TRIPLETS, command, content, small_world
+from tests.chaos.command import command, content, deaf, small_world
 from tests.chaos.memory_store import MemoryStore
-from tests.making import commit_failed, generate_unit
-from tests.stub_source import StubSource, triplets
+from tests.chaos.subject import STAGES, Hear, Own, Subject, small
 
 UNIT = 1
 """The one that fails, or kills."""
+COMMITS: tuple[Commits, ...] = ("conditional", "sealed")
+
+
+Begin = Callable[[Subject, MemoryStore], None]
+Start = Callable[[Subject, ObjectStore, Hear], None]
 
 
 @dataclass(frozen=True)
 class Scenario:
     """What is there before a start, and the start."""
 
+    stage: str
     name: str
     commits: Commits
-    begin: Callable[[MemoryStore], None]
-    start: Callable[[ObjectStore, PairSource], None]
+    begins: Begin
+    starts: Start
 
     def __str__(self) -> str:
-        return f"{self.name}, {self.commits}"
+        return f"{self.stage}, {self.name}, {self.commits}"
+
+    @property
+    def subject(self) -> Subject:
+        """The stage at little work."""
+        return small(self.stage)
+
+    def start(self, store: ObjectStore, hear: Hear) -> None:
+        """`hear` is told of each outcome while it is made."""
+        self.starts(self.subject, store, hear)
 
     def store(self) -> MemoryStore:
         """A store as the start finds it, each time another."""
@@ -48,8 +62,8 @@ class Scenario:
     def outcome(self, store: ObjectStore) -> dict[str, object]:
         """What must be as if nobody had died."""
         with small_world():
-            found = content(store)
-        if self.start is clean:
+            found = content(self.subject, store)
+        if self.starts is clean:
             # It makes nothing, so whatever it leaves has the same name each time.
             found["keys"] = [info.key for info in store.list()]
         return found
@@ -58,84 +72,89 @@ class Scenario:
 @cache
 def _before(scenario: Scenario) -> MemoryStore:
     store = MemoryStore() if scenario.commits == "conditional" else WeakStore()
-    scenario.begin(store)
+    scenario.begins(scenario.subject, store)
     return store
 
 
-def generate(
-    store: ObjectStore, source: PairSource, count: int = TRIPLETS, **options: object
+def make(
+    subject: Subject,
+    store: ObjectStore,
+    hear: Hear = deaf,
+    count: int | None = None,
+    **options: object,
 ) -> None:
     """The command, which must end well."""
-    assert command(store, source, count, **options).exit_code == 0
+    assert command(subject, store, hear, count, **options).exit_code == 0
 
 
-def nothing(store: MemoryStore) -> None:
+def nothing(subject: Subject, store: MemoryStore) -> None:
     """A new run."""
 
 
-def finished(store: MemoryStore) -> None:
+def finished(subject: Subject, store: MemoryStore) -> None:
     """A sealed run."""
-    generate(store, StubSource())
+    make(subject, store)
 
 
-def failed(store: MemoryStore) -> None:
+def failed(subject: Subject, store: MemoryStore) -> None:
     """A sealed run with a failed unit."""
     with small_world():
         commits: Commits = "sealed" if isinstance(store, WeakStore) else "conditional"
-        run = create_run(store, CONFIG.recipe, commits)
-        commit_failed(run, write_plan(run, triplets(TRIPLETS), 1), UNIT, "planted")
-    finished(store)
+        run = create_run(store, subject.recipe, commits, subject.layout)
+        fail_unit(subject.stage, run, write_plan(run, subject.items(), 1), UNIT, "planted")
+    finished(subject, store)
 
 
-def littered(store: MemoryStore) -> None:
+def littered(subject: Subject, store: MemoryStore) -> None:
     """A sealed run and what lost attempts left, all of it old."""
-    finished(store)
+    finished(subject, store)
     run = open_run(store)
     plan = read_plan(run)
-    store.put("pairs/00000001-0123456789abcdef.parquet", b"lost")
+    folder = subject.folder_of_data
+    store.put(f"{folder}00000001-0123456789abcdef.parquet", b"lost")
     store.put("manifest/parts/000000-0123456789abcdef.parquet", b"lost")
     store.put("plan/000001/000000-0123456789abcdef.parquet", b"lost")
     if run.commits == "sealed":
         with patch("factory.work.unit.find_commit", side_effect=ObjectMissing("not there yet")):
-            generate_unit(run, plan, UNIT, StubSource())
+            make_unit(run, plan, UNIT, Own(subject, 0))
     store.clock += 3600 * (LEAST_HOURS + 1)
 
 
-def extend(store: ObjectStore, source: PairSource) -> None:
-    """A list with two triplets more."""
-    generate(store, source, TRIPLETS + 2)
+def extend(subject: Subject, store: ObjectStore, hear: Hear) -> None:
+    """A list with two items more."""
+    make(subject, store, hear, subject.work.units + 2)
 
 
-def retry(store: ObjectStore, source: PairSource) -> None:
+def retry(subject: Subject, store: ObjectStore, hear: Hear) -> None:
     """Failed units are made again."""
-    generate(store, source, retry_failed=True)
+    make(subject, store, hear, retry_failed=True)
 
 
-def snapshot(store: ObjectStore, source: PairSource) -> None:
+def snapshot(subject: Subject, store: ObjectStore, hear: Hear) -> None:
     """Two units, sealed in part."""
-    generate(store, source, limit=2)
+    make(subject, store, hear, limit=2)
 
 
-def give_up(store: ObjectStore, source: PairSource) -> None:
+def give_up(subject: Subject, store: ObjectStore, hear: Hear) -> None:
     """A driver that sees a unit kill three workers, as `factory.on_ray.alone`, and makes the rest."""
 
     def strike(run: Run, plan: Plan) -> None:
         for number in range(len(read_strikes(run.store).get(UNIT, [])), LIMIT):
             write_strike(run.store, UNIT, 0, alone=number == LIMIT - 1, worker="w", node="n")
-        commit_failed(run, plan, UNIT, POISON)
+        fail_unit(subject.stage, run, plan, UNIT, POISON)
 
-    generate(store, source, once_planned=strike)
+    make(subject, store, hear, once_planned=strike)
 
 
-def clean(store: ObjectStore, _: PairSource) -> None:
+def clean(subject: Subject, store: ObjectStore, hear: Hear) -> None:
     """`gc --delete`."""
     with small_world():
         run = open_run(store)
         collect(run, read_plan(run), delete=True)
 
 
-STARTS = {
-    "fresh": (nothing, generate),
+STARTS: dict[str, tuple[Begin, Start]] = {
+    "fresh": (nothing, make),
     "extension": (finished, extend),
     "retry": (failed, retry),
     "poison": (nothing, give_up),
@@ -143,8 +162,12 @@ STARTS = {
     "gc": (littered, clean),
 }
 SCENARIOS = [
-    Scenario(name, commits, *start)
-    for commits in ("conditional", "sealed")
+    Scenario(stage, name, commits, *start)
+    for stage in STAGES
+    for commits in COMMITS
     for name, start in STARTS.items()
 ]
-FRESH = SCENARIOS[0]
+FRESH = {
+    one.stage: one for one in SCENARIOS if one.name == "fresh" and one.commits == "conditional"
+}
+"""By stage."""

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from factory.ledger.run import open_run
-from schemas.config import Config
 from tests.chaos.command import undisturbed_run
 from tests.chaos.driver import Job
 from tests.chaos.findings import Findings, examine
 from tests.chaos.nodes import Nodes
 from tests.chaos.noting import Habits
 from tests.chaos.servers import direct_store
-from tests.chaos.subject import SUBJECTS
+from tests.chaos.subject import Work, subject_of
 from tests.chaos.victims import Victims
 from tests.servers.fault_proxy import Fault, FaultProxy, favouring
 
@@ -43,15 +42,16 @@ class Amounts:
     """Units in a round."""
     nodes: int = 2
     workers: int = 4
-    candidates: int = 6
+    outcomes: int = 6
+    """Of a unit: its candidates, or its rows."""
     pause: float = 0.02
-    """Seconds that a candidate takes."""
+    """Seconds that each takes."""
     gap: float = 1.5
     """Mean seconds between two events."""
     poison: int = 0
     """Units that kill their worker, in a round of their own at the end."""
     subject: str = "stub"
-    """What the runs make; one of `SUBJECTS`."""
+    """What the runs make; one of `subject.CLASSES`."""
 
 
 @dataclass
@@ -88,8 +88,7 @@ class Chaos:
             self.proxy.odds = favouring(odds, min(self._awaited(), key=self._had))
             self.round()
         if self.amounts.poison:
-            poisoned = SUBJECTS[self.amounts.subject].triplets(self.amounts.poison)
-            self.round(frozenset(triplet.triplet_id for triplet in poisoned))
+            self.round(self.amounts.poison)
 
     @property
     def least_fault(self) -> int:
@@ -105,31 +104,30 @@ class Chaos:
         """
         return [f for f in Fault if f != Fault.CONFLICT or not self.done["sealed_rounds"]]
 
-    def round(self, poison: frozenset[str] = frozenset()) -> None:
-        """One run from its plan to its manifest."""
+    def round(self, planted: int = 0) -> None:
+        """One run from its plan to its manifest; so many of its first units are poison."""
         self.done["rounds"] += 1
         number = self.done["rounds"]
         folder = self.folder / f"round-{number}"
         (folder / "log").mkdir(parents=True)
-        subject = SUBJECTS[self.amounts.subject]
-        config = Config(
-            recipe=subject.recipe(
-                candidates=self.amounts.candidates, unit_triplets=1, run_seed=1000 + number
-            ),
-            compute={
-                "device": "cpu",
-                "gpus_per_worker": 0.0,
-                "min_workers": 1,
-                "max_workers": self.amounts.workers,
-            },
+        work = Work(
+            subject=self.amounts.subject,
+            units=4 * planted or self.amounts.units,
+            outcomes=self.amounts.outcomes,
+            number=1000 + number,
+            workers=self.amounts.workers,
+            folder=str(self.folder),
         )
+        subject = subject_of(work)
+        subject.lay_out()
+        items = subject.items()
+        poison = frozenset(item.item_id for item in items[:planted])
         uri = f"{self.bucket}/chaos-{self.seed}-{os.getpid()}-{number}"
-        units = self.amounts.units if not poison else 4 * len(poison)
-        habits = Habits(str(folder / "log"), self.amounts.pause, poison, self.amounts.subject)
-        job = Job(uri=uri, config=config, triplets=units, habits=habits)
+        habits = Habits(str(folder / "log"), self.amounts.pause, poison)
+        job = Job(uri=uri, work=work, habits=habits)
         (folder / "job.json").write_text(job.model_dump_json())
         store = direct_store(uri, self.upstream)
-        victims = Victims(folder / "log", store, self.proxy, uri, subject.triplets(units))
+        victims = Victims(folder / "log", store, self.proxy, uri, items)
         try:
             self._until_sealed(folder, victims, calm=bool(poison))
             self._end_twins(folder)
@@ -138,8 +136,8 @@ class Chaos:
                 twin.kill()
         self.proxy.settle()
         self.done["sealed_rounds"] += open_run(store).commits == "sealed"
-        peace = undisturbed_run(config, units, subject)
-        found = examine(store, peace, folder / "log", victims.landed(), poison)
+        peace = undisturbed_run(subject)
+        found = examine(subject, store, peace, folder / "log", victims.landed(), poison)
         self.found.add(found)
         self.say(f"round {number}: {found}")
 
@@ -211,7 +209,12 @@ class Chaos:
         if not staying:
             self.nodes.refill()
             return False
-        node = self.rng.choice(staying)
+        busy = set(victims.busy())
+        at_work = [node for node in staying if busy & set(self.nodes.workers(node))] if busy else []
+        # As with drivers; workers that load networks would else mostly be hit before they work.
+        if not at_work and self.rng.random() > 0.002:
+            return False
+        node = self.rng.choice(at_work or staying)
         if event == "drain":
             self.nodes.give_notice(node, self.rng.uniform(1.0, 4.0))
         else:

@@ -55,14 +55,24 @@ def test_killed_workers_drivers_and_nodes_change_nothing():
     assert figures["store_faults"] >= 5
 
 
+FEW = {"worker_kills": 3, "driver_kills": 1, "node_kills": 1, "drain_notices": 1, "twins": 0}
+SMALL = {"units": 12, "outcomes": 3, "workers": 2, "store_faults": 2, "gap": 8}
+
+
 @pytest.mark.slow
 def test_the_same_with_the_engine_on_the_miniature():
-    few = {"worker_kills": 3, "driver_kills": 1, "node_kills": 1, "drain_notices": 1, "twins": 0}
-    many = {"units": 12, "candidates": 3, "workers": 2, "store_faults": 2, "gap": 8, "pause": 0}
-    figures = chaos("moto", subject="miniature", **few, **many)
+    figures = chaos("moto", subject="miniature", pause=0, **FEW, **SMALL)
     assert_nothing_wrong(figures)
-    assert {name: figures[name] for name in few} == few
+    assert {name: figures[name] for name in FEW} == FEW
     assert 0 < figures["accepted"] < figures["candidates"]
+
+
+@pytest.mark.long
+def test_the_same_of_latents_by_their_real_maker():
+    figures = chaos("moto", subject="encode", pause=0.1, **FEW, **SMALL)
+    assert_nothing_wrong(figures)
+    assert {name: figures[name] for name in FEW} == FEW
+    assert 0 < figures["encoded"] < figures["rows"]
 
 
 @pytest.mark.servers

@@ -1,93 +1,126 @@
 """Die at every point of a run, start the same command again: nothing is lost, nothing is twice."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 import pytest
 
 from factory.storage.local import LocalStore
-from tests.chaos.command import command
 from tests.chaos.crash_points import (
     DEAD,
     Died,
     DyingStore,
     Nursery,
+    Point,
     left_by_death,
     recorded_points,
+    watched_start,
 )
 from tests.chaos.memory_store import MemoryStore
 from tests.chaos.resume import assert_resumes
-from tests.chaos.scenarios import FRESH, SCENARIOS
-from tests.stub_source import StubSource
+from tests.chaos.scenarios import FRESH, SCENARIOS, Scenario
+from tests.chaos.subject import STAGES
 
-POINTS = recorded_points()
 EVERY = 7
 """Of the further scenarios' points, the default run dies at so many-th ones."""
-OTHERS = [
-    pytest.param(
-        scenario,
-        point,
-        id=f"{scenario}: {point}",
-        marks=() if number % EVERY == 0 else pytest.mark.slow,
-    )
-    for scenario in SCENARIOS
-    if scenario != FRESH
-    for number, point in enumerate(recorded_points(scenario))
-]
-WRITES = [p for p in POINTS if p.when == "before" and p.call.startswith("put")]
+PARTS = 4
+"""Tests into which the points of a new run are dealt, so that they may run beside each other."""
+OTHERS = [one for one in SCENARIOS if one not in FRESH.values()]
 
 
-@pytest.fixture(scope="module")
-def nursery():
-    with Nursery() as nursery:
-        yield nursery
+@contextmanager
+def noted(point: Point) -> Iterator[None]:
+    """Whatever goes wrong says where the run had died."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"after a death {point}")
+        raise
 
 
-def test_points_are_many_and_each_has_one_name():
-    assert len({str(point) for point in POINTS}) == len(POINTS)
-    assert len({point.call for point in POINTS}) >= 25
-    for word in ("RUN.json", "plan/", "make", "pairs/", "commits/", "segments/", "manifest/"):
-        assert [point for point in POINTS if word in point.call], word
+def assert_resumes_after(scenario: Scenario, points: Sequence[Point]) -> None:
+    """Dies at each point by an exception."""
+    assert points
+    for point in points:
+        with noted(point):
+            assert_resumes(left_by_death(scenario, point), scenario)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_points_are_many_and_each_has_one_name(stage):
+    points = recorded_points(FRESH[stage])
+    assert len({str(point) for point in points}) == len(points)
+    assert len({point.call for point in points}) >= 25
+    folder = FRESH[stage].subject.folder_of_data
+    for word in ("RUN.json", "plan/", "make", folder, "commits/", "segments/", "manifest/"):
+        assert [point for point in points if word in point.call], word
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("point", POINTS, ids=str)
-def test_run_killed_here_and_started_again_is_the_undisturbed_one(nursery, tmp_path, point):
-    assert nursery.die(tmp_path, point) == DEAD
-    assert_resumes(LocalStore(tmp_path))
+@pytest.mark.parametrize(
+    ("stage", "part"),
+    [
+        # Of `encode` a part by processes: the ledger is one, and each of them starts a decoder.
+        pytest.param(stage, part, marks=pytest.mark.slow if stage == "encode" and part else ())
+        for stage in STAGES
+        for part in range(PARTS)
+    ],
+)
+def test_run_killed_anywhere_and_started_again_is_the_undisturbed_one(stage, part, tmp_path):
+    with Nursery(stage) as nursery:
+        for number, point in enumerate(recorded_points(FRESH[stage])[part::PARTS]):
+            folder = tmp_path / str(number)
+            with noted(point):
+                assert nursery.die(folder, point) == DEAD
+                assert_resumes(LocalStore(folder), FRESH[stage])
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("scenario", "point"), OTHERS)
-def test_start_of_any_kind_that_died_here_is_begun_again_as_if_it_had_not(scenario, point):
-    assert_resumes(left_by_death(scenario, point), scenario)
+@pytest.mark.parametrize("scenario", OTHERS, ids=str)
+def test_start_of_any_kind_that_died_is_begun_again_as_if_it_had_not(scenario):
+    assert_resumes_after(scenario, recorded_points(scenario)[::EVERY])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", OTHERS, ids=str)
+def test_start_of_any_kind_that_died_at_any_other_point(scenario):
+    points = recorded_points(scenario)
+    assert_resumes_after(scenario, [p for n, p in enumerate(points) if n % EVERY])
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 def test_scenario_does_what_it_is_named_for(scenario):
+    folder = scenario.subject.folder_of_data
     words = {
         "fresh": ("put_new RUN.json", "put_new manifest/000000.json"),
         "extension": ("put_new plan/000001/plan.json", "put_new manifest/000001.json"),
         "retry": ("put_new retries/", "put_new manifest/000001.json"),
         "poison": ("put_new strikes/", "put_new manifest/000000.json"),
         "snapshot": ("put_new manifest/000000.json",),
-        "gc": ("delete pairs/", "delete plan/", "delete manifest/parts/"),
+        "gc": (f"delete {folder}", "delete plan/", "delete manifest/parts/"),
     }
     calls = [point.call for point in recorded_points(scenario)]
     for word in words[scenario.name]:
         assert [call for call in calls if call.startswith(word)], word
     deletes_commits = any(call.startswith("delete commits/") for call in calls)
-    assert deletes_commits == (str(scenario) == "gc, sealed")
+    assert deletes_commits == ((scenario.name, scenario.commits) == ("gc", "sealed"))
 
 
-@pytest.mark.parametrize("point", WRITES, ids=str)
-def test_write_that_arrives_when_all_is_over_changes_nothing(point):
-    store = MemoryStore()
-    late = LateStore(store, point)
-    with pytest.raises(Died):
-        command(late, StubSource())
-    assert_resumes(store)
-    before = dict(store.objects)
-    late.arrive()
-    probes = {key for key in store.objects if key.startswith("probe/")}
-    assert {k: v for k, v in store.objects.items() if k not in probes - set(before)} == before
+@pytest.mark.parametrize("stage", STAGES)
+def test_write_that_arrives_when_all_is_over_changes_nothing(stage):
+    points = recorded_points(FRESH[stage])
+    for point in (p for p in points if p.when == "before" and p.call.startswith("put")):
+        store = MemoryStore()
+        late = LateStore(store, point)
+        with noted(point):
+            with pytest.raises(Died):
+                watched_start(late, FRESH[stage])
+            assert_resumes(store, FRESH[stage])
+            before = dict(store.objects)
+            late.arrive()
+            probes = {key for key in store.objects if key.startswith("probe/")}
+            left = {k: v for k, v in store.objects.items() if k not in probes - set(before)}
+            assert left == before
 
 
 class LateStore(DyingStore):

@@ -1,8 +1,8 @@
-"""The instrument shows what it is there to show: each kind of harm, planted."""
-
 import json
 
+import numpy as np
 import pytest
+from safetensors.numpy import load, save
 
 from factory.errors import ObjectMissing
 from factory.ledger import keys
@@ -11,24 +11,29 @@ from factory.ledger.manifest import manifest_part
 from factory.ledger.plan import find_plan, write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.sealed import manifest_bytes, newest_manifest, unit_lines
+from factory.work.job import run_job
+from factory.work.unit import fail_unit, make_unit
 from schemas.arrow import from_parquet, to_parquet
-from schemas.config import Config
 from schemas.pair import Pair
-from tests.chaos.actors import OwnSource, WeakStore
+from tests.chaos.actors import WeakStore
 from tests.chaos.command import undisturbed_run
-from tests.chaos.findings import examine
+from tests.chaos.findings import Findings, examine
 from tests.chaos.memory_store import MemoryStore
-from tests.making import commit_failed, generate_unit, run_here, run_job
-from tests.stub_source import recipe, triplets
+from tests.chaos.subject import STAGES, Own, small
 
-CONFIG = Config(recipe=recipe(candidates=5, unit_triplets=1))
 UNITS = 4
+OUTCOMES = {"generate": 20, "encode": 7}
 LANDED = dict.fromkeys(range(UNITS), 100.0)
 
 
+@pytest.fixture(scope="module", params=STAGES)
+def subject(request):
+    return small(request.param, units=UNITS)
+
+
 @pytest.fixture(scope="module")
-def peace():
-    return undisturbed_run(CONFIG, UNITS)
+def peace(subject):
+    return undisturbed_run(subject)
 
 
 @pytest.fixture
@@ -39,118 +44,153 @@ def store(peace):
 
 
 @pytest.fixture
-def note(tmp_path):
-    """Notes candidates as made; all of them were, before their commits were stored."""
+def names(subject):
+    return [item.item_id for item in subject.items()]
 
-    def note(triplet_id, at, asked=None):
+
+@pytest.fixture
+def note(names, tmp_path):
+    """Notes outcomes as made; all of them were, before their commits were stored."""
+
+    def note(name, at, asked=None):
         with (tmp_path / "1.jsonl").open("a") as file:
-            line = {"made": triplet_id, "index": 0, "at": at, "asked": asked}
+            line = {"made": name, "index": 0, "at": at, "asked": asked}
             file.write(json.dumps(line) + "\n")
 
-    for triplet in triplets(UNITS):
-        note(triplet.triplet_id, 50.0)
+    for name in names:
+        note(name, 50.0)
     return note
 
 
-def pairs_of(store):
-    return next(key for key in store.objects if key.startswith("pairs/"))
+@pytest.fixture
+def examined(subject, peace, tmp_path, note):
+    def examined(store, poison=frozenset()) -> Findings:
+        return examine(subject, store, peace, tmp_path, LANDED, poison)
+
+    return examined
 
 
-def test_run_like_the_undisturbed_one_shows_nothing(store, peace, tmp_path, note):
-    found = examine(store, peace, tmp_path, LANDED)
+def begun(subject, store, commits="conditional"):
+    run = create_run(store, subject.recipe, commits, subject.layout)
+    return run, write_plan(run, subject.items(), 1)
+
+
+def finish(subject, run, plan, *, number=0, limit=None):
+    """Makes what is open; of number 0 as in peace."""
+
+    def runner(run, plan, units, terms, should_stop):
+        maker = Own(subject, number)
+        for unit in units:
+            yield make_unit(run, plan, unit, maker)
+
+    run_job(subject.stage, run, plan, subject.terms(limit), runner)
+
+
+def first_data(subject, store):
+    return next(key for key in store.objects if key.startswith(subject.folder_of_data))
+
+
+def test_run_like_the_undisturbed_one_shows_nothing(subject, store, examined):
+    found = examined(store)
     assert (found.faults, found.words) == (0, [])
-    assert (found.units, found.candidates, found.made) == (4, 20, 4)
+    assert (found.units, found.outcomes, found.made) == (4, OUTCOMES[subject.layout.stage], 4)
+    assert 0 < found.kept < found.outcomes
 
 
-def test_missing_pairs_are_lost(store, peace, tmp_path, note):
-    del store.objects[pairs_of(store)]
-    assert examine(store, peace, tmp_path, LANDED).lost > 0
+def test_missing_data_are_lost(subject, store, examined):
+    del store.objects[first_data(subject, store)]
+    assert examined(store).lost > 0
 
 
-def test_changed_byte_is_torn(store, peace, tmp_path, note):
-    key = pairs_of(store)
+def test_changed_byte_is_torn(subject, store, examined):
+    key = first_data(subject, store)
     data = bytearray(store.objects[key])
     data[len(data) // 2] ^= 1
     store.objects[key] = bytes(data)
-    assert examine(store, peace, tmp_path, LANDED).torn > 0
+    assert examined(store).torn > 0
 
 
-def test_unit_that_the_manifest_lists_twice_is_duplicated(store, peace, tmp_path, note):
+def test_unit_that_the_manifest_lists_twice_is_duplicated(subject, store, examined):
     run = open_run(store)
     number, manifest = newest_manifest(run)
-    lines = list(unit_lines(run, manifest))
-    twice = next(line for line in lines if line.counts["accepted"])
+    lines, kept = list(unit_lines(run, manifest)), subject.layout.counts[0]
+    twice = next(line for line in lines if line.counts[kept])
     part, data = manifest_part(run, 0, [*lines, twice])
     store.put(part.key, data)
     other = manifest.model_copy(update={"parts": (part,)})
     store.put(keys.manifest(number), manifest_bytes(run, other))
-    found = examine(store, peace, tmp_path, LANDED)
-    assert (found.duplicated, found.lost) == (twice.counts["accepted"] + 1, 0)
+    found = examined(store)
+    assert (found.duplicated, found.lost) == (twice.counts[kept] + 1, 0)
 
 
-def test_row_that_a_pairs_file_holds_twice_is_duplicated(store, peace, tmp_path, note):
-    key = pairs_of(store)
-    rows, _ = from_parquet(Pair, store.objects[key])
-    store.objects[key] = to_parquet(Pair, [*rows, rows[0]])
-    found = examine(store, peace, tmp_path, LANDED)
+def test_outcome_that_a_units_data_hold_twice_is_duplicated(subject, store, examined):
+    key = first_data(subject, store)
+    store.objects[key] = TWICE[subject.layout.stage](store.objects[key])
+    found = examined(store)
     assert (found.duplicated, found.lost) == (1, 0)
     assert found.torn > 0
 
 
-def test_half_an_object_that_nobody_names_is_torn(store, peace, tmp_path, note):
-    store.objects["pairs/00000001-0123456789abcdef.parquet"] = b"PAR1 and no more"
-    store.modified["pairs/00000001-0123456789abcdef.parquet"] = 0.0
-    assert examine(store, peace, tmp_path, LANDED).torn == 1
+def pair_twice(data):
+    rows, _ = from_parquet(Pair, data)
+    return to_parquet(Pair, [*rows, rows[0]])
 
 
-def test_unit_without_a_commit_is_lost(peace, tmp_path, note):
+def row_twice(data):
+    tensors = load(data)
+    name = next(name for name in tensors if name.startswith("rows."))
+    return save(tensors | {name: np.concatenate([tensors[name], tensors[name][:1]])})
+
+
+TWICE = {"generate": pair_twice, "encode": row_twice}
+
+
+def test_half_an_object_that_nobody_names_is_torn(subject, store, examined):
+    key = f"{subject.folder_of_data}00000001-0123456789abcdef.parquet"
+    store.objects[key], store.modified[key] = b"PAR1 and no more", 0.0
+    assert examined(store).torn == 1
+
+
+def test_unit_without_a_commit_is_lost(subject, examined):
     store = MemoryStore()
-    run = create_run(store, CONFIG.recipe)
-    plan = write_plan(run, triplets(UNITS), 1)
-    limited = CONFIG.model_copy(update={"budget": CONFIG.budget.model_copy(update={"limit": 3})})
-    run_job(run, plan, limited, run_here(lambda _: OwnSource(0)))
+    finish(subject, *begun(subject, store), limit=3)
     assert [name.unit for name in commit_names(store)] == [0, 1, 2]
-    assert examine(store, peace, tmp_path, LANDED).lost >= 5
+    found = examined(store)
+    assert found.lost >= OUTCOMES[subject.layout.stage] - found.outcomes > 0
 
 
-def test_unit_given_up_is_falsely_failed_unless_it_is_poison(peace, tmp_path, note):
+def test_unit_given_up_is_falsely_failed_unless_it_is_poison(subject, names, examined):
     store = MemoryStore()
-    run = create_run(store, CONFIG.recipe)
-    plan = write_plan(run, triplets(UNITS), 1)
-    commit_failed(run, plan, 2, "poison")
-    run_job(run, plan, CONFIG, run_here(lambda _: OwnSource(0)))
-    found = examine(store, peace, tmp_path, LANDED)
-    assert found.falsely_failed > 0
-    poison = frozenset({triplets(UNITS)[2].triplet_id})
-    found = examine(store, peace, tmp_path, LANDED, poison)
+    run, plan = begun(subject, store)
+    fail_unit(subject.stage, run, plan, 2, "poison")
+    finish(subject, run, plan)
+    assert examined(store).falsely_failed > 0
+    found = examined(store, frozenset({names[2]}))
     assert (found.faults, found.poison_units_found) == (0, 1)
 
 
-def test_other_bytes_than_in_peace_are_torn(peace, tmp_path, note):
+def test_other_bytes_than_in_peace_are_torn(subject, examined):
     store = MemoryStore()
-    run = create_run(store, CONFIG.recipe)
-    plan = write_plan(run, triplets(UNITS), 1)
-    run_job(run, plan, CONFIG, run_here(lambda _: OwnSource(1)))
+    run, plan = begun(subject, store)
+    finish(subject, run, plan, number=1)
     assert find_plan(run)
-    assert open_run(store).recipe == CONFIG.recipe
-    assert examine(store, peace, tmp_path, LANDED).torn > 0
+    assert examined(store).torn > 0
 
 
 def test_second_attempt_beside_the_one_that_counts_is_surplus_and_no_fault(
-    peace, tmp_path, note, monkeypatch
+    subject, examined, monkeypatch
 ):
     store = WeakStore()
-    run = create_run(store, CONFIG.recipe, "sealed")
-    plan = write_plan(run, triplets(UNITS), 1)
-    run_job(run, plan, CONFIG, run_here(lambda _: OwnSource(0)))
-    assert examine(store, peace, tmp_path, LANDED).surplus_attempts == 0
+    run, plan = begun(subject, store, "sealed")
+    finish(subject, run, plan)
+    assert examined(store).surplus_attempts == 0
 
     def not_yet(*_):
         raise ObjectMissing("a worker that asked before there was one")
 
     monkeypatch.setattr("factory.work.unit.find_commit", not_yet)
-    generate_unit(run, plan, 1, OwnSource(0))
-    found = examine(store, peace, tmp_path, LANDED)
+    make_unit(run, plan, 1, Own(subject, 0))
+    found = examined(store)
     assert (found.surplus_attempts, found.faults, found.words) == (1, 0, [])
 
 
@@ -158,21 +198,21 @@ def test_second_attempt_beside_the_one_that_counts_is_surplus_and_no_fault(
     ("at", "asked", "again"), [(200.0, None, 1), (200.0, 150.0, 1), (200.0, 90.0, 0), (90, None, 0)]
 )
 def test_made_again_counts_where_the_commit_could_be_seen(
-    store, peace, tmp_path, note, at, asked, again
+    store, names, note, examined, at, asked, again
 ):
-    note(triplets(UNITS)[1].triplet_id, at, asked)
-    assert examine(store, peace, tmp_path, LANDED).recomputed == again
+    note(names[1], at, asked)
+    assert examined(store).recomputed == again
 
 
 def test_units_that_were_open_when_a_worker_was_last_heard_of_are_counted(
-    store, peace, tmp_path, note
+    store, names, examined, tmp_path
 ):
     def begin(name, at, *units):
-        lines = [{"begin": [triplets(UNITS)[unit].triplet_id], "at": at} for unit in units]
+        lines = [{"begin": [names[unit]], "at": at} for unit in units]
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
-    assert examine(store, peace, tmp_path, LANDED).most_open == 0
+    assert examined(store).most_open == 0
     begin(2, 60.0, 3)
     begin(3, 60.0, 0, 2)
     begin(4, 101.0, 0, 1, 2, 3)
-    assert examine(store, peace, tmp_path, LANDED).most_open == 2
+    assert examined(store).most_open == 2

@@ -1,4 +1,4 @@
-"""The workers of a run, as the notes of their sources show them: which hold what, which may die."""
+"""The workers of a run, as the notes of their makers show them: which hold what, which may die."""
 
 import os
 import random
@@ -9,15 +9,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from factory.ledger import keys
+from factory.ledger.plan import Item
 from factory.ledger.strikes import COMPANY
 from factory.storage.protocol import ObjectStore
-from schemas.triplet import Triplet
 from tests.chaos.findings import whole_lines
 from tests.servers.fault_proxy import FaultProxy
 
 
 class Victims:
-    """Live workers; one unit holds one triplet."""
+    """Live workers; one unit holds one item."""
 
     def __init__(
         self,
@@ -25,13 +25,13 @@ class Victims:
         store: ObjectStore,
         proxy: FaultProxy,
         uri: str,
-        triplets: Sequence[Triplet],
+        items: Sequence[Item],
     ) -> None:
         self.log = log
         self.store = store
         self.proxy = proxy
         self.root = uri.removeprefix("s3:/") + "/"
-        self.unit_of = {triplet.triplet_id: unit for unit, triplet in enumerate(triplets)}
+        self.unit_of = {item.item_id: unit for unit, item in enumerate(items)}
         self.deaths: Counter[int] = Counter()
         """Units that were in flight on a worker when it was killed, and how often."""
 
@@ -55,6 +55,10 @@ class Victims:
         lines = whole_lines(self.log / f"{pid}.jsonl")
         begun = {self.unit_of[name] for line in lines for name in line.get("begin", [])}
         return begun - set(self.landed())
+
+    def busy(self) -> list[int]:
+        """Workers that have something in hand."""
+        return [pid for pid in self.alive() if self.held(pid)]
 
     def kill(self, rng: random.Random) -> bool:
         """Kill a worker at work; False where there is none that may be killed.
