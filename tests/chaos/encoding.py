@@ -16,6 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch.nn.functional import avg_pool2d
 
+from factory.dataset.dataset import Dataset
+from factory.dataset.decoders import Decoders
 from factory.engine.text import Words
 from factory.errors import EditmillError, first_line
 from factory.work.job import begin, run_job
@@ -25,11 +27,9 @@ from schemas.latents import ENCODE, Slice
 from tests.chaos.subject import Subject
 from tests.factory.engine.tiny import save_tiny
 from tests.trainer.encoded import write_dataset
-from trainer.feeding.decoders import Decoders
-from trainer.feeding.pairs import open_pairs
 from trainer.fit import pin_law
 from trainer.latents import slices
-from trainer.latents.encode import Files, SliceMaker, Terms, encode_dataset, encode_stage
+from trainer.latents.encode import SliceMaker, Terms, encode_dataset, encode_stage
 from trainer.latents.encoder import Encoder
 from trainer.latents.slices import cut, latents_law
 
@@ -95,11 +95,11 @@ class Encode(Subject):
 
     @cached_property
     def pairs(self):
-        return open_pairs(self.dataset)
+        return Dataset.open(self.dataset)
 
     @cached_property
     def stage(self):
-        return encode_stage(self.config, self.dataset)
+        return encode_stage(self.config, self.pairs.files.place)
 
     @cached_property
     def recipe(self):
@@ -169,21 +169,21 @@ class Encode(Subject):
         return [(item, row) for of_shape in rows for row in of_shape]
 
     def heard(self, maker, hear):
-        maker.files = HeardFiles(maker.files, self.work.outcomes, hear)
+        maker.dataset = HeardDataset(maker.dataset, self.work.outcomes, hear)
         return maker
 
 
-class HeardFiles:
+class HeardDataset:
     """Tells of each row before it is read."""
 
-    def __init__(self, files, rows, hear):
-        self.files = files
-        self.index = files.index
+    def __init__(self, dataset, rows, hear):
+        self.dataset = dataset
+        self.index = dataset.index
         self.rows = rows
         self.hear = hear
 
-    def pairs(self, name):
-        pairs = self.files.pairs(name)
+    def part(self, name):
+        pairs = self.dataset.part(name)
 
         def pair(row):
             index = row % self.rows
@@ -212,7 +212,7 @@ class EncodeStub(Encode):
 
     @cached_property
     def _files(self):
-        return Files(self.dataset, self.config.reading.columns, self.pairs.index)
+        return Dataset.at(self.pairs.files.place, self.config.reading.columns, self.pairs.index)
 
 
 _decoders = Decoders()
