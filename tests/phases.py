@@ -38,7 +38,7 @@ HERE = f"{GENERATE} --set compute.where=here"
 ENGINE = ("factory.engine.engine",)
 PHASES = [
     Phase("reading a list", "plan --triplets miniature", "factory.verbs.plan:read_triplets"),
-    Phase("hashing weights", GENERATE, "factory.work.job:pin"),
+    Phase("hashing weights", GENERATE, "factory.pairs.generate:pin"),
     Phase("fetching a model", GENERATE, "factory.models.pin:model_folder"),
     Phase("probing a store", GENERATE, "factory.work.job:probe"),
     Phase("loading models", HERE, "factory.engine.engine:Engine.for_compute", ENGINE),

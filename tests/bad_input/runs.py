@@ -32,8 +32,8 @@ def resumed(id: str, message: str, *steps: Step, options: str = "", **fields: ob
     return case(id, f"{GENERATE} {options}".rstrip(), rf"/.*/run{message}", run, *steps, **fields)
 
 
-def damaged(id: str, command: str, message: str, *steps: Step) -> Case:
-    return case(id, command, rf"/.*/run/{message}", run, *steps, code=3)
+def damaged(id: str, command: str, message: str, *steps: Step, code: int = 3) -> Case:
+    return case(id, command, rf"/.*/run/{message}", run, *steps, code=code)
 
 
 def other_release(record: dict[str, Any]) -> None:
@@ -100,7 +100,7 @@ RESUMES = [
     ),
     resumed(
         "a run with other weights",
-        r": .*; differing: clip\.files\.open_clip_model\.safetensors: \"\w+\.\.\. -> .*",
+        r": .*; differing: clip\.files\.open_clip_model\.safetensors: \"\w+\.\.\.\" -> .*",
         write("clip/open_clip_model.safetensors", weights(CLIP_SHAPES, number=b"\0\1")),
     ),
     resumed(
@@ -178,6 +178,7 @@ RECORDS = [
         "status --json run",
         r"commits/.*: not a whole commit: .*",
         cut("run/commits/*/*.parquet", 9),
+        code=5,
     ),
     damaged(
         "a cut part of the manifest",
@@ -188,8 +189,8 @@ RECORDS = [
     damaged("a cut file of pairs", "sheet run --out s.png", r"pairs/.*", cut("run/pairs/*", 9)),
     damaged(
         "pairs that are gone",
-        "seal --partial --json run",
-        r"pairs/.*: unit 0's commit names \d+ bytes, got none",
+        "sheet run --out s.png",
+        r"pairs/.*: no such object",
         remove("run/pairs"),
     ),
 ]

@@ -198,7 +198,7 @@ PLACES = [
     fitted(
         "latents that are missing",
         "--latents latents",
-        r"/.*/latents: must hold latents with LATENTS\.json, none are here; .*",
+        r"/.*/latents: must hold latents, none are here; .*",
     ),
 ]
 ROOTS = [

@@ -9,13 +9,14 @@ from factory.ledger.book import Book
 from factory.ledger.commits import commit_of, read_commit
 from factory.ledger.failed import is_failed, open_failed
 from factory.ledger.plan import read_plan, write_plan
-from factory.ledger.retries import generations, open_again
+from factory.ledger.retries import open_again, read_retries
 from factory.ledger.run import create_run, open_run
 from factory.ledger.status import status
 from factory.ledger.strikes import is_poison, read_strikes, runs_alone, write_strike
 from factory.pairs.verify import candidates_of
 from factory.storage.local import LocalStore
 from schemas.config import Config
+from schemas.run import RetryRecord
 from tests.making import commit_failed, generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 
@@ -59,12 +60,12 @@ def test_only_units_without_one_made_candidate_are_opened_again(started):
     some = [
         line.unit
         for line in Book(run, plan).lines()
-        if line.counts["failed"] and not is_failed(line)
+        if line.counts["failed"] and not is_failed(run.layout, line)
     ]
     assert some  # single candidates failed in other units
     assert status(run, plan).failed_units == 1
-    assert open_failed(run, plan).generations == {2: 1}
-    assert generations(run.store) == {2: 1}
+    assert open_failed(run, plan).retries.generations == {2: 1}
+    assert read_retries(run.store).generations == {2: 1}
 
 
 def test_nothing_is_written_where_nothing_failed(started):
@@ -79,7 +80,7 @@ def test_unit_that_fails_again_can_be_opened_again(started):
     for time in range(3):
         commit_failed(run, plan, 2, f"planted {time}")
         plan = open_failed(run, plan)
-    assert plan.generations == {2: 3}
+    assert plan.retries.generations == {2: 3}
     assert [key.key for key in run.store.list("retries/")] == [keys.retry(n) for n in range(3)]
     finish(run, plan)
     found = find_commit(run, read_plan(run), 2)
@@ -98,11 +99,13 @@ def test_unit_is_opened_once_where_two_drivers_ask_at_one_moment(started):
     class Late(LocalStore):
         def put_new(self, key, data):
             if key == keys.retry(0):
-                open_again(LocalStore(run.uri), 0, [0])  # the other one saw only one of them
+                open_again(
+                    LocalStore(run.uri), 0, RetryRecord(units=(0,))
+                )  # the other one saw only one of them
             return super().put_new(key, data)
 
     ours = open_failed(open_run(Late(run.uri)), plan)
-    assert ours.generations == {0: 1, 2: 1}
+    assert ours.retries.generations == {0: 1, 2: 1}
 
 
 def test_strikes_are_numbered_and_counted_by_generation(started):

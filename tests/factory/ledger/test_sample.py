@@ -2,7 +2,7 @@
 
 import pytest
 
-from factory.errors import Damaged
+from factory.errors import NeedsRepair
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.manifest import sample, seal
@@ -34,10 +34,14 @@ def test_pairs_of_the_right_size_and_wrong_bytes_in_the_sample_are_refused():
     data = bytearray(run.store.objects[chosen.data_key])
     data[len(data) // 2] ^= 1
     run.store.objects[chosen.data_key] = bytes(data)
-    for partial in (True, False):
-        with pytest.raises(Damaged, match=f"{chosen.data_key}: unit {chosen.unit}'s commit names"):
-            seal(run, plan, partial=partial)
+    what = f"{chosen.data_key}: unit {chosen.unit}'s commit names"
+    with pytest.raises(NeedsRepair, match=what):
+        seal(run, plan)
     assert not list(run.store.list(keys.MANIFESTS + "000"))
+    left_out = {}
+    assert seal(run, plan, partial=True, left_out=left_out)[1].units == len(plan.units) - 1
+    assert list(left_out) == [chosen.unit]
+    assert what in left_out[chosen.unit]
 
 
 @pytest.mark.parametrize(("units", "least"), [(0, 0), (1, 1), (100, 1), (101, 2), (4096, 41)])
