@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
+from factory.console.amounts import counted
 from factory.console.progress import Progress
 from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import NeedsRepair
@@ -179,11 +180,16 @@ def _end(
         stop = Stop(f"{message}; run the same command to resume", 3)
     if stop.exit_code in (3, NeedsRepair.exit_code):
         return JobResult(stop.exit_code, stop.reason, made, problems, None, book)
-    snapshot = seal(run, plan, partial=True, book=book, finish=stage.finish)[1]
-    message = stop.reason
+    left_out: dict[int, str] = {}
+    snapshot = seal(run, plan, partial=True, book=book, finish=stage.finish, left_out=left_out)[1]
+    message, code = stop.reason, stop.exit_code
+    if left_out:
+        what = next(iter(left_out.values()))
+        message += f"; {counted(len(left_out), 'damaged unit')} left out, first: {what}"
+        code = code or NeedsRepair.exit_code
     if snapshot.units and not snapshot.counts[first]:
         message += f"; not one {layout.kept}: {_what_took_them(stage, book)}"
-    return JobResult(stop.exit_code, message, made, problems, snapshot, book)
+    return JobResult(code, message, made, problems, snapshot, book)
 
 
 def _what_took_them(stage: Stage, book: Book) -> str:

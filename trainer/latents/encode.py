@@ -13,13 +13,13 @@ from factory.dataset.files import Place
 from factory.dataset.index import Index, find_index, read_index, store_index
 from factory.dataset.truncation import say_truncation
 from factory.engine.text_limit import TextLimit
-from factory.errors import EditmillError, RunMismatch
+from factory.errors import EditmillError, NeedsRepair, RunMismatch
 from factory.ledger.outcomes import Data, Outcomes
 from factory.ledger.plan import Row
 from factory.ledger.run import Run, open_run
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
-from factory.work.job import begin, run_job
+from factory.work.job import NOTHING_KEPT, begin, run_job
 from factory.work.plain_loop import run_here
 from factory.work.reports import Runner
 from factory.work.stage import Stage
@@ -74,9 +74,12 @@ def encode_dataset(
     store_index(store, opened.index)
     say_truncation(store, opened, say)
     result = run_job(stage, run, plan, Terms(config.compute), run_with(stage))
+    if result.exit_code not in (0, NOTHING_KEPT):
+        # Whatever was sealed before: a unit of it may be open again.
+        damaged = result.exit_code == NeedsRepair.exit_code
+        raise (NeedsRepair if damaged else EditmillError)(result.message)
     latents = find_latents(store)
-    if latents is None:
-        raise EditmillError(result.message)
+    assert latents is not None
     return latents
 
 

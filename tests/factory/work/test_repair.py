@@ -7,7 +7,7 @@ import torch
 from typer.testing import CliRunner
 
 from editmill import app
-from factory.errors import NeedsRepair
+from factory.errors import EditmillError, NeedsRepair
 from factory.ledger import keys
 from factory.ledger.manifest import seal
 from factory.ledger.plan import read_plan, write_plan
@@ -214,3 +214,34 @@ def test_a_unit_that_another_makes_beside_counts_once(tmp_path):
     plan = read_plan(run)
     assert generate_unit(run, plan, 2, StubSource()).made
     assert not generate_unit(run, plan, 2, StubSource()).made
+
+
+def test_what_was_sealed_before_does_not_stand_for_a_unit_that_is_open_again(tmp_path, small_units):
+    """Interrupted before it is made, `encode` has not encoded all, whatever an older manifest lists."""
+    made = Latents(tmp_path)
+    assert made.make()[0] == 0
+    data_of(made, 2).unlink()
+    call(3, "verify", made.root, "--repair")
+
+    def nobody(stage):
+        return lambda *_: iter(())
+
+    with pytest.raises(EditmillError, match="1 of 5 units are not committed") as ended:
+        encode_dataset(configuration(), made.dataset, str(made.root), nobody)
+    assert ended.value.exit_code == 3
+    assert made.make()[0] == 0
+
+
+def test_a_start_that_ends_at_its_limit_tells_of_damage_that_its_snapshot_leaves_out(tmp_path):
+    run = create_run(LocalStore(tmp_path / "run"), recipe(unit_triplets=1))
+    plan = write_plan(run, triplets(5), 1)
+    config = Config(recipe=run.recipe, budget={"limit": 3})
+    assert run_job(run, plan, config, run_here(lambda _: StubSource())).exit_code == 0
+    (path,) = (tmp_path / "run").glob("pairs/00000001-*")
+    path.unlink()
+    for path in (tmp_path / "run").glob("manifest/*.json"):
+        path.unlink()
+    result = run_job(run, plan, config, run_here(lambda _: StubSource()))
+    assert result.exit_code == 5
+    assert "unit 1's commit names" in result.message
+    assert result.sealed.units == 2
