@@ -48,7 +48,7 @@ class Tally(Record):
 def count(layout: Layout, rows: Iterable[Mapping[str, Any]]) -> Tally:
     """Count outcomes by their columns `verdict`, `kind`, `reason` and marks, as far as a layout has them.
 
-    A failed outcome's reason is its own, and no kind of reason.
+    An outcome may have several reasons, joined by commas. A failed one's is its own, and no kind of reason.
     """
     by_kind: dict[str, Counter[str]] = {}
     reasons: Counter[str] = Counter()
@@ -57,7 +57,7 @@ def count(layout: Layout, rows: Iterable[Mapping[str, Any]]) -> Tally:
         verdict = row["verdict"]
         by_kind.setdefault(row.get("kind") or KIND_NOT_GIVEN, Counter())[verdict] += 1
         if row.get("reason") and verdict != layout.FAILED:
-            reasons[row["reason"]] += 1
+            reasons.update(row["reason"].split(","))
         marks.update({name: bool(row[name]) for name in layout.marks})
     return Tally(
         by_kind={

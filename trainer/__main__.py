@@ -6,7 +6,6 @@ if __name__ == "__main__":
     # Before what follows, which takes a second: Ctrl-C is answered in words from here on.
     answer_signals()
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -24,9 +23,8 @@ from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import ConfigError, EditmillError
 from factory.models.find import Role, still_to_fetch
 from factory.storage.open import open_store
-from factory.verbs.machine import check_machine
+from factory.verbs.machine import check_machine, runner
 from factory.work.job import NOTHING_KEPT
-from factory.work.plain_loop import run_here
 from factory.work.reports import Runner
 from factory.work.stage import Stage
 from schemas.fit import Fit
@@ -140,15 +138,10 @@ def encode(
     from trainer.latents.encode import encode_dataset
 
     _tell_of_fetching(given, opening)
-    make: Callable[[Stage], Runner] = run_here
-    if given.compute.where == "ray":
-        from factory.on_ray.units import run_on_ray
-
-        make = run_on_ray
 
     def run_with(stage: Stage) -> Runner:
         opening.begin()
-        return make(stage)
+        return runner(stage, given.compute)
 
     pinned = given.model_copy(update={"law": pin_law(given.law)})
     latents = encode_dataset(pinned, dataset, out, run_with, say, retry_failed=retry_failed)

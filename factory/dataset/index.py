@@ -111,7 +111,7 @@ def find_index(store: ObjectStore, digest: str) -> Index | None:
         return index
 
     try:
-        return patiently(lambda: read_whole(store, key, taken))
+        return read_whole(store, key, taken)
     except ObjectMissing:
         return None
 

@@ -38,7 +38,7 @@ def truncated_of(store: ObjectStore, digest: str) -> int:
 def find_truncation(store: ObjectStore, digest: str) -> InstructionsRecord | None:
     """What a root says of the dataset with this digest; None where nothing is cut. Raises `Damaged`."""
     key = _key(digest)
-    return patiently(lambda: find_stamped(store, key, InstructionsRecord, "such a record"))
+    return find_stamped(store, key, InstructionsRecord, "such a record")
 
 
 def _key(digest: str) -> str:

@@ -98,8 +98,7 @@ def _remove(
         if number % LOOK_AGAIN_EVERY == 0:
             _must_be_unchanged(run, plan, sequences)
         # A slow worker may have stored the same bytes again since the listing, and may count on them.
-        beside = garbage.key.startswith("../")
-        store, key = (run.place if beside else run.store), garbage.key.removeprefix("../")
+        store, key = run.locate(garbage.key)
         now = store.find(key)
         if now is not None and now.modified <= latest:
             store.delete(key)
@@ -182,7 +181,7 @@ def _meant(book: Book, intent: ObjectInfo) -> Iterator[tuple[ObjectInfo, str]]:
     for one in read_intent(run, intent.key):
         there = run.place.find(one.key) if one.key not in kept else None
         if there is not None and there.bytes == one.bytes and stands(run, one):
-            yield replace(there, key=f"../{one.key}"), "an object of a lost attempt"
+            yield replace(there, key=f"{keys.AROUND}{one.key}"), "an object of a lost attempt"
 
 
 def _segment(stage: str, key: str) -> int:

@@ -4,12 +4,15 @@ import hashlib
 import re
 from dataclasses import dataclass
 
+from factory.storage.key_rules import RUN as RUN
+
 SEGMENT_UNITS = 4096
 """Consecutive units that share a folder of commits, a roll-up and a file of the plan."""
 
-RUN = "RUN.json"
 BESIDE = "_editmill"
 """The root's name, where a stage leaves objects of its own around it."""
+AROUND = "../"
+"""How the name of such an object begins."""
 DATA = {"generate": "pairs/"}
 """Folder of what units leave, by stage; others have `data/`."""
 SEGMENTS = "segments/"

@@ -4,17 +4,16 @@ A damaged commit stays where it is and is named as set aside. Damaged data is co
 the same bytes are stored again under its key.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from factory.errors import Damaged, ObjectMissing
+from factory.errors import ObjectMissing
 from factory.ledger import keys
-from factory.ledger.attempts import attempt_keys, read_found
+from factory.ledger.attempts import attempt_keys
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.retries import open_again, retries
 from factory.ledger.run import Run
 from factory.ledger.verify.run import Verification
 from factory.storage.patience import patiently
-from factory.storage.protocol import ObjectStore
 from schemas.run import RetryRecord
 
 
@@ -31,37 +30,26 @@ def repair(run: Run, found: Verification) -> tuple[int, ...]:
     return units if open_again(run.store, sequence, record) else ()
 
 
-def _commits(run: Run, plan: Plan, unit: int) -> list[str]:
+def _commits(run: Run, plan: Plan, unit: int) -> Iterator[str]:
     """All commits of a unit that are there: what is made anew is not compared with them."""
-    there = []
     for generation in range(plan.generation(unit) + 1):
-        named = (
-            list(attempt_keys(run, unit, generation))
-            if run.commits == "sealed"
-            else [keys.commit(unit, generation)]
-        )
-        for key in named:
-            try:
-                read_found(run, unit, generation, key)
-            except ObjectMissing:
-                continue
-            except Damaged:
-                pass
-            there.append(key)
-    return there
+        if run.commits == "sealed":
+            yield from attempt_keys(run, unit, generation)
+            continue
+        key = keys.commit(unit, generation)
+        if patiently(lambda key=key: run.store.find(key)) is not None:  # type: ignore[misc]
+            yield key
 
 
 def _keep(run: Run, damaged: Iterable[str]) -> None:
     """Copy what is damaged; of objects around the root, whose keys are no content's, make room besides."""
     for name in damaged:
-        beside = name.startswith("../")
-        store: ObjectStore = run.place if beside else run.store
-        key = name.removeprefix("../")
+        store, key = run.locate(name)
         try:
             data = patiently(lambda key=key, store=store: store.get(key))  # type: ignore[misc]
         except ObjectMissing:
             continue
         kept = keys.damaged(data, key)
         patiently(lambda kept=kept, data=data: run.store.put(kept, data))  # type: ignore[misc]
-        if beside:
+        if store is not run.store:
             store.delete(key)

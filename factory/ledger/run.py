@@ -55,6 +55,11 @@ class Run:
         """Where a stage that names its objects leaves them: around the run's root."""
         return open_store(self.uri.removesuffix(f"/{keys.BESIDE}"))
 
+    def locate(self, name: str) -> tuple[ObjectStore, str]:
+        """Store and key of what is named as lying below the root, or by `../` around it."""
+        key = name.removeprefix(keys.AROUND)
+        return (self.store if key == name else self.place), key
+
 
 def create_run(
     store: ObjectStore,

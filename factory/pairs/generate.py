@@ -1,21 +1,20 @@
 """`generate`, a stage: candidates of triplets are made and judged, and the best that pass are kept."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from factory.ledger.outcomes import Data, Outcomes
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.models.pin import pin
 from factory.pairs.selection import Selection
-from factory.pairs.source import PairSource, draws
+from factory.pairs.source import Draw, Made, NotMade, PairSource, draws
 from factory.pairs.tally import tally_of
 from factory.pairs.triplets import TripletList
-from factory.pairs.verify import check_pairs
 from factory.storage.open import open_store
 from factory.work.job import begin
 from factory.work.stage import Load, Stage
 from schemas.arrow import to_parquet
-from schemas.candidate import Candidate, Scores, Verdict
+from schemas.candidate import Candidate
 from schemas.config import Config
 from schemas.environment import NOWHERE
 from schemas.layout import GENERATE
@@ -31,7 +30,6 @@ def generate_stage(load: Load) -> Stage:
         layout=GENERATE,
         load=load,
         fail=fail_triplets,
-        check=check_pairs,
         advice="`editmill doctor` looks at scores and pictures",
     )
 
@@ -46,7 +44,7 @@ def prepare(
 ) -> tuple[Run, Plan]:
     """Open or begin the run at `out`, all checks first; no weights are loaded. As `begin`."""
     return begin(
-        generate_stage(_not_here),
+        GENERATE,
         open_store(out),
         lambda: pin(config.recipe),
         triplets.triplets,
@@ -66,13 +64,8 @@ class PairMaker:
 
     def make(self, unit: int, items: Sequence[Row]) -> Outcomes:
         """The candidates of these triplets, in their order, and the pairs among them."""
-        triplets = triplets_of(items)
-        selection = Selection(self.recipe)
-        wanted = [draw for triplet in triplets for draw in draws(self.recipe, triplet)]
-        for outcome in self.source.pairs(wanted):
-            selection.add(outcome)
-        candidates, pairs = selection.result(triplets)
-        return outcomes_of(triplets, candidates, pairs, self.source.environment())
+        wanted = _draws(self.recipe, items)
+        return judged(self.recipe, items, self.source.pairs(wanted), self.source.environment)
 
     def close(self) -> None:
         """Nothing: a source ends with its process."""
@@ -80,24 +73,25 @@ class PairMaker:
 
 def fail_triplets(run: Run, items: Sequence[Row], reason: str) -> Outcomes:
     """Every candidate of these triplets as failed."""
-    triplets = triplets_of(items)
-    candidates = [
-        Candidate(
-            triplet_id=triplet.triplet_id,
-            index=draw.index,
-            seed=draw.seed,
-            p2p_threshold=draw.p,
-            cfg_scale=draw.guidance,
-            verdict=Verdict.FAILED,
-            reason=reason,
-            borderline=False,
-            truncated=False,
-            **dict.fromkeys(Scores.model_fields),
-        )
-        for triplet in triplets
-        for draw in draws(run.recipe, triplet)
-    ]
-    return outcomes_of(triplets, candidates, [], NOWHERE)
+    failed = (NotMade(draw, reason, truncated=False) for draw in _draws(run.recipe, items))
+    return judged(run.recipe, items, failed, lambda: NOWHERE)
+
+
+def judged(
+    recipe: Recipe,
+    items: Sequence[Row],
+    made: Iterable[Made | NotMade],
+    environment: Callable[[], Record],
+) -> Outcomes:
+    """What is committed of triplets, by what was made of their draws, in any order."""
+    triplets, selection = triplets_of(items), Selection(recipe)
+    for one in made:
+        selection.add(one)
+    return outcomes_of(triplets, *selection.result(triplets), environment())
+
+
+def _draws(recipe: Recipe, items: Sequence[Row]) -> list[Draw]:
+    return [draw for triplet in triplets_of(items) for draw in draws(recipe, triplet)]
 
 
 def triplets_of(items: Sequence[Row]) -> list[Triplet]:
@@ -112,10 +106,6 @@ def outcomes_of(
     environment: Record,
 ) -> Outcomes:
     """What is committed of a unit."""
-    tally = tally_of(candidates, {t.triplet_id: t.edit_kind for t in triplets})
+    tally = tally_of(candidates, triplets)
     data = Data(to_parquet(Pair, pairs), len(pairs)) if pairs else None
     return Outcomes(candidates, tally, environment, data)
-
-
-def _not_here(run: Run, pool: object) -> PairMaker:
-    raise AssertionError("nothing is made while a run is begun")

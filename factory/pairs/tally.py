@@ -1,29 +1,16 @@
 """Counts of a unit's candidates."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 
-from schemas.candidate import Candidate, Verdict
-from schemas.tally import KIND_NOT_GIVEN, Tally
+from schemas.arrow import rows_to_json
+from schemas.candidate import Candidate
+from schemas.layout import GENERATE
+from schemas.tally import Tally, count
+from schemas.triplet import Triplet
 
 
-def tally_of(rows: Iterable[Candidate], kinds: Mapping[str, str | None]) -> Tally:
-    """Count rows; `kinds` names each triplet's edit kind."""
-    verdicts: dict[str, Counter[Verdict]] = {}
-    rejections: Counter[str] = Counter()
-    borderline = truncated = 0
-    for row in rows:
-        kind = kinds[row.triplet_id] or KIND_NOT_GIVEN
-        verdicts.setdefault(kind, Counter())[row.verdict] += 1
-        if row.verdict == Verdict.REJECTED:
-            rejections.update((row.reason or "").split(","))
-        borderline += row.borderline
-        truncated += row.truncated
-    return Tally(
-        by_kind={
-            kind: {verdict.value: counter[verdict] for verdict in Verdict}
-            for kind, counter in sorted(verdicts.items())
-        },
-        reasons=dict(sorted(rejections.items())),
-        marks={"borderline": borderline, "truncated": truncated},
-    )
+def tally_of(candidates: Sequence[Candidate], triplets: Sequence[Triplet]) -> Tally:
+    """Count candidates by their triplets' edit kinds."""
+    kinds = {triplet.triplet_id: triplet.edit_kind for triplet in triplets}
+    rows = rows_to_json(candidates)
+    return count(GENERATE, ({**row, "kind": kinds[row["triplet_id"]]} for row in rows))

@@ -39,8 +39,7 @@ def check_pairs(
     planned = [(row.triplet_id, row.index) for row in candidates] == wanted
     if not planned:
         yield "", "candidates are not the planned ones"
-    kinds = {triplet.triplet_id: triplet.edit_kind for triplet in triplets}
-    if planned and commit.record.tally != tally_of(candidates, kinds):
+    if planned and commit.record.tally != tally_of(candidates, triplets):
         yield "", "counts are not those of its candidates"
     accepted = [(c.triplet_id, c.index) for c in candidates if c.verdict == Verdict.ACCEPTED]
     file = commit.record.data

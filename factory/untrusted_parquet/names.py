@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from factory.errors import InputError
+from factory.storage.key_rules import RUN
 from factory.storage.local import LocalStore
 from factory.storage.protocol import ObjectStore, PagedStore
 
 SUFFIX = ".parquet"
-RUN = "RUN.json"
-"""What a run's root holds."""
 PASSED_OVER = (".", "_")
 """How names begin of what is no data: Spark's `_temporary/`, `_delta_log/`, `.ipynb_checkpoints/`."""
 

@@ -7,6 +7,7 @@ from factory.doctor.finding import Device, MeasuredSource
 from factory.ledger.run import Run
 from factory.pairs.generate import PairMaker, generate_stage
 from factory.pairs.source import Draw
+from factory.work.plain_loop import run_here
 from factory.work.reports import Runner
 from factory.work.stage import Stage
 from schemas.config import Compute, Config
@@ -17,13 +18,16 @@ from schemas.recipe import Recipe
 def generate(config: Config) -> tuple[Stage, Runner]:
     """The stage `generate` with the engine, and where it runs: here or on Ray."""
     stage = generate_stage(load_engine)
-    if config.compute.where == "ray":
+    return stage, runner(stage, config.compute)
+
+
+def runner(stage: Stage, pool: Pool) -> Runner:
+    """Where units of a stage are made: here or on Ray."""
+    if pool.where == "ray":
         from factory.on_ray.units import run_on_ray
 
-        return stage, run_on_ray(stage)
-    from factory.work.plain_loop import run_here
-
-    return stage, run_here(stage)
+        return run_on_ray(stage)
+    return run_here(stage)
 
 
 def load_engine(run: Run, compute: Compute) -> PairMaker:

@@ -49,7 +49,7 @@ class JobResult:
 
 
 def begin(
-    stage: Stage,
+    layout: Layout,
     store: ObjectStore,
     pinned: Callable[[], Record],
     items: Sequence[Item],
@@ -69,7 +69,7 @@ def begin(
     recipe = pinned()
     # The probe is the first to write, so that all that can be told without it leaves nothing.
     commits: Commits = "conditional" if probe(store).commits == "conditional" else "sealed"
-    run = create_run(store, recipe, commits, stage.layout)
+    run = create_run(store, recipe, commits, layout)
     plan = write_plan(run, items, unit_items, duplicates, extend=extend)
     return run, open_failed(run, plan) if retry_failed else plan
 

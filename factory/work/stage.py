@@ -8,7 +8,6 @@ from factory.ledger.finish import Finish
 from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Row
 from factory.ledger.run import Run
-from factory.ledger.verify.unit import Check, no_check
 from schemas.layout import Layout
 from schemas.pool import Pool
 
@@ -40,8 +39,6 @@ class Stage:
     load: Load
     fail: Callable[[Run, Sequence[Row], str], Outcomes]
     """What is committed of a unit that is given up, all of it failed for one reason."""
-    check: Check = no_check
-    """What `verify` looks at beyond what holds for any stage."""
     finish: Finish | None = None
     """What is made of all outcomes when a run is sealed."""
     silence_s: float = 3600.0

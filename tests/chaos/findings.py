@@ -93,7 +93,7 @@ def examine(
             found.falsely_failed += len(ours)
             found.words += [f"unit {unit} failed: {row.fields['reason']}" for row in ours[:1]]
     _compare_data(subject, store, peace, poisoned, found)
-    damages = verify(run, subject.stage.check).damages
+    damages = verify(run, subject.check).damages
     found.torn += len(damages)
     found.words += damages
     _read_log(subject, plan, log, landed, found)

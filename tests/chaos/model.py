@@ -118,7 +118,7 @@ class Model(RuleBasedStateMachine):
         assert device == task.maker.device
 
     def assert_whole(self) -> None:
-        damages = verify(self.run, self.subject.stage.check).damages
+        damages = verify(self.run, self.subject.check).damages
         assert not damages, damages
 
     def assert_not_made_again(self, maker: Own, known: dict[int, str]) -> None:

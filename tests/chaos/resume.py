@@ -30,4 +30,4 @@ def assert_resumes(store: ObjectStore, scenario: Scenario) -> None:
     assert not names(rows) & made, "committed outcomes were made again"
     assert scenario.outcome(store) == undisturbed(scenario)
     with small_world():
-        assert verify(open_run(store), subject.stage.check).damages == []
+        assert verify(open_run(store), subject.check).damages == []

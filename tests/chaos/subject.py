@@ -18,7 +18,9 @@ from pydantic import BaseModel, ConfigDict
 from factory.ledger.keys import data_folder
 from factory.ledger.plan import Item, Plan, Row
 from factory.ledger.run import Run
+from factory.ledger.verify.unit import Check, no_check
 from factory.storage.protocol import ObjectStore
+from factory.verbs.runs import CHECKS
 from factory.work import plain_loop
 from factory.work.job import JobResult
 from factory.work.reports import Runner
@@ -75,6 +77,11 @@ class Subject(ABC):
     def folder_of_data(self) -> str:
         """Where its runs keep what units leave."""
         return data_folder(self.layout.stage)
+
+    @property
+    def check(self) -> Check:
+        """As `editmill verify` has it."""
+        return CHECKS.get(self.layout.stage, no_check)
 
     @property
     @abstractmethod

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from safetensors.torch import save
@@ -70,16 +69,15 @@ def encode_dataset(
     law = latents_law(config.law, reading.columns, opened.digest)
     slices = cut(opened.index, law.size_px)
     stage = encode_stage(config, opened.files.place)
-    run, plan = begin(stage, store, lambda: law, slices, 1, retry_failed=retry_failed)
+    run, plan = begin(ENCODE, store, lambda: law, slices, 1, retry_failed=retry_failed)
     store_index(store, opened.index)
     say_truncation(store, opened, say)
     result = run_job(stage, run, plan, Terms(config.compute), run_with(stage))
-    if result.exit_code not in (0, NOTHING_KEPT):
-        # Whatever was sealed before: a unit of it may be open again.
+    # Whatever was sealed before: a unit of it may be open again.
+    latents = find_latents(store) if result.exit_code in (0, NOTHING_KEPT) else None
+    if latents is None:
         damaged = result.exit_code == NeedsRepair.exit_code
         raise (NeedsRepair if damaged else EditmillError)(result.message)
-    latents = find_latents(store)
-    assert latents is not None
     return latents
 
 
@@ -97,7 +95,7 @@ def _known(store: ObjectStore) -> Index | None:
 
 def load_encoder(config: Fit, place: Place, run: Run, compute: Where) -> "SliceMaker":
     """What a worker encodes with."""
-    index = read_index(run.store, LatentsLaw.read(_plain(run)).dataset)
+    index = read_index(run.store, run.recipe.dataset)
     encoder = Encoder.of(config.law, compute)
     return SliceMaker(encoder, Dataset.at(place, config.reading.columns, index))
 
@@ -139,8 +137,3 @@ class SliceMaker:
     def close(self) -> None:
         """End the decoders."""
         self.encoder.close()
-
-
-def _plain(run: Run) -> dict[str, Any]:
-    recipe = run.recipe
-    return recipe if isinstance(recipe, dict) else dict(recipe.model_dump(mode="json"))

@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -92,9 +91,7 @@ class Checkpoints:
         """A checkpoint's record. Raises `Damaged`."""
         key = record_key(step)
         try:
-            record = patiently(
-                lambda: read_stamped(self.store, key, CheckpointRecord, "a checkpoint")
-            )
+            record = read_stamped(self.store, key, CheckpointRecord, "a checkpoint")
         except ObjectMissing as error:
             raise Damaged(
                 f"{self.store.uri}/{key}: not a checkpoint: {first_line(error)}"
@@ -109,9 +106,8 @@ class Checkpoints:
         tensors: dict[str, Tensor] = {}
         for file in self.record(step).files:
             what = f"{self.store.uri}/{file.key}: not the bytes of its record"
-            named = partial(read_named, self.store, file.key, file.sha256, what)
             try:
-                data = patiently(named)
+                data = read_named(self.store, file.key, file.sha256, what)
             except ObjectMissing as error:
                 raise Damaged(f"{self.store.uri}/{file.key}: {first_line(error)}") from None
             try:

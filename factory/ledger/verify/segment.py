@@ -113,11 +113,12 @@ class SegmentCheck:
         except (Damaged, ObjectMissing) as error:
             return _Checked(unit, damages=[str(error)])
         rows, damages, damaged = check_unit(self.run, self.plan, found, self.check)
-        if rolled_up and rolled_up != line_of(self.run, found):
+        own = line_of(self.run, found)
+        if rolled_up and rolled_up != own:
             damages.append(
                 f"{self.run.uri}/{found.key}: is not the commit that its roll-up sums up"
             )
-        contents = {line_of(self.run, found).content}
+        contents = {own.content}
         is_newest = generation == self.plan.generation(unit)
         if not is_newest and self.run.commits == "sealed":
             # Which of these counted then, only a manifest of that day can say.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from factory.errors import Damaged, ObjectMissing
+from factory.ledger import keys
 from factory.ledger.attempts import Found, items_of
 from factory.ledger.commits import Commit, commit_of
 from factory.ledger.plan import Plan, Row
@@ -49,7 +50,7 @@ def check_unit(
             lost = True
     if not lost:
         named = dict(_check_named(run, commit))
-        damaged += [f"../{key}" for key in named]
+        damaged += [f"{keys.AROUND}{key}" for key in named]
         said = [("", what) for what in named.values()]
         said += check(run, items_of(run, plan, found), commit, data)
         damages += [f"{run.uri}/{key or found.key}: {what}" for key, what in said]

@@ -49,7 +49,7 @@ class Shouted:
 
     def start(self, **options):
         store = open_store(f"{self.out}/{keys.BESIDE}")
-        self.run, self.plan = begin(self.stage, store, Recipe, self.lines, 3, **options)
+        self.run, self.plan = begin(self.stage.layout, store, Recipe, self.lines, 3, **options)
         return self.end()
 
     def end(self, budget=None):
@@ -165,7 +165,7 @@ def test_an_attempt_that_comes_second_names_what_stands(tmp_path):
     """Two environments make other bytes: the first one's object stays, whoever commits."""
     shouted = Shouted(tmp_path)
     store = open_store(f"{shouted.out}/{keys.BESIDE}")
-    run, plan = begin(shouted.stage, store, Recipe, shouted.lines, 3)
+    run, plan = begin(shouted.stage.layout, store, Recipe, shouted.lines, 3)
     first = shouted.stage.load(run, None).make(0, plan.items(0))
     other = {key: data + b"!" for key, data in first.objects.items()}
     # It stored its intent and its objects, and died.
@@ -206,13 +206,15 @@ def test_verbs_know_such_a_run_by_its_place_and_leave_sealing_to_its_stage(shout
     assert json.loads(call(0, "gc").stdout)["objects"] == 0
     assert "sealed by the program that has this stage" in call(2, "seal").stderr
     with pytest.raises(RunMismatch, match="another recipe"):
-        begin(shouted.stage, shouted.run.store, lambda: Recipe(ending="md"), shouted.lines, 3)
+        begin(
+            shouted.stage.layout, shouted.run.store, lambda: Recipe(ending="md"), shouted.lines, 3
+        )
     assert seal(shouted.run, shouted.plan, finish=shouted.stage.finish)[1] == sealed.sealed
 
 
 def test_a_unit_that_is_given_up_is_retried_row_by_row(shouted):
     store = open_store(f"{shouted.out}/{keys.BESIDE}")
-    shouted.run, shouted.plan = begin(shouted.stage, store, Recipe, shouted.lines, 3)
+    shouted.run, shouted.plan = begin(shouted.stage.layout, store, Recipe, shouted.lines, 3)
     fail_unit(shouted.stage, shouted.run, shouted.plan, 1, "poison")
     assert shouted.end().sealed.counts == {"done": 4, "failed": 3}
     assert shouted.start(retry_failed=True).sealed.counts == {"done": 7, "failed": 0}
@@ -221,7 +223,7 @@ def test_a_unit_that_is_given_up_is_retried_row_by_row(shouted):
 
 def test_a_finish_waits_for_all_units_and_a_snapshot_has_its_own(shouted):
     store = open_store(f"{shouted.out}/{keys.BESIDE}")
-    shouted.run, shouted.plan = begin(shouted.stage, store, Recipe, shouted.lines, 3)
+    shouted.run, shouted.plan = begin(shouted.stage.layout, store, Recipe, shouted.lines, 3)
     shouted.result = shouted.end(Budget(limit=3))
     assert shouted.result.sealed.partial
     assert set(shouted.index) == {"line0.txt", "line1.txt", "line2.txt"}
