@@ -19,7 +19,7 @@ def print_status(status: Status) -> None:
     """A run's state as tables, on stdout."""
     counts, tally, sealed = status.counts, status.tally, status.sealed
     first, is_pairs = next(iter(counts)), status.run.layout == GENERATE
-    outcomes = "candidates" if is_pairs else "outcomes"
+    outcomes = f"{status.run.layout.outcome}s"
     rows = rows_per_accepted(status) if is_pairs else None
     failed = status.failed_units
     print_facts(

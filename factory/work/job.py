@@ -100,7 +100,7 @@ def run_job(stage: Stage, run: Run, plan: Plan, terms: Terms, runner: Runner) ->
         if run.commits == "sealed":
             progress.say("conditional writes are weak here: attempts are committed side by side")
         if start:
-            progress.say(f"{len(pending)} units to make; workers load the models first")
+            progress.say(f"{counted(len(pending), 'unit')} to make; workers load the models first")
             reports = runner(run, plan, pending, terms, should_stop)
         # After the runner has begun: until then nothing is in hand, and Ray takes signals when it starts.
         with drain:
@@ -159,7 +159,7 @@ def _end(
         if not sealed.counts[first]:
             message = f"sealed without one {layout.kept}: {_what_took_them(stage, book)}"
             return JobResult(NOTHING_KEPT, message, made, problems, sealed, book)
-        message = f"sealed: {sealed.counts[first]} {layout.kept}s"
+        message = f"sealed: {counted(sealed.counts[first], layout.kept)}"
         return JobResult(0, message, made, problems, sealed, book)
     left = sum(not done[unit] for unit in goal)
     if (

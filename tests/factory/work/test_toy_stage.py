@@ -36,7 +36,7 @@ class Terms:
 class Shouted:
     """Seven lines in units of three, below `out`; what is hushed fails."""
 
-    def __init__(self, folder, commits="conditional", count=7):
+    def __init__(self, folder, count=7):
         self.out, self.hushed = folder / "out", folder / "hushed"
         for made in (self.out, self.hushed):
             made.mkdir()
@@ -85,6 +85,11 @@ def test_every_line_lies_at_its_key_and_the_index_names_it(shouted):
     assert verify(open_run(str(shouted.out))).damages == []
     again = shouted.start()
     assert (again.units_made, again.manifest_hash) == (0, shouted.result.manifest_hash)
+
+
+def test_one_is_told_as_one(tmp_path, capsys):
+    assert Shouted(tmp_path, count=1).start().message == "sealed: 1 file"
+    assert "1 unit to make; " in capsys.readouterr().err
 
 
 def test_failed_rows_alone_are_made_again_and_the_newest_outcome_counts(shouted):
