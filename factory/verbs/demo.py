@@ -34,7 +34,7 @@ demo_app = typer.Typer(no_args_is_help=True)
 @resumable
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the run and the sheet.")] = Path("demo"),
-    limit: Annotated[int, typer.Option(min=1, help="Bundled triplets to make.")] = 24,
+    limit: Annotated[int, typer.Option(min=1, help="Bundled triplets to make.")] = 12,
 ) -> int:
     """The main job on the embedded miniature: a table, and a sheet to look at."""
     machine.check_machine(load_config("miniature").compute)
