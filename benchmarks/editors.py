@@ -39,8 +39,8 @@ import torch  # noqa: E402
 
 from factory.dataset.dataset import Dataset  # noqa: E402
 from factory.engine.checkpoint.load import load_text_to_image  # noqa: E402
+from factory.ledger.manifest import sealed_data_uris  # noqa: E402
 from factory.ledger.run import open_run  # noqa: E402
-from factory.ledger.sealed import sealed_data_uris  # noqa: E402
 from factory.miniature import world  # noqa: E402
 from factory.models.find import MINIATURE  # noqa: E402
 from factory.models.pin import pin_text_to_image  # noqa: E402

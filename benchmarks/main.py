@@ -23,6 +23,7 @@ from benchmarks.record import machine, write_results  # noqa: E402
 from factory.console.config import load_config  # noqa: E402
 from factory.engine.checkpoint.load import load_models  # noqa: E402
 from factory.engine.engine import Engine  # noqa: E402
+from factory.models.find import placed_models  # noqa: E402
 from factory.models.pin import pin  # noqa: E402
 from factory.pairs.generate import prepare  # noqa: E402
 from factory.pairs.source import draws  # noqa: E402
@@ -98,7 +99,7 @@ def through_ray(folder: Path) -> dict[str, float]:
 def rows_per_s(repeats: int = 3) -> dict[str, float]:
     """UNet rows per second of the miniature's engine on two threads, batch full."""
     config = load_config("miniature", settings=["recipe.steps=10"])
-    of = pin(config.recipe)
+    of = placed_models(pin(config.recipe))
     engine = Engine(of, batch_pairs=config.compute.batch_pairs, threads=config.compute.threads)
     wanted = [d for t in read_triplets("miniature").triplets[:4] for d in draws(of, t)]
     list(engine.pairs(wanted[:8]))
@@ -116,7 +117,7 @@ def fp64_error() -> dict[str, float]:
     worst = 0.0
     for solver in ("euler_ancestral", "ddim"):
         settings = ["recipe.dtype=float64", "recipe.steps=10", f"recipe.solver={solver}"]
-        of = pin(load_config("miniature", settings=settings).recipe)
+        of = placed_models(pin(load_config("miniature", settings=settings).recipe))
         chosen = [draw(CAPTIONS[i % 4], i + 1, p=0.3 * i, guidance=1.0 + 4 * i) for i in range(4)]
         made = sample(of, chosen, pairs=3, apart=1)
         models = load_models(of, torch.device("cpu"))

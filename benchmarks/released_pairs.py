@@ -40,6 +40,7 @@ from factory.console.say import print_facts, print_json, say  # noqa: E402
 from factory.engine.checkpoint.load import DTYPES, load_clip, load_models  # noqa: E402
 from factory.engine.clip_scorer import ClipScorer  # noqa: E402
 from factory.errors import ConfigError, Damaged, InputError  # noqa: E402
+from factory.models.find import placed, placed_models  # noqa: E402
 from factory.models.pin import pin  # noqa: E402
 from schemas.candidate import Scores  # noqa: E402
 from schemas.recipe import Recipe  # noqa: E402
@@ -126,12 +127,12 @@ def check(
     torch.set_num_threads(of.compute.threads)
     findings = Findings()
     if regenerate:
-        models = load_models(pin(of.recipe), device)
+        models = load_models(placed_models(pin(of.recipe)), device)
         whole = rescore(found, models.clip, of.recipe, score_tolerance, findings)
         regenerator = Regenerator(models, of.recipe, torch.device(noise))
         make_again(whole[:regenerate], regenerator, least_psnr, findings)
     else:
-        clip = load_clip(of.recipe.clip, device, DTYPES[of.recipe.dtype])
+        clip = load_clip(placed(of.recipe.clip, "clip"), device, DTYPES[of.recipe.dtype])
         rescore(found, clip, of.recipe, score_tolerance, findings)
     facts = findings.facts()
     if as_json:

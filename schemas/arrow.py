@@ -11,10 +11,19 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.pair import Image
 from schemas.record import Record
 
 R = TypeVar("R", bound=Record)
+
+
+class Image(Record):
+    """An encoded image as `datasets` stores it."""
+
+    bytes: bytes
+    """The encoded file."""
+    path: str
+    """A name for it; never a place."""
+
 
 KINDS: dict[type, str] = {
     str: "str",

@@ -1,15 +1,7 @@
 """A pair: an accepted candidate with its two images, under the published column names."""
 
+from schemas.arrow import Image
 from schemas.record import Record
-
-
-class Image(Record):
-    """An encoded image as `datasets` stores it."""
-
-    bytes: bytes
-    """The encoded file."""
-    path: str
-    """A name for it; never a place."""
 
 
 class Pair(Record):

@@ -27,6 +27,7 @@ FORBIDDEN = {
 }
 # Programs start what they are asked for, so they alone import upwards, and only inside functions.
 PROGRAMS = ("factory/__main__.py", "factory/verbs/", "trainer/__main__.py")
+TRIPLETS = ("schemas.triplet", "schemas.candidate", "schemas.pair")
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -106,6 +107,38 @@ def test_rooms_look_down_only():
         for name in imports(path):
             found |= {(relative, room) for room in above if within(name, (f"factory.{room}",))}
     assert found == KNOTS
+
+
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in SOURCES
+}
+UNKNOWN = {
+    "factory.engine": ("factory.storage", "factory.ledger", "factory.work", "ray", "boto3"),
+    "factory.ledger": ("factory.pairs", "factory.engine", "torch", *TRIPLETS),
+    "factory.work": ("factory.pairs", "factory.engine", "torch", *TRIPLETS),
+}
+"""What a room must not reach on any way of imports: the engine no storage, the ledger no triplets."""
+
+
+def ways_from(room: str) -> dict[str, tuple[str, ...]]:
+    """Each name that is reached from a room's modules, with one way to it."""
+    ways = {name: (name,) for name in MODULES if within(name, (room,))}
+    following = list(ways)
+    for name in following:
+        for found in sorted(imports(MODULES[name])) if name in MODULES else ():
+            if found not in ways:
+                ways[found] = (*ways[name], found)
+                following.append(found)
+    return ways
+
+
+@pytest.mark.parametrize("room", UNKNOWN)
+def test_rooms_do_not_reach_what_they_must_not_know(room):
+    ways = ways_from(room)
+    assert len(ways) > 20
+    wrong = [" > ".join(way) for name, way in ways.items() if within(name, UNKNOWN[room])]
+    assert not wrong, wrong
 
 
 def test_ray_data_and_rays_private_names_have_one_file_each():

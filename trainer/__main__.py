@@ -21,7 +21,7 @@ from factory.console.progress import Progress
 from factory.console.say import Opening, print_facts, print_json, say
 from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import ConfigError, EditmillError
-from factory.models.find import Role, still_to_fetch
+from factory.models.find import Role, placed, still_to_fetch
 from factory.storage.open import open_store
 from factory.verbs.machine import check_machine, runner
 from factory.work.job import NOTHING_KEPT
@@ -246,15 +246,19 @@ def evaluate(
 
     from factory.engine.editor import load_editor
     from factory.miniature.world import SIDE_PX
+    from factory.models.editor import pin_editor
     from trainer.evaluate import write_evaluation
     from trainer.miniature.editing import AT_ONCE
 
     torch.set_num_threads(given.compute.threads)
-    loaded = load_editor(ModelSource(source=editor), given.compute.device, SIDE_PX)
+    pinned = pin_editor(ModelSource(source=editor), SIDE_PX)
+    loaded = load_editor(placed(pinned, "text_to_image"), given.compute.device)
     opening.begin()
     with Progress("edits", edits) as progress:
         progress.say(f"edits {counted(edits, 'held-out scene')}, {AT_ONCE} at once")
-        report = write_evaluation(out, *loaded, edits, given.watching.sampler, progress.advance)
+        report = write_evaluation(
+            out, loaded, pinned, edits, given.watching.sampler, progress.advance
+        )
     if as_json:
         print_json(report)
     else:

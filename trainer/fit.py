@@ -22,7 +22,7 @@ from factory.engine.text_limit import TextLimit
 from factory.errors import ConfigError, RunMismatch
 from factory.miniature.world import SIDE_PX
 from factory.models.editor import check_source
-from factory.models.find import model_folder
+from factory.models.find import model_folder, placed, placed_parts
 from factory.models.pin import pin_text_to_image
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
@@ -85,7 +85,8 @@ def prepare(
     check_store("--out", store)
     law, reading = pin_law(law), config.reading
     check_targets(law)
-    opened = training_dataset(store, _absolute(dataset), reading, TextLimit(law.model))
+    limit = TextLimit(placed(law.model, "text_to_image"))
+    opened = training_dataset(store, _absolute(dataset), reading, limit)
     for note in opened.files.notes:
         say(note)
     latents = choose_latents(
@@ -126,7 +127,7 @@ def fit(
     if device.type == "cuda":
         # What the group says beside gradients goes by way of the current one.
         torch.cuda.set_device(device)
-    parts = load_text_to_image(law.model, law.autoencoder, NUMBERS[law.dtype])
+    parts = load_text_to_image(*placed_parts(law.model, law.autoencoder), NUMBERS[law.dtype])
     network = prepare_network(parts, device)
     if law.lora is not None:
         add_lora(network, law.lora, law.seed)

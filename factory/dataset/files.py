@@ -9,8 +9,8 @@ from typing import NamedTuple
 from factory.dataset.splits import TRAIN, pattern_of, shards_of, splits_of
 from factory.errors import InputError
 from factory.ledger import keys
+from factory.ledger.manifest import sealed_data_uris
 from factory.ledger.run import open_run
-from factory.ledger.sealed import sealed_data_uris
 from factory.storage.key_rules import is_key
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store

@@ -14,8 +14,6 @@ from factory.engine.images import to_picture, to_unit
 from factory.engine.solvers.schedule import NoiseSchedule, euler_ancestral_steps
 from factory.engine.solvers.step import euler_ancestral
 from factory.engine.text import TextEncoder, conditioning
-from factory.models.editor import check_editor
-from factory.models.pin import pin_text_to_image
 from factory.pictures import Picture
 from schemas.recipe import ModelSource
 
@@ -98,16 +96,14 @@ class Editor:
         return torch.stack(drawn).to(like.device, kind)
 
 
-def load_editor(source: ModelSource, device: str, size_px: int) -> tuple[Editor, ModelSource]:
-    """An editor of pictures with such sides, and its source with every file's hash. Raises `ModelError`."""
+def load_editor(source: ModelSource, device: str) -> Editor:
+    """An editor from a path, with its networks on a device. Raises `ModelError`."""
     where = pick_device(device)
-    check_editor(source)
-    pinned, _ = pin_text_to_image(source, None, size_px, "editor")
-    parts = load_text_to_image(pinned, None, torch.float32)
+    parts = load_text_to_image(source, None, torch.float32)
     for network in (parts.unet, parts.autoencoder, parts.text.encoder):
         network.to(where).eval()
     schedule = NoiseSchedule.from_config(parts.scheduler)
-    return Editor(parts.unet, parts.autoencoder, parts.text, schedule), pinned
+    return Editor(parts.unet, parts.autoencoder, parts.text, schedule)
 
 
 def guided(rows: Tensor, text_guidance: float, image_guidance: float) -> Tensor:

@@ -10,7 +10,6 @@ from factory.engine.batching import Batch, Call, Outcome, Resident, Slot
 from factory.engine.checkpoint.load import load_models
 from factory.engine.decoding import Decoder
 from factory.engine.device import device_name, torch_device
-from factory.models.pin import pin
 from factory.pairs.source import Draw, Made, NotMade
 from schemas.config import Compute
 from schemas.environment import Environment
@@ -22,7 +21,7 @@ _WHEELS = ("torch", "diffusers", "transformers", "open_clip_torch", "numpy", "pi
 class Engine:
     """Stable Diffusion with Prompt-to-Prompt and CLIP, resident on one device.
 
-    Raises `ModelError` where the recipe's files are missing, damaged, or not the ones it pins.
+    The recipe's models are paths (`placed_models`). Raises `ModelError` where files are missing or damaged.
     `pairs` may be called from several threads at once; all calls share one batch, so that the end
     of one call's list never leaves the device idle.
     """
@@ -36,8 +35,7 @@ class Engine:
         decode_pairs: int = 2,
         threads: int = 1,
     ) -> None:
-        # Every worker reads the very files that the run was begun with, or refuses to start.
-        self.recipe = recipe = pin(recipe)
+        self.recipe = recipe
         self.device = torch_device(device)
         self.batch_pairs = batch_pairs
         self.decode_pairs = decode_pairs

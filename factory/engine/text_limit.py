@@ -10,7 +10,6 @@ from factory.engine.checkpoint import load as checkpoint
 from factory.engine.checkpoint import single_file
 from factory.engine.text import TextEncoder
 from factory.models.family import checkpoint_family, family_fields
-from factory.models.find import model_folder
 from schemas.recipe import ModelSource
 
 USUAL = 77
@@ -20,7 +19,7 @@ MOST = 10**6
 
 
 class TextLimit:
-    """Asked by threads; the tokenizer is loaded for the first instruction that may be too long."""
+    """Of a model at a path. Asked by threads; its tokenizer is loaded once a text may be too long."""
 
     def __init__(self, model: ModelSource) -> None:
         self.tokens = _limit(model)
@@ -47,7 +46,7 @@ class TextLimit:
 
 def _limit(model: ModelSource) -> int:
     """As the model's files say, of which no library is asked."""
-    path = model_folder(model, "text_to_image")
+    path = Path(model.source)
     if path.is_file():
         family = checkpoint_family(path, model.name, with_autoencoder=False)
         return int(family_fields(family)["text_encoder"]["max_position_embeddings"])
@@ -66,7 +65,7 @@ def _field(file: Path, name: str) -> int:
 
 
 def _load(model: ModelSource) -> Any:
-    path = model_folder(model, "text_to_image")
+    path = Path(model.source)
     if path.is_file():
         family = checkpoint_family(path, model.name, with_autoencoder=False)
         return single_file.load_tokenizer(family)

@@ -13,9 +13,9 @@ from factory.ledger import keys
 from factory.ledger.attempts import find_commit, line_of
 from factory.ledger.commits import commit_names
 from factory.ledger.lines import read_lines, write_lines
+from factory.ledger.manifest import newest_manifest, part_lines
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
-from factory.ledger.sealed import newest_manifest, part_lines
 from factory.storage.patience import patiently, read_whole, write_once
 from schemas.commit import LedgerLine, UnitLine
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from factory.ledger import keys
-from factory.ledger.numbered import numbers
+from factory.storage.numbered import numbers
 from factory.storage.patience import write_once
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import read_stamped
@@ -43,7 +43,7 @@ def read_retries(store: ObjectStore) -> Retries:
     return Retries(dict(found), anew, frozenset(aside))
 
 
-def retries(store: ObjectStore) -> int:
+def next_retry(store: ObjectStore) -> int:
     """The number of the next record."""
     return max(numbers(store, keys.RETRIES, keys.retry), default=-1) + 1
 

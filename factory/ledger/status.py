@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from factory.ledger.book import Book
-from factory.ledger.failed import is_failed
 from factory.ledger.lines import tally_of
+from factory.ledger.manifest import manifest_hash, newest_manifest
 from factory.ledger.plan import Plan
+from factory.ledger.reopen import is_failed
 from factory.ledger.run import Run
-from factory.ledger.sealed import manifest_hash, newest_manifest
 from schemas.layout import renamed
 from schemas.tally import Tally
 

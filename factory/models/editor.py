@@ -7,6 +7,7 @@ from factory.models.configs import read_config
 from factory.models.family import check_unet
 from factory.models.family_xl import INDEX, check_xl, is_xl
 from factory.models.find import model_folder
+from factory.models.pin import pin_text_to_image
 from factory.storage.open import open_store
 from schemas.recipe import ModelSource
 from schemas.training import EDITOR, RECORD
@@ -27,6 +28,13 @@ def check_editor(source: ModelSource) -> None:
                 f"{source.source}: an editor's UNet must have {EDITOR_CHANNELS} input channels, got "
                 f"{channels}; a text-to-image model becomes one by `editmill fit`"
             )
+
+
+def pin_editor(source: ModelSource, size_px: int) -> ModelSource:
+    """An editor of pictures with such sides, with every file's hash. Raises `ModelError`."""
+    check_editor(source)
+    pinned, _ = pin_text_to_image(source, None, size_px, "editor")
+    return pinned
 
 
 def check_source(folder: Path) -> None:

@@ -80,6 +80,31 @@ def model_folder(source: ModelSource, role: Role) -> Path:
         ) from error
 
 
+def placed(source: ModelSource, role: Role) -> ModelSource:
+    """A source as a path on this machine, which is what the engine takes. Raises as `model_folder`."""
+    return source.model_copy(update={"source": str(model_folder(source, role))})
+
+
+def placed_parts(
+    model: ModelSource, autoencoder: ModelSource | None
+) -> tuple[ModelSource, ModelSource | None]:
+    """A text-to-image model and perhaps another autoencoder, each as `placed`."""
+    other = placed(autoencoder, "autoencoder") if autoencoder else None
+    return placed(model, "text_to_image"), other
+
+
+def placed_models(recipe: Recipe) -> Recipe:
+    """A recipe with all of its models `placed`."""
+    model, autoencoder = placed_parts(recipe.text_to_image, recipe.autoencoder)
+    models = {
+        "text_to_image": model,
+        "autoencoder": autoencoder,
+        "clip": placed(recipe.clip, "clip"),
+        "loras": tuple(placed(lora, "lora") for lora in recipe.loras),
+    }
+    return recipe.model_copy(update=models)
+
+
 def model_sources(recipe: Recipe) -> list[tuple[str, ModelSource, Role]]:
     """Each model under its key in the recipe."""
     sources: list[tuple[str, ModelSource, Role]] = [

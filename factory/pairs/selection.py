@@ -6,8 +6,9 @@ from typing import Protocol
 
 from factory.pairs.source import Draw, Made, NotMade
 from factory.pictures import encode
+from schemas.arrow import Image
 from schemas.candidate import Candidate, Scores, Verdict
-from schemas.pair import Image, Pair
+from schemas.pair import Pair
 from schemas.recipe import Recipe, Thresholds
 from schemas.triplet import Triplet
 

@@ -8,8 +8,8 @@ from functools import partial
 from PIL import Image, ImageDraw, ImageFont
 
 from factory.errors import Damaged, first_line
+from factory.ledger.manifest import unit_lines
 from factory.ledger.run import Run
-from factory.ledger.sealed import unit_lines
 from factory.storage.patience import read_whole
 from schemas.arrow import from_parquet
 from schemas.candidate import Scores

@@ -15,6 +15,8 @@ from factory.console.options import (
 )
 from factory.console.places import check_file
 from factory.console.say import print_facts, print_json, say
+from factory.models.find import placed_models
+from factory.models.pin import pin
 from factory.verbs import machine
 
 calibrate_app = typer.Typer(no_args_is_help=True)
@@ -41,8 +43,9 @@ def calibrate(
     machine.check_machine(loaded.compute)
     from factory.engine.engine import Engine
 
-    engine = Engine.for_compute(loaded.recipe, loaded.compute)
-    found = measure(engine, engine.recipe, count)
+    recipe = pin(loaded.recipe)
+    engine = Engine.for_compute(placed_models(recipe), loaded.compute)
+    found = measure(engine, recipe, count)
     write_calibration(out, found)
     facts = found["thresholds"] | found["report"]
     (print_json if as_json else print_facts)(found if as_json else facts)

@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager
 
 from factory.doctor.finding import Device, MeasuredSource
 from factory.ledger.run import Run
+from factory.models.find import placed_models
+from factory.models.pin import pin
 from factory.pairs.generate import PairMaker, generate_stage
 from factory.pairs.source import Draw
 from factory.work.plain_loop import run_here
@@ -36,10 +38,10 @@ def load_engine(run: Run, compute: Compute) -> PairMaker:
 
 
 def engine(recipe: Recipe, compute: Compute) -> MeasuredSource:
-    """The engine of a recipe."""
+    """The engine of a recipe, of the very files that a run was begun with. Raises `ModelError`."""
     from factory.engine.engine import Engine
 
-    return Engine.for_compute(recipe, compute)
+    return Engine.for_compute(placed_models(pin(recipe)), compute)
 
 
 def steps_of_other_sizes(

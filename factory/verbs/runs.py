@@ -72,7 +72,7 @@ def verify(
 
     Exit codes: 0 whole, 3 opened again (run its command), 5 damaged.
     """
-    from factory.ledger.repair import repair as open_damaged
+    from factory.ledger.reopen import repair as open_damaged
     from factory.ledger.verify.run import verify as check
 
     opened = _run(run, "verify")
@@ -115,7 +115,7 @@ def seal(
 ) -> int:
     """Write the manifest of a run, which readers use and nothing else."""
     from factory.ledger.manifest import manifest_hash
-    from factory.ledger.manifest import seal as write_manifest
+    from factory.ledger.seal import seal as write_manifest
 
     opened, plan = _open(run, "seal")
     left_out: dict[int, str] = {}
@@ -182,8 +182,8 @@ def sheet(
     count: Annotated[int, typer.Option(min=1, max=400, help="Pairs, one per triplet.")] = 24,
 ) -> int:
     """A contact sheet of a sealed run: original and edited, prompts and scores."""
-    from factory.ledger.manifest import Incomplete
-    from factory.ledger.sealed import newest_manifest
+    from factory.ledger.manifest import newest_manifest
+    from factory.ledger.seal import Incomplete
     from factory.pairs.sheet import contact_sheet, sealed_pairs
 
     check_file("--out", out)

@@ -8,12 +8,12 @@ from factory.console.progress import Progress
 from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import NeedsRepair
 from factory.ledger.book import Book
-from factory.ledger.failed import open_failed
 from factory.ledger.lines import tally_of
-from factory.ledger.manifest import seal
+from factory.ledger.manifest import manifest_hash
 from factory.ledger.plan import Item, Plan, write_plan
+from factory.ledger.reopen import open_failed
 from factory.ledger.run import Commits, Run, create_run, is_begun
-from factory.ledger.sealed import manifest_hash
+from factory.ledger.seal import seal
 from factory.storage.probe import probe
 from factory.storage.protocol import ObjectStore
 from factory.work.guards import Guards, Stop

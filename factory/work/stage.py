@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from factory.ledger.finish import Finish
 from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Row
 from factory.ledger.run import Run
+from factory.ledger.seal import Finish
 from schemas.layout import Layout
 from schemas.pool import Pool
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from factory.errors import ObjectMissing
 from factory.ledger import keys
 from factory.ledger.commits import commit_names
+from factory.ledger.manifest import manifest_hash, newest_manifest, unit_lines
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import open_run
-from factory.ledger.sealed import manifest_hash, newest_manifest, unit_lines
 from factory.ledger.verify.run import verify
 from factory.storage.protocol import ObjectStore
 from schemas.commit import UnitLine

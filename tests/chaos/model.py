@@ -10,10 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from factory.errors import StorageUnavailable
 from factory.ledger import keys
 from factory.ledger.commits import record_of
-from factory.ledger.manifest import Incomplete
+from factory.ledger.manifest import manifest_sequences, read_manifest, unit_lines
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
-from factory.ledger.sealed import manifest_sequences, read_manifest, unit_lines
+from factory.ledger.seal import Incomplete
 from factory.ledger.verify.run import verify
 from schemas.commit import CommitRecord, UnitLine
 from tests.chaos.actors import Task

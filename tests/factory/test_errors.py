@@ -4,7 +4,7 @@ import pytest
 
 from cluster import access, local, submit
 from factory import errors
-from factory.ledger.manifest import Incomplete
+from factory.ledger.seal import Incomplete
 from factory.on_ray.rows import ClusterFailed
 
 

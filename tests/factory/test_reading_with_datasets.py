@@ -3,9 +3,9 @@
 import datasets
 from PIL import Image
 
+from factory.ledger.manifest import sealed_data_uris
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, open_run
-from factory.ledger.sealed import sealed_data_uris
 from factory.storage.open import open_store
 from schemas.config import Config
 from tests.factory.storage.conftest import moto, moto_bucket

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from factory.__main__ import app
 from factory.ledger import keys
-from factory.ledger.failed import open_failed
 from factory.ledger.plan import read_plan
+from factory.ledger.reopen import open_failed
 from factory.ledger.run import open_run
 from schemas.config import Config
 from tests.making import run_here, run_job

@@ -12,9 +12,9 @@ import ray.data.extensions  # whose Arrow types are registered in every worker
 from factory.errors import Damaged, EditmillError, StorageError, TripletError
 from factory.ledger import keys
 from factory.ledger.commits import commit_of, read_record
+from factory.ledger.manifest import newest_manifest
 from factory.ledger.plan import find_plan, write_plan
 from factory.ledger.run import create_run, open_run
-from factory.ledger.sealed import newest_manifest
 from factory.ledger.status import status
 from factory.pairs.sheet import contact_sheet, sealed_pairs
 from factory.pairs.triplets import read_triplets

@@ -42,7 +42,7 @@ def plain_pipeline(folder):
 
 def assert_it_edits_as_we_do(folder, picture, instruction, *, steps, text=7.5, image=1.5):
     """Both samplers whole, from one noise, at the levels that each sets for itself; `picture` uint8."""
-    editor, _ = load_editor(ModelSource(source=str(folder)), "cpu", 64)
+    editor = load_editor(ModelSource(source=str(folder)), "cpu")
     factor = 2 ** (len(editor.autoencoder.config.block_out_channels) - 1)
     shape = (4, picture.shape[0] // factor, picture.shape[1] // factor)
     purposes = ["edit start", *(f"edit {i}" for i in range(steps))]

@@ -47,7 +47,7 @@ def test_it_is_trained_with_and_written_into_the_editor(laws, tmp_path):
     assert {name.split("/")[1] for name in changed} == {"unet", "vae"}
     assert objects(tmp_path / "other", "sheets") == objects(tmp_path / "replaced", "sheets")
     assert objects(tmp_path / "other", "sheets") != objects(tmp_path / "own", "sheets")
-    editor, _ = load_editor(ModelSource(source=str(tmp_path / "other" / "editor")), "cpu", 64)
+    editor = load_editor(ModelSource(source=str(tmp_path / "other" / "editor")), "cpu")
     assert editor.autoencoder.config.scaling_factor == 0.5
 
 

@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 
 from editmill import app
 from factory.engine.editor import load_editor
+from factory.models.editor import pin_editor
+from factory.models.find import placed
 from factory.storage.open import open_store
 from schemas.recipe import ModelSource
 from tests.trainer.small import objects, small, train, write_pairs
@@ -30,8 +32,8 @@ def trained(moto_bucket, tmp_path, monkeypatch):
 
 def test_it_is_loaded_and_pinned_as_a_folder_is(trained):
     editor, folder, _ = trained
-    ours, pinned = load_editor(ModelSource(source=editor), "cpu", 64)
-    theirs, expected = load_editor(ModelSource(source=str(folder)), "cpu", 64)
+    pinned, expected = (pin_editor(ModelSource(source=str(of)), 64) for of in (editor, folder))
+    ours, theirs = (load_editor(placed(of, "text_to_image"), "cpu") for of in (pinned, expected))
     assert pinned.source == editor
     assert pinned.files == expected.files
     weights = theirs.unet.state_dict()

@@ -16,6 +16,7 @@ from factory.engine.editor import Editor, load_editor
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text import TextEncoder
 from factory.errors import ModelError
+from factory.models.editor import pin_editor
 from schemas.recipe import ModelSource
 from tests.factory.engine.tiny import LATENT_SIDE, SCHEDULER, save_tiny, tiny_parts
 from tests.trainer.pipeline import assert_it_edits, assert_it_edits_as_we_do, plain_pipeline
@@ -159,7 +160,7 @@ def test_networks_too_large_for_one_file_are_cut_and_all_readers_put_them_togeth
         assert len(list((cut / part).glob("*.safetensors"))) > 1
         assert len(list((cut / part).glob("*.safetensors.index.json"))) == 1
     source = ModelSource(source=str(cut))
-    ours, pinned = load_editor(source, "cpu", 64)
+    ours, pinned = load_editor(source, "cpu"), pin_editor(source, 64)
     theirs, expected = pipeline_of(cut), load_text_to_image(
         ModelSource(source=str(whole)), None, torch.float32
     )  # fmt: skip

@@ -7,9 +7,9 @@ from factory.dataset import dataset as dataset_module
 from factory.dataset.dataset import Dataset
 from factory.dataset.files import find_files
 from factory.errors import RunMismatch
-from factory.ledger.manifest import seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
+from factory.ledger.seal import seal
 from factory.storage.local import LocalStore
 from tests.making import generate_unit
 from tests.stub_source import StubSource, recipe, triplets

@@ -16,6 +16,7 @@ from factory.errors import EditmillError, NeedsRepair, RunMismatch
 from factory.ledger.outcomes import Data, Outcomes
 from factory.ledger.plan import Row
 from factory.ledger.run import Run, open_run
+from factory.models.find import placed
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from factory.work.job import NOTHING_KEPT, begin, run_job
@@ -63,7 +64,8 @@ def encode_dataset(
     `InputError`, and `RunMismatch` where `out` holds something else.
     """
     store, reading = open_store(out), config.reading
-    opened = Dataset.open(dataset, reading, _known(store), TextLimit(config.law.model))
+    limit = TextLimit(placed(config.law.model, "text_to_image"))
+    opened = Dataset.open(dataset, reading, _known(store), limit)
     for note in opened.files.notes:
         say(note)
     law = latents_law(config.law, reading.columns, opened.digest)

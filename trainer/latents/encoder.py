@@ -16,6 +16,7 @@ from factory.dataset.pairs import EditPair, Pairs
 from factory.engine.checkpoint.load import load_text_to_image
 from factory.engine.device import device_name, pick_device
 from factory.engine.text import Words
+from factory.models.find import placed_parts
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Law, Where
 from schemas.latents import EncodingEnvironment, Slice
@@ -44,7 +45,7 @@ class Encoder:
         """The law's networks on the compute's device. Raises `ModelError`."""
         torch.set_num_threads(compute.threads)
         device = pick_device(compute.device)
-        parts = load_text_to_image(law.model, law.autoencoder, NUMBERS[law.dtype])
+        parts = load_text_to_image(*placed_parts(law.model, law.autoencoder), NUMBERS[law.dtype])
         parts.text.encoder.to(device)
         conditions = Conditions(parts.autoencoder.to(device), parts.text)
         # As many as a training without latents passes at once.

@@ -20,9 +20,9 @@ from factory.errors import Damaged, InputError, RunMismatch, first_line
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.commits import commit_of
+from factory.ledger.manifest import newest_manifest, unit_lines
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run, differing_fields, open_run
-from factory.ledger.sealed import newest_manifest, unit_lines
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from factory.storage.shelf import Shelf

@@ -1,4 +1,4 @@
-"""Load the models that a recipe names; safetensors only, no network where files are local."""
+"""Load models from paths; safetensors only, nothing is fetched."""
 
 import json
 from dataclasses import dataclass
@@ -24,7 +24,6 @@ from factory.models.checks.clip import only_weights
 from factory.models.checks.weights import SPARE, bare_text
 from factory.models.family import checkpoint_family, family_fields
 from factory.models.family_xl import PARTS, withholds_with_zeros
-from factory.models.find import model_folder
 from schemas.recipe import ModelSource, Recipe
 
 DTYPES = {
@@ -62,9 +61,9 @@ class TextToImage:
 def load_text_to_image(
     source: ModelSource, autoencoder: ModelSource | None, dtype: torch.dtype
 ) -> TextToImage:
-    """A checkpoint, perhaps with another autoencoder. Raises `ModelError`."""
-    path = model_folder(source, "text_to_image")
-    # Of loading alone: from here on nothing is fetched, whose bars are the same library's.
+    """A checkpoint, perhaps with another autoencoder; both are paths. Raises `ModelError`."""
+    path = Path(source.source)
+    # Of loading alone: nothing is fetched from here on, whose bars are the same library's.
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()
     if path.is_file():
@@ -86,7 +85,10 @@ def load_text_to_image(
 
 
 def load_models(recipe: Recipe, device: torch.device) -> Models:
-    """The recipe's models. Raises `ModelError`, naming the file, the rule and what was found."""
+    """The models of a recipe whose sources are paths.
+
+    Raises `ModelError`, naming the file, the rule and what was found.
+    """
     dtype = DTYPES[recipe.dtype]
     found = load_text_to_image(recipe.text_to_image, recipe.autoencoder, dtype)
     for lora in recipe.loras:
@@ -120,7 +122,7 @@ def _load_text(checkpoint: Path, dtype: torch.dtype) -> TextEncoder:
 def _load_autoencoder(other: ModelSource | None, checkpoint: Path, dtype: torch.dtype) -> Any:
     path = checkpoint / "vae" if checkpoint.is_dir() else checkpoint
     if other:
-        path = model_folder(other, "autoencoder")
+        path = Path(other.source)
     if path.is_file():
         return single_file.load_autoencoder(path, dtype)
     return _load(AutoencoderKL, path, torch_dtype=dtype)
@@ -130,7 +132,7 @@ def load_clip(source: ModelSource, device: torch.device, dtype: torch.dtype) -> 
     """An open_clip model from a `local-dir:` folder, or by name with a safetensors file."""
     # Half precision would move scores by more than a threshold's margin: CLIP runs in float32 or more.
     dtype = torch.float64 if dtype == torch.float64 else torch.float32
-    folder = model_folder(source, "clip")
+    folder = Path(source.source)
     if source.name is None:
         name, pretrained = f"local-dir:{folder}", None
     else:

@@ -10,7 +10,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from factory.errors import ModelError, first_line
-from factory.models.find import model_folder
 from schemas.recipe import Lora
 
 _KOHYA = ("lora_unet_", "lora_te")
@@ -20,7 +19,7 @@ _DOWN = ("lora_A.weight", "down.weight")
 
 def merge_lora(unet: Any, encoder: Any, source: Lora) -> None:
     """Add a LoRA at its scale. Raises `ModelError` unless each of its layers has its place."""
-    folder = model_folder(source, "lora")
+    folder = Path(source.source)
     weights = sorted(folder.glob("*.safetensors")) if folder.is_dir() else [folder]
     if len(weights) != 1:
         raise ModelError(f"{folder}: a LoRA is one .safetensors file, got {len(weights)}")

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from factory.errors import Damaged, ObjectMissing
 from factory.ledger import keys
+from factory.ledger.manifest import part_lines, read_manifest
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
-from factory.ledger.sealed import part_lines, read_manifest
 from schemas.commit import Manifest, Part, UnitLine
 
 Counts = dict[str, int]

@@ -24,9 +24,9 @@ WORDS = [
 ]
 
 
-@pytest.mark.parametrize("source", [model, lambda: "miniature"])
+@pytest.mark.parametrize("source", [model, lambda: str(MINIATURE / "text_to_image")])
 def test_what_is_cut_is_what_the_encoder_cuts(source):
-    if source() == "miniature" and not MINIATURE.is_dir():
+    if str(MINIATURE) in source() and not MINIATURE.is_dir():
         pytest.skip("the miniature's weights are not here")
     named = ModelSource(source=source())
     text = load_text_to_image(named, None, NUMBERS["float32"]).text

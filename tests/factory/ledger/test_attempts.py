@@ -8,10 +8,10 @@ from factory.errors import ObjectMissing, RunMismatch, StorageRefused
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.book import Book
-from factory.ledger.manifest import seal
+from factory.ledger.manifest import manifest_bytes, newest_manifest, unit_lines
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, open_run
-from factory.ledger.sealed import manifest_bytes, newest_manifest, unit_lines
+from factory.ledger.seal import seal
 from factory.ledger.status import status
 from factory.pairs.generate import prepare
 from factory.pairs.triplets import TripletList

@@ -9,9 +9,10 @@ from factory.errors import Damaged
 from factory.ledger import keys
 from factory.ledger.book import Book, Closing
 from factory.ledger.lines import tally_of
-from factory.ledger.manifest import Incomplete, newest_manifest, seal
+from factory.ledger.manifest import newest_manifest
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
+from factory.ledger.seal import Incomplete, seal
 from factory.ledger.status import status
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore

@@ -12,11 +12,11 @@ from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.collect import collect
 from factory.ledger.commits import Attempt
-from factory.ledger.failed import open_failed
-from factory.ledger.manifest import Incomplete, manifest_part, seal
+from factory.ledger.manifest import manifest_bytes
 from factory.ledger.plan import write_plan
+from factory.ledger.reopen import open_failed
 from factory.ledger.run import create_run, open_run
-from factory.ledger.sealed import manifest_bytes
+from factory.ledger.seal import Incomplete, manifest_part, seal
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from schemas.commit import Manifest, UnitLine

@@ -10,10 +10,10 @@ from factory.dataset.files import find_files
 from factory.errors import RunMismatch
 from factory.ledger import keys
 from factory.ledger.collect import collect
-from factory.ledger.manifest import seal
+from factory.ledger.manifest import sealed_data_uris
 from factory.ledger.plan import find_plan, write_plan
 from factory.ledger.run import create_run, open_run
-from factory.ledger.sealed import sealed_data_uris
+from factory.ledger.seal import seal
 from factory.ledger.status import status
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore

@@ -6,9 +6,9 @@ import pytest
 
 from factory.errors import RunMismatch
 from factory.ledger import keys
+from factory.ledger.manifest import newest_manifest
 from factory.ledger.plan import digest, read_plan, write_plan
 from factory.ledger.run import create_run, open_run
-from factory.ledger.sealed import newest_manifest
 from factory.pairs.generate import triplets_of
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore

@@ -5,9 +5,9 @@ import pytest
 from factory.errors import NeedsRepair
 from factory.ledger import keys
 from factory.ledger.book import Book
-from factory.ledger.manifest import sample, seal
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
+from factory.ledger.seal import sample, seal
 from schemas.commit import UnitLine
 from tests.chaos.memory_store import MemoryStore
 from tests.making import generate_unit

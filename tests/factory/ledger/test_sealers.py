@@ -5,11 +5,11 @@ import pytest
 from factory.errors import ObjectMissing
 from factory.ledger import keys
 from factory.ledger.book import Book
-from factory.ledger.failed import open_failed
-from factory.ledger.manifest import Incomplete, seal
+from factory.ledger.manifest import manifest_sequences, newest_manifest, read_manifest, unit_lines
 from factory.ledger.plan import write_plan
+from factory.ledger.reopen import open_failed
 from factory.ledger.run import create_run, is_begun, open_run
-from factory.ledger.sealed import manifest_sequences, newest_manifest, read_manifest, unit_lines
+from factory.ledger.seal import Incomplete, seal
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from schemas.config import Config

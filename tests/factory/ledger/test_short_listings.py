@@ -4,11 +4,11 @@ import pytest
 
 from factory.errors import Damaged, StorageRefused
 from factory.ledger import keys
-from factory.ledger.failed import open_failed
-from factory.ledger.manifest import newest_manifest, seal
+from factory.ledger.manifest import manifest_sequences, newest_manifest, sealed_data_uris
 from factory.ledger.plan import read_plan, write_plan
+from factory.ledger.reopen import open_failed
 from factory.ledger.run import create_run, open_run
-from factory.ledger.sealed import manifest_sequences, sealed_data_uris
+from factory.ledger.seal import seal
 from factory.pairs.verify import verify
 from schemas.config import Config
 from tests.chaos.memory_store import MemoryStore

@@ -10,10 +10,10 @@ from factory.errors import Damaged, ObjectMissing, StorageUnavailable
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.collect import collect
-from factory.ledger.failed import open_failed
-from factory.ledger.manifest import seal
 from factory.ledger.plan import read_plan, write_plan
+from factory.ledger.reopen import open_failed
 from factory.ledger.run import create_run, open_run
+from factory.ledger.seal import seal
 from factory.ledger.status import status
 from factory.ledger.strikes import read_strikes, write_strike
 from factory.pairs.sheet import sealed_pairs

@@ -9,10 +9,10 @@ from factory.errors import StorageUnavailable
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.collect import collect
-from factory.ledger.failed import open_failed
+from factory.ledger.manifest import newest_manifest, unit_lines
 from factory.ledger.plan import write_plan
+from factory.ledger.reopen import open_failed
 from factory.ledger.run import create_run, open_run
-from factory.ledger.sealed import newest_manifest, unit_lines
 from factory.ledger.status import status
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore

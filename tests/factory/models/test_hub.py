@@ -13,7 +13,7 @@ import torch
 
 from factory.errors import ModelError
 from factory.models import find
-from factory.models.find import model_folder
+from factory.models.find import MINIATURE, model_folder
 from schemas.recipe import ModelSource
 
 SOURCE = ModelSource(source="owner/name", revision="a" * 40)
@@ -79,7 +79,7 @@ def test_loading_switches_its_own_bars_off_and_leaves_the_downloads(monkeypatch)
         importlib.import_module(module)
     assert "HF_HUB_DISABLE_PROGRESS_BARS" not in os.environ
     logging.enable_progress_bar()
-    load_text_to_image(ModelSource(source="miniature"), None, torch.float32)
+    load_text_to_image(ModelSource(source=str(MINIATURE / "text_to_image")), None, torch.float32)
     assert not logging.is_progress_bar_enabled()
 
 

@@ -9,8 +9,8 @@ import ray
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.commits import commit_of
-from factory.ledger.failed import open_failed
 from factory.ledger.plan import write_plan
+from factory.ledger.reopen import open_failed
 from factory.ledger.run import create_run
 from factory.ledger.status import status
 from factory.ledger.strikes import POISON, read_strikes, write_strike

@@ -9,9 +9,9 @@ from factory.errors import ObjectMissing
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.collect import collect
-from factory.ledger.manifest import Incomplete
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
+from factory.ledger.seal import Incomplete
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from factory.work.guards import Guards

@@ -13,16 +13,10 @@ import pytest
 from factory.errors import Damaged, StorageRefused, StorageUnavailable
 from factory.ledger import keys
 from factory.ledger.commits import read_commit
-from factory.ledger.manifest import (
-    Incomplete,
-    manifest_hash,
-    newest_manifest,
-    seal,
-    sealed_data_uris,
-    unit_lines,
-)
+from factory.ledger.manifest import manifest_hash, newest_manifest, sealed_data_uris, unit_lines
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
+from factory.ledger.seal import Incomplete, seal
 from factory.ledger.status import status
 from factory.pairs.sheet import contact_sheet, sealed_pairs
 from factory.pairs.source import Made

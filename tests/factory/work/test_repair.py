@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 from editmill import app
 from factory.errors import EditmillError, NeedsRepair
 from factory.ledger import keys
-from factory.ledger.manifest import seal
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
+from factory.ledger.seal import seal
 from factory.storage.local import LocalStore
 from schemas.config import Config
 from tests.factory.work.test_toy_stage import Shouted
@@ -193,7 +193,7 @@ def test_objects_around_a_root_are_repaired_too(tmp_path):
 
 
 def test_two_who_repair_open_a_unit_once(made):
-    from factory.ledger.repair import repair
+    from factory.ledger.reopen import repair
     from factory.ledger.verify.run import verify
 
     data_of(made, 2).unlink()

@@ -13,9 +13,9 @@ from factory.errors import RunMismatch
 from factory.ledger import keys
 from factory.ledger.collect import collect
 from factory.ledger.commits import Attempt, write_commit
-from factory.ledger.manifest import Incomplete, seal
 from factory.ledger.named import intent_of
 from factory.ledger.run import open_run
+from factory.ledger.seal import Incomplete, seal
 from factory.ledger.status import status
 from factory.ledger.verify.run import verify
 from factory.storage.open import open_store

@@ -35,7 +35,7 @@ def sampler():
 
 @pytest.mark.long
 def test_it_does_what_it_is_told_and_keeps_the_rest(sampler):
-    editor, _ = load_editor(ModelSource(source="miniature/editor"), "cpu", 64)
+    editor = load_editor(ModelSource(source=str(MINIATURE / "editor")), "cpu")
     tasks, _, judged = judged_edits(editor, EDITS, sampler)
     figures = edit_figures(tasks, judged)
     assert figures["edit_accuracy"] >= 0.5

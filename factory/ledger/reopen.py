@@ -1,20 +1,46 @@
-"""Damaged units are opened again, so that a rerun makes them anew; what was damaged is kept.
+"""Units that are opened again, so that a rerun makes them anew: failed ones, and damaged ones.
 
-A damaged commit stays where it is and is named as set aside. Damaged data is copied to `damaged/` before
-the same bytes are stored again under its key.
+A failed unit was committed though nothing of it could be made. Of a damaged one the commit stays where it
+is and is named as set aside; damaged data is copied to `damaged/` before the same bytes are stored again
+under its key.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from factory.errors import ObjectMissing
 from factory.ledger import keys
 from factory.ledger.attempts import attempt_keys
+from factory.ledger.book import Book
 from factory.ledger.plan import Plan, read_plan
-from factory.ledger.retries import open_again, retries
+from factory.ledger.retries import next_retry, open_again, read_retries
 from factory.ledger.run import Run
 from factory.ledger.verify.run import Verification
 from factory.storage.patience import patiently
+from schemas.commit import UnitLine
+from schemas.layout import Layout
 from schemas.run import RetryRecord
+
+
+def is_failed(layout: Layout, line: UnitLine) -> bool:
+    """Whether a unit is to be opened again: nothing of it was made, or, where failed outcomes alone are
+    made anew, there is one.
+    """
+    failed = line.counts[Layout.FAILED]
+    return failed > 0 and (layout.retry == "row" or failed == sum(line.counts.values()))
+
+
+def open_failed(run: Run, plan: Plan) -> Plan:
+    """Open every failed unit again; the plan with the generations that hold now."""
+    while True:
+        # Counted before anything is read, so that nobody else's retry goes unnoticed.
+        sequence = next_retry(run.store)
+        plan = replace(plan, retries=read_retries(run.store))
+        units = [line.unit for line in Book(run, plan).lines() if is_failed(run.layout, line)]
+        if not units:
+            return plan
+        if open_again(run.store, sequence, RetryRecord(units=tuple(units))):
+            return replace(plan, retries=read_retries(run.store))
 
 
 def repair(run: Run, found: Verification) -> tuple[int, ...]:
@@ -22,7 +48,7 @@ def repair(run: Run, found: Verification) -> tuple[int, ...]:
     units = tuple(sorted(found.broken))
     if not units:
         return ()
-    sequence, plan = retries(run.store), read_plan(run)
+    sequence, plan = next_retry(run.store), read_plan(run)
     aside = [key for unit in units for key in _commits(run, plan, unit)]
     for unit in units:
         _keep(run, found.broken[unit])

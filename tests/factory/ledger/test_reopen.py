@@ -7,8 +7,8 @@ from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.book import Book
 from factory.ledger.commits import commit_of, read_commit
-from factory.ledger.failed import is_failed, open_failed
 from factory.ledger.plan import read_plan, write_plan
+from factory.ledger.reopen import is_failed, open_failed
 from factory.ledger.retries import open_again, read_retries
 from factory.ledger.run import create_run, open_run
 from factory.ledger.status import status
