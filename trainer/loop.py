@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from factory.console.amounts import counted
 from factory.errors import EditmillError, InputError
 from schemas.fit import Law, Where
 from trainer.feeding.feed import Feed, Part
@@ -124,7 +125,7 @@ class Loop:
         if len(bad) > self.max_bad:
             row = min(bad)
             raise InputError(
-                f"dataset: reading.max_bad is {self.max_bad}, got {len(bad)} rows with pictures "
+                f"dataset: reading.max_bad is {self.max_bad}, got {counted(len(bad), 'row')} with pictures "
                 f"that cannot be read; {self.reader.where(row)}: {bad[row]}"
             )
 

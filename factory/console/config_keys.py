@@ -44,7 +44,7 @@ def meant(kind: type[Record], path: tuple[str, ...], value: Any) -> str:
         return f"did you mean {same}?"
     known = known_keys(kind, group)
     if near := difflib.get_close_matches(name, known, 1):
-        return f"did you mean {near[0]!r}?"
+        return f"did you mean {'.'.join((*group, near[0]))!r}?"
     if near := difflib.get_close_matches(name, {_last(key) for key in everywhere}, 1, ALIKE):
         return f"did you mean {_named(everywhere, near)}?"
     listed = f"known: {', '.join(known)}"

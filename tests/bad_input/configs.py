@@ -63,7 +63,7 @@ SETTINGS = [
         (
             "a mistyped --set",
             "--set recipe.step=2",
-            r"--set: unknown key 'recipe\.step'; .* 'steps'\?",
+            r"--set: unknown key 'recipe\.step'; .* 'recipe\.steps'\?",
         ),
         (
             "--set of a key without its group",
@@ -181,7 +181,7 @@ VALUES = [
     ruled(
         "an unknown key",
         "recipe:\n  guidence: [1, 2]",
-        r":3: unknown key 'recipe\.guidence'; did you mean 'guidance'\?",
+        r":3: unknown key 'recipe\.guidence'; did you mean 'recipe\.guidance'\?",
     ),
     ruled(
         "an unknown group", "store: {uri: s3://b/r}", r":2: unknown key 'store'; known: .*budget"
@@ -189,7 +189,7 @@ VALUES = [
     ruled(
         "an unknown key of a LoRA",
         "recipe:\n  loras:\n    - {source: x, scal: 2}",
-        r":3: unknown key 'recipe\.loras\.0\.scal'; did you mean 'scale'\?",
+        r":3: unknown key 'recipe\.loras\.0\.scal'; did you mean 'recipe\.loras\.0\.scale'\?",
     ),
     ruled("0 steps", "recipe:\n  steps: 0", r":3: recipe\.steps: .* to 1, got 0"),
     ruled("half a step", "recipe: {steps: 20.5}", r":2: .* integer, got 20\.5"),

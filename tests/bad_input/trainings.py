@@ -37,11 +37,13 @@ OPTIONS = [
     usage("fit --dataset pairs", "--out"),
     usage("fit --out out", "--dataset"),
     usage("encode --dataset pairs", "--out"),
-    set_to("a mistyped key of a law", "law.stepz=3", r"unknown key 'law\.stepz'; .* 'steps'\?"),
+    set_to(
+        "a mistyped key of a law", "law.stepz=3", r"unknown key 'law\.stepz'; .* 'law\.steps'\?"
+    ),
     set_to(
         "a mistyped key of `encode`",
         "law.size=8",
-        r"unknown key 'law\.size'; .* 'size_px'\?",
+        r"unknown key 'law\.size'; .* 'law\.size_px'\?",
         ENCODE,
     ),
     set_to("a group of the factory's", "recipe.steps=3", r"unknown key 'recipe'; known: law, .*"),
@@ -265,7 +267,7 @@ AT_WORK = [
     begun(
         "an unreadable picture",
         "",
-        r"dataset: reading\.max_bad is 0, got 1 rows with pictures that cannot be read; part-0\.parquet: "
+        r"dataset: reading\.max_bad is 0, got 1 row with pictures that cannot be read; part-0\.parquet: "
         r"row group 0, row 0: edited: "
         r"must begin as a JPEG, PNG or WEBP, got b'not a pi'",
         pairs(edited_image=PICTURE),

@@ -603,7 +603,7 @@ def test_a_bad_configuration_ends_with_2_as_everywhere(
         app(shlex.split("doctor --set recipe.step=2 --json"))
     shown = capsys.readouterr()
     assert (ended.value.code, shown.out) == (2, "")
-    assert "did you mean 'steps'?" in shown.err
+    assert "did you mean 'recipe.steps'?" in shown.err
 
 
 def test_a_real_family_is_loaded_sampled_and_scored(

@@ -4,8 +4,8 @@ import torch
 
 from factory.storage.open import open_store
 from tests.trainer.encoded import configuration, write_dataset
+from tests.trainer.latents.test_encode import stored
 from tests.trainer.small import objects
-from tests.trainer.test_encode import stored
 from trainer.fit import prepare
 from trainer.latents.encode import encode_dataset
 

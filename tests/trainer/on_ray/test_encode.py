@@ -17,8 +17,8 @@ from factory.on_ray import watch
 from factory.on_ray.units import run_on_ray
 from tests.factory.dataset.test_decoders import children
 from tests.trainer.encoded import configuration, write_dataset
+from tests.trainer.latents.test_encode import stored
 from tests.trainer.on_ray.deadly import load_deadly, load_hanging
-from tests.trainer.test_encode import stored
 from trainer.latents.encode import encode_dataset, encode_stage
 
 pytestmark = pytest.mark.usefixtures("ray_here", "small_units")

@@ -7,7 +7,7 @@ import pytest
 
 from factory.errors import StorageRefused
 from factory.storage.local import LocalStore
-from tests.trainer.test_checkpoint import opened, same, tensors
+from tests.trainer.root.test_checkpoint import opened, same, tensors
 from trainer.root import checkpoint as checkpoints
 from trainer.root.checkpoint import record_key
 

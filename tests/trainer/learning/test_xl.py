@@ -14,10 +14,10 @@ from factory.engine.text import conditioning
 from schemas.fit import Where
 from schemas.recipe import ModelSource
 from tests.factory.engine.tiny_xl import SCALING_FACTOR, tiny_xl
+from tests.trainer.learning.test_objective import ITEMS, PAIRS, Pictures
 from tests.trainer.pipeline import assert_it_edits_as_we_do
 from tests.trainer.reference_law import reference_step
 from tests.trainer.small import small
-from tests.trainer.test_objective import ITEMS, PAIRS, Pictures
 from trainer.feeding.feed import parts_of
 from trainer.learning.conditions import Conditions
 from trainer.learning.editor import widen, write_editor

@@ -3,7 +3,7 @@
 import pytest
 
 from factory.storage.local import LocalStore
-from tests.trainer.test_checkpoint import opened, same, tensors
+from tests.trainer.root.test_checkpoint import opened, same, tensors
 
 
 @pytest.fixture

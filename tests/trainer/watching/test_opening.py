@@ -56,7 +56,7 @@ def test_nothing_is_said_of_what_is_refused(tmp_path):
 
 
 def test_the_demo_goes_on_from_the_shipped_editor_by_a_configuration_that_is_allowed():
-    recipe = (Path(__file__).parents[2] / "Makefile").read_text().partition("\ndemo-train:")[2]
+    recipe = (Path(__file__).parents[3] / "Makefile").read_text().partition("\ndemo-train:")[2]
     command = recipe.partition("\n\n")[0]
     (preset,) = re.findall(r"--preset (\S+)", command)
     config = read_config(Fit, PRESETS, preset, None, re.findall(r"--set (\S+)", command))
