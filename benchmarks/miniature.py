@@ -27,7 +27,8 @@ from factory.miniature import world  # noqa: E402
 from factory.miniature.calibration import accepted, figures, judge_all, judge_draws, triplet_sets  # noqa: E402  # noqa: E402
 from factory.miniature.oracle import read  # noqa: E402
 from factory.miniature.wilson import wilson  # noqa: E402
-from factory.models.find import MINIATURE  # noqa: E402
+from factory.models.find import MINIATURE, placed_models  # noqa: E402
+from factory.models.pin import pin  # noqa: E402
 from factory.pairs.source import Made, draws  # noqa: E402
 from tests.factory.miniature.damage import (  # noqa: E402
     READABLE,
@@ -82,7 +83,7 @@ def half_denoised(count: int = 96) -> float:
 def gates(count: int = 60) -> dict[str, Any]:
     """What the preset keeps of triplets that its gates were not chosen on."""
     config = load_config("miniature")
-    engine = Engine.for_compute(config.recipe, config.compute)
+    engine = Engine.for_compute(placed_models(pin(config.recipe)), config.compute)
     judged = judge_all(engine, engine.recipe, triplet_sets(count)[1])
     most = engine.recipe.keep.most
     found = figures(judged, engine.recipe.thresholds, most)
@@ -104,7 +105,7 @@ def gates(count: int = 60) -> dict[str, Any]:
 def prompt_to_prompt(count: int = 60) -> dict[str, Any]:
     """Pairs before gating whose rest stayed, with and without shared attention, on the same seeds."""
     config = load_config("miniature")
-    engine = Engine.for_compute(config.recipe, config.compute)
+    engine = Engine.for_compute(placed_models(pin(config.recipe)), config.compute)
     recipe = engine.recipe.model_copy(update={"candidates": 1})
     drawn = [draw for t in triplet_sets(count)[1] for draw in draws(recipe, t)]
     kept, done, true = {}, {}, {}
