@@ -24,7 +24,8 @@ from factory.engine.engine import Engine  # noqa: E402
 from factory.miniature import world  # noqa: E402
 from factory.miniature.calibration import triplet_sets  # noqa: E402
 from factory.miniature.oracle import ATTRIBUTES, judge, matches, read  # noqa: E402
-from factory.models.find import MINIATURE  # noqa: E402
+from factory.models.find import MINIATURE, placed_models  # noqa: E402
+from factory.models.pin import pin  # noqa: E402
 from factory.pairs.selection import failed_gates  # noqa: E402
 from factory.pairs.sheet import (  # noqa: E402
     CELL_PX,
@@ -149,7 +150,7 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "text_to_image.png").write_bytes(text_to_image())
     config = load_config("miniature")
-    engine = Engine.for_compute(config.recipe, config.compute)
+    engine = Engine.for_compute(placed_models(pin(config.recipe)), config.compute)
     (FOLDER / "over_p.png").write_bytes(over_p(engine))
     (FOLDER / "accepted.png").write_bytes(judged(engine, passing=True))
     (FOLDER / "rejected.png").write_bytes(judged(engine, passing=False))
