@@ -7,7 +7,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from trainer.miniature.scenes import render_all, training_scenes
-from trainer.miniature.state import Training, draws
+from trainer.miniature.state import Training
 
 SCENES = 12_000
 
@@ -36,8 +36,7 @@ def train_autoencoder(
         vae, work / "autoencoder.safetensors", steps=steps, learning_rate=5e-4, cool_down=0.5
     )
     pictures = render_all(training_scenes(SCENES, seed))
-    while training.step < steps:
-        rng = draws(seed, "autoencoder", training.step)
+    for rng in training.draws(seed):
         chosen = torch.from_numpy(rng.integers(0, SCENES, batch))
         x = pictures[chosen].float() / 127.5 - 1
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -55,10 +54,7 @@ def train_autoencoder(
         if training.step % 100 == 0 or training.step == steps:
             report(f"autoencoder step {training.step}/{steps} error {error.item():.4f}")
             training.save()
-    with training.averaged():
-        averaged = build_autoencoder()
-        averaged.load_state_dict(vae.state_dict())
-    averaged.eval().requires_grad_(False)
+    averaged = training.averaged()
     latents = encode_all(averaged, pictures[:2000])
     averaged.register_to_config(scaling_factor=1 / latents.std().item())
     return averaged

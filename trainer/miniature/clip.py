@@ -18,7 +18,7 @@ from factory.miniature import world
 from trainer.miniature.fidelity import colours_of, fidelity_loss, shift_colours
 from trainer.miniature.placement import placement_codes, placement_loss
 from trainer.miniature.scenes import cover_all, paint, training_scenes
-from trainer.miniature.state import Training, draws
+from trainer.miniature.state import Training
 from trainer.miniature.vocabulary import CONTEXT_LENGTH, save_tokenizer
 
 SCENES = 12_000
@@ -43,18 +43,13 @@ def model_config(vocabulary_size: int) -> dict[str, Any]:
             "width": 96,
             "heads": 4,
             "layers": 2,
-            "hf_tokenizer_name": "miniature",
         },
     }
 
 
 def build_clip(vocabulary_size: int) -> CLIP:
     """The untrained model."""
-    config = {
-        k: dict(v) if isinstance(v, dict) else v for k, v in model_config(vocabulary_size).items()
-    }
-    config["text_cfg"].pop("hf_tokenizer_name")
-    return CLIP(**config)
+    return CLIP(**model_config(vocabulary_size))
 
 
 def train_clip(
@@ -84,8 +79,7 @@ def train_clip(
     codes = placement_codes(scenes + edits)
     captions = [world.caption(scene) for scene in scenes + edits]
     tokens = tokenizer(captions, padding="max_length", return_tensors="pt").input_ids
-    while training.step < steps:
-        rng = draws(seed, "clip", training.step)
+    for rng in training.draws(seed):
         chosen = torch.from_numpy(rng.integers(0, SCENES, batch // 2))
         chosen = torch.cat([chosen, chosen + SCENES])
         seen, distance = shift_colours(colours[chosen], rng)
@@ -108,10 +102,7 @@ def train_clip(
                 f"placement {place.item():.4f} fidelity {colour.item():.4f} top-1 {right:.3f}"
             )
             training.save()
-    with training.averaged():
-        averaged = build_clip(len(tokenizer))
-        averaged.load_state_dict(model.state_dict())
-    return averaged.eval().requires_grad_(False)
+    return training.averaged()
 
 
 def _edited(scenes: list[world.Scene], seed: int) -> list[world.Scene]:
@@ -150,8 +141,10 @@ def normalise(x: Tensor) -> Tensor:
 def save_clip(model: CLIP, vocabulary_size: int, folder: Path) -> None:
     """Write a folder that open_clip loads as `local-dir:`."""
     save_tokenizer(folder)
+    model_cfg = model_config(vocabulary_size)
+    model_cfg["text_cfg"]["hf_tokenizer_name"] = "miniature"
     config = {
-        "model_cfg": model_config(vocabulary_size),
+        "model_cfg": model_cfg,
         "preprocess_cfg": {
             "mean": list(open_clip.OPENAI_DATASET_MEAN),
             "std": list(open_clip.OPENAI_DATASET_STD),

@@ -12,7 +12,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from factory.miniature import world
 from trainer.miniature.autoencoder import encode_all
 from trainer.miniature.scenes import render_all, training_scenes
-from trainer.miniature.state import Training, draws
+from trainer.miniature.state import Training
 from trainer.miniature.vocabulary import CONTEXT_LENGTH
 
 SCENES = 12_000
@@ -92,8 +92,7 @@ def train_diffusion(
     captions = [world.caption(scene) for scene in scenes]
     tokens = tokenizer([*captions, ""], padding="max_length", return_tensors="pt").input_ids
     scheduler = noise_scheduler()
-    while training.step < steps:
-        rng = draws(seed, "diffusion", training.step)
+    for rng in training.draws(seed):
         chosen = torch.from_numpy(rng.integers(0, SCENES, batch))
         empty = torch.from_numpy(rng.random(batch) < EMPTY_SHARE)
         words = tokens[torch.where(empty, SCENES, chosen)]
@@ -109,7 +108,4 @@ def train_diffusion(
         if training.step % 50 == 0 or training.step == steps:
             report(f"diffusion step {training.step}/{steps} loss {loss.item():.4f}")
             training.save()
-    with training.averaged():
-        averaged = TextToImage(tokenizer)
-        averaged.load_state_dict(model.state_dict())
-    return averaged.eval().requires_grad_(False)
+    return training.averaged()

@@ -1,10 +1,11 @@
 """One resumable training: parameters, AdamW, moving average and step in one safetensors file."""
 
+import copy
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -12,13 +13,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from trainer.learning.average import Average
 
-def draws(seed: int, stage: str, step: int) -> np.random.Generator:
-    """The random numbers of one step; a resumed training draws what it would have drawn."""
-    return np.random.default_rng([seed, *stage.encode(), step])
+M = TypeVar("M", bound=nn.Module)
 
 
-class Training:
+class Training(Generic[M]):
     """AdamW with a warm-up, a plateau and a linear cool-down over the last `cool_down` share.
 
     The plateau lets `steps` be raised while a training runs on: only the cool-down moves.
@@ -26,32 +26,35 @@ class Training:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: M,
         path: Path,
         *,
         steps: int,
         learning_rate: float,
         weight_decay: float = 1e-4,
-        ema_decay: float = 0.999,
         cool_down: float = 0.2,
     ) -> None:
         self.model = model
         self.path = path
         self.steps = steps
         self.learning_rate = learning_rate
-        self.ema_decay = ema_decay
         self.cool_down = cool_down
         self.step = 0
         self.seconds = 0.0
         """Spent in all starts so far."""
         self.parameters = dict(model.named_parameters())
-        self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self.average = Average(self.parameters.items(), decay=0.999)
         self.optimiser = torch.optim.AdamW(
             self.parameters.values(), learning_rate, weight_decay=weight_decay
         )
         if path.exists():
             self._restore()
         self._since = time.monotonic()
+
+    def draws(self, seed: int) -> Iterator[np.random.Generator]:
+        """The random numbers of each step that is left; resumed, those that it would have drawn."""
+        while self.step < self.steps:
+            yield np.random.default_rng([seed, *self.path.stem.encode(), self.step])
 
     def rate(self) -> float:
         """The learning rate of the present step."""
@@ -70,31 +73,19 @@ class Training:
             group["lr"] = self.rate()
         self.optimiser.step()
         self.step += 1
-        decay = min(self.ema_decay, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                self.average[name].lerp_(parameter, 1 - decay)
+        self.average.update(self.step)
 
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Inside, the model holds its moving average."""
-        current = {name: p.detach().clone() for name, p in self.parameters.items()}
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(self.average[name])
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for name, parameter in self.parameters.items():
-                    parameter.copy_(current[name])
+    def averaged(self) -> M:
+        """A copy of the model that holds its moving average, frozen and in evaluation mode."""
+        with self.average.in_place():
+            return copy.deepcopy(self.model).eval().requires_grad_(False)
 
     def save(self) -> None:
         """Write the whole state beside the old one, then put it in its place."""
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.parameters.items():
             tensors[f"model.{name}"] = parameter.detach().contiguous()
-            tensors[f"average.{name}"] = self.average[name]
+            tensors[f"average.{name}"] = self.average.values[name]
             moments = self.optimiser.state[parameter]
             tensors[f"mean.{name}"] = moments["exp_avg"]
             tensors[f"square.{name}"] = moments["exp_avg_sq"]
@@ -112,7 +103,7 @@ class Training:
             with torch.no_grad():
                 for name, parameter in self.parameters.items():
                     parameter.copy_(file.get_tensor(f"model.{name}"))
-                    self.average[name] = file.get_tensor(f"average.{name}")
+                    self.average.values[name] = file.get_tensor(f"average.{name}")
                     self.optimiser.state[parameter] = {
                         "step": torch.tensor(float(self.step)),
                         "exp_avg": file.get_tensor(f"mean.{name}"),

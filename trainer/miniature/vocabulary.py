@@ -5,6 +5,8 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
+from open_clip.tokenizer import bytes_to_unicode
+
 from factory.miniature.world import COLOURS, SHAPES, SIZES
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -21,14 +23,6 @@ def words() -> list[str]:
     """Every word that is one token: the world's captions and the words of instructions."""
     captions = [*COLOURS, *SHAPES, *SIZES]
     return sorted({*captions, *_INSTRUCTION_WORDS.split()})
-
-
-def _byte_symbols() -> list[str]:
-    """GPT-2's printable stand-ins for the 256 bytes, in CLIP's order."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    symbols = [chr(code) for code in printable]
-    symbols += [chr(256 + i) for i, _ in enumerate(b for b in range(256) if b not in printable)]
-    return symbols
 
 
 def merges() -> list[tuple[str, str]]:
@@ -58,7 +52,7 @@ def _merge(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
 
 def vocabulary() -> dict[str, int]:
     """Token to id: bytes, bytes at a word's end, merged pieces, start, end (the highest, as CLIP's)."""
-    symbols = _byte_symbols()
+    symbols = bytes_to_unicode().values()
     tokens = [*symbols, *(s + "</w>" for s in symbols), *(a + b for a, b in merges()), START, END]
     unique = list(dict.fromkeys(tokens))
     return {token: i for i, token in enumerate(unique)}
@@ -70,16 +64,12 @@ def save_tokenizer(folder: Path) -> None:
     (folder / "vocab.json").write_text(json.dumps(vocabulary(), ensure_ascii=False))
     lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges())]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n")
-    (folder / "special_tokens_map.json").write_text(
-        json.dumps({"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END})
-    )
+    special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
+    (folder / "special_tokens_map.json").write_text(json.dumps(special))
     config = {
         "tokenizer_class": "CLIPTokenizer",
         "model_max_length": CONTEXT_LENGTH,
-        "bos_token": START,
-        "eos_token": END,
-        "pad_token": END,
-        "unk_token": END,
+        **special,
         "do_lower_case": True,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
