@@ -49,7 +49,6 @@ class Judged:
 
     @property
     def kind(self) -> str:
-        """The edit kind."""
         return self.draw.triplet.edit_kind or "none"
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from math import cos, pi, sin
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,20 +67,10 @@ def caption(scene: Scene) -> str:
 
 def parse_caption(text: str) -> Scene:
     """The scene that a caption names, at the centre. Raises `ValueError` for any other text."""
-    body, _, style = text.partition(", ")
-    words = body.split(" ")
-    if (
-        len(words) == 8
-        and words[0] == "a"
-        and words[4:6] == ["on", "a"]
-        and words[7] == "background"
-    ):
-        scene = Scene(
-            size=words[1], colour=words[2], shape=words[3], background=words[6], style=style
-        )
-        if scene in _plain_scenes() and caption(scene) == text:
-            return scene
-    raise ValueError(f"not a caption of the miniature's world: {text!r}")
+    try:
+        return _captioned()[text]
+    except KeyError:
+        raise ValueError(f"not a caption of the miniature's world: {text!r}") from None
 
 
 def all_scenes() -> list[Scene]:
@@ -94,14 +85,13 @@ def all_scenes() -> list[Scene]:
 
 
 @cache
-def _plain_scenes() -> frozenset[Scene]:
-    return frozenset(all_scenes())
+def _captioned() -> dict[str, Scene]:
+    return {caption(scene): scene for scene in all_scenes()}
 
 
-def held_out_captions(count: int = 200) -> list[str]:
-    """The captions that no model may train on: the first `count` by sha256 of their text."""
-    captions = [caption(scene) for scene in all_scenes()]
-    return sorted(captions, key=lambda text: hashlib.sha256(text.encode()).hexdigest())[:count]
+def held_out_captions() -> list[str]:
+    """The captions that no model may train on: the first 200 by sha256 of their text."""
+    return sorted(_captioned(), key=lambda text: hashlib.sha256(text.encode()).hexdigest())[:200]
 
 
 def place(scene: Scene, rng: random.Random) -> Scene:
@@ -208,25 +198,16 @@ def instruction(kind: str, before: Scene, after: Scene, rng: random.Random) -> s
 
 def edit(scene: Scene, kind: str, rng: random.Random) -> Scene:
     """The scene with one attribute changed; shape and background never get the same colour."""
+    colours = [c for c in COLOURS if c not in (scene.colour, scene.background)]
     choices: dict[str, list[str]] = {
-        "colour": [c for c in COLOURS if c not in (scene.colour, scene.background)],
-        "background": [c for c in COLOURS if c not in (scene.colour, scene.background)],
+        "colour": colours,
+        "background": colours,
         "shape": [s for s in SHAPES if s != scene.shape],
         "size": [s for s in SIZES if s != scene.size],
         "style": [s for s in STYLES if s != scene.style],
     }
-    value = rng.choice(choices[kind])
-    match kind:
-        case "colour":
-            return replace(scene, colour=value)
-        case "background":
-            return replace(scene, background=value)
-        case "shape":
-            return replace(scene, shape=value)
-        case "size":
-            return replace(scene, size=value)
-        case _:
-            return replace(scene, style=value)
+    changed: dict[str, Any] = {kind: rng.choice(choices[kind])}
+    return replace(scene, **changed)
 
 
 def triplets(count: int, seed: int) -> Iterator[dict[str, str]]:

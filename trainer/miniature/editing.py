@@ -116,11 +116,8 @@ def edit_figures(tasks: Sequence[EditTask], judged: Sequence[JudgedEdit]) -> dic
     }
     by_kind: dict[str, float] = {}
     for kind in world.EDIT_KINDS:
-        of_kind = [
-            one.judgement.true
-            for task, one in zip(tasks, judged, strict=True)
-            if task.edit_kind == kind
-        ]
+        pairs = zip(tasks, judged, strict=True)
+        of_kind = [one.judgement.true for task, one in pairs if task.edit_kind == kind]
         if of_kind:
             by_kind[kind] = round(sum(of_kind) / len(of_kind), 4)
     return {
