@@ -92,9 +92,7 @@ def to_parquet(
 
     Equal rows and metadata give equal bytes under one version of pyarrow.
     """
-    names = list(record.model_fields)
-    plain = [{name: _plain(getattr(row, name)) for name in names} for row in rows]
-    return write_rows(columns_of(record), plain, metadata)
+    return write_rows(columns_of(record), [row.model_dump() for row in rows], metadata)
 
 
 def write_rows(
@@ -112,10 +110,6 @@ def write_rows(
         writer.add_key_value_metadata({**(metadata or {}), "editmill.digest": _BLANK.decode()})
     data = sink.getvalue()
     return _with_digest(data, _digest_of(data))
-
-
-def _plain(value: Any) -> Any:
-    return value.model_dump() if isinstance(value, Record) else value
 
 
 def _digest_of(data: bytes) -> bytes:
@@ -163,13 +157,13 @@ def _checked(data: bytes) -> pq.ParquetFile:
     return file
 
 
-def check_plain(schema: pa.Schema, columns: Iterable[str] | None = None) -> None:
-    """Refuse columns of an extension type, of the whole schema or those named. Raises `ValueError`.
+def check_plain(schema: pa.Schema) -> None:
+    """Refuse columns of an extension type. Raises `ValueError`.
 
     Libraries that are imported elsewhere in the process read such columns, and some have unpickled
     what they hold.
     """
-    for name in schema.names if columns is None else columns:
+    for name in schema.names:
         kind = schema.field(name).type
         if _is_extended(kind):
             raise ValueError(f"column {name!r} must be of one of Arrow's own types, got {kind}")

@@ -42,15 +42,11 @@ class Candidate(Record):
     cfg_scale: float = Field(ge=0)
     """Guidance scale of both images."""
     clip_sim_0: float | None
-    """See `Scores`; null when the candidate failed."""
+    """This and the next three: see `Scores`; null when the candidate failed."""
     clip_sim_1: float | None
-    """See `Scores`; null when the candidate failed."""
     clip_sim_dir: float | None
-    """See `Scores`; null when the candidate failed."""
     clip_sim_image: float | None
-    """See `Scores`; null when the candidate failed."""
     verdict: Verdict
-    """accepted, rejected or failed."""
     reason: str | None
     """The gates that rejected it, `keep` when better ones filled the triplet, the error when it
     failed; null when accepted."""

@@ -14,7 +14,7 @@ class StoredObject(Record):
     """One immutable object, named by its content."""
 
     key: str
-    """Key below the run."""
+    """Key below the root."""
     sha256: str
     """64 hex digits over its bytes."""
     bytes: int = Field(ge=0)
@@ -25,14 +25,12 @@ class DataFile(StoredObject):
     """What a unit left."""
 
     rows: int = Field(ge=1)
-    """Rows in it."""
 
 
 class CommitRecord(Record):
     """The record in a commit's metadata; what varies between equal runs lives here alone."""
 
     version: int = 1
-    """Of this record."""
     unit: int = Field(ge=0)
     """Position in the plan."""
     attempt: str
@@ -117,7 +115,6 @@ class Part(Record):
     sha256: str
     """Of its bytes."""
     units: int
-    """Units in it."""
 
 
 class Manifest(Record):
@@ -125,7 +122,6 @@ class Manifest(Record):
 
     LATER: ClassVar[Mapping[str, Any]] = {"objects": ()}
     version: int = 1
-    """Of this record."""
     recipe_hash: str
     """Of the run."""
     plan_digest: str

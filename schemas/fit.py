@@ -108,16 +108,11 @@ class Law(Record):
             raise ValueError(f"betas must be within 0..1, got {list(self.betas)}")
         return self
 
-    def identity(self) -> dict[str, Any]:
-        """What is hashed: without the places that pinned weights were read from."""
-        fields = super().identity()
-        for source in (fields["model"], fields["autoencoder"]):
-            if source and source["files"]:
-                del source["source"], source["revision"]
+    def hashed(self, plain: dict[str, Any]) -> dict[str, Any]:
         if not self.cool_down:
             # A longer training goes on where the shorter one stopped.
-            del fields["steps"]
-        return fields
+            del plain["steps"]
+        return plain
 
     @property
     def law_hash(self) -> str:

@@ -67,7 +67,6 @@ class EncodedRow(Record):
     row: int = Field(ge=0)
     """Within its slice."""
     verdict: Verdict
-    """What became of it."""
     reason: str | None
     """What the decoder said."""
 

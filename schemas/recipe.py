@@ -27,6 +27,11 @@ class ModelSource(Record):
     files: dict[str, str] = {}
     """Relative file name to sha256 (64 hex digits); filled when a run is created."""
 
+    def hashed(self, plain: dict[str, Any]) -> dict[str, Any]:
+        """Without the place that pinned weights were read from."""
+        places = ("source", "revision") if self.files else ()
+        return {name: value for name, value in plain.items() if name not in places}
+
 
 class Lora(ModelSource):
     """A LoRA merged into the UNet and the text encoder at load; diffusers' names or kohya's."""
@@ -112,15 +117,6 @@ class Recipe(Record):
         if not 0 <= self.guidance[0] <= self.guidance[1] <= 100:
             raise ValueError(f"guidance must be a range within 0..100, got {list(self.guidance)}")
         return self
-
-    def identity(self) -> dict[str, Any]:
-        """What is hashed: without the places that pinned weights were read from."""
-        fields = super().identity()
-        models = [fields["text_to_image"], fields["autoencoder"], fields["clip"], *fields["loras"]]
-        for model in models:
-            if model and model["files"]:
-                del model["source"], model["revision"]
-        return fields
 
     @property
     def recipe_hash(self) -> str:

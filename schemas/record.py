@@ -23,12 +23,16 @@ class Record(BaseModel):
         plain: dict[str, Any] = _hashed(self, self.model_dump(mode="json"))
         return plain
 
+    def hashed(self, plain: dict[str, Any]) -> dict[str, Any]:
+        """What of a record's own fields, here as plain JSON, is hashed wherever it is a part."""
+        return plain
+
     @classmethod
     def filled(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
         """What any release stored, as plain JSON: a field that was not there yet means "as before"."""
         fields = {**cls.LATER, **stored}
         for name, info in cls.model_fields.items():
-            for kind in _records(info.annotation) if name in fields else ():
+            for kind in records_in(info.annotation) if name in fields else ():
                 fields[name] = _filled(kind, fields[name])
         return fields
 
@@ -41,11 +45,13 @@ class Record(BaseModel):
 def _hashed(value: Any, plain: Any) -> Any:
     """`plain`, which is `value` as JSON, without the later fields that say nothing."""
     if isinstance(value, Record):
-        return {
-            name: _hashed(held, plain[name])
-            for name in type(value).model_fields
-            if (held := getattr(value, name)) != value.LATER.get(name, _NEVER)
-        }
+        return value.hashed(
+            {
+                name: _hashed(held, plain[name])
+                for name in type(value).model_fields
+                if (held := getattr(value, name)) != value.LATER.get(name, _NEVER)
+            }
+        )
     if isinstance(value, list | tuple):
         return [_hashed(held, there) for held, there in zip(value, plain, strict=True)]
     return plain
@@ -58,12 +64,12 @@ def _filled(kind: type[Record], plain: Any) -> Any:
     return kind.filled(plain) if isinstance(plain, Mapping) else plain
 
 
-def _records(annotation: Any) -> Iterator[type[Record]]:
+def records_in(annotation: Any) -> Iterator[type[Record]]:
     """The records that a field holds, or holds several of; none of those that a dict holds by name."""
     if isinstance(annotation, type) and issubclass(annotation, Record):
         yield annotation
     for part in get_args(annotation) if get_origin(annotation) is not dict else ():
-        yield from _records(part)
+        yield from records_in(part)
 
 
 _NEVER = object()

@@ -14,7 +14,6 @@ class RunRecord(Record):
     """RUN.json: written once, says what the folder is."""
 
     version: int = 1
-    """Of this record."""
     recipe: dict[str, object]
     """The recipe with pinned files."""
     recipe_hash: str
@@ -31,7 +30,6 @@ class PlanRecord(Record):
     """The head of one sequence of a plan; the newest one describes the whole plan."""
 
     version: int = 1
-    """Of this record."""
     first_unit: int
     """Position of the first unit that it adds; 0 for the first sequence."""
     units: int
@@ -52,15 +50,12 @@ class StrikeRecord(Record):
     """A worker process died while a unit ran; its node lived on and was not draining."""
 
     version: int = 1
-    """Of this record."""
     unit: int = Field(ge=0)
-    """Which unit."""
     generation: int = Field(ge=0)
     """How often the unit had been opened again; strikes of another generation do not count."""
     alone: bool
     """Whether it was the only unit of a fresh process."""
     worker: str
-    """Which worker."""
     node: str
     """Where it ran."""
     seen: float
@@ -71,7 +66,6 @@ class RetryRecord(Record):
     """Failed units that were opened again; each write raises their generation by one."""
 
     version: int = 1
-    """Of this record."""
     units: tuple[int, ...]
     """In order."""
     LATER: ClassVar[Mapping[str, Any]] = {"repaired": False, "aside": ()}

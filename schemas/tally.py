@@ -73,6 +73,5 @@ def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     """Names in the order in which they came first; those that count nothing stay."""
     total: Counter[str] = Counter()
     for one in counts:
-        for name, count in one.items():
-            total[name] += count
+        total.update(one)
     return dict(total)

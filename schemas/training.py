@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from schemas.commit import StoredObject
 from schemas.fit import Columns
 from schemas.record import Record
 
@@ -17,7 +18,6 @@ class TrainingRecord(Record):
     """FIT.json: whose training this root holds; written once."""
 
     version: Literal[1] = 1
-    """Of this record."""
     law: dict[str, Any]
     """The law with pinned weights, as the first start had it."""
     law_hash: str
@@ -33,29 +33,17 @@ class TrainingRecord(Record):
     """`watching.sheet_pairs`, which are held out in any case."""
 
 
-class StateFile(Record):
-    """A file of a checkpoint."""
-
-    key: str
-    """Below the training's root; named by its content."""
-    sha256: str
-    """64 hex digits."""
-    bytes: int = Field(ge=0)
-    """Size."""
-
-
 class CheckpointRecord(Record):
     """A checkpoint's commit: written last, so that what it names is whole."""
 
     version: Literal[1] = 1
-    """Of this record."""
     step: int = Field(ge=0)
     """Optimiser steps done."""
     law_hash: str
     """Of the law that made it."""
     dataset: str
     """Of the dataset that made it."""
-    files: tuple[StateFile, ...]
+    files: tuple[StoredObject, ...]
     """Weights, average and optimiser."""
 
 
@@ -63,7 +51,6 @@ class InstructionsRecord(Record):
     """What a text encoder makes of a dataset's instructions."""
 
     version: Literal[1] = 1
-    """Of this record."""
     instructions: int = Field(ge=0)
     """Different ones."""
     truncated: int = Field(ge=0)

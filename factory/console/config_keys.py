@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
-from schemas.record import Record
+from schemas.record import Record, records_in
 
 MOST_MEANT = 3
 """Keys that one hint names."""
@@ -21,7 +21,7 @@ def known_keys(kind: type[Record], path: tuple[str, ...] = ()) -> list[str]:
         info = group.model_fields.get(name) if group else None
         if info is None:
             return []
-        group = _group(info.annotation)
+        group = next(records_in(info.annotation), None)
     return list(group.model_fields) if group else []
 
 
@@ -29,7 +29,7 @@ def all_keys(kind: type[Record], before: str = "") -> Iterator[str]:
     """Every key that `--set` can name, with its groups, in the order of the schema."""
     for name, info in kind.model_fields.items():
         yield before + name
-        group = _group(info.annotation)
+        group = next(records_in(info.annotation), None)
         if group and not _is_list(info.annotation):
             yield from all_keys(group, f"{before}{name}.")
 
@@ -61,12 +61,6 @@ def _named(keys: list[str], names: list[str]) -> str:
 
 def _last(key: str) -> str:
     return key.rpartition(".")[2]
-
-
-def _group(annotation: Any) -> type[Record] | None:
-    """The record that a field holds, be it optional or in a list."""
-    kinds = [annotation, *getattr(annotation, "__args__", ())]
-    return next((k for k in kinds if isinstance(k, type) and issubclass(k, Record)), None)
 
 
 def _is_list(annotation: Any) -> bool:

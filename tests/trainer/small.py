@@ -13,10 +13,11 @@ from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import to_parquet
+from schemas.commit import StoredObject
 from schemas.fit import Fit
 from schemas.pair import Pair
 from schemas.stamped import from_stamped_json
-from schemas.training import CheckpointRecord, StateFile
+from schemas.training import CheckpointRecord
 from tests.trainer.encoded import model
 from trainer.fit import Fitted, fit, pin_law
 from trainer.root.checkpoint import record_key
@@ -113,7 +114,7 @@ def objects(folder: Path, prefix: str = "") -> dict[str, bytes]:
     return {info.key: store.get(info.key) for info in store.list(prefix)}
 
 
-def files_of(store: LocalStore, step: int) -> tuple[StateFile, ...]:
+def files_of(store: LocalStore, step: int) -> tuple[StoredObject, ...]:
     """A checkpoint's."""
     return from_stamped_json(CheckpointRecord, store.get(record_key(step))).files
 

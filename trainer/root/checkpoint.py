@@ -17,8 +17,9 @@ from factory.errors import Damaged, ObjectMissing, StorageError, first_line
 from factory.storage.patience import patiently, read_named
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import read_stamped
+from schemas.commit import StoredObject
 from schemas.stamped import to_stamped_json
-from schemas.training import CheckpointRecord, StateFile
+from schemas.training import CheckpointRecord
 
 RECORDS = "checkpoints/"
 FILES = "state/"
@@ -76,16 +77,12 @@ class Checkpoints:
 
     def newest(self) -> tuple[int, dict[str, Tensor]] | None:
         """Step and tensors of the newest checkpoint that is whole, or None where there is none."""
-        for step in reversed(self.steps()):
+        for step in reversed(steps_in(self.store)):
             try:
                 return step, self.read(step)
             except Damaged as error:
                 self.damaged[step] = first_line(error)
         return None
-
-    def steps(self) -> list[int]:
-        """The steps of all records, whole or not."""
-        return steps_in(self.store)
 
     def record(self, step: int) -> CheckpointRecord:
         """A checkpoint's record. Raises `Damaged`."""
@@ -116,17 +113,17 @@ class Checkpoints:
                 raise Damaged(f"{self.store.uri}/{file.key}: {first_line(error)}") from None
         return tensors
 
-    def _put(self, tensors: dict[str, Tensor]) -> StateFile:
+    def _put(self, tensors: dict[str, Tensor]) -> StoredObject:
         data = save(tensors)
         sha256 = hashlib.sha256(data).hexdigest()
         key = f"{FILES}{sha256[:32]}.safetensors"
         patiently(lambda: self.store.put(key, data))
-        return StateFile(key=key, sha256=sha256, bytes=len(data))
+        return StoredObject(key=key, sha256=sha256, bytes=len(data))
 
     def _remove_older(self, newest: CheckpointRecord) -> None:
         """Keeps the newest few that are whole; without the right to delete all stay."""
         # A store may list what was just written later.
-        steps = sorted({*self.steps(), newest.step})
+        steps = sorted({*steps_in(self.store), newest.step})
         whole = [step for step in reversed(steps) if self._is_there(step)][: self.keep]
         named = {file.key for step in whole for file in self.record(step).files}
         named |= {file.key for file in newest.files}

@@ -21,7 +21,7 @@ from trainer.learning.lora import merged, write_adapter
 from trainer.learning.state import State
 from trainer.loop import StepReport
 from trainer.miniature.editing import edit_figures, judged_edits
-from trainer.root.checkpoint import Checkpoints
+from trainer.root.checkpoint import Checkpoints, steps_in
 from trainer.root.training import store_folder
 from trainer.watching.sheet import edit_sheet
 from trainer.watching.watch import Watch
@@ -97,7 +97,7 @@ class Leader(Member):
     def is_unsaved(self) -> bool:
         self.checkpoints.finish()
         step = self.state.step
-        return step in self.checkpoints.damaged or step not in self.checkpoints.steps()
+        return step in self.checkpoints.damaged or step not in steps_in(self.store)
 
     def finish(self) -> None:
         super().finish()
