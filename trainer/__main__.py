@@ -105,9 +105,9 @@ def _choose(
 
 def _tell_of_fetching(given: Fit, opening: Opening) -> None:
     law = given.law
-    models: list[tuple[ModelSource, Role]] = [(law.model, "text_to_image")]
+    models: list[tuple[str, ModelSource, Role]] = [("model", law.model, "text_to_image")]
     if law.autoencoder:
-        models.append((law.autoencoder, "autoencoder"))
+        models.append(("autoencoder", law.autoencoder, "autoencoder"))
     for line in still_to_fetch(models):
         opening(line)
 
@@ -268,7 +268,4 @@ def evaluate(
 
 
 if __name__ == "__main__":
-    # Mounted, because a program with a single command would swallow its verb.
-    program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    program.add_typer(app)
-    program()
+    app()

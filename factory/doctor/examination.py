@@ -42,8 +42,7 @@ def examine(
     config = order.config
     yield from readiness.configuration(config)
     tell("doctor: finds and hashes the model files")
-    models = [(source, role) for _, source, role in model_sources(config.recipe)]
-    for line in still_to_fetch(models):
+    for line in still_to_fetch(model_sources(config.recipe)):
         tell(f"doctor: {line}")
     recipe = yield from guarded(
         "model files",

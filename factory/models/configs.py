@@ -110,7 +110,7 @@ def _check_asks(file: Path, config: dict[str, Any]) -> None:
 def _problem(error: ValidationError, kind: type[KnownConfig]) -> str:
     """The first problem as one line, an unknown key before all others."""
     problems = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    first, more = problems[0], ""
+    first = problems[0]
     path = [part for part in first["loc"] if isinstance(part, int) or _is_key(part)]
     key, got = ".".join(map(str, path)), json.dumps(first["input"], default=str)[:80]
     if first["type"] == "extra_forbidden":
@@ -123,7 +123,7 @@ def _problem(error: ValidationError, kind: type[KnownConfig]) -> str:
     rule = first["msg"].replace("Input should be", "must be").replace("should have", "must have")
     for word, plain in (("None", "null"), ("True", "true"), ("False", "false")):
         rule = re.sub(rf"\b{word}\b", plain, rule)
-    return f"{key} {rule[0].lower()}{rule[1:]}, got {got}{more}"
+    return f"{key} {rule[0].lower()}{rule[1:]}, got {got}"
 
 
 def _is_key(part: str) -> bool:

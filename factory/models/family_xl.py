@@ -28,13 +28,13 @@ def check_xl(folder: Path, channels: tuple[int, ...]) -> None:
     is told an aesthetic score, and CosXL's editor, whose picture's latent is scaled.
     """
     index = folder / INDEX
-    said = read_config(index) if index.is_file() else {}
+    stated = read_config(index) if index.is_file() else {}
     for key, whose in (
         ("requires_aesthetics_score", "Stable Diffusion XL's refiner"),
         ("is_cosxl_edit", "CosXL's editor"),
     ):
-        if said.get(key):
-            raise ModelError(f"{index}: {key} must be false, got {said[key]!r} ({whose})")
+        if stated.get(key):
+            raise ModelError(f"{index}: {key} must be false, got {stated[key]!r} ({whose})")
     encoders = [folder / part / "config.json" for part in ("text_encoder", "text_encoder_2")]
     there = " and ".join(file.parent.name for file in encoders if file.is_file())
     if not all(file.is_file() for file in encoders):

@@ -116,14 +116,14 @@ def model_sources(recipe: Recipe) -> list[tuple[str, ModelSource, Role]]:
     return sources + [(f"loras.{i}", lora, "lora") for i, lora in enumerate(recipe.loras)]
 
 
-def still_to_fetch(models: Sequence[tuple[ModelSource, Role]]) -> list[str]:
+def still_to_fetch(models: Sequence[tuple[str, ModelSource, Role]]) -> list[str]:
     """What `model_folder` will ask the hub for, to be said before: without a network it tries long."""
-    if not any(_is_on_hub(source) for source, _ in models):
+    if not any(_is_on_hub(source) for _, source, _ in models):
         return []
     from huggingface_hub import constants
 
     asked: list[str] = []
-    for source, role in models:
+    for _, source, role in models:
         if not _is_on_hub(source) or constants.HF_HUB_OFFLINE:
             continue
         try:

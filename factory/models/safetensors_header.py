@@ -68,7 +68,7 @@ def _read(file: Path) -> tuple[int, dict[str, Any], dict[str, str]]:
         header = stream.read(length)
     try:
         entries = dict(json.loads(header).items())
-        said = {str(key): str(text) for key, text in entries.pop("__metadata__", {}).items()}
+        metadata = {str(key): str(text) for key, text in entries.pop("__metadata__", {}).items()}
         ends = [int(entry["data_offsets"][1]) for entry in entries.values()]
         for entry in entries.values():
             str(entry["dtype"]), [int(n) for n in entry["shape"]], int(entry["data_offsets"][0])
@@ -79,4 +79,4 @@ def _read(file: Path) -> tuple[int, dict[str, Any], dict[str, str]]:
     whole = 8 + length + max(ends, default=0)
     if size != whole:
         raise ModelError(f"{file}: must be {whole} bytes by its header, got {size}")
-    return 8 + length, entries, said
+    return 8 + length, entries, metadata

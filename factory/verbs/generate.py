@@ -78,9 +78,7 @@ def generate(
     loaded, opening = choice.config, Opening(headline(choice))
     wanted = wanted or read_triplets(triplets, max_bad)
     machine.check_machine(loaded.compute)
-    for line in still_to_fetch(
-        [(source, role) for _, source, role in model_sources(loaded.recipe)]
-    ):
+    for line in still_to_fetch(model_sources(loaded.recipe)):
         opening(line)
     run, planned = prepare(loaded, wanted, out, extend=extend, retry_failed=retry_failed)
     opening.begin()

@@ -30,7 +30,7 @@ def print_status(status: Status) -> None:
             **counts,
             first: f"{counts[first]} ({_share(counts):.1%})",
             "failed units": failed and f"{failed}; {status.run.layout.stage} --retry-failed",
-            **{MARKS.get(name, name): count for name, count in _marks(status).items()},
+            **{MARKS.get(n, n): tally.marks.get(n, 0) for n in status.run.layout.marks},
             **({"rows per accepted pair": rows and f"{rows:.0f}"} if is_pairs else {}),
             "sealed": sealed
             and f"{'partial' if sealed['partial'] else 'whole'}, {sealed['manifest_hash'][:16]}",
@@ -68,10 +68,6 @@ def status_json(status: Status) -> dict[str, Any]:
 def _share(counts: Mapping[str, int]) -> float:
     """Of the first of several counts, 0..1; 0 where there are none."""
     return next(iter(counts.values())) / (sum(counts.values()) or 1)
-
-
-def _marks(status: Status) -> dict[str, int]:
-    return {name: status.tally.marks.get(name, 0) for name in status.run.layout.marks}
 
 
 def print_result(status: Status, result: JobResult, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from factory.errors import ModelError
 from factory.models.checks.known_clip import Clip, ClipFolder, Text, Vision
-from factory.models.checks.shapes import Shapes
+from factory.models.checks.shapes import Shapes, affine, dense
 from factory.models.checks.tokens import check_tokens
 from factory.models.checks.weights import compare
 from factory.models.configs import read_config, read_known, validated
@@ -86,8 +86,8 @@ def named(folder: Path, name: str) -> Clip:
         raise ModelError(
             f"{folder}: recipe.clip.name must be one of open_clip's architectures, got {name!r}; {hint}"
         )
-    said = read_config(known)
-    text = said.get("text_cfg", {})
+    fields = read_config(known)
+    text = fields.get("text_cfg", {})
     fetched = text.get("hf_tokenizer_name") or text.get("hf_model_name")
     if not fetched and "siglip" in name.lower():
         fetched = "SigLIP's tokenizer"
@@ -97,7 +97,7 @@ def named(folder: Path, name: str) -> Clip:
             f"for which open_clip would fetch {fetched}; give a folder with open_clip_config.json and "
             "the tokenizer's files"
         )
-    return validated(known, Clip, said)
+    return validated(known, Clip, fields)
 
 
 @cache
@@ -147,7 +147,7 @@ def clip_shapes(config: Clip) -> Shapes | None:
         "positional_embedding": (text.context_length, text.width),
         "text_projection": (text.width, config.embed_dim),
     }
-    found |= _norm("ln_final", text.width)
+    found |= affine("ln_final", text.width)
     found |= transformer("transformer", text.width, text.layers, int(text.width * text.mlp_ratio))
     return found
 
@@ -168,7 +168,7 @@ def _vision(vision: Vision, width_of_both: int) -> Shapes:
         "visual.conv1.weight": (width, 3, *patch),
     }
     for norm in ("ln_post",) if vision.no_ln_pre else ("ln_pre", "ln_post"):
-        found |= _norm(f"visual.{norm}", width)
+        found |= affine(f"visual.{norm}", width)
     inner = int(width * vision.mlp_ratio)
     return found | transformer("visual.transformer", width, layers, inner)
 
@@ -178,7 +178,7 @@ def transformer(name: str, width: int, layers: int, inner: int) -> Shapes:
     found: Shapes = {}
     for i in range(layers):
         block = f"{name}.resblocks.{i}"
-        found |= _norm(f"{block}.ln_1", width) | _norm(f"{block}.ln_2", width)
+        found |= affine(f"{block}.ln_1", width) | affine(f"{block}.ln_2", width)
         found |= {f"{block}.attn.in_proj_weight": (3 * width, width)}
         found |= {f"{block}.attn.in_proj_bias": (3 * width,)}
         for layer, inputs, outputs in (
@@ -186,25 +186,18 @@ def transformer(name: str, width: int, layers: int, inner: int) -> Shapes:
             ("mlp.c_fc", width, inner),
             ("mlp.c_proj", inner, width),
         ):
-            found |= {
-                f"{block}.{layer}.weight": (outputs, inputs),
-                f"{block}.{layer}.bias": (outputs,),
-            }
+            found |= dense(f"{block}.{layer}", inputs, outputs)
     return found
-
-
-def _norm(name: str, width: int) -> Shapes:
-    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
 def describe(folder: Path) -> str:
     """What lies in a folder without open_clip's config, for a message; empty where it is nothing known."""
     file = folder / "config.json"
     try:
-        said: Any = json.loads(file.read_bytes())
+        fields: Any = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):
         return ""
-    kind = said.get("model_type") if isinstance(said, dict) else None
+    kind = fields.get("model_type") if isinstance(fields, dict) else None
     if kind:
         return f" ({kind} in transformers' layout, which is not read)"
     return ""

@@ -110,8 +110,8 @@ def check_lora(file: Path, unet: Shapes, text: Shapes) -> None:
 
 def _check_options(file: Path) -> None:
     try:
-        said = json.loads(read_metadata(file).get(_METADATA, "{}"))
-        options = {str(key).rpartition(".")[2]: value for key, value in said.items()}
+        stated = json.loads(read_metadata(file).get(_METADATA, "{}"))
+        options = {str(key).rpartition(".")[2]: value for key, value in stated.items()}
     except (ValueError, AttributeError, RecursionError):
         raise ModelError(f"{file}: {_METADATA} must be a JSON object, got another text") from None
     for key, value in options.items():

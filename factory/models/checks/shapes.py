@@ -3,7 +3,8 @@
 Source: `UNet2DConditionModel`, `AutoencoderKL`, `CLIPTextModel`, against which tests hold every line.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from factory.models.checks.known_configs import Autoencoder, TextEncoder, Unet
 
@@ -13,11 +14,13 @@ TIME_WIDTHS = 4
 """Of the embedded timestep in widths of the first block."""
 
 
-def _affine(name: str, width: int) -> Shapes:
+def affine(name: str, width: int) -> Shapes:
+    """Of a norm."""
     return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
-def _linear(name: str, inputs: int, outputs: int, bias: bool = True) -> Shapes:
+def dense(name: str, inputs: int, outputs: int, bias: bool = True) -> Shapes:
+    """Of a matrix, and of what it adds."""
     return {f"{name}.weight": (outputs, inputs)} | ({f"{name}.bias": (outputs,)} if bias else {})
 
 
@@ -26,55 +29,50 @@ def _conv(name: str, inputs: int, outputs: int, side: int = 3) -> Shapes:
 
 
 def _resnet(name: str, inputs: int, outputs: int, time: int | None) -> Shapes:
-    found = _affine(f"{name}.norm1", inputs) | _conv(f"{name}.conv1", inputs, outputs)
+    found = affine(f"{name}.norm1", inputs) | _conv(f"{name}.conv1", inputs, outputs)
     if time is not None:
-        found |= _linear(f"{name}.time_emb_proj", time, outputs)
-    found |= _affine(f"{name}.norm2", outputs) | _conv(f"{name}.conv2", outputs, outputs)
+        found |= dense(f"{name}.time_emb_proj", time, outputs)
+    found |= affine(f"{name}.norm2", outputs) | _conv(f"{name}.conv2", outputs, outputs)
     if inputs != outputs:
         found |= _conv(f"{name}.conv_shortcut", inputs, outputs, side=1)
     return found
 
 
 def _attention(name: str, width: int, context: int, bias: bool = False) -> Shapes:
-    found = _linear(f"{name}.to_q", width, width, bias)
+    found = dense(f"{name}.to_q", width, width, bias)
     for of in ("to_k", "to_v"):
-        found |= _linear(f"{name}.{of}", context, width, bias)
-    return found | _linear(f"{name}.to_out.0", width, width)
+        found |= dense(f"{name}.{of}", context, width, bias)
+    return found | dense(f"{name}.to_out.0", width, width)
 
 
 def _transformer(name: str, width: int, context: int, layers: int, linear: bool) -> Shapes:
-    found = _affine(f"{name}.norm", width)
+    found = affine(f"{name}.norm", width)
     for of in ("proj_in", "proj_out"):
         ends = f"{name}.{of}", width, width
-        found |= _linear(*ends) if linear else _conv(*ends, side=1)
+        found |= dense(*ends) if linear else _conv(*ends, side=1)
     for i in range(layers):
         block = f"{name}.transformer_blocks.{i}"
         for norm in ("norm1", "norm2", "norm3"):
-            found |= _affine(f"{block}.{norm}", width)
+            found |= affine(f"{block}.{norm}", width)
         found |= _attention(f"{block}.attn1", width, width)
         found |= _attention(f"{block}.attn2", width, context)
-        found |= _linear(f"{block}.ff.net.0.proj", width, 8 * width)
-        found |= _linear(f"{block}.ff.net.2", 4 * width, width)
+        found |= dense(f"{block}.ff.net.0.proj", width, 8 * width)
+        found |= dense(f"{block}.ff.net.2", 4 * width, width)
     return found
 
 
-def _each(value: int | Sequence[int], blocks: int) -> list[int]:
+def each(value: Any, blocks: int) -> list[Any]:
+    """One entry for each block, of a list or of the number that stands for all."""
     return [value] * blocks if isinstance(value, int) else list(value)
-
-
-def transformer_depths(unet: Unet) -> tuple[list[int | list[int]], list[int | list[int]]]:
-    """Layers of each block's transformers on the way down and on the way up; a list has one for each."""
-    blocks, stored = len(unet.block_out_channels), unet.transformer_layers_per_block
-    down: list[int | list[int]] = [stored] * blocks if isinstance(stored, int) else list(stored)
-    up = unet.reverse_transformer_layers_per_block
-    return down, list(up) if up is not None else down[::-1]
 
 
 def unet_shapes(unet: Unet) -> Shapes:
     """Of a UNet whose lists have one entry for each block."""
     widths, blocks = unet.block_out_channels, len(unet.block_out_channels)
-    layers, time = _each(unet.layers_per_block, blocks), TIME_WIDTHS * widths[0]
-    down, up = transformer_depths(unet)
+    layers, time = each(unet.layers_per_block, blocks), TIME_WIDTHS * widths[0]
+    # Layers of each block's transformers; a list has one for each of them.
+    down = each(unet.transformer_layers_per_block, blocks)
+    up = unet.reverse_transformer_layers_per_block or down[::-1]
     context, linear = unet.cross_attention_dim, unet.use_linear_projection
 
     def transformer(block: str, i: int, width: int, depth: int | list[int]) -> Shapes:
@@ -82,15 +80,15 @@ def unet_shapes(unet: Unet) -> Shapes:
         return _transformer(f"{block}.attentions.{i}", width, context, depth, linear)
 
     found = _conv("conv_in", unet.in_channels, widths[0])
-    found |= _linear("time_embedding.linear_1", widths[0], time)
-    found |= _linear("time_embedding.linear_2", time, time)
+    found |= dense("time_embedding.linear_1", widths[0], time)
+    found |= dense("time_embedding.linear_2", time, time)
     if unet.time_cond_proj_dim:
-        found |= _linear("time_embedding.cond_proj", unet.time_cond_proj_dim, widths[0], bias=False)
+        found |= dense("time_embedding.cond_proj", unet.time_cond_proj_dim, widths[0], bias=False)
     if unet.addition_embed_type:
-        found |= _linear(
+        found |= dense(
             "add_embedding.linear_1", unet.projection_class_embeddings_input_dim or 0, time
         )
-        found |= _linear("add_embedding.linear_2", time, time)
+        found |= dense("add_embedding.linear_2", time, time)
     before = widths[0]
     for b, width in enumerate(widths):
         block = f"down_blocks.{b}"
@@ -119,7 +117,7 @@ def unet_shapes(unet: Unet) -> Shapes:
         if b < blocks - 1:
             found |= _conv(f"{block}.upsamplers.0.conv", width, width)
         before = width
-    found |= _affine("conv_norm_out", widths[0])
+    found |= affine("conv_norm_out", widths[0])
     return found | _conv("conv_out", widths[0], unet.out_channels)
 
 
@@ -154,9 +152,9 @@ def _half(half: str, widths: Sequence[int], layers: int, attends: bool) -> Shape
     for i in (0, 1):
         found |= _resnet(f"{half}.mid_block.resnets.{i}", middle, middle, None)
     if attends:
-        found |= _affine(f"{half}.mid_block.attentions.0.group_norm", middle)
+        found |= affine(f"{half}.mid_block.attentions.0.group_norm", middle)
         found |= _attention(f"{half}.mid_block.attentions.0", middle, middle, bias=True)
-    return found | _affine(f"{half}.conv_norm_out", widths[-1])
+    return found | affine(f"{half}.conv_norm_out", widths[-1])
 
 
 def text_shapes(text: TextEncoder, projects: bool) -> Shapes:
@@ -166,21 +164,16 @@ def text_shapes(text: TextEncoder, projects: bool) -> Shapes:
         "embeddings.token_embedding.weight": (text.vocab_size, width),
         "embeddings.position_embedding.weight": (text.max_position_embeddings, width),
     }
-    for name, shapes in (
-        (f"encoder.layers.{i}", _text_layer(text)) for i in range(text.num_hidden_layers)
-    ):
-        found |= {f"{name}.{of}": shape for of, shape in shapes}
-    found |= _affine("final_layer_norm", width)
+    for i in range(text.num_hidden_layers):
+        found |= _text_layer(f"encoder.layers.{i}", width, text.intermediate_size)
+    found |= affine("final_layer_norm", width)
     if projects:
         found["text_projection.weight"] = (text.projection_dim or 0, width)
     return found
 
 
-def _text_layer(text: TextEncoder) -> Iterator[tuple[str, tuple[int, ...]]]:
-    width, inner = text.hidden_size, text.intermediate_size
+def _text_layer(name: str, width: int, inner: int) -> Shapes:
+    found = affine(f"{name}.layer_norm1", width) | affine(f"{name}.layer_norm2", width)
     for of in ("q_proj", "k_proj", "v_proj", "out_proj"):
-        yield from _linear(f"self_attn.{of}", width, width).items()
-    for norm in ("layer_norm1", "layer_norm2"):
-        yield from _affine(norm, width).items()
-    yield from _linear("mlp.fc1", width, inner).items()
-    yield from _linear("mlp.fc2", inner, width).items()
+        found |= dense(f"{name}.self_attn.{of}", width, width)
+    return found | dense(f"{name}.mlp.fc1", width, inner) | dense(f"{name}.mlp.fc2", inner, width)

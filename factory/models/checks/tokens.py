@@ -24,10 +24,10 @@ def _token_ids(folder: Path) -> Iterable[tuple[Path, Sequence[int]]]:
     """The tokens' numbers, by the file that gives them. Raises `ModelError` where there are none."""
     whole, words, merges = (folder / n for n in ("tokenizer.json", "vocab.json", "merges.txt"))
     if whole.is_file():
-        said = read_config(whole)
-        model = said.get("model")
+        fields = read_config(whole)
+        model = fields.get("model")
         vocabulary = model.get("vocab") if isinstance(model, dict) else None
-        added = said.get("added_tokens") or []
+        added = fields.get("added_tokens") or []
         if not isinstance(vocabulary, dict) or not isinstance(added, list):
             raise ModelError(f"{whole}: must hold a byte-pair vocabulary, got none")
         yield whole, _numbers(whole, vocabulary.values())

@@ -31,7 +31,10 @@ def hub(monkeypatch, tmp_path):
 
 
 def test_what_is_not_in_the_cache_is_named_before_it_is_asked_for(hub, tmp_path):
-    models = [(HUB, "text_to_image"), (ModelSource(source="miniature/clip"), "clip")]
+    models = [
+        ("text_to_image", HUB, "text_to_image"),
+        ("clip", ModelSource(source="miniature/clip"), "clip"),
+    ]
     (line,) = still_to_fetch(models)
     assert line.startswith(
         f"fetches owner/name@{'0' * 40} from https://huggingface.co into {tmp_path}"
@@ -43,10 +46,10 @@ def test_what_is_not_in_the_cache_is_named_before_it_is_asked_for(hub, tmp_path)
 
 
 def test_nothing_is_said_of_a_hub_that_will_not_be_asked(hub, monkeypatch):
-    assert still_to_fetch([(ModelSource(source="here"), "clip")]) == []
-    assert still_to_fetch([(ModelSource(source="s3://bucket/model"), "clip")]) == []
+    assert still_to_fetch([("clip", ModelSource(source="here"), "clip")]) == []
+    assert still_to_fetch([("clip", ModelSource(source="s3://bucket/model"), "clip")]) == []
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert still_to_fetch([(HUB, "clip")]) == []
+    assert still_to_fetch([("clip", HUB, "clip")]) == []
     assert hub == []
 
 
