@@ -47,7 +47,7 @@ def exit_code(error: EditmillError) -> int:
     return error.exit_code
 
 
-def told(error: Exception) -> dict[str, bool]:
+def standing(error: Exception) -> dict[str, bool]:
     """What a process with work of its own says beside a refusal; for `hear`."""
     is_begun = isinstance(error, EditmillError) and exit_code(error) != error.exit_code
     return {"begun": is_begun, "store": isinstance(error, StorageRefused)}

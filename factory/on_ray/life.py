@@ -19,29 +19,23 @@ PATIENCE_S = 45.0
 AGAIN = "what is committed stays; run the same command to resume"
 
 
-class Life:
-    """Looks every now and then, in a thread, until `close`."""
+def _watch(why_dead: Callable[[], str | None], every_s: float) -> Callable[[], None]:
+    """Look every now and then, in a thread; once what is returned was called, Ray may end."""
+    closed = threading.Event()
 
-    def __init__(self, why_dead: Callable[[], str | None], every_s: float) -> None:
-        self._closed = threading.Event()
-        self._why_dead = why_dead
-        self._every_s = every_s
-        threading.Thread(target=self._look, daemon=True).start()
-
-    def close(self) -> None:
-        """From now on Ray may end."""
-        self._closed.set()
-
-    def _look(self) -> None:
-        while not self._closed.wait(self._every_s):
-            why = self._why_dead()
-            if why is not None and not self._closed.is_set():
+    def look() -> None:
+        while not closed.wait(every_s):
+            why = why_dead()
+            if why is not None and not closed.is_set():
                 give_up(f"ray: {why}; {AGAIN}")
                 return
 
+    threading.Thread(target=look, daemon=True).start()
+    return closed.set
 
-def watch_own() -> Life:
-    """A Ray that this process has started."""
+
+def watch_own() -> Callable[[], None]:
+    """A Ray that this process has started; what is returned ends the watch."""
     needed = [child for child in psutil.Process().children() if child.name() in NEEDED]
 
     def why_dead() -> str | None:
@@ -52,10 +46,10 @@ def watch_own() -> Life:
             return "one of its own processes has ended, as where memory is too short"
         return None
 
-    return Life(why_dead, LOOK_EVERY_S)
+    return _watch(why_dead, LOOK_EVERY_S)
 
 
-def watch_cluster(address: str) -> Life:
+def watch_cluster(address: str) -> None:
     """A cluster that was joined, by its head's host:port."""
     host, _, port = address.rpartition(":")
     heard = time.monotonic()
@@ -70,4 +64,4 @@ def watch_cluster(address: str) -> Life:
                 return f"the cluster's head at {address} has not answered for {PATIENCE_S:.0f} s"
         return None
 
-    return Life(why_dead, ASK_EVERY_S)
+    _watch(why_dead, ASK_EVERY_S)

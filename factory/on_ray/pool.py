@@ -1,5 +1,6 @@
 """One execution of Ray Data over a pool of resident workers: small rows in, small rows out."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -61,7 +62,8 @@ def rows_of(
             )
             .iter_rows()
         )
-    yield from reports
+    for report in reports:
+        yield json.loads(report["row"])
 
 
 def _stopper(look: Callable[[], bool]) -> type:

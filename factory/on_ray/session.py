@@ -82,7 +82,7 @@ def _start_own(cpus: int) -> None:
         num_cpus=cpus,
         _temp_dir=str(folder.rays),
     )
-    atexit.register(watch_own().close)
+    atexit.register(watch_own())
 
 
 def _begin(**options: Any) -> None:

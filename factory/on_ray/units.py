@@ -63,17 +63,18 @@ def _reports(
             beside = [unit for unit in open_units if not watch.runs_alone(unit)]
             open_units = []
             for row in _pool(beside, made_with, pool, watch, should_stop):
-                watch.lives(float(row["seconds"]) if row["made"] else 0.0)
+                report = row["report"]
+                watch.lives(report["seconds"] if report and report["made"] else 0.0)
                 if row["aside"]:
-                    open_units.append(int(row["unit"]))
+                    open_units.append(row["unit"])
                 else:
                     yield report_of(row)
             for unit in alone:
                 if should_stop():
                     return
-                report = run_alone(unit, made_with, resources(pool), watch, should_stop)
-                if report is not None:
-                    yield report
+                end = run_alone(unit, made_with, resources(pool), watch, should_stop)
+                if end is not None:
+                    yield end
             if open_units and not should_stop():
                 watch.settle(should_stop)
     except Asked:

@@ -6,7 +6,7 @@ import resource
 import sys
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,6 @@ from factory.work.unit import attempt_unit
 from schemas.pool import Pool
 
 Batch = dict[str, np.ndarray[Any, np.dtype[Any]]]
-
-_EMPTY = UnitReport(unit=-1, counts={}, seconds=0.0, made=False)
 
 
 class UnitWorker:
@@ -62,9 +60,9 @@ class UnitWorker:
             self.broken = error
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
-        """One small row per unit."""
+        """One small row per unit, as JSON: Ray would hand back NumPy's scalars."""
         for unit in batch["unit"]:
-            yield {name: np.array([value]) for name, value in self.row(int(unit)).items()}
+            yield {"row": np.array([json.dumps(self.row(int(unit)))])}
 
     def row(self, unit: int) -> dict[str, Any]:
         """Make a unit; what became of it in plain values.
@@ -91,24 +89,23 @@ class UnitWorker:
             return error
 
     def _described(
-        self, unit: int, report: UnitReport | UnitProblem | Exception | None
+        self, unit: int, outcome: UnitReport | UnitProblem | Exception | None
     ) -> dict[str, Any]:
-        fields = _EMPTY
-        problem, fatal, damaged, beside = "", 0, False, {"begun": False, "store": False}
-        if isinstance(report, UnitReport):
+        row: dict[str, Any] = {"unit": unit, "aside": outcome is None}
+        row |= {"report": None, "problem": "", "fatal": 0}
+        if isinstance(outcome, UnitReport):
             self.made += 1
-            fields = replace(report)
-        elif isinstance(report, UnitProblem):
-            problem, damaged = report.message, report.damaged
-        elif isinstance(report, EditmillError):
-            problem, fatal, beside = str(report), report.exit_code, deeds.told(report)
-        elif report is not None:
-            problem, fatal = f"worker {self.worker}: {first_line(report)}", EditmillError.exit_code
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        found = replace(fields, unit=unit, worker=self.worker, gpus=self.gpus, peak_rss_mib=peak)
-        said = {"problem": problem, "fatal": fatal, "damaged": damaged, "aside": report is None}
-        counts = json.dumps(found.counts)
-        return asdict(found) | {"counts": counts} | said | beside
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            beside = {"worker": self.worker, "gpus": self.gpus, "peak_rss_mib": peak}
+            row["report"] = asdict(outcome) | beside
+        elif isinstance(outcome, UnitProblem):
+            row |= {"problem": outcome.message, "damaged": outcome.damaged}
+        elif isinstance(outcome, EditmillError):
+            row |= {"problem": str(outcome), "fatal": outcome.exit_code, **deeds.standing(outcome)}
+        elif outcome is not None:
+            row["problem"] = f"worker {self.worker}: {first_line(outcome)}"
+            row["fatal"] = EditmillError.exit_code
+        return row
 
     def _attempt(self, unit: int) -> UnitReport | UnitProblem:
         if self.maker is None:

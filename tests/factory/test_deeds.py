@@ -191,7 +191,7 @@ def test_a_workers_refusal_ends_the_driver_by_what_either_has_done(here, there, 
     deeds.anew()
     if there:
         there()
-    row = {"unit": 0, "problem": "no", "fatal": 2} | deeds.told(error("no"))
+    row = {"unit": 0, "problem": "no", "fatal": 2} | deeds.standing(error("no"))
 
     def work():
         if here:

@@ -19,9 +19,8 @@ from tests.stub_source import recipe, triplets
 
 UNIT = 1
 NODE = "ab" * 28
-DONE = {"unit": UNIT, "problem": "", "fatal": 0, "aside": False}
-DONE |= {"counts": '{"accepted": 1}', "seconds": 1.0, "made": True, "worker": "w"}
-DONE |= {"gpus": "", "peak_rss_mib": 1.0}
+REPORT = {"unit": UNIT, "counts": {"accepted": 1}, "seconds": 1.0, "made": True, "worker": "w"}
+DONE = {"unit": UNIT, "problem": "", "fatal": 0, "aside": False, "report": REPORT}
 LOST = ActorUnavailableError("the connection is lost for a moment", None)
 DIED = ActorDiedError()
 
