@@ -114,11 +114,11 @@ def make_batch(
 def _speed(batch: Batch, on: Device) -> Finding:
     peak = on.peak()
     figures = {"rows_per_s": batch.rows_per_s, "peak_bytes": peak}
-    said = (
+    words = (
         f"{batch.rows_per_s:.1f} rows/s over {len(batch.outcomes)} candidates; "
         f"peak memory {size(peak)} of {size(on.total)}"
     )
     if peak > TIGHT * on.total:
         remedy = "lower compute.batch_pairs or compute.decode_pairs"
-        return warning("speed", f"{said}, nearly all", remedy, **figures)
-    return ok("speed", said, **figures)
+        return warning("speed", f"{words}, nearly all", remedy, **figures)
+    return ok("speed", words, **figures)

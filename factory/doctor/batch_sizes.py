@@ -59,7 +59,7 @@ def _finding(configured: int, times: dict[int, list[float]]) -> Finding:
         return skipped("batch size", "a step takes too long to try several")
     rates = {n: 4 * n / min(found) for n, found in sorted(times.items())}
     fastest = max(rates, key=lambda n: rates[n])
-    said = (
+    words = (
         f"fastest with {fastest} pairs: {rates[fastest]:.1f} rows/s of denoising; "
         f"{', '.join(f'{n}: {rate:.1f}' for n, rate in rates.items())}"
     )
@@ -73,8 +73,8 @@ def _finding(configured: int, times: dict[int, list[float]]) -> Finding:
         remedy = f"--set compute.batch_pairs={fastest} (the same run; pixels may differ in their last bits)"
         return warning(
             "batch size",
-            f"{configured} pairs run at {share:.2f} of the best rate; {said}",
+            f"{configured} pairs run at {share:.2f} of the best rate; {words}",
             remedy,
             **figures,
         )
-    return ok("batch size", said, **figures)
+    return ok("batch size", words, **figures)

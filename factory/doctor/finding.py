@@ -99,8 +99,8 @@ def guarded(check: str, findings: Check[T], remedy: str) -> Check[T | None]:
         return (yield from findings)
     except StorageError as error:
         # Their messages end with the advice that suits the failure.
-        said, _, advice = str(error).partition("; ")
-        yield failed(check, said, advice or remedy)
+        words, _, advice = str(error).partition("; ")
+        yield failed(check, words, advice or remedy)
     except EditmillError as error:
         yield failed(check, str(error), remedy)
     except Exception as error:  # the libraries' own kinds, among them a device's lack of memory

@@ -3,7 +3,7 @@
 from factory.console.amounts import counted
 from factory.doctor.batch import Batch
 from factory.doctor.finding import Check, Device, ok, skipped, warning
-from factory.pairs.estimate import estimate, look_ahead
+from factory.pairs.estimate import estimate
 from factory.pairs.triplets import TripletList
 from factory.pictures import encode
 from schemas.config import Config
@@ -22,26 +22,25 @@ def outlook(
         yield skipped("plan", "give --triplets")
         return
     rate = batch.rows_per_s if batch else None
-    found = estimate(config, triplets, rate, pair_bytes(config, batch))
-    ahead = look_ahead(config, found, gpus, price)
+    ahead = estimate(config, triplets, rate, pair_bytes(config, batch), gpus, price)
     facts, figures = ahead.facts(), ahead.as_json()
-    said = (
-        f"{counted(found.triplets, 'triplet')}, {counted(found.units, 'unit')}, "
-        f"{counted(found.candidates, 'candidate')}, {found.rows} rows, {facts['stored']} stored"
+    words = (
+        f"{counted(ahead.triplets, 'triplet')}, {counted(ahead.units, 'unit')}, "
+        f"{counted(ahead.candidates, 'candidate')}, {ahead.rows} rows, {facts['stored']} stored"
     )
     if ahead.hours is None:
-        yield warning("plan", f"{said}; hours not known", "see what failed above", **figures)
+        yield warning("plan", f"{words}; hours not known", "see what failed above", **figures)
         return
-    said += f"; {facts['time']}"
+    words += f"; {facts['time']}"
     if "time of one" in facts:
-        said += f", {facts['time of one']} of one"
+        words += f", {facts['time of one']} of one"
     if "cost" in facts:
-        said += f"; costs {facts['cost']}"
+        words += f"; costs {facts['cost']}"
     if on and on.kind == "cpu" and ahead.on_gpus:
         remedy = "run the doctor on a machine like the workers'"
-        yield warning("plan", f"{said}, at the speed of this CPU", remedy, **figures)
+        yield warning("plan", f"{words}, at the speed of this CPU", remedy, **figures)
     else:
-        yield ok("plan", said, **figures)
+        yield ok("plan", words, **figures)
 
 
 def pair_bytes(config: Config, batch: Batch | None) -> float | None:

@@ -98,26 +98,26 @@ def scores(batch: Batch, recipe: Recipe) -> Check[None]:
         unreached |= finding.level == Level.WARNING and finding.figures["passing"] == 0
         yield finding
     passing = sum(not failed_gates(one.scores, recipe.thresholds) for one in made)
-    said = f"{passing} of {len(made)} candidates pass all of them"
+    words = f"{passing} of {len(made)} candidates pass all of them"
     usually = known.passing if known else None
     if usually is not None:
-        said += f"; usual {usually:.0%}"
+        words += f"; usual {usually:.0%}"
     can_reject = any(least > 0 for least in gates(recipe.thresholds).values())
     if passing == 0 and (unreached or len(made) >= FEW):
         remedy = (
             "may be chance in so few; look at more: `generate --limit 20`, then `status` and `sheet`; "
             "then recipe.thresholds"
         )
-        yield warning("gates", said, remedy, passing=passing)
+        yield warning("gates", words, remedy, passing=passing)
     elif (
         passing == len(made)
         and can_reject
         and (len(made) >= FEW if usually is None else counted.chance(usually, len(made)) < RARE)
     ):
         remedy = "nothing is filtered: compare recipe.thresholds with the ranges above"
-        yield warning("gates", said, remedy, passing=passing)
+        yield warning("gates", words, remedy, passing=passing)
     else:
-        yield ok("gates", said, passing=passing)
+        yield ok("gates", words, passing=passing)
 
 
 @dataclass(frozen=True)
@@ -127,13 +127,9 @@ class _Counted:
     candidates: int
     triplets: int
 
-    @property
-    def independent(self) -> float:
-        return min(self.candidates, 2 * self.triplets)
-
     def chance(self, share: float, least: int) -> float:
         """Of at least so many of these candidates, where each has the share."""
-        n = int(self.independent)
+        n = min(self.candidates, 2 * self.triplets)
         k = math.ceil(least * n / self.candidates)
         return sum(math.comb(n, i) * share**i * (1 - share) ** (n - i) for i in range(k, n + 1))
 
@@ -161,12 +157,12 @@ def _similarity(
     low, middle, high = min(values), median(values), max(values)
     passing = sum(value >= least for value in values)
     figures = {"range": [low, high], "median": middle, "gate": least, "passing": passing}
-    said = f"{low:.3f} to {high:.3f} (middle {middle:.3f})"
+    words = f"{low:.3f} to {high:.3f} (middle {middle:.3f})"
     strange, hopeless = False, len(values) >= FEW
     if known:
         expected = known.ranges[name]
         figures["usual"] = list(expected)
-        said += f"; usual {expected[0]:.2f} to {expected[1]:.2f} by {known.where_from}"
+        words += f"; usual {expected[0]:.2f} to {expected[1]:.2f} by {known.where_from}"
         outside = max(
             sum(value < expected[0] for value in values),
             sum(value > expected[1] for value in values),
@@ -176,11 +172,11 @@ def _similarity(
         # Of what is usual some reach a gate within the range, but in a small batch perhaps none.
         hopeless = least > expected[1] or counted.chance(1 - OUTSIDE, len(values)) < RARE
     else:
-        said += "; no usual range is known for this CLIP"
-    said += f"; {passing} of {len(values)} reach the gate {least:g}"
+        words += "; no usual range is known for this CLIP"
+    words += f"; {passing} of {len(values)} reach the gate {least:g}"
     if strange:
-        return warning(name, said, FOREIGN if foreign else DIFFERING, **figures)
+        return warning(name, words, FOREIGN if foreign else DIFFERING, **figures)
     if passing == 0 and hopeless:
         remedy = "no candidate of the run may pass: lower the threshold, or look at the pictures"
-        return warning(name, said, remedy, **figures)
-    return ok(name, said, **figures)
+        return warning(name, words, remedy, **figures)
+    return ok(name, words, **figures)

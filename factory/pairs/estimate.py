@@ -1,6 +1,6 @@
 """A dry run: what a plan will cost, before anything is started."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from factory.console.amounts import counted, duration, size
@@ -14,9 +14,15 @@ _UNIT_BYTES = 48 * 1024
 keeps the extremes of small pictures; fewer of large ones."""
 _CANDIDATE_BYTES = 256
 
+KEYS = (
+    *("triplets", "duplicates", "bad_lines", "units", "candidates", "rows", "gpu_hours"),
+    *("storage_bytes", "gpus", "hours", "cost"),
+)
+"""What machines are told, in this order."""
+
 
 @dataclass(frozen=True)
-class Estimate:
+class Outlook:
     """Counts are exact; hours scale with the rows per second given, storage is an upper bound."""
 
     triplets: int
@@ -30,19 +36,8 @@ class Estimate:
     """At `rows_per_s` per worker; null where it is not known."""
     storage_bytes: int
     """Where every triplet keeps its most pairs."""
-
-    def as_json(self) -> dict[str, Any]:
-        """For machines."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """An estimate on the workers that there will be, as `plan` and `doctor` say it."""
-
-    estimate: Estimate
-    workers: float
-    """How many GPUs work; without GPUs, how many CPU workers."""
+    gpus: float
+    """How many work; without GPUs, how many CPU workers."""
     on_gpus: bool
     price: float | None
     """Of one of them for an hour."""
@@ -50,37 +45,33 @@ class Outlook:
     @property
     def hours(self) -> float | None:
         """Until the run is done, start-up not counted; null where the rows per second are not known."""
-        hours = self.estimate.gpu_hours
-        return None if hours is None else hours / self.workers
+        return None if self.gpu_hours is None else self.gpu_hours / self.gpus
 
     @property
     def cost(self) -> float | None:
         """In the currency of the price."""
-        hours, price = self.estimate.gpu_hours, self.price
+        hours, price = self.gpu_hours, self.price
         return None if hours is None or price is None else hours * price
 
     def as_json(self) -> dict[str, Any]:
-        """For machines."""
-        more = {"gpus": self.workers, "hours": self.hours, "cost": self.cost}
-        return self.estimate.as_json() | more
+        return {key: getattr(self, key) for key in KEYS}
 
     def facts(self) -> dict[str, Any]:
         """For a person."""
-        found, hours = self.estimate, self.hours
-        many = counted(self.workers, "GPU" if self.on_gpus else "CPU worker")
-        many += ", one for each unit" if 1 < found.units == self.workers else ""
+        many = counted(self.gpus, "GPU" if self.on_gpus else "CPU worker")
+        many += ", one for each unit" if 1 < self.units == self.gpus else ""
         facts: dict[str, Any] = {
-            "triplets": found.triplets,
-            "duplicates": found.duplicates,
-            "bad lines": found.bad_lines,
-            "units": found.units,
-            "candidates": found.candidates,
-            "rows": found.rows,
-            "stored": f"at most {size(found.storage_bytes)}",
-            "time": None if hours is None else f"{duration(hours)} on {many}",
+            "triplets": self.triplets,
+            "duplicates": self.duplicates,
+            "bad lines": self.bad_lines,
+            "units": self.units,
+            "candidates": self.candidates,
+            "rows": self.rows,
+            "stored": f"at most {size(self.storage_bytes)}",
+            "time": None if self.hours is None else f"{duration(self.hours)} on {many}",
         }
-        if found.gpu_hours is not None and self.workers != 1:
-            facts["time of one"] = duration(found.gpu_hours)
+        if self.gpu_hours is not None and self.gpus != 1:
+            facts["time of one"] = duration(self.gpu_hours)
         if self.price is not None:
             facts["cost"] = None if self.cost is None else f"{self.cost:,.2f}"
         return facts
@@ -88,23 +79,11 @@ class Outlook:
 
 def counts(triplets: TripletList) -> dict[str, Any]:
     """What is known of a list without a recipe; all else of an outlook is null."""
-    names = [one.name for one in fields(Estimate)] + ["gpus", "hours", "cost"]
-    return dict.fromkeys(names) | {
+    return dict.fromkeys(KEYS) | {
         "triplets": len(triplets.triplets),
         "duplicates": triplets.duplicates,
         "bad_lines": len(triplets.bad),
     }
-
-
-def look_ahead(
-    config: Config, found: Estimate, gpus: int | None = None, price: float | None = None
-) -> Outlook:
-    """An estimate on `gpus`, or on as many as `compute.max_workers` hold; no more than units need."""
-    compute = config.compute
-    each = compute.gpus_per_worker or 1
-    workers = min(gpus or compute.max_workers * each, found.units * each)
-    whole = int(workers) if workers == int(workers) else workers
-    return Outlook(found, whole, bool(gpus or compute.gpus_per_worker), price)
 
 
 def estimate(
@@ -112,9 +91,14 @@ def estimate(
     triplets: TripletList,
     rows_per_s: float | None = None,
     pair_bytes: float | None = None,
-) -> Estimate:
-    """Units, rows, hours and bytes of a whole run; `pair_bytes` is a pair's measured size."""
-    recipe = config.recipe
+    gpus: int | None = None,
+    price: float | None = None,
+) -> Outlook:
+    """Units, rows, hours and bytes of a whole run; `pair_bytes` is a pair's measured size.
+
+    It runs on `gpus`, or on as many as `compute.max_workers` hold; no more than units need.
+    """
+    recipe, compute = config.recipe, config.compute
     count = len(triplets.triplets)
     candidates = count * recipe.candidates
     units = -(-count // recipe.unit_triplets)
@@ -122,7 +106,9 @@ def estimate(
     kept = count * min(recipe.keep.most, recipe.candidates)
     if pair_bytes is None:
         pair_bytes = 2 * recipe.size_px**2 * _BYTES_PER_PIXEL[recipe.codec.format]
-    return Estimate(
+    each = compute.gpus_per_worker or 1
+    workers = min(gpus or compute.max_workers * each, units * each)
+    return Outlook(
         triplets=count,
         duplicates=triplets.duplicates,
         bad_lines=len(triplets.bad),
@@ -131,4 +117,7 @@ def estimate(
         rows=rows,
         gpu_hours=rows / rows_per_s / 3600 if rows_per_s else None,
         storage_bytes=int(kept * pair_bytes + units * _UNIT_BYTES + candidates * _CANDIDATE_BYTES),
+        gpus=int(workers) if workers == int(workers) else workers,
+        on_gpus=bool(gpus or compute.gpus_per_worker),
+        price=price,
     )

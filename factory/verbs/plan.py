@@ -17,7 +17,7 @@ from factory.console.options import (
     Triplets,
 )
 from factory.console.say import print_facts, print_json, say
-from factory.pairs.estimate import counts, estimate, look_ahead
+from factory.pairs.estimate import counts, estimate
 from factory.pairs.triplets import TripletList, read_triplets
 from factory.verbs.headline import headline
 from factory.verbs.preset_choice import choose
@@ -50,8 +50,7 @@ def plan(
     if not as_json:
         say(headline(choice))
     tell_of(found)
-    estimated = estimate(choice.config, found, rows_per_s)
-    ahead = look_ahead(choice.config, estimated, gpus, price_per_gpu_hour)
+    ahead = estimate(choice.config, found, rows_per_s, gpus=gpus, price=price_per_gpu_hour)
     if as_json:
         print_json(ahead.as_json())
     else:

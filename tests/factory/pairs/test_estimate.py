@@ -4,7 +4,7 @@ import pytest
 
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
-from factory.pairs.estimate import estimate, look_ahead
+from factory.pairs.estimate import estimate
 from factory.pairs.triplets import TripletList
 from factory.storage.local import LocalStore
 from schemas.config import Config
@@ -40,7 +40,6 @@ def test_a_run_takes_no_more_room_than_was_said(tmp_path, unit_triplets, candida
 def test_no_more_workers_are_priced_than_have_a_unit(units, gpus, each, priced, words):
     compute = {"gpus_per_worker": each, "max_workers": 7}
     config = Config(recipe=recipe(unit_triplets=1), compute=compute)
-    found = estimate(config, TripletList(triplets(units)), rows_per_s=1.0)
-    ahead = look_ahead(config, found, gpus, price=1.0)
-    assert (str(ahead.as_json()["gpus"]), ahead.cost) == (priced, found.gpu_hours)
+    ahead = estimate(config, TripletList(triplets(units)), 1.0, gpus=gpus, price=1.0)
+    assert (str(ahead.as_json()["gpus"]), ahead.cost) == (priced, ahead.gpu_hours)
     assert ahead.facts()["time"].endswith(f" on {words}")
