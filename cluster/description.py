@@ -45,7 +45,8 @@ def _first_problem(error: ValidationError, mapping: CommentedMap, path: Path) ->
     match problem["type"]:
         case "extra_forbidden":
             near = difflib.get_close_matches(key, Cluster.model_fields, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {_known()}"
+            known = ", ".join(Cluster.model_fields)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {known}"
             return f"{where}: unknown key {key!r}; {hint}"
         case "missing":
             return f"{where}: {key}: missing"
@@ -53,10 +54,6 @@ def _first_problem(error: ValidationError, mapping: CommentedMap, path: Path) ->
             rule = problem["msg"].removeprefix("Value error, ")
             got = "" if ", got " in rule else f", got {json.dumps(problem['input'])[:80]}"
             return f"{where}: {key}: {rule}{got}"
-
-
-def _known() -> str:
-    return ", ".join(Cluster.model_fields)
 
 
 def _working_dir(cluster: Cluster, mapping: Any, path: Path) -> str | None:

@@ -123,15 +123,11 @@ class Job:
             logging.getLogger(__name__).debug("log of %s: %s", self.id, type(error).__name__)
 
 
-def follow(job: Job) -> dict[str, Any]:
+async def follow(job: Job) -> dict[str, Any]:
     """Show the log until the job has ended; its last state.
 
     Raises `JobLost` when the cluster falls silent or has forgotten the job.
     """
-    return asyncio.run(_follow(job))
-
-
-async def _follow(job: Job) -> dict[str, Any]:
     heard = time.monotonic()
     log = asyncio.create_task(job.show_log())
     try:

@@ -1,5 +1,6 @@
 """Send a verb to a Ray cluster as a job, show its log, end with its exit code."""
 
+import asyncio
 import secrets
 import shlex
 import sys
@@ -8,20 +9,17 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from cluster.access import AccessRefused, ClusterUnavailable, find_token, is_open
+from cluster.access import AccessRefused, find_token, is_open
 from cluster.interruption import Interruption
 from cluster.job import Job, JobLost, follow
 from cluster.local import local_cluster
 from factory.console.say import say
+from factory.console.signals import INCOMPLETE
 from factory.errors import ConfigError
 from schemas.cluster import LOCAL, OPEN_CLUSTER, SECRET_VALUE, Cluster
 
 DRAIN_S = 60
 """How long a stopped job may take to end in order; Ray gives it 3 s by default."""
-AGENT_S = 60.0
-"""How long a young cluster may have nobody yet to take jobs."""
-INCOMPLETE = 3
-"""The exit code of what a rerun would resume."""
 
 
 def submit(cluster: Cluster, verb: Sequence[str], open_cluster: bool = False) -> int:
@@ -52,7 +50,7 @@ def submit(cluster: Cluster, verb: Sequence[str], open_cluster: bool = False) ->
                 command = shlex.join([python, "-m", "editmill", *verb])
                 _send(job, cluster, command, open_cluster)
                 say(f"{address}: job {job.id} submitted; Ctrl-C stops it")
-                return _exit_code(job, follow(job), interruption.asked)
+                return _exit_code(job, asyncio.run(follow(job)), interruption.asked)
         except KeyboardInterrupt:
             say("interrupted; a job that was submitted is told to stop and may still be draining")
             return INCOMPLETE
@@ -96,16 +94,8 @@ def _send(job: Job, cluster: Cluster, command: str, open_cluster: bool) -> None:
     environment: dict[str, Any] = {"env_vars": variables | cluster.env_vars}
     if cluster.working_dir is not None:
         environment["working_dir"] = cluster.working_dir
-    until = time.monotonic() + AGENT_S
-    while True:
-        try:
-            # `exec`, so that the exit code is the program's and not the shell's.
-            job.send(f"exec {command}", environment, cluster.entrypoint_num_cpus)
-            return
-        except ClusterUnavailable as error:
-            if "No available agent" not in str(error) or time.monotonic() > until:
-                raise
-            time.sleep(1)
+    # `exec`, so that the exit code is the program's and not the shell's.
+    job.send(f"exec {command}", environment, cluster.entrypoint_num_cpus)
 
 
 def _exit_code(job: Job, state: dict[str, Any], stopped: bool) -> int:
