@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from factory.dataset.files import Files, Place, files_at, find_files
 from factory.dataset.index import Index
@@ -25,10 +24,9 @@ class Dataset(Pairs):
         columns: Columns,
         index: Index,
         instructions: InstructionsRecord | None = None,
-        cache: Path | None = None,
     ) -> None:
         """`files` are those that the index names."""
-        super().__init__(files.shelf(cache), columns, index)
+        super().__init__(files.shelf(), columns, index)
         self.files = files
         self.digest = index.digest
         """sha256 over files, prompts and places: equal for one dataset wherever it lies."""
@@ -51,9 +49,8 @@ class Dataset(Pairs):
         reading: Reading | None = None,
         known: Index | None = None,
         limit: TokenLimit | None = None,
-        cache: Path | None = None,
     ) -> "Dataset":
-        """A dataset by its URI, `cache` as in `Shelf`. Raises `InputError`.
+        """A dataset by its URI. Raises `InputError`.
 
         `known` is the index of it that a root holds, and counts while the dataset has those files: a run
         that was sealed further still has them; a folder must hold no others, and one on this machine is
@@ -62,11 +59,11 @@ class Dataset(Pairs):
         reading = reading or Reading()
         files = find_files(uri, reading.files)
         if known is not None and _has(files, known.files):
-            dataset = cls(replace(files, names=known.files), reading.columns, known, cache=cache)
+            dataset = cls(replace(files, names=known.files), reading.columns, known)
             if not isinstance(files.store, LocalStore) or dataset.is_unchanged():
                 return dataset
-        index, instructions = scan(files.shelf(cache), reading.columns, limit)
-        return cls(files, reading.columns, index, instructions, cache)
+        index, instructions = scan(files.shelf(), reading.columns, limit)
+        return cls(files, reading.columns, index, instructions)
 
     @classmethod
     def at(cls, place: Place, columns: Columns, index: Index) -> "Dataset":

@@ -18,13 +18,11 @@ class Decoders:
     whatever ended it.
     """
 
-    def __init__(self, limits: ImageLimits = LIMITS) -> None:
-        self.limits = limits
+    def __init__(self) -> None:
         # Taken and put back whole by threads, which needs no lock.
         self._idle: list[ImageDecoder] = []
 
     def close(self) -> None:
-        """End the children."""
         while self._idle:
             self._idle.pop().close()
 
@@ -39,7 +37,7 @@ class Decoders:
         try:
             decoder = self._idle.pop()
         except IndexError:
-            decoder = ImageDecoder(self.limits)
+            decoder = ImageDecoder(LIMITS)
         try:
             return decoder.decode(data, name)
         finally:

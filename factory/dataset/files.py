@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import NamedTuple
 
 from factory.dataset.splits import TRAIN, pattern_of, shards_of, splits_of
@@ -48,12 +47,11 @@ class Files:
 
     @property
     def place(self) -> Place:
-        """Where they lie."""
         return Place(self.store.uri, self.is_sealed, self.is_single)
 
-    def shelf(self, cache: Path | None = None) -> Shelf:
-        """Their bytes; `cache` as there."""
-        return Shelf(self.store, self.names, cache, named_by_content=self.is_sealed)
+    def shelf(self) -> Shelf:
+        """Their bytes."""
+        return Shelf(self.store, self.names, named_by_content=self.is_sealed)
 
 
 def files_at(place: Place, names: Sequence[str]) -> Files:

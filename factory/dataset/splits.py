@@ -67,13 +67,13 @@ class Shards:
 
     @property
     def is_whole(self) -> bool:
-        """Counted from 0 or from 1."""
-        first = self._first
-        return len(self.numbers) == self.of and self.numbers == tuple(range(first, first + self.of))
+        return len(self.numbers) == self.of and self.numbers == tuple(self._wanted)
 
     @property
-    def _first(self) -> int:
-        return 1 if self.of in self.numbers and 0 not in self.numbers else 0
+    def _wanted(self) -> range:
+        """Counted from 0 or from 1."""
+        first = 1 if self.of in self.numbers and 0 not in self.numbers else 0
+        return range(first, first + self.of)
 
     @property
     def called(self) -> str:
@@ -82,9 +82,8 @@ class Shards:
 
     def missing(self) -> str:
         """The first few numbers that are not there; past the end where more are there than counted."""
-        every = range(self._first, self._first + self.of)
-        wanted = (number for number in every if number not in self.numbers)
-        named = list(islice(wanted, MOST_NAMED))
+        lacking = (number for number in self._wanted if number not in self.numbers)
+        named = list(islice(lacking, MOST_NAMED))
         more = self.of - len(self.numbers) - len(named)
         return ", ".join(map(str, named)) + (f" and {more} more" if more > 0 else "")
 

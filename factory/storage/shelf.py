@@ -26,16 +26,14 @@ class Shelf:
         self,
         store: ObjectStore,
         names: Sequence[str],
-        cache: Path | None = None,
         named_by_content: bool = False,
     ) -> None:
-        """`cache` is where files of a remote store are kept; null is a folder of the user's.
+        """Files of a remote store are kept in the user's cache.
 
         Objects that are named by their content never change: the store is not asked whether they have.
         """
         self.store = store
         self.names = names
-        self._cache = cache
         self.named_by_content = named_by_content
         self._found: dict[int, Path] = {}
 
@@ -69,7 +67,7 @@ class Shelf:
             if info is None:
                 raise ObjectMissing(f"{self.store.uri}/{key}: no such object")
             size, version = info.bytes, (str(info.bytes), str(info.modified))
-        cache = self._cache or users_cache("datasets")
+        cache = users_cache("datasets")
         name = "\n".join((self.store.uri, key, *version))
         path = cache / hashlib.sha256(name.encode()).hexdigest()
         try:

@@ -11,7 +11,6 @@ import threading
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from types import TracebackType
 
 from factory.errors import EditmillError
 from factory.pictures import Picture
@@ -62,7 +61,7 @@ class ImageDecoder:
     """JPEG, PNG or WEBP to RGB by one long-lived child, which the first image starts.
 
     A child that died or was late is replaced at the next image. Threads may share a decoder, one
-    image at a time. It is a context, and `close` ends the child.
+    image at a time. `close` ends the child.
 
     What becomes of the kinds of images: EXIF orientation is applied. Of animations the first frame
     counts. Alpha and transparent palette entries are laid over white. 16 bits per channel keep their
@@ -74,17 +73,6 @@ class ImageDecoder:
         self.limits = limits or ImageLimits()
         self._child: Child | None = None
         self._lock = threading.Lock()
-
-    def __enter__(self) -> "ImageDecoder":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the child."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
@@ -44,7 +44,7 @@ time.sleep(60)
 
 @pytest.fixture
 def decoder():
-    with ImageDecoder() as one:
+    with closing(ImageDecoder()) as one:
         yield one
 
 
@@ -114,7 +114,7 @@ def test_a_refused_bomb_costs_the_parent_nothing(decoder):
 
 
 def test_a_child_is_replaced_after_its_share():
-    with ImageDecoder(ImageLimits(images=2)) as decoder:
+    with closing(ImageDecoder(ImageLimits(images=2))) as decoder:
         pids = []
         for _ in range(4):
             assert works(decoder)
@@ -124,7 +124,7 @@ def test_a_child_is_replaced_after_its_share():
 
 
 def test_a_child_that_stops_is_ended_in_time_and_replaced():
-    with ImageDecoder(ImageLimits(wall_s=0.5)) as decoder:
+    with closing(ImageDecoder(ImageLimits(wall_s=0.5))) as decoder:
         while decoder.pid is None:  # a busy machine may be late with the first picture, too
             try:
                 works(decoder)
@@ -167,7 +167,7 @@ def test_a_child_that_was_killed_between_two_images_is_nobodys_fault(decoder):
 def test_a_child_that_dies_or_lies_is_believed_nothing(monkeypatch, tmp_path, act, reason):
     script = tmp_path / "crooked.py"
     script.write_text(CROOKED.format(act=act))
-    with ImageDecoder(ImageLimits(memory_bytes=2**33)) as decoder:
+    with closing(ImageDecoder(ImageLimits(memory_bytes=2**33))) as decoder:
         monkeypatch.setattr(process.script, "__file__", str(script))
         monkeypatch.setattr(process, "DEATH_S", 0.3)
         monkeypatch.setattr("factory.untrusted_image.decoder.DEATH_S", 0.3)

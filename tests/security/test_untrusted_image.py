@@ -3,6 +3,7 @@
 import random
 import struct
 import zlib
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ UPRIGHT = {
 
 @pytest.fixture(scope="module")
 def decoder():
-    with ImageDecoder(LIMITS) as one:
+    with closing(ImageDecoder(LIMITS)) as one:
         yield one
 
 
@@ -225,14 +226,14 @@ def test_what_is_refused_says_why(decoder, data, reason):
 
 
 def test_a_picture_that_takes_too_much_memory_is_refused_and_the_next_works():
-    with ImageDecoder(ImageLimits(memory_bytes=96 * 2**20)) as decoder:
+    with closing(ImageDecoder(ImageLimits(memory_bytes=96 * 2**20))) as decoder:
         hog = encoded(Image.new("RGB", (6000, 6000)), "PNG")
         assert refusal(decoder, hog) == Reason.MEMORY
         assert (decoder.decode(ordinary("PNG")) == pixels()).all()
 
 
 def test_a_picture_that_takes_too_long_is_refused_and_the_next_works():
-    with ImageDecoder(ImageLimits(cpu_s=0.5, wall_s=120)) as decoder:
+    with closing(ImageDecoder(ImageLimits(cpu_s=0.5, wall_s=120))) as decoder:
         assert refusal(decoder, scan_bomb(3000, 4000)) == Reason.TIME
         assert (decoder.decode(ordinary("PNG")) == pixels()).all()
 

@@ -1,11 +1,9 @@
 """Latents and contexts that `encode` left: the reader that needs no picture and no frozen network."""
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from threading import Lock
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -141,7 +139,6 @@ class LatentReader(Reader):
         store: ObjectStore,
         latents: Latents,
         index: Index,
-        cache: Path | None = None,
         trained: Sequence[int] | None = None,
     ) -> None:
         """`index` is the dataset's. Raises `Damaged` where a file is not there whole."""
@@ -150,7 +147,7 @@ class LatentReader(Reader):
         self._lines = [unit.line for unit in latents.units]
         self._index = index
         names = [line.data_key or "" for line in self._lines]
-        self._shelf = Shelf(store, names, cache, named_by_content=True)
+        self._shelf = Shelf(store, names, named_by_content=True)
         self._first = np.cumsum([0, *(unit.slice.rows for unit in latents.units)])
         if self._first[-1] != len(index):
             raise Damaged(f"{self.uri}: latents of {self._first[-1]} rows, got {len(index)}")
@@ -162,9 +159,8 @@ class LatentReader(Reader):
                     f"{there.get(line.data_key, 'nothing')}"
                 )
         self._home = {name: self._unit_of(row) for name, row in homes(index).items()}
-        self._open: OrderedDict[int, MappedUnit] = OrderedDict()
+        self._mapped = lru_cache(MOST_MAPPED)(self._map)
         self._whole: set[int] = set()
-        self._lock = Lock()
         self._nothing = self._words(NOTHING) or self._words(instruction_name(""))
         if self._nothing is None:
             raise Damaged(f"{self.uri}: lacks the empty instruction; `encode --retry-failed`")
@@ -188,7 +184,6 @@ class LatentReader(Reader):
         return found[0], (found[1], words)
 
     def encode(self, rows: Sequence[LoadedRow]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
-        """What was stored."""
         latents = torch.stack([one.content[0] for one in rows])
         return latents[:, 0], latents[:, 1], latents[:, 2], [one.content[1] for one in rows]
 
@@ -197,7 +192,7 @@ class LatentReader(Reader):
         return self._nothing
 
     def close(self) -> None:
-        """Nothing: what is mapped goes with the reader."""
+        self._mapped.cache_clear()
 
     def _unit_of(self, row: int) -> int:
         return int(np.searchsorted(self._first, row, "right")) - 1
@@ -206,31 +201,22 @@ class LatentReader(Reader):
         mapped = self._mapped(self._home[name])
         return mapped.words(name) if mapped else None
 
-    def _mapped(self, number: int) -> MappedUnit | None:
+    def _map(self, number: int) -> MappedUnit | None:
         """A unit's tensors; None of one that was given up."""
         line = self._lines[number]
         if line.data_key is None:
             return None
-        with self._lock:
-            if number in self._open:
-                self._open.move_to_end(number)
-                return self._open[number]
         path = self._shelf.path(number)
         if number not in self._whole:
             with path.open("rb") as stream:
                 got = hashlib.file_digest(stream, "sha256").hexdigest()
             if got != line.data_sha256:
                 raise Damaged(f"{path}: must have sha256 {line.data_sha256}, got {got}")
+            self._whole.add(number)
         try:
-            mapped = MappedUnit(load_file(path))
+            return MappedUnit(load_file(path))
         except SafetensorError as error:
             raise Damaged(f"{path}: {first_line(error)}") from None
-        with self._lock:
-            self._whole.add(number)
-            self._open[number] = mapped
-            while len(self._open) > MOST_MAPPED:
-                self._open.popitem(last=False)
-        return mapped
 
 
 def open_latents(
