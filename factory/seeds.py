@@ -28,11 +28,16 @@ def uniform(
     return low + (high - low) * share
 
 
-def noise(seed: int, purpose: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Normal noise of one candidate for one purpose (`start`, or a step's number).
+def generator(*parts: object) -> np.random.Generator:
+    """Of all draws that these parts name.
 
     Philox keyed with 128 bits of the hash: torch's CPU generator uses only the low 32 bits of its
     seed, which some 80,000 candidates would already exhaust (birthday bound).
     """
-    key = np.frombuffer(_digest(seed, purpose)[:16], dtype="<u8")
-    return np.random.Generator(np.random.Philox(key=key)).standard_normal(shape, dtype=np.float32)
+    key = np.frombuffer(_digest(*parts)[:16], dtype="<u8")
+    return np.random.Generator(np.random.Philox(key=key))
+
+
+def noise(seed: int, purpose: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Normal noise of one candidate for one purpose (`start`, or a step's number)."""
+    return generator(seed, purpose).standard_normal(shape, dtype=np.float32)

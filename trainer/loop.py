@@ -3,9 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Generator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,12 +106,8 @@ class Loop:
             self._share_bad(bad)
         loss = float(sums[0]) / self.law.batch
         if not math.isfinite(loss):
-            amiss = [
-                one.row
-                for items, of in done
-                for one, x in zip(items, of, strict=True)
-                if not math.isfinite(x)
-            ]
+            each = ((one.row, x) for items, of in done for one, x in zip(items, of, strict=True))
+            amiss = [row for row, x in each if not math.isfinite(x)]
             raise self._not_finite("loss", loss, amiss)
         return loss
 
@@ -140,10 +135,6 @@ class Loop:
         )
 
     def _losses(self, batch: MicroBatch) -> Tensor:
-        with self._autocast():
+        enabled = self.law.dtype == "bfloat16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
             return self.objective.losses(self.network, batch)
-
-    def _autocast(self) -> Any:
-        if self.law.dtype != "bfloat16":
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)

@@ -57,12 +57,9 @@ def _find_law(out: str) -> Law | None:
     """The law of the training there; None where there is none, or none that can be read."""
     try:
         found = find_training(open_store(out))
-    except EditmillError:
-        # Who opens it to work there says what is wrong with it.
-        return None
-    try:
         return Law.model_validate_json(json.dumps(found.law)) if found else None
-    except ValidationError:
+    except (EditmillError, ValidationError):
+        # Who opens it to work there says what is wrong with it.
         return None
 
 

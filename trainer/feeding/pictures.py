@@ -4,11 +4,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from factory.dataset.decoders import Decoders
+from factory.dataset.pairs import EditPair
 from factory.pictures import Picture
 from schemas.fit import Law
 
 Shape = tuple[int, int]
 """Height and width in pixels."""
+SizedPair = tuple[Shape, NDArray[np.uint8], NDArray[np.uint8]]
+"""A pair's shape, its original and its edited picture, each (3, height, width)."""
 
 
 def fit(picture: Picture, shape: Shape, flip: bool) -> NDArray[np.uint8]:
@@ -34,6 +38,15 @@ def bucket(width: int, height: int, side: int, multiple: int, most_aspect: float
     wide = max(1, round(side * aspect**0.5 / multiple)) * multiple
     high = max(1, round(side * side / wide / multiple)) * multiple
     return high, wide
+
+
+def sized_pair(
+    decoders: Decoders, pair: EditPair, law: Law, factor: int, flip: bool = False
+) -> SizedPair:
+    """A pair as a law has it; `factor` is the autoencoder's. Raises `ImageRefused`."""
+    original, edited = decoders.pair(pair)
+    shape = shape_of(original, law, factor)
+    return shape, fit(original, shape, flip), fit(edited, shape, flip)
 
 
 def shape_of(original: Picture, law: Law, factor: int) -> Shape:

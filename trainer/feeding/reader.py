@@ -18,7 +18,7 @@ from factory.engine.text import Words, conditioning
 from factory.errors import InputError
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Law
-from trainer.feeding.pictures import Shape, fit, shape_of
+from trainer.feeding.pictures import Shape, sized_pair
 from trainer.learning.conditions import Conditions
 from trainer.learning.objective import MicroBatch
 from trainer.learning.order import Item
@@ -109,9 +109,8 @@ class PictureReader(Reader):
 
     def _content(self, row: int, flip: bool) -> tuple[Shape, Any]:
         pair = self.pairs.pair(row)
-        original, edited = self._decoders.pair(pair)
-        shape = shape_of(original, self.law, self.conditions.factor)
-        return shape, (fit(original, shape, flip), fit(edited, shape, flip), pair.instruction)
+        shape, *pictures = sized_pair(self._decoders, pair, self.law, self.conditions.factor, flip)
+        return shape, (*pictures, pair.instruction)
 
     def encode(self, rows: Sequence[LoadedRow]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:
         """Two passes of the autoencoder, as the original: of the edited pictures, of the originals."""
@@ -120,11 +119,11 @@ class PictureReader(Reader):
         )
         mean, log_variance = self.conditions.latents(edited)
         condition, _ = self.conditions.latents(originals)
-        words = [self.conditions.words(one.content[2]) for one in rows]
+        words = [self.conditions.text.words(one.content[2]) for one in rows]
         return mean, log_variance, condition, words
 
     def nothing(self) -> Words:
-        return self.conditions.nothing()
+        return self.conditions.text.nothing()
 
     def close(self) -> None:
         self._decoders.close()

@@ -137,5 +137,4 @@ class SliceMaker:
         return Outcomes(rows, count(ENCODE, rows_to_json(rows)), self.encoder.environment, data)
 
     def close(self) -> None:
-        """End the decoders."""
         self.encoder.close()

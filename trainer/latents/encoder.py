@@ -20,13 +20,10 @@ from factory.models.find import placed_parts
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Law, Where
 from schemas.latents import EncodingEnvironment, Slice
-from trainer.feeding.pictures import Shape, fit, shape_of
+from trainer.feeding.pictures import Shape, SizedPair, sized_pair
 from trainer.latents.slices import NOTHING
 from trainer.learning.conditions import Conditions
 from trainer.learning.objective import NUMBERS
-
-Decoded = tuple[Shape, NDArray[np.uint8], NDArray[np.uint8]]
-"""A pair's shape in pixels, its original and its edited picture, each (3, height, width)."""
 
 
 class Encoder:
@@ -52,12 +49,10 @@ class Encoder:
         return cls(conditions, law, compute.micro_batch, compute.loaders)
 
     def close(self) -> None:
-        """End the decoders."""
         self._decoders.close()
 
     @property
     def environment(self) -> EncodingEnvironment:
-        """Where this runs."""
         weights = next(self.conditions.autoencoder.parameters())
         return EncodingEnvironment(
             device=device_name(weights.device),
@@ -86,14 +81,14 @@ class Encoder:
         names: list[bytes] = []
         contexts: dict[bytes, Words] = {}
         if leads:
-            contexts[instruction_name("")] = self.conditions.words("")
+            contexts[instruction_name("")] = self.conditions.text.words("")
             if self.conditions.text.zeros:
-                contexts[NOTHING] = self.conditions.nothing()
+                contexts[NOTHING] = self.conditions.text.nothing()
         with closing(self._read(pairs, part)) as rows:
             for row, (pair, found) in enumerate(rows):
                 names.append(instruction_name(pair.instruction))
                 if row in wanted:
-                    contexts[names[-1]] = self.conditions.words(pair.instruction)
+                    contexts[names[-1]] = self.conditions.text.words(pair.instruction)
                 try:
                     shape, original, edited = found.result()
                 except ImageRefused as error:
@@ -116,21 +111,17 @@ class Encoder:
 
     def _read(
         self, pairs: Pairs, part: Slice
-    ) -> Generator[tuple[EditPair, Future[Decoded]], None, None]:
+    ) -> Generator[tuple[EditPair, Future[SizedPair]], None, None]:
         """Rows in order, their pictures decoded ahead by threads."""
         with ThreadPoolExecutor(self.threads) as threads:
-            ahead: deque[tuple[EditPair, Future[Decoded]]] = deque()
+            ahead: deque[tuple[EditPair, Future[SizedPair]]] = deque()
+            law, factor = self.law, self.conditions.factor
             for row in range(part.first, part.first + part.rows):
                 pair = pairs.pair(row)
-                ahead.append((pair, threads.submit(self._pictures, pair)))
+                ahead.append((pair, threads.submit(sized_pair, self._decoders, pair, law, factor)))
                 if len(ahead) > self.pictures:
                     yield ahead.popleft()
             yield from ahead
-
-    def _pictures(self, pair: EditPair) -> Decoded:
-        original, edited = self._decoders.pair(pair)
-        shape = shape_of(original, self.law, self.conditions.factor)
-        return shape, fit(original, shape, flip=False), fit(edited, shape, flip=False)
 
 
 class _Passes:

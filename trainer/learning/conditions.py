@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from factory.engine.text import TextEncoder, Words
+from factory.engine.text import TextEncoder
 
 
 class Conditions:
@@ -33,13 +33,3 @@ class Conditions:
         x = pictures.to(weights.device, weights.dtype) / 127.5 - 1
         found = self.autoencoder.encode(x).latent_dist
         return found.mean, found.logvar
-
-    @torch.no_grad()
-    def words(self, instruction: str) -> Words:
-        """What the network is told of an instruction."""
-        return self.text.words(instruction)
-
-    @torch.no_grad()
-    def nothing(self) -> Words:
-        """What a dropped instruction becomes."""
-        return self.text.nothing()

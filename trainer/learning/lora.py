@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from factory.errors import ConfigError
 from factory.models.find import model_folder
+from factory.seeds import generator
 from schemas.fit import Adapter, Law
-from trainer.learning.order import generator
 
 NAME = "default"
 """Of the adapter, as peft has it."""

@@ -6,15 +6,15 @@ script visits every row). A step goes over an epoch's end, where the original's 
 Nothing depends on workers, micro-batches or where a training was interrupted.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.seeds import generator
 from schemas.fit import Dropout
 
 Dropped = Literal["nothing", "text", "both", "image"]
@@ -87,9 +87,3 @@ def dropped(draw: float, shares: Dropout) -> Dropped:
     if draw < shares.text + shares.both + shares.image:
         return "image"
     return "nothing"
-
-
-def generator(*parts: Any) -> np.random.Generator:
-    """NumPy's Philox, keyed by 128 bits of a sha256 over the parts."""
-    digest = hashlib.sha256("|".join(str(part) for part in parts).encode()).digest()
-    return np.random.Generator(np.random.Philox(key=np.frombuffer(digest[:16], dtype="<u8")))

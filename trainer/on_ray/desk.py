@@ -50,13 +50,9 @@ class Desk:
         self._asked = True
         return self._is_up
 
-    def ask_to_pause(self) -> None:
-        """The workers are to end where they stand, and others go on there."""
-        self._pausing = True
-
-    def go_on(self) -> None:
-        """For those that come now."""
-        self._pausing = False
+    def pause(self, is_wanted: bool) -> None:
+        """Whether the workers are to end where they stand; others go on there."""
+        self._pausing = is_wanted
 
     def is_asked(self) -> bool:
         """Whether the workers are to end."""

@@ -28,15 +28,12 @@ class Pause:
     def changed(self, state: str) -> None:
         """The controller has come to a state, here by the name of Ray's class."""
         if state == RESIZING:
-            self._pause()
+            ray.get(self.desk.pause.remote(True))
+            self._wait(self.desk.has_ended)
+            ray.get(self.desk.pause.remote(False))
         elif state in ENDING:
             self._wait(self.desk.has_stored)
         ray.get(self.desk.set_up.remote(state not in WAITING))
-
-    def _pause(self) -> None:
-        ray.get(self.desk.ask_to_pause.remote())
-        self._wait(self.desk.has_ended)
-        ray.get(self.desk.go_on.remote())
 
     def _wait(self, is_over: Any) -> None:
         """No bound: how long storing takes is the store's; but the dead store nothing more."""

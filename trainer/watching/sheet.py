@@ -16,7 +16,7 @@ from factory.pairs.sheet import cell, grid
 from factory.pictures import Picture
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Law, Sampler
-from trainer.feeding.pictures import Shape, fit, shape_of
+from trainer.feeding.pictures import Shape, sized_pair
 
 PIXELS_AT_ONCE = 2**20
 """Of the originals in one batch of the sampler: four of 512 px, one of Stable Diffusion XL."""
@@ -72,10 +72,8 @@ def _read(pairs: Pairs, rows: Sequence[int], law: Law, factor: int) -> list[_Row
         for row in rows:
             pair = pairs.pair(row)
             with suppress(ImageRefused):
-                original, edited = decoders.pair(pair)
-                shape = shape_of(original, law, factor)
-                pictures = (fit(picture, shape, flip=False) for picture in (original, edited))
-                found.append(_Row(pair.instruction, *pictures))
+                _, original, edited = sized_pair(decoders, pair, law, factor)
+                found.append(_Row(pair.instruction, original, edited))
     return found
 
 

@@ -59,11 +59,11 @@ class Pictures:
             for k in (0, 2)
         )
         mean, log_variance = self.conditions.latents(edited)
-        words = [self.conditions.words(PAIRS[one.row][1]) for one in seen]
+        words = [self.conditions.text.words(PAIRS[one.row][1]) for one in seen]
         return mean, log_variance, self.conditions.latents(originals)[0], words
 
     def nothing(self):
-        return self.conditions.nothing()
+        return self.conditions.text.nothing()
 
 
 def editor(prediction_type):
