@@ -3,7 +3,6 @@
 import sys
 import time
 from collections import deque
-from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
@@ -65,12 +64,7 @@ class Progress:
             self.say(f"resuming: {done} of {self.total} {self.noun} are committed")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         _shown.remove(self)
         self._bar.stop()
 

@@ -88,10 +88,10 @@ class _Program:
             self.answers = True
             # Of our own, so that what points stderr elsewhere does not take this line along.
             self._errors = os.dup(2)
-            heard, told = os.pipe()
-            os.set_blocking(told, False)
-            signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-            threading.Thread(target=self._listen, args=(heard,), daemon=True).start()
+            read_end, write_end = os.pipe()
+            os.set_blocking(write_end, False)
+            signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+            threading.Thread(target=self._listen, args=(read_end,), daemon=True).start()
             # What is registered first is done last: the interpreter's own end takes a while, and by then it
             # has given up its handlers.
             atexit.register(_set, signal.SIG_IGN)
@@ -135,9 +135,9 @@ class _Program:
         if self.answers and self._code is None:
             self._end(INCOMPLETE, f"editmill: {words}")
 
-    def _listen(self, heard: int) -> None:
+    def _listen(self, read_end: int) -> None:
         while True:
-            for number in os.read(heard, 16):
+            for number in os.read(read_end, 16):
                 if number in SIGNALS and not self._others:
                     self._hear()
 

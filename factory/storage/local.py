@@ -60,13 +60,9 @@ class LocalStore:
 
     def get(self, key: str) -> bytes:
         """Raises `ObjectMissing` also where the key names a folder."""
-        return self._read(key, 0, -1)
+        return self.get_part(key, 0, -1)
 
     def get_part(self, key: str, first: int, count: int) -> bytes:
-        """As `get`."""
-        return self._read(key, first, count)
-
-    def _read(self, key: str, first: int, count: int) -> bytes:
         with self._translated(key):
             try:
                 with self._path(key).open("rb") as file:
@@ -76,7 +72,6 @@ class LocalStore:
                 raise ObjectMissing(f"{self.folder / key}: no such object") from None
 
     def find(self, key: str) -> ObjectInfo | None:
-        """The object's size, or None where there is none."""
         path = self._path(key)
         with self._translated(key):
             try:
@@ -140,7 +135,6 @@ class LocalStore:
                     yield Upload(f"{INCOMING}/{entry.name}", entry.name, entry.stat().st_mtime)
 
     def abort(self, upload: Upload) -> None:
-        """Remove what such an upload left."""
         with self._translated(upload.key):
             (self.folder / INCOMING / upload.name).unlink(missing_ok=True)
             deeds.wrote(upload.key)

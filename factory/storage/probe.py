@@ -104,7 +104,6 @@ class _Trial:
                 pass
 
     def put_new(self, key: str, data: bytes) -> bool:
-        """As the store's."""
         if key not in self.keys:
             self.keys.append(key)
         return self.store.put_new(key, data)

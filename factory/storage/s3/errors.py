@@ -161,12 +161,12 @@ def error_of(error: Exception, verb: str, place: str) -> StorageError:
 def error_of_reply(error: ClientError, verb: str, place: str) -> StorageError:
     """As `error_of`, where the server answered: its code decides, and the status where that is unknown."""
     code, status = code_of(error), status_of(error)
-    said = f"{place}: {verb} answered {status} {code}".rstrip()
+    answer = f"{place}: {verb} answered {status} {code}".rstrip()
     if code == "NoSuchKey":
         return ObjectMissing(f"{place}: no such object")
     if code in TRANSIENT:
         remedy = FEWER if THROTTLED.search(code) else "try again"
-        return StorageUnavailable(f"{said}; {remedy}")
+        return StorageUnavailable(f"{answer}; {remedy}")
     known = KMS if code.startswith("KMS.") else REMEDIES.get(code)
     words = str(error.response.get("Error", {}).get("Message", ""))
     if known is None and 400 <= status < 500 and ABOUT_CHECKSUMS.search(words):
@@ -176,7 +176,7 @@ def error_of_reply(error: ClientError, verb: str, place: str) -> StorageError:
         # cut tells a missing object from a missing bucket no more; replies to HEAD have no body.
         cut = status == 404 and not code and not verb.startswith("Head")
         if status >= 500 or cut or status in (408, 409, 429):
-            return StorageUnavailable(f"{said}; try again")
+            return StorageUnavailable(f"{answer}; try again")
         known = REMEDIES.get(str(status), "the request is not accepted here")
     if code in ("AccessDenied", "") and status == 403 and verb in RIGHTS_OF_GC:
         known = f"gc alone needs {RIGHTS_OF_GC[verb]} here"
@@ -185,4 +185,4 @@ def error_of_reply(error: ClientError, verb: str, place: str) -> StorageError:
     elif known is RIGHTS and error.response.get("Error", {}).get("Endpoint"):
         # Where a bucket lies elsewhere, some say only this and where.
         known = REGION
-    return StorageRefused(f"{said}; {known}")
+    return StorageRefused(f"{answer}; {known}")

@@ -47,14 +47,12 @@ def objects(
         token = page.get("NextContinuationToken")
         # A server may give more than it was asked for, and says then what is most.
         limit = page.get("MaxKeys") or (most if len(found) <= most else PAGE_NAMES)
-        is_full = len(found) >= limit
-        match listing.way_on(len(found), token, is_cut=page["IsTruncated"], is_full=is_full):
-            case "token":
-                onward = {"ContinuationToken": token}
-            case "last":
-                onward = {"StartAfter": found[-1]["Key"]}
-            case _:
-                onward = None
+        onward = listing.onward(
+            None if token is None else {"ContinuationToken": token},
+            {"StartAfter": found[-1]["Key"]} if found else None,
+            is_cut=page["IsTruncated"],
+            is_full=len(found) >= limit,
+        )
 
 
 def uploads(ask: Callable[[Fields], Fields], place: str, prefix: str) -> Iterator[Fields]:
@@ -67,16 +65,16 @@ def uploads(ask: Callable[[Fields], Fields], place: str, prefix: str) -> Iterato
         for entry in found:
             listing.take(entry["Key"], entry["UploadId"])
             yield entry
-        marker = page.get("NextKeyMarker"), page.get("NextUploadIdMarker")
-        is_full = len(found) >= (page.get("MaxUploads") or PAGE_NAMES)
-        token = marker if all(marker) else None
-        match listing.way_on(len(found), token, is_cut=page["IsTruncated"], is_full=is_full):
-            case "token":
-                onward = {"KeyMarker": marker[0], "UploadIdMarker": marker[1]}
-            case "last":
-                onward = {"KeyMarker": found[-1]["Key"], "UploadIdMarker": found[-1]["UploadId"]}
-            case _:
-                onward = None
+        onward = listing.onward(
+            _marker(page.get("NextKeyMarker"), page.get("NextUploadIdMarker")),
+            _marker(found[-1]["Key"], found[-1]["UploadId"]) if found else None,
+            is_cut=page["IsTruncated"],
+            is_full=len(found) >= (page.get("MaxUploads") or PAGE_NAMES),
+        )
+
+
+def _marker(key: str | None, upload: str | None) -> Fields | None:
+    return {"KeyMarker": key, "UploadIdMarker": upload} if key and upload else None
 
 
 def whole_page(ask: Callable[[], Fields], place: str, verb: str) -> Fields:
@@ -124,26 +122,29 @@ class _Listing:
         self._last = name_
         self._ids.add(id)
 
-    def way_on(self, names: int, token: object, *, is_cut: bool, is_full: bool) -> str:
-        """`token` where one leads on, `last` from the last name, or nothing: the listing is whole."""
-        if names:
+    def onward(
+        self, by_token: Fields | None, by_name: Fields | None, *, is_cut: bool, is_full: bool
+    ) -> Fields | None:
+        """What asks for the next page, by the server's token or the last name; None: all was shown."""
+        if by_name:
             self._tokens.clear()
         self._why = ""
-        if is_cut and token is not None and token not in self._tokens:
+        token = by_token and tuple(by_token.values())
+        if is_cut and token and token not in self._tokens:
             self._tokens.add(token)
             if len(self._tokens) > EMPTY_PAGES:
                 raise self.refused(f"gave more than {EMPTY_PAGES} empty pages")
-            return "token"
+            return by_token
         if not is_cut and not is_full:
-            return ""
+            return None
         self._why = (
             f"cut the listing and gave {'no token' if token is None else 'one token twice'}"
             if is_cut
             else "gave a full page, and the same one when asked for what follows it"
         )
-        if not names:
+        if by_name is None:
             raise self.refused(self._why)
-        return "last"
+        return by_name
 
     def refused(self, why: str) -> StorageRefused:
         """The error of a server that cannot be used."""

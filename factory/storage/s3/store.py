@@ -84,7 +84,6 @@ class S3Store:
         return True
 
     def get(self, key: str) -> bytes:
-        """The whole object."""
         return self._read(key)[1]
 
     def get_part(self, key: str, first: int, count: int) -> bytes:
@@ -117,7 +116,6 @@ class S3Store:
         raise StorageUnavailable(f"{self.uri}/{key}: came back cut {READ_ATTEMPTS} times")
 
     def find(self, key: str) -> ObjectInfo | None:
-        """The object's size, or None where there is none."""
         name = self._name(key)
         with self._translated("HeadObject", key):
             try:
@@ -136,12 +134,10 @@ class S3Store:
         return self.list_by(prefix, s3_pages.PAGE_NAMES)
 
     def list_by(self, prefix: str, most: int) -> Iterator[ObjectInfo]:
-        """As `list`, in smaller pages."""
         check_prefix(prefix)
         return (info for info in self._listed(prefix, most) if is_key(info.key))
 
     def names(self) -> Iterator[str]:
-        """All names below the root, those included that are no keys and that `list` passes over."""
         return (info.key for info in self._listed("", s3_pages.PAGE_NAMES))
 
     def _listed(self, prefix: str, most: int) -> Iterator[ObjectInfo]:
@@ -163,7 +159,6 @@ class S3Store:
         return patiently(ask)
 
     def delete(self, key: str) -> None:
-        """Remove an object; nothing happens where there is none."""
         name = self._name(key)
         with self._translated("DeleteObject", key):
             self.client.delete_object(Bucket=self.bucket, Key=name)
@@ -177,7 +172,6 @@ class S3Store:
             yield Upload(key, entry["UploadId"], stored_at(entry.get("Initiated"), {}))
 
     def abort(self, upload: Upload) -> None:
-        """Remove the parts of a multipart upload."""
         with self._translated("AbortMultipartUpload", upload.key):
             self.client.abort_multipart_upload(
                 Bucket=self.bucket, Key=self._root + upload.key, UploadId=upload.name
@@ -205,8 +199,8 @@ class S3Store:
             return error
         try:
             ask(Bucket=self.bucket, **fields)
-        except ClientError as told:
-            return told if status_of(told) == status_of(error) else error
+        except ClientError as answer:
+            return answer if status_of(answer) == status_of(error) else error
         return error
 
     @property
