@@ -1,7 +1,7 @@
 """Which candidates become pairs: the gates, then the best few of each triplet. Pure."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from factory.pairs.source import Draw, Made, NotMade
@@ -70,28 +70,23 @@ class Selection:
             best.append(outcome)
             best.sort(key=rank, reverse=True)
             del best[self.recipe.keep.most :]
-        self._outcomes.append((_without_pictures(outcome), failed))
+        empty = outcome.original[:0]
+        self._outcomes.append((replace(outcome, original=empty, edited=empty), failed))
 
     def result(self, order: Iterable[Triplet]) -> tuple[list[Candidate], list[Pair]]:
         """Every candidate's row and the pairs, both in triplet order, then by index."""
         place = {triplet.triplet_id: i for i, triplet in enumerate(order)}
-        kept = {
-            (triplet_id, made.draw.index)
-            for triplet_id, best in self._best.items()
-            for made in best
-        }
 
         def key(outcome: Made | NotMade) -> tuple[int, int]:
             return (place[outcome.draw.triplet.triplet_id], outcome.draw.index)
 
-        ordered = sorted(self._outcomes, key=lambda judged: key(judged[0]))
-        rows = [self._row(outcome, failed, kept) for outcome, failed in ordered]
         winners = sorted((made for best in self._best.values() for made in best), key=key)
+        kept = {key(made) for made in winners}
+        ordered = sorted(self._outcomes, key=lambda judged: key(judged[0]))
+        rows = [self._row(outcome, failed, key(outcome) in kept) for outcome, failed in ordered]
         return rows, [self._pair(made) for made in winners]
 
-    def _row(
-        self, outcome: Made | NotMade, failed: list[str], kept: set[tuple[str, int]]
-    ) -> Candidate:
+    def _row(self, outcome: Made | NotMade, failed: list[str], is_kept: bool) -> Candidate:
         draw = outcome.draw
         verdict, reason, borderline = Verdict.REJECTED, ",".join(failed) or "keep", False
         scores: dict[str, float | None] = dict.fromkeys(Scores.model_fields)
@@ -100,7 +95,7 @@ class Selection:
         else:
             scores |= outcome.scores.model_dump()
             borderline = is_borderline(outcome.scores, self.recipe.thresholds)
-        if (draw.triplet.triplet_id, draw.index) in kept:
+        if is_kept:
             verdict, reason = Verdict.ACCEPTED, ""
         return Candidate(
             triplet_id=draw.triplet.triplet_id,
@@ -133,8 +128,3 @@ class Selection:
             cfg_scale=draw.guidance,
             **made.scores.model_dump(),
         )
-
-
-def _without_pictures(made: Made) -> Made:
-    empty = made.original[:0]
-    return Made(made.draw, empty, empty, made.scores, made.truncated)
