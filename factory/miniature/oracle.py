@@ -36,11 +36,7 @@ _STAINED = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What a picture shows; `x` and `y` are the centre as shares of the side.
-
-    `deviation_px` and `certainty` are the `Silhouette`'s, `colour_off` is the distance of the two
-    colours from the palette's, and `stained` is the share of the flat areas that blotches cover.
-    """
+    """What a picture shows; `x` and `y` are the centre as shares of the side."""
 
     shape: str
     size: str
@@ -49,10 +45,6 @@ class Reading:
     style: str
     x: float
     y: float
-    deviation_px: float
-    certainty: float
-    colour_off: float
-    stained: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,8 +157,7 @@ def _verdict(pixels: NDArray[np.float64], silhouette: Silhouette) -> Reading | N
     # Blur within the flat area only, so that edges do not leak into it.
     weight = blur(flat[..., None].astype(np.float64), 1)
     blotches = blur(rest * flat[..., None], 1)[flat] / weight[flat]
-    stained = float((np.linalg.norm(blotches, axis=1) > _STAIN).mean())
-    if stained > _STAINED:
+    if (np.linalg.norm(blotches, axis=1) > _STAIN).mean() > _STAINED:
         return None
 
     style, background, colour = names[best]
@@ -178,10 +169,6 @@ def _verdict(pixels: NDArray[np.float64], silhouette: Silhouette) -> Reading | N
         style=style,
         x=silhouette.x,
         y=silhouette.y,
-        deviation_px=silhouette.deviation_px,
-        certainty=silhouette.certainty,
-        colour_off=float(total[best]),
-        stained=stained,
     )
 
 
