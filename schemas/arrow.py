@@ -92,7 +92,8 @@ def to_parquet(
 
     Equal rows and metadata give equal bytes under one version of pyarrow.
     """
-    return write_rows(columns_of(record), [row.model_dump() for row in rows], metadata)
+    plain = [row.model_dump(warnings=False) for row in rows]
+    return write_rows(columns_of(record), plain, metadata)
 
 
 def write_rows(
