@@ -22,10 +22,10 @@ import torch  # noqa: E402
 from benchmarks.record import machine, write_results  # noqa: E402
 from factory.console.config import load_config  # noqa: E402
 from factory.engine.checkpoint.load import load_models  # noqa: E402
-from factory.engine.engine import Engine  # noqa: E402
 from factory.models.find import placed_models  # noqa: E402
 from factory.models.pin import pin  # noqa: E402
 from factory.pairs.generate import prepare  # noqa: E402
+from factory.pairs.prompt_to_prompt import PromptToPrompt  # noqa: E402
 from factory.pairs.source import draws  # noqa: E402
 from factory.pairs.triplets import TripletList, read_triplets  # noqa: E402
 from factory.work.reports import UnitReport  # noqa: E402
@@ -100,14 +100,16 @@ def rows_per_s(repeats: int = 3) -> dict[str, float]:
     """UNet rows per second of the miniature's engine on two threads, batch full."""
     config = load_config("miniature", settings=["recipe.steps=10"])
     of = placed_models(pin(config.recipe))
-    engine = Engine(of, batch_pairs=config.compute.batch_pairs, threads=config.compute.threads)
+    engine = PromptToPrompt(
+        of, batch_pairs=config.compute.batch_pairs, threads=config.compute.threads
+    )
     wanted = [d for t in read_triplets("miniature").triplets[:4] for d in draws(of, t)]
     list(engine.pairs(wanted[:8]))
     speeds = []
     for _ in range(repeats):
-        rows, started = engine.resident.rows_run, time.monotonic()
+        rows, started = engine.engine.resident.rows_run, time.monotonic()
         list(engine.pairs(wanted))
-        speeds.append((engine.resident.rows_run - rows) / (time.monotonic() - started))
+        speeds.append((engine.engine.resident.rows_run - rows) / (time.monotonic() - started))
     return {"rows_per_s": round(statistics.median(speeds), 1)}
 
 

@@ -20,16 +20,17 @@ import torch  # noqa: E402
 
 from benchmarks.record import machine, write_results  # noqa: E402
 from factory.console.config import load_config  # noqa: E402
-from factory.engine.batching import Batch, Call, Slot  # noqa: E402
-from factory.engine.decoding import Decoder  # noqa: E402
-from factory.engine.engine import Engine  # noqa: E402
+from factory.engine.batch import Batch  # noqa: E402
+from factory.engine.decoder import Decoder  # noqa: E402
+from factory.engine.request import Finished  # noqa: E402
 from factory.miniature import world  # noqa: E402
 from factory.miniature.calibration import accepted, figures, judge_all, judge_draws, triplet_sets  # noqa: E402  # noqa: E402
 from factory.miniature.oracle import read  # noqa: E402
 from factory.miniature.wilson import wilson  # noqa: E402
 from factory.models.find import MINIATURE, placed_models  # noqa: E402
 from factory.models.pin import pin  # noqa: E402
-from factory.pairs.source import Made, draws  # noqa: E402
+from factory.pairs.prompt_to_prompt import ROWS, PromptToPrompt, request_of  # noqa: E402
+from factory.pairs.source import draws  # noqa: E402
 from tests.factory.miniature.damage import (  # noqa: E402
     READABLE,
     UNREADABLE,
@@ -61,21 +62,20 @@ def oracle(count: int = 1000) -> dict[str, Any]:
 def half_denoised(count: int = 96) -> float:
     """Share of pictures rejected that are latents at half the steps, decoded as they are."""
     recipe = sampling_recipe(MINIATURE)
-    models = Engine(recipe, device="cpu", threads=THREADS).models
-    batch, decoder = Batch(models, recipe, 8), Decoder(models, 8)
+    models = PromptToPrompt(recipe, device="cpu", threads=THREADS).engine.models
+    side = recipe.size_px // models.autoencoder.factor
+    batch, decoder = Batch(models, (side, side), 8 * ROWS), Decoder(models, 16)
     rejected = []
     for triplet in triplet_sets(count // 2)[0]:
-        slot = Slot(draws(recipe.model_copy(update={"candidates": 1}), triplet)[0], Call(print))
-        batch.admit(batch.free()[0], slot)
-        if batch.free():
+        request = request_of(draws(recipe.model_copy(update={"candidates": 1}), triplet)[0], recipe)
+        batch.admit(request)
+        if batch.fits(request):
             continue
         for _ in range(recipe.steps // 2):
             batch.advance()
-        spread = (1 + batch.sigmas[recipe.steps // 2] ** 2).sqrt()
-        occupied = [(slot.draw, batch.x[i] / spread) for i, slot in enumerate(batch.slots) if slot]
-        for made in decoder.finish(occupied):
-            assert isinstance(made, Made)
-            rejected += [read(made.original) is None, read(made.edited) is None]
+        for made in decoder.finish([(slot.request, batch.unit(slot)) for slot in batch.slots]):
+            assert isinstance(made, Finished)
+            rejected += [read(picture) is None for picture in made.pictures]
         batch.clear()
     return float(np.mean(rejected))
 
@@ -83,7 +83,7 @@ def half_denoised(count: int = 96) -> float:
 def gates(count: int = 60) -> dict[str, Any]:
     """What the preset keeps of triplets that its gates were not chosen on."""
     config = load_config("miniature")
-    engine = Engine.for_compute(placed_models(pin(config.recipe)), config.compute)
+    engine = PromptToPrompt.for_compute(placed_models(pin(config.recipe)), config.compute)
     judged = judge_all(engine, engine.recipe, triplet_sets(count)[1])
     most = engine.recipe.keep.most
     found = figures(judged, engine.recipe.thresholds, most)
@@ -105,7 +105,7 @@ def gates(count: int = 60) -> dict[str, Any]:
 def prompt_to_prompt(count: int = 60) -> dict[str, Any]:
     """Pairs before gating whose rest stayed, with and without shared attention, on the same seeds."""
     config = load_config("miniature")
-    engine = Engine.for_compute(placed_models(pin(config.recipe)), config.compute)
+    engine = PromptToPrompt.for_compute(placed_models(pin(config.recipe)), config.compute)
     recipe = engine.recipe.model_copy(update={"candidates": 1})
     drawn = [draw for t in triplet_sets(count)[1] for draw in draws(recipe, t)]
     kept, done, true = {}, {}, {}
@@ -135,7 +135,7 @@ def main() -> None:
     found = oracle()
     found["oracle_rejects"]["latents at half the steps"] = half_denoised()
     found["oracle_rejects_junk"] = round(float(np.mean([*found["oracle_rejects"].values()])), 4)
-    found |= measure(Engine(sampling_recipe(MINIATURE), device="cpu", threads=THREADS))
+    found |= measure(PromptToPrompt(sampling_recipe(MINIATURE), device="cpu", threads=THREADS))
     found |= gates()
     found |= prompt_to_prompt()
     print(write_results("miniature", found, where))

@@ -20,12 +20,12 @@ import torch  # noqa: E402
 from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 
 from factory.console.config import load_config  # noqa: E402
-from factory.engine.engine import Engine  # noqa: E402
 from factory.miniature import world  # noqa: E402
 from factory.miniature.calibration import triplet_sets  # noqa: E402
 from factory.miniature.oracle import ATTRIBUTES, judge, matches, read  # noqa: E402
 from factory.models.find import MINIATURE, placed_models  # noqa: E402
 from factory.models.pin import pin  # noqa: E402
+from factory.pairs.prompt_to_prompt import PromptToPrompt  # noqa: E402
 from factory.pairs.selection import failed_gates  # noqa: E402
 from factory.pairs.sheet import (  # noqa: E402
     CELL_PX,
@@ -60,7 +60,7 @@ def said(picture: Image.Image, caption: str) -> str:
 
 def text_to_image() -> bytes:
     """The first 32 held-out captions."""
-    engine = Engine(sampling_recipe(MINIATURE), device="cpu", threads=1)
+    engine = PromptToPrompt(sampling_recipe(MINIATURE), device="cpu", threads=1)
     captions = world.held_out_captions()[:32]
     cells = []
     for caption, pixels in sample(engine, captions).items():
@@ -70,7 +70,7 @@ def text_to_image() -> bytes:
     return grid([drawn for _, drawn in sorted(cells, key=lambda one: one[0])], columns=8)
 
 
-def over_p(engine: Engine, count: int = 12) -> bytes:
+def over_p(engine: PromptToPrompt, count: int = 12) -> bytes:
     """The same noise at six values of p; p = 0 shares no attention."""
     recipe = engine.recipe.model_copy(update={"candidates": 1})
     wanted = [draw for t in triplet_sets(count)[1] for draw in draws(recipe, t)]
@@ -91,7 +91,7 @@ def is_true(made: Made) -> bool:
     return judge(made.original, made.edited, triplet.original_prompt, triplet.edited_prompt).true
 
 
-def judged(engine: Engine, *, passing: bool, count: int = 24) -> bytes:
+def judged(engine: PromptToPrompt, *, passing: bool, count: int = 24) -> bytes:
     """The first candidate of the first triplets that passes the gates, or that does not."""
     recipe, cells = engine.recipe, []
     for triplet in triplet_sets(120)[1]:
@@ -117,7 +117,7 @@ def judged(engine: Engine, *, passing: bool, count: int = 24) -> bytes:
     return grid(cells, columns=4)
 
 
-def make(engine: Engine, wanted: Sequence[Draw]) -> list[Made]:
+def make(engine: PromptToPrompt, wanted: Sequence[Draw]) -> list[Made]:
     """In the order asked for."""
     done = {}
     for outcome in engine.pairs(wanted):
@@ -150,7 +150,7 @@ def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "text_to_image.png").write_bytes(text_to_image())
     config = load_config("miniature")
-    engine = Engine.for_compute(placed_models(pin(config.recipe)), config.compute)
+    engine = PromptToPrompt.for_compute(placed_models(pin(config.recipe)), config.compute)
     (FOLDER / "over_p.png").write_bytes(over_p(engine))
     (FOLDER / "accepted.png").write_bytes(judged(engine, passing=True))
     (FOLDER / "rejected.png").write_bytes(judged(engine, passing=False))

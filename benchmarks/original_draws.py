@@ -10,7 +10,6 @@ CUDA's generator is another algorithm than the CPU's: its numbers need a CUDA de
 import torch
 from torch import Tensor
 
-from factory.pairs.source import Draw
 from schemas.recipe import Recipe
 
 
@@ -24,9 +23,9 @@ class ChainedNoise:
     def __init__(self, device: torch.device) -> None:
         self.generator = torch.Generator(device)
 
-    def __call__(self, draw: Draw, purpose: str, shape: tuple[int, ...]) -> Tensor:
+    def __call__(self, seed: int, purpose: str, shape: tuple[int, ...]) -> Tensor:
         if purpose == "start":
-            self.generator.manual_seed(draw.seed)
+            self.generator.manual_seed(seed)
         # In float32 under autocast too. The last step's draw is one more than the original's, and
         # the next candidate seeds again.
         noise = torch.randn((1, *shape), generator=self.generator, device=self.generator.device)

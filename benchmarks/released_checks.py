@@ -11,11 +11,12 @@ from torch import Tensor
 
 from benchmarks.original_draws import ChainedNoise
 from benchmarks.released_folder import ReleasedPair
-from factory.engine.batching import Batch, Call, Slot
-from factory.engine.checkpoint.load import Models
+from factory.engine.batch import Batch
 from factory.engine.clip_scorer import ClipScorer, similarities
-from factory.engine.decoding import Decoder
+from factory.engine.decoder import Decoder
+from factory.engine.networks import Models
 from factory.errors import Damaged
+from factory.pairs.prompt_to_prompt import ROWS, outcome_of, request_of
 from factory.pairs.source import Made
 from factory.pictures import Picture
 from schemas.candidate import Scores
@@ -86,17 +87,19 @@ class Regenerator:
 
     def __init__(self, models: Models, recipe: Recipe, noise: torch.device) -> None:
         self.models = models
-        self.size_px = recipe.size_px
-        self.batch = Batch(models, recipe, 1, noise=ChainedNoise(noise))
-        self.decoder = Decoder(models, 1)
+        self.recipe = recipe
+        side = recipe.size_px // models.autoencoder.factor
+        self.batch = Batch(models, (side, side), ROWS, noise=ChainedNoise(noise))
+        self.decoder = Decoder(models, 2)
 
     def __call__(self, pair: ReleasedPair) -> Regenerated:
         """Raises `Damaged` where the JPEGs are no pictures or the pair cannot be made."""
-        released = pair.pictures(self.size_px)
-        self.batch.admit(0, Slot(pair.draw, Call(lambda outcome: None)))
+        released = pair.pictures(self.recipe.size_px)
+        self.batch.admit(request_of(pair.draw, self.recipe))
         while not (done := self.batch.advance()):
             pass
-        (outcome,) = self.decoder.finish([(slot.draw, latents) for slot, latents in done])
+        (result,) = self.decoder.finish([(slot.request, latents) for slot, latents in done])
+        outcome = outcome_of(pair.draw, result)
         if not isinstance(outcome, Made):
             raise Damaged(f"{pair.folder}: seed {pair.metadata.seed}: {outcome.reason}")
         again = [

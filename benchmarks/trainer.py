@@ -97,7 +97,7 @@ class Ours:
         self.loop = Loop(
             self.network,
             self.state,
-            Objective(NoiseSchedule.from_config(parts.scheduler), conditions.scaling),
+            Objective(NoiseSchedule.from_config(parts.scheduler), conditions.autoencoder.scaling),
             Order(law.seed, pairs.prompts, pairs.rows, law.batch),
             open_reader(config, pairs, conditions),
             law,

@@ -84,8 +84,8 @@ class Recipe(Record):
     """The model behind the four similarities."""
     dtype: Literal["float64", "float32", "bfloat16", "float16"] = "float32"
     """Number format of the networks; the sampler's state is at least float32."""
-    solver: Literal["euler_ancestral", "ddim"] = "euler_ancestral"
-    """The sampler; `euler_ancestral` is the paper's."""
+    solver: Literal["euler_ancestral", "ddim", "dpm_solver"] = "euler_ancestral"
+    """The sampler; `euler_ancestral` is the paper's, `dpm_solver` DPM-Solver++(2M), takes some 20 steps."""
     steps: int = Field(100, ge=1, le=1000)
     """Sampler steps."""
     p: tuple[float, float] = (0.1, 0.9)

@@ -145,7 +145,9 @@ def fit(
     reader = open_reader(config, dataset, conditions, list(chain.from_iterable(rows)))
     if config.compute.compile:
         spread_network = torch.compile(spread_network)
-    objective = Objective(NoiseSchedule.from_config(parts.scheduler), conditions.scaling)
+    objective = Objective(
+        NoiseSchedule.from_config(parts.scheduler), conditions.autoencoder.scaling
+    )
     compute, most = config.compute, config.reading.max_bad
     loop = Loop(spread_network, state, objective, order, reader, law, compute, device, group, most)
     member = Member(config, state, group)

@@ -1,73 +1,54 @@
-"""The engine as the factory sees it: draws in, pairs with scores out."""
+"""The engine as everybody else sees it: requests in, pictures, scores or latents out."""
 
 import queue
 from collections.abc import Iterator, Sequence
-from importlib.metadata import version
 
 import torch
 
-from factory.engine.batching import Batch, Call, Outcome, Resident, Slot
-from factory.engine.checkpoint.load import load_models
-from factory.engine.decoding import Decoder
-from factory.engine.device import device_name, torch_device
-from factory.pairs.source import Draw, Made, NotMade
-from schemas.config import Compute
-from schemas.environment import Environment
-from schemas.recipe import Recipe
-
-_WHEELS = ("torch", "diffusers", "transformers", "open_clip_torch", "numpy", "pillow", "pyarrow")
+from factory.engine.batch import Batch
+from factory.engine.decoder import Decoder
+from factory.engine.networks import Models
+from factory.engine.request import Failed, Finished, Request
+from factory.engine.resident import Call, Outcome, Resident
 
 
 class Engine:
-    """Stable Diffusion with Prompt-to-Prompt and CLIP, resident on one device.
+    """One network, resident on one device: requests of pictures of one size share a batch of so many rows.
 
-    The recipe's models are paths (`placed_models`). Raises `ModelError` where files are missing or damaged.
-    `pairs` may be called from several threads at once; all calls share one batch, so that the end
-    of one call's list never leaves the device idle.
+    `make` may be called from several threads at once; all calls share the batch, so that the end of one
+    call's list never leaves the device idle.
     """
 
     def __init__(
         self,
-        recipe: Recipe,
+        models: Models,
+        size_px: tuple[int, int],
         *,
-        device: str = "auto",
-        batch_pairs: int = 8,
-        decode_pairs: int = 2,
+        rows: int,
+        decode_pictures: int = 4,
         threads: int = 1,
     ) -> None:
-        self.recipe = recipe
-        self.device = torch_device(device)
-        self.batch_pairs = batch_pairs
-        self.decode_pairs = decode_pairs
+        """`size_px` is height and width, multiples of the autoencoder's factor."""
+        self.models = models
         self.threads = threads
         torch.set_num_threads(threads)
-        self.models = load_models(recipe, self.device)
-        batch = Batch(self.models, recipe, batch_pairs)
-        self.resident = Resident(batch, Decoder(self.models, decode_pairs), threads)
+        factor = models.autoencoder.factor
+        batch = Batch(models, (size_px[0] // factor, size_px[1] // factor), rows)
+        beside = models.device.type == "cuda"
+        self.resident = Resident(batch, Decoder(models, decode_pictures), threads, beside=beside)
 
-    @classmethod
-    def for_compute(cls, recipe: Recipe, compute: Compute) -> "Engine":
-        """The engine that a configuration asks for."""
-        return cls(
-            recipe,
-            device=compute.device,
-            batch_pairs=compute.batch_pairs,
-            decode_pairs=compute.decode_pairs,
-            threads=compute.threads,
-        )
+    def make(self, requests: Sequence[Request]) -> Iterator[Finished | Failed]:
+        """One result per request, as they are ready.
 
-    def pairs(self, draws: Sequence[Draw]) -> Iterator[Made | NotMade]:
-        """One outcome per draw, as they are ready.
-
-        Raises whatever made the engine itself fail; draws that nobody waits for any more are
-        dropped before they are begun.
+        Raises whatever made the engine itself fail, and `ValueError` for a request that this network or
+        size cannot take; requests that nobody waits for any more are dropped before they are begun.
         """
         ready: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         call = Call(ready.put)
         try:
-            for draw in draws:
-                self.resident.submit(Slot(draw, call))
-            for _ in draws:
+            for request in requests:
+                self.resident.submit(request, call)
+            for _ in requests:
                 outcome = ready.get()
                 if isinstance(outcome, Exception):
                     raise outcome
@@ -77,16 +58,5 @@ class Engine:
 
     @property
     def rows_run(self) -> int:
-        """UNet rows that carried a candidate so far, four a pair and step."""
+        """UNet rows that carried a request so far."""
         return self.resident.rows_run
-
-    def environment(self) -> Environment:
-        """This device, these wheels, these shapes."""
-        return Environment(
-            device=device_name(self.device),
-            wheels={name: version(name) for name in _WHEELS},
-            batch_pairs=self.batch_pairs,
-            decode_pairs=self.decode_pairs,
-            threads=self.threads,
-            attention="sdpa",
-        )

@@ -3,33 +3,32 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 
 import torch
 
-from factory.engine.batching import Batch, Call, Slot
+from factory.engine.batch import Batch
 from factory.engine.engine import Engine
-from factory.pairs.source import Draw
+from factory.engine.request import Request
 
 
 @contextmanager
-def steps_of_other_sizes(engine: Engine, draws: Sequence[Draw]) -> Iterator[Callable[[int], float]]:
-    """Inside, a function from pairs in a batch to the seconds of one step of it, full of these draws.
+def steps_of_other_sizes(
+    engine: Engine, requests: Sequence[Request]
+) -> Iterator[Callable[[int], float]]:
+    """Inside, a function from the rows of a batch to the seconds of one step of it, full of these requests.
 
     Decoding and scoring are not in it: they have a batch size of their own. Nobody else may use the
     engine meanwhile.
     """
-    unet, batches = engine.models.unet, dict[int, Batch]()
-    before, threads = dict(unet.attn_processors), torch.get_num_threads()
+    batches, threads = dict[int, Batch](), torch.get_num_threads()
 
-    def seconds(pairs: int) -> float:
-        if pairs not in batches:
-            batches[pairs] = Batch(engine.models, engine.recipe, pairs)
-            for batch in batches.values():
-                # A batch puts its own router into the network, in place of the others'.
-                batch.router = batches[pairs].router
-        batch = batches[pairs]
-        for place in batch.free():
-            batch.admit(place, Slot(draws[place % len(draws)], Call(lambda _: None)))
+    def seconds(rows: int) -> float:
+        if rows not in batches:
+            batches[rows] = Batch(engine.models, engine.resident.batch.shape[1:], rows)
+        batch, waiting = batches[rows], cycle(requests)
+        while batch.fits(request := next(waiting)):
+            batch.admit(request)
         _wait(batch.x)
         started = time.perf_counter()
         batch.advance()
@@ -41,7 +40,6 @@ def steps_of_other_sizes(engine: Engine, draws: Sequence[Draw]) -> Iterator[Call
     try:
         yield seconds
     finally:
-        unet.set_attn_processor(before)
         torch.set_num_threads(threads)
 
 

@@ -41,10 +41,10 @@ def calibrate(
     loaded = load_config(None if config else preset, config, settings or [])
     check_file("--out", out)
     machine.check_machine(loaded.compute)
-    from factory.engine.engine import Engine
+    from factory.pairs.prompt_to_prompt import PromptToPrompt
 
     recipe = pin(loaded.recipe)
-    engine = Engine.for_compute(placed_models(recipe), loaded.compute)
+    engine = PromptToPrompt.for_compute(placed_models(recipe), loaded.compute)
     found = measure(engine, recipe, count)
     write_calibration(out, found)
     facts = found["thresholds"] | found["report"]

@@ -1,7 +1,7 @@
 """What a verb starts on this machine: an engine, workers, a device; torch and Ray only then."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from factory.doctor.finding import Device, MeasuredSource
 from factory.ledger.run import Run
@@ -39,20 +39,23 @@ def load_engine(run: Run, compute: Compute) -> PairMaker:
 
 def engine(recipe: Recipe, compute: Compute) -> MeasuredSource:
     """The engine of a recipe, of the very files that a run was begun with. Raises `ModelError`."""
-    from factory.engine.engine import Engine
+    from factory.pairs.prompt_to_prompt import PromptToPrompt
 
-    return Engine.for_compute(placed_models(pin(recipe)), compute)
+    return PromptToPrompt.for_compute(placed_models(pin(recipe)), compute)
 
 
+@contextmanager
 def steps_of_other_sizes(
     source: MeasuredSource, draws: Sequence[Draw]
-) -> AbstractContextManager[Callable[[int], float]]:
-    """How long an engine's steps take in batches of other sizes."""
+) -> Iterator[Callable[[int], float]]:
+    """How long an engine's steps take in batches of other sizes, which are in pairs."""
     from factory.engine import rates
-    from factory.engine.engine import Engine
+    from factory.pairs.prompt_to_prompt import ROWS, PromptToPrompt, request_of
 
-    assert isinstance(source, Engine)
-    return rates.steps_of_other_sizes(source, draws)
+    assert isinstance(source, PromptToPrompt)
+    requests = [request_of(draw, source.recipe) for draw in draws]
+    with rates.steps_of_other_sizes(source.engine, requests) as seconds:
+        yield lambda pairs: seconds(ROWS * pairs)
 
 
 def device(name: str) -> Device:

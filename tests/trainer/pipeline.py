@@ -43,11 +43,12 @@ def plain_pipeline(folder):
 def assert_it_edits_as_we_do(folder, picture, instruction, *, steps, text=7.5, image=1.5):
     """Both samplers whole, from one noise, at the levels that each sets for itself; `picture` uint8."""
     editor = load_editor(ModelSource(source=str(folder)), "cpu")
-    factor = 2 ** (len(editor.autoencoder.config.block_out_channels) - 1)
+    autoencoder = editor.networks.autoencoder.network
+    factor = editor.networks.autoencoder.factor
     shape = (4, picture.shape[0] // factor, picture.shape[1] // factor)
     purposes = ["edit start", *(f"edit {i}" for i in range(steps))]
     noise = [torch.from_numpy(seeds.noise(5, p, shape))[None] for p in purposes]
-    with patch.object(editor.autoencoder, "decode", wraps=editor.autoencoder.decode) as decode:
+    with patch.object(autoencoder, "decode", wraps=autoencoder.decode) as decode:
         (ours,) = editor.edit(
             torch.from_numpy(picture.copy()).permute(2, 0, 1)[None], [instruction], [5],
             steps=steps, text_guidance=text, image_guidance=image,

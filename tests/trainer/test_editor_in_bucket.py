@@ -36,8 +36,10 @@ def test_it_is_loaded_and_pinned_as_a_folder_is(trained):
     ours, theirs = (load_editor(placed(of, "text_to_image"), "cpu") for of in (pinned, expected))
     assert pinned.source == editor
     assert pinned.files == expected.files
-    weights = theirs.unet.state_dict()
-    assert all(torch.equal(weights[name], of) for name, of in ours.unet.state_dict().items())
+    weights = theirs.networks.unet.state_dict()
+    assert all(
+        torch.equal(weights[name], of) for name, of in ours.networks.unet.state_dict().items()
+    )
 
 
 def test_a_training_goes_on_from_it_wherever_its_workers_run(trained, tmp_path, monkeypatch):

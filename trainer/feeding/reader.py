@@ -109,7 +109,9 @@ class PictureReader(Reader):
 
     def _content(self, row: int, flip: bool) -> tuple[Shape, Any]:
         pair = self.pairs.pair(row)
-        shape, *pictures = sized_pair(self._decoders, pair, self.law, self.conditions.factor, flip)
+        shape, *pictures = sized_pair(
+            self._decoders, pair, self.law, self.conditions.autoencoder.factor, flip
+        )
         return shape, (*pictures, pair.instruction)
 
     def encode(self, rows: Sequence[LoadedRow]) -> tuple[Tensor, Tensor, Tensor, list[Words]]:

@@ -53,7 +53,7 @@ class Encoder:
 
     @property
     def environment(self) -> EncodingEnvironment:
-        weights = next(self.conditions.autoencoder.parameters())
+        weights = next(self.conditions.autoencoder.network.parameters())
         return EncodingEnvironment(
             device=device_name(weights.device),
             torch=torch.__version__,
@@ -115,7 +115,7 @@ class Encoder:
         """Rows in order, their pictures decoded ahead by threads."""
         with ThreadPoolExecutor(self.threads) as threads:
             ahead: deque[tuple[EditPair, Future[SizedPair]]] = deque()
-            law, factor = self.law, self.conditions.factor
+            law, factor = self.law, self.conditions.autoencoder.factor
             for row in range(part.first, part.first + part.rows):
                 pair = pairs.pair(row)
                 ahead.append((pair, threads.submit(sized_pair, self._decoders, pair, law, factor)))

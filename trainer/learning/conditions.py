@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from factory.engine.autoencoder import Autoencoder
 from factory.engine.text import TextEncoder
 
 
@@ -15,21 +16,11 @@ class Conditions:
     """
 
     def __init__(self, autoencoder: Any, text: TextEncoder) -> None:
-        self.autoencoder = autoencoder.eval().requires_grad_(False)
+        self.autoencoder = Autoencoder(autoencoder.eval().requires_grad_(False))
         self.text = text
         text.encoder.eval().requires_grad_(False)
-        self.factor = 2 ** (len(autoencoder.config.block_out_channels) - 1)
-
-    @property
-    def scaling(self) -> float:
-        """By which target latents are multiplied."""
-        return float(self.autoencoder.config.scaling_factor)
 
     @torch.no_grad()
     def latents(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance, each (picture, 4, height, width), of uint8 pictures (picture, 3, ., .)."""
-        weights = next(self.autoencoder.parameters())
-        # The original's range: [0, 255] to [-1, 1].
-        x = pictures.to(weights.device, weights.dtype) / 127.5 - 1
-        found = self.autoencoder.encode(x).latent_dist
-        return found.mean, found.logvar
+        return self.autoencoder.moments(pictures)

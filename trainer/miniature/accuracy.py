@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from factory.engine.clip_scorer import ClipScorer
-from factory.engine.engine import Engine
 from factory.miniature import world
 from factory.miniature.oracle import ATTRIBUTES, read
+from factory.pairs.prompt_to_prompt import PromptToPrompt
 from factory.pairs.source import Draw, Made
 from factory.pictures import Picture
 from factory.seeds import candidate_seed
@@ -19,16 +19,16 @@ CHOICES = 32
 """Captions that CLIP chooses among."""
 
 
-def sample(engine: Engine, captions: Sequence[str]) -> dict[str, Picture]:
-    """One picture per caption, seeds fixed; captions go through the engine two by two."""
-    guidance = sum(engine.recipe.guidance) / 2
+def sample(source: PromptToPrompt, captions: Sequence[str]) -> dict[str, Picture]:
+    """One picture per caption, seeds fixed; captions go through the source two by two."""
+    guidance = sum(source.recipe.guidance) / 2
     draws = []
     for first, second in zip(captions[::2], captions[1::2], strict=True):
         triplet = Triplet(original_prompt=first, edit_prompt="none", edited_prompt=second)
         seed = candidate_seed(0, triplet.triplet_id, 0)
         draws.append(Draw(triplet=triplet, index=0, seed=seed, p=0.0, guidance=guidance))
     pictures: dict[str, Picture] = {}
-    for outcome in engine.pairs(draws):
+    for outcome in source.pairs(draws):
         if isinstance(outcome, Made):
             pictures[outcome.draw.triplet.original_prompt] = outcome.original
             pictures[outcome.draw.triplet.edited_prompt] = outcome.edited

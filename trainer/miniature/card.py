@@ -7,11 +7,11 @@ from typing import Any
 from safetensors import safe_open
 
 from factory.console.config import load_config
-from factory.engine.engine import Engine
 from factory.miniature import world
 from factory.miniature.oracle import ORACLE_VERSION
 from factory.miniature.wilson import wilson
 from factory.models.pin import pin
+from factory.pairs.prompt_to_prompt import PromptToPrompt
 from schemas.recipe import ModelSource, Recipe
 from trainer.miniature.accuracy import clip_accuracy, render, sample, text_to_image_accuracy
 
@@ -20,11 +20,11 @@ BARS = {"t2i_accuracy": 0.95, "clip_top1_of_32": 0.95, "clip_top1_of_32_sampled"
 _STAGES = ("autoencoder", "diffusion", "clip")
 
 
-def measure(engine: Engine) -> dict[str, float]:
+def measure(source: PromptToPrompt) -> dict[str, float]:
     """Shares right over the held-out captions; the engine's recipe must share no attention."""
     captions = world.held_out_captions()
-    sampled = sample(engine, captions)
-    clip = engine.models.clip
+    sampled = sample(source, captions)
+    clip = source.engine.models.clip
     rendered_by = clip_accuracy(clip, render(captions))
     sampled_by = clip_accuracy(clip, sampled)
     figures = text_to_image_accuracy(sampled)
@@ -37,7 +37,7 @@ def measure(engine: Engine) -> dict[str, float]:
 def write_card(work: Path, out: Path, threads: int) -> dict[str, Any]:
     """Measure the weights under `out` and write `out/card.json`; returns the card."""
     recipe = sampling_recipe(out)
-    figures = measure(Engine(recipe, device="cpu", batch_pairs=8, threads=threads))
+    figures = measure(PromptToPrompt(recipe, device="cpu", batch_pairs=8, threads=threads))
     count = len(world.held_out_captions())
     card = {
         "state": "trained" if all(figures[n] >= bar for n, bar in BARS.items()) else "half-trained",

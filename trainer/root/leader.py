@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from factory.dataset.dataset import Dataset
+from factory.engine.autoencoder import Autoencoder
 from factory.engine.checkpoint.load import TextToImage
 from factory.engine.editor import Editor
+from factory.engine.networks import Networks
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.ledger.run import must_stand
 from factory.storage.protocol import ObjectStore
@@ -114,7 +116,8 @@ class Leader(Member):
         """Always of the same held-out pairs; and the oracle's tasks."""
         parts, schedule = self.parts, NoiseSchedule.from_config(self.parts.scheduler)
         with self._averaged() as unet:
-            editor = Editor(unet.eval(), parts.autoencoder, parts.text, schedule)
+            networks = Networks(unet.eval(), Autoencoder(parts.autoencoder), parts.text, schedule)
+            editor = Editor(networks)
             law, watching = self.config.law, self.config.watching
             data = edit_sheet(editor, self.dataset, self.sheet_rows, law, watching.sampler)
             if watching.oracle_edits:

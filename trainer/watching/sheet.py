@@ -38,7 +38,7 @@ def edit_sheet(
 
     Rows with unreadable pictures are left out; None where no row is left.
     """
-    found = _read(pairs, rows, law, 2 ** (len(editor.autoencoder.config.block_out_channels) - 1))
+    found = _read(pairs, rows, law, editor.networks.autoencoder.factor)
     if not found:
         return None
     edits: dict[int, Picture] = {}

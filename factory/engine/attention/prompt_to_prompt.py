@@ -1,10 +1,7 @@
-"""Prompt-to-Prompt as InstructPix2Pix runs it: which rows share self-attention, and until when.
+"""Prompt-to-Prompt as InstructPix2Pix runs it: which rows share self-attention, and until when."""
 
-A batch of S pairs is laid out in four blocks of S rows: unconditional original, unconditional
-edited, conditional original, conditional edited.
-"""
-
-from torch import Tensor, arange, cat
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 
 def shares_attention(p: float, step: int, steps: int) -> bool:
@@ -16,13 +13,15 @@ def shares_attention(p: float, step: int, steps: int) -> bool:
     return p > step / max(steps - 1, 1)
 
 
-def route(shared: Tensor) -> Tensor:
-    """Row to row for `shared`, bool (pairs,): edited rows of sharing pairs look to their original.
-
-    int64 (4 * pairs,). Both guidance halves are controlled, as in the original.
+@dataclass(frozen=True)
+class SharedAttention:
+    """Of a request of two latents, each with an unguided and a guided row: the second latent's rows look
+    to the first one's. Both guidance halves are controlled, as in the original.
     """
-    pairs = len(shared)
-    own = arange(4 * pairs, device=shared.device)
-    original, edited = own[:pairs], own[pairs : 2 * pairs]
-    first = edited.where(~shared, original)
-    return cat([original, first, original + 2 * pairs, first + 2 * pairs])
+
+    p: float
+    """Share of the steps, 0..1."""
+
+    def route(self, step: int, steps: int) -> Sequence[int]:
+        """As `Control`."""
+        return (0, 1, 0, 1) if shares_attention(self.p, step, steps) else (0, 1, 2, 3)

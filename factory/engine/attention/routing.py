@@ -16,21 +16,32 @@ from factory.errors import ModelError
 
 
 class Router:
-    """Holds the present route of one UNet; None leaves every row its own attention."""
+    """Of one UNet: every self-attention layer follows the route that its batch lays down for a forward."""
 
-    def __init__(self, unet: Any) -> None:
+    def __init__(self) -> None:
         self.route: Tensor | None = None
+
+    @classmethod
+    def of(cls, unet: Any) -> "Router":
+        """The network's router, put into it the first time, so that batches of several sizes share one."""
         processors: dict[str, Any] = dict(unet.attn_processors)
         routed = [name for name in processors if ".attn1." in name]
         if not routed:
             raise ModelError("unet: expected self-attention layers named attn1, got none")
+        present = processors[routed[0]]
+        if isinstance(present, _RoutedSelfAttention):
+            return present.router
+        router = cls()
         for name in routed:
-            processors[name] = _RoutedSelfAttention(self)
+            processors[name] = _RoutedSelfAttention(router)
         unet.set_attn_processor(processors)
+        return router
 
     @contextmanager
-    def use(self, route: Tensor | None) -> Iterator[None]:
-        """Inside, self-attention follows `route`, int64 (rows,): the row whose q and k each uses."""
+    def use(self, route: Tensor) -> Iterator[None]:
+        """Inside, self-attention follows `route`, int64 (rows,): the row whose q and k each uses. A row
+        that shares with nobody names itself: a graph that was captured or compiled keeps its shapes.
+        """
         self.route = route
         try:
             yield

@@ -13,9 +13,11 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from factory.engine.autoencoder import Autoencoder
 from factory.engine.checkpoint import single_file
 from factory.engine.checkpoint.lora import merge_lora
 from factory.engine.clip_scorer import ClipScorer
+from factory.engine.networks import Models
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text import TextEncoder
 from factory.engine.text_xl import TextEncoderXl
@@ -32,19 +34,6 @@ DTYPES = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
-
-
-@dataclass(frozen=True)
-class Models:
-    """Everything that the engine runs, on its device, in evaluation mode."""
-
-    unet: Any
-    autoencoder: Any
-    text: TextEncoder
-    schedule: NoiseSchedule
-    clip: ClipScorer
-    dtype: torch.dtype
-    device: torch.device
 
 
 @dataclass(frozen=True)
@@ -97,12 +86,10 @@ def load_models(recipe: Recipe, device: torch.device) -> Models:
         part.to(device).eval().requires_grad_(False)
     return Models(
         unet=found.unet,
-        autoencoder=found.autoencoder,
+        autoencoder=Autoencoder(found.autoencoder),
         text=found.text,
         schedule=NoiseSchedule.from_config(found.scheduler),
         clip=load_clip(recipe.clip, device, dtype),
-        dtype=dtype,
-        device=device,
     )
 
 

@@ -6,16 +6,15 @@ import torch
 from torch import Tensor
 
 from factory import seeds
-from factory.pairs.source import Draw
 
-NoiseLaw = Callable[[Draw, str, tuple[int, ...]], Tensor]
-"""A candidate, a purpose and a shape to normal noise on the CPU.
+NoiseLaw = Callable[[int, str, tuple[int, ...]], Tensor]
+"""A seed, a purpose and a shape to normal noise on the CPU.
 
-The purposes are `start`, once, then the number of every step in order, for the last one too, where
-the noise has no weight.
+The purposes of a request are `start`, where it begins from noise, then the number of every step in
+order, for the last one too, where the noise has no weight; before each stands its `noise_name`.
 """
 
 
-def hashed_noise(draw: Draw, purpose: str, shape: tuple[int, ...]) -> Tensor:
-    """The law of every run: a function of the candidate's seed and the purpose alone."""
-    return torch.from_numpy(seeds.noise(draw.seed, purpose, shape))
+def hashed_noise(seed: int, purpose: str, shape: tuple[int, ...]) -> Tensor:
+    """The law of every run: a function of seed and purpose alone."""
+    return torch.from_numpy(seeds.noise(seed, purpose, shape))

@@ -1,4 +1,4 @@
-"""Noise levels: sigma as a function of the training timestep, and the steps of each solver."""
+"""Noise levels: sigma as a function of the training timestep."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -48,47 +48,3 @@ class NoiseSchedule:
         high = timestep.ceil().long()
         share = timestep - low
         return ((1 - share) * self.sigmas[low].log() + share * self.sigmas[high].log()).exp()
-
-
-@dataclass(frozen=True)
-class Steps:
-    """The road from noise to picture that a solver walks."""
-
-    timesteps: Tensor
-    """What the network is told at each step, float64 (steps,), descending, may be fractional."""
-    sigmas: Tensor
-    """Noise level before each step and after the last, float64 (steps + 1,), descending."""
-    start_scale: float
-    """The first latent is normal noise times this."""
-
-    def __len__(self) -> int:
-        return len(self.timesteps)
-
-
-def euler_ancestral_steps(schedule: NoiseSchedule, steps: int) -> Steps:
-    """t = linspace(last, 0, steps), then sigma 0. Source: k-diffusion `get_sigmas`, as in IP2P.
-
-    One step starts and ends at the last timestep.
-    """
-    last = len(schedule.sigmas) - 1
-    timesteps = torch.linspace(last, 0, steps, dtype=torch.float64)
-    sigmas = torch.cat([schedule.sigma_at(timesteps), torch.zeros(1, dtype=torch.float64)])
-    return Steps(timesteps, sigmas, float(sigmas[0]))
-
-
-def ddim_steps(schedule: NoiseSchedule, steps: int) -> Steps:
-    """Leading spacing with offset 1, ending at timestep 0's noise, as Stable Diffusion's DDIM.
-
-    Matches diffusers' `DDIMScheduler(steps_offset=1, set_alpha_to_one=False)`: 981, 961, ..., 1
-    for 50 steps. The latent is kept as x / sqrt(alpha), hence the start scale sqrt(1 + sigma^2).
-    """
-    count = len(schedule.sigmas)
-    stride = count // steps
-    timesteps = torch.arange(steps - 1, -1, -1, dtype=torch.float64) * stride + 1
-    timesteps = timesteps.clamp(max=count - 1)
-    before = (timesteps - stride).clamp(min=0)
-    sigmas = torch.cat([schedule.sigma_at(timesteps), schedule.sigma_at(before[-1:])])
-    return Steps(timesteps, sigmas, float((1 + sigmas[0] ** 2).sqrt()))
-
-
-STEPS_OF = {"euler_ancestral": euler_ancestral_steps, "ddim": ddim_steps}

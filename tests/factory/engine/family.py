@@ -7,8 +7,10 @@ import torch
 from transformers import CLIPTokenizer
 
 from factory import seeds
-from factory.engine.batching import Batch, Call, Slot
+from factory.engine.batch import Batch
 from factory.engine.checkpoint.load import load_models
+from factory.engine.request import Request
+from factory.pairs.prompt_to_prompt import ROWS, request_of
 from factory.pairs.source import Draw
 from schemas.recipe import ModelSource, Recipe, Thresholds
 from schemas.triplet import Triplet
@@ -59,17 +61,26 @@ def sample(
     of: Recipe, draws: list[Draw], pairs: int, *, apart: int = 0, first_place: int = 0
 ) -> dict[int, torch.Tensor]:
     """Latents of each draw by its seed, from one batch; draw k is admitted `apart` steps after k-1."""
-    batch = Batch(load_models(of, torch.device("cpu")), of, pairs)
-    waiting = list(draws)
-    done: dict[int, torch.Tensor] = {}
-    step = 0
-    while len(done) < len(draws):
-        while waiting and batch.free() and step >= apart * (len(draws) - len(waiting)):
-            place = (first_place + len(draws) - len(waiting)) % pairs
-            place = place if place in batch.free() else batch.free()[0]
-            batch.admit(place, Slot(waiting.pop(0), Call(lambda outcome: None)))
+    models = load_models(of, torch.device("cpu"))
+    side = of.size_px // models.autoencoder.factor
+    batch = Batch(models, (side, side), ROWS * pairs)
+    requests = [request_of(draw, of) for draw in draws]
+    return run(batch, requests, apart=apart, first_row=ROWS * first_place)
+
+
+def run(
+    batch: Batch, requests: Sequence[Request], *, apart: int = 0, first_row: int = 0
+) -> dict[int, torch.Tensor]:
+    """Latents of each request by its seed; request k is admitted `apart` steps after k-1, if it fits."""
+    # Rows are given out from the front of this list.
+    batch._free = [*batch._free[first_row:], *batch._free[:first_row]]
+    waiting, done, step = list(requests), dict[int, torch.Tensor](), 0
+    while len(done) < len(requests):
+        while waiting and batch.fits(waiting[0]) and step >= apart * (len(requests) - len(waiting)):
+            batch.admit(waiting.pop(0))
         for slot, latents in batch.advance():
-            done[slot.draw.seed] = latents
+            kept = slot.request.returns == "latents"
+            done[slot.request.seed] = torch.stack(slot.kept) if kept else latents
         step += 1
     return done
 

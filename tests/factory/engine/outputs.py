@@ -34,7 +34,9 @@ def outputs(
 
 def outputs_of(models: Any) -> dict[str, Tensor]:
     """The same of the engine's models."""
-    return outputs(models.unet, models.autoencoder, models.text.encoder, models.text.tokenizer)
+    return outputs(
+        models.unet, models.autoencoder.network, models.text.encoder, models.text.tokenizer
+    )
 
 
 def settled(model: Any) -> Any:

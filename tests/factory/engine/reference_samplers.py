@@ -125,3 +125,30 @@ def sample_ddim(
         eps = (x - a.sqrt() * denoised) / (1 - a).sqrt()
         x = a_previous.sqrt() * denoised + (1 - a_previous).sqrt() * eps
     return x
+
+
+Network = Callable[[Tensor, float], Tensor]
+"""A latent of unit variance and a timestep to the noise that is in it."""
+
+
+def invert_ddim(abar: Tensor, predict: Network, start: Tensor, steps: int) -> list[Tensor]:
+    """Every latent from the clean one to the noisiest: x_t = sqrt(a_t) x0 + sqrt(1 - a_t) e with
+    e = network(x_s, t), the target's timestep, as null-text inversion and pnp-diffusers have it.
+    """
+    found, a_from = [start], abar[0]
+    for t in reversed(ddim_timesteps(len(abar), steps)):
+        noise = predict(found[-1], t)
+        clean = (found[-1] - (1 - a_from).sqrt() * noise) / a_from.sqrt()
+        found.append(abar[t].sqrt() * clean + (1 - abar[t]).sqrt() * noise)
+        a_from = abar[t]
+    return found
+
+
+def sample_unguided(abar: Tensor, predict: Network, start: Tensor, steps: int) -> Tensor:
+    """DDIM without guidance from the noisiest latent."""
+    x = start
+    for t in ddim_timesteps(len(abar), steps):
+        a, a_to = abar[t], abar[max(t - len(abar) // steps, 0)]
+        noise = predict(x, t)
+        x = a_to.sqrt() * (x - (1 - a).sqrt() * noise) / a.sqrt() + (1 - a_to).sqrt() * noise
+    return x

@@ -1,11 +1,13 @@
 """The engine, many pairs at once and fused, against the slow reference, one pair at a time."""
 
+import math
+
 import pytest
 import torch
 
 from factory.engine.checkpoint.load import load_models
 from factory.engine.clip_scorer import similarities
-from factory.engine.decoding import Decoder
+from factory.engine.decoder import Decoder
 from factory.engine.images import to_unit
 from tests.factory.engine.family import CAPTIONS, by_reference, draw, recipe, sample, save_family
 from tests.factory.engine.reference import reference_pair
@@ -49,6 +51,21 @@ def test_latents_equal_the_reference(families, dtype, solver, prediction):
         )
 
 
+def test_thresholds_at_a_step_and_beside_it_are_the_originals(families):
+    """p > i / (n - 1) turns where p is such a share: at it, and one float to either side."""
+    of = recipe(families["epsilon"])
+    shares = [step / (of.steps - 1) for step in range(of.steps)]
+    around = [
+        p for s in shares for p in (math.nextafter(s, -1), s, math.nextafter(s, 2)) if 0 <= p <= 1
+    ]
+    draws = [draw(CAPTIONS[i % 4], i + 1, p=p, guidance=3.0) for i, p in enumerate(around)]
+    assert len(draws) == 13
+    made = sample(of, draws, pairs=4, apart=1)
+    for candidate in draws:
+        wanted = torch.stack(by_reference(tiny_parts(), candidate, of))
+        torch.testing.assert_close(made[candidate.seed], wanted, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("steps", [1, 2])
 def test_shortest_walks_equal_the_reference(families, steps):
     of = recipe(families["epsilon"], steps=steps)
@@ -61,8 +78,8 @@ def test_pictures_and_similarities_equal_the_reference(families):
     of = recipe(families["epsilon"])
     models = load_models(of, torch.device("cpu"))
     candidate = draw(CAPTIONS[1], 9, p=0.5)
-    decoder = Decoder(models, pairs=1)
-    images = to_unit(decoder._decode(sample(of, [candidate], 2)[9]))
+    decoder = Decoder(models, 2)
+    images = to_unit(decoder.decode(sample(of, [candidate], 2)[9]))
     wanted = by_reference(tiny_parts(), candidate, of, reference_pair)
     torch.testing.assert_close(images, torch.stack(wanted), rtol=0, atol=1e-9)
 

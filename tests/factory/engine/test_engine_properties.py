@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from factory.engine.attention.prompt_to_prompt import route, shares_attention
-from factory.engine.batching import Batch
-from factory.engine.engine import Engine
+from factory.engine.attention.prompt_to_prompt import SharedAttention, shares_attention
+from factory.engine.batch import Batch
+from factory.pairs.prompt_to_prompt import PromptToPrompt
 from factory.pairs.source import Made, NotMade
 from tests.factory.engine.family import CAPTIONS, draw, recipe, sample, save_family
 
@@ -73,7 +73,8 @@ def test_controlled_steps_are_the_originals():
 
 
 def test_route_sends_edited_rows_of_both_guidance_halves_to_their_original():
-    assert route(torch.tensor([True, False])).tolist() == [0, 1, 0, 3, 4, 5, 4, 7]
+    routes = [tuple(SharedAttention(0.5).route(step, 5)) for step in range(5)]
+    assert routes == [(0, 1, 0, 1)] * 2 + [(0, 1, 2, 3)] * 3
 
 
 def test_attention_none_routes_nothing(family):
@@ -83,7 +84,7 @@ def test_attention_none_routes_nothing(family):
 
 
 def test_several_callers_share_one_batch_and_each_gets_its_own(family):
-    engine = Engine(recipe(family, dtype="float32"), device="cpu", batch_pairs=2, threads=1)
+    engine = PromptToPrompt(recipe(family, dtype="float32"), device="cpu", batch_pairs=2, threads=1)
     first = engine.pairs([draw(CAPTIONS[0], seed) for seed in range(3)])
     second = engine.pairs([draw(CAPTIONS[1], seed) for seed in range(3)])
     for outcomes, caption in ((second, CAPTIONS[1]), (first, CAPTIONS[0])):
@@ -97,10 +98,10 @@ def test_picture_that_is_not_finite_is_recorded_and_its_mates_go_on(family, monk
 
     def spoil(self):
         done = advance(self)
-        return [(slot, x * float("nan") if slot.draw.seed == 1 else x) for slot, x in done]
+        return [(slot, x * float("nan") if slot.request.seed == 1 else x) for slot, x in done]
 
     monkeypatch.setattr(Batch, "advance", spoil)
-    engine = Engine(recipe(family, dtype="float32"), device="cpu", batch_pairs=4, threads=1)
+    engine = PromptToPrompt(recipe(family, dtype="float32"), device="cpu", batch_pairs=4, threads=1)
     outcomes = {o.draw.seed: o for o in engine.pairs([draw(CAPTIONS[0], s) for s in range(3)])}
     assert isinstance(outcomes[1], NotMade)
     assert "finite" in outcomes[1].reason
@@ -108,8 +109,8 @@ def test_picture_that_is_not_finite_is_recorded_and_its_mates_go_on(family, monk
 
 
 def test_step_that_fails_reaches_every_caller_and_the_engine_lives_on(family, monkeypatch):
-    engine = Engine(recipe(family, dtype="float32"), device="cpu", batch_pairs=2, threads=1)
-    batch = engine.resident.batch
+    engine = PromptToPrompt(recipe(family, dtype="float32"), device="cpu", batch_pairs=2, threads=1)
+    batch = engine.engine.resident.batch
     denoise = batch.denoise
 
     def fail(*_):
@@ -132,52 +133,52 @@ def test_pictures_are_rounded_not_truncated():
 
 
 def test_engine_whose_device_is_gone_answers_everybody_and_takes_no_more(family, monkeypatch):
-    engine = Engine(recipe(family, dtype="float32"), device="cpu", batch_pairs=2, threads=1)
+    engine = PromptToPrompt(recipe(family, dtype="float32"), device="cpu", batch_pairs=2, threads=1)
 
     def gone(*_):
         raise RuntimeError("device lost")
 
-    monkeypatch.setattr(engine.resident.batch, "denoise", gone)
-    monkeypatch.setattr(engine.resident.batch, "clear", gone)
+    monkeypatch.setattr(engine.engine.resident.batch, "denoise", gone)
+    monkeypatch.setattr(engine.engine.resident.batch, "clear", gone)
     with pytest.raises(RuntimeError, match="device lost"):
         list(engine.pairs([draw(CAPTIONS[0], seed) for seed in range(5)]))
-    engine.resident.join(10)
+    engine.engine.resident.join(10)
     with pytest.raises(RuntimeError, match="device lost"):
         list(engine.pairs([draw(CAPTIONS[0], 9)]))
 
 
 def test_failure_at_admission_is_the_engines_not_the_candidates(family, monkeypatch):
-    engine = Engine(recipe(family, dtype="float32"), device="cpu", batch_pairs=2, threads=1)
-    admit = engine.resident.batch.admit
+    engine = PromptToPrompt(recipe(family, dtype="float32"), device="cpu", batch_pairs=2, threads=1)
+    admit = engine.engine.resident.batch.admit
 
     def full(*_):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(engine.resident.batch, "admit", full)
+    monkeypatch.setattr(engine.engine.resident.batch, "admit", full)
     with pytest.raises(MemoryError, match="no room"):
         list(engine.pairs([draw(CAPTIONS[0], 1)]))
-    monkeypatch.setattr(engine.resident.batch, "admit", admit)
+    monkeypatch.setattr(engine.engine.resident.batch, "admit", admit)
     assert isinstance(next(iter(engine.pairs([draw(CAPTIONS[0], 1)]))), Made)
 
 
 def test_draws_that_nobody_waits_for_are_not_made(family):
-    engine = Engine(recipe(family, dtype="float32"), device="cpu", batch_pairs=1, threads=1)
+    engine = PromptToPrompt(recipe(family, dtype="float32"), device="cpu", batch_pairs=1, threads=1)
     calls = engine.pairs([draw(CAPTIONS[0], seed) for seed in range(50)])
     next(calls)
     calls.close()
     list(engine.pairs([draw(CAPTIONS[1], 99)]))
-    assert engine.resident.rows_run < 4 * 5 * 10
+    assert engine.engine.resident.rows_run < 4 * 5 * 10
 
 
 def test_pixels_that_are_infinite_are_not_taken_for_white(family, monkeypatch):
-    engine = Engine(recipe(family, dtype="float32"), device="cpu", batch_pairs=2, threads=1)
-    decode = engine.resident.decoder._decode
+    engine = PromptToPrompt(recipe(family, dtype="float32"), device="cpu", batch_pairs=2, threads=1)
+    decode = engine.engine.resident.decoder.decode
 
     def overflow(x):
         images = decode(x)
         images[0, 0, 0, 0] = float("inf")
         return images
 
-    monkeypatch.setattr(engine.resident.decoder, "_decode", overflow)
+    monkeypatch.setattr(engine.engine.resident.decoder, "decode", overflow)
     (outcome,) = engine.pairs([draw(CAPTIONS[0], 1)])
     assert isinstance(outcome, NotMade)

@@ -16,11 +16,11 @@ from diffusers.loaders import single_file_utils as converters
 from safetensors.torch import save_file
 
 from factory.engine.clip_scorer import similarities
-from factory.engine.engine import Engine
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.models import family
 from factory.models.checks import clip
 from factory.models.pin import pin
+from factory.pairs.prompt_to_prompt import PromptToPrompt
 from factory.pairs.source import Made
 from schemas.recipe import ModelSource
 from tests.factory.engine import family as saved
@@ -134,7 +134,7 @@ def scored_by_name(folder: Path, name: str) -> None:
     model = clip_by_name(folder, name)
     clip = ModelSource(source=str(folder / "open_clip_model.safetensors"), name=name)
     of = pin(saved.recipe(saved.save_family(folder / "family"), clip=clip, dtype="float32"))
-    engine = Engine(of, device="cpu", batch_pairs=1)
+    engine = PromptToPrompt(of, device="cpu", batch_pairs=1)
     made = next(engine.pairs([saved.draw(saved.CAPTIONS[0], seed=3)]))
     assert isinstance(made, Made)
     before, after = (
@@ -144,7 +144,7 @@ def scored_by_name(folder: Path, name: str) -> None:
     expected = reference_scores(
         model, open_clip.get_tokenizer(name), before, after, *saved.CAPTIONS[0]
     )
-    scorer = engine.resident.batch.models.clip
+    scorer = engine.engine.models.clip
     with torch.no_grad():
         images = scorer.image_features(torch.stack([before, after])).split(1)
         texts = [scorer.text_features(prompt)[None] for prompt in saved.CAPTIONS[0]]
@@ -211,8 +211,8 @@ def test_full_size_single_file_is_diffusers_and_makes_a_pair(
         size_px=size_px,
         steps=2,
     )
-    engine = Engine(of, device="cpu", batch_pairs=1, decode_pairs=1)
-    models = engine.resident.batch.models
+    engine = PromptToPrompt(of, device="cpu", batch_pairs=1, decode_pairs=1)
+    models = engine.engine.models
     assert sum(weight.numel() for weight in models.unet.parameters()) == parameters
     got = outputs_of(models)
     for part, theirs in expected.items():

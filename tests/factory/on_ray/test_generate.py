@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import pytest
 from ray.data import DataContext
 
-from factory.engine.engine import Engine
 from factory.errors import InputError
 from factory.ledger.commits import committed_units
 from factory.pairs.generate import prepare
+from factory.pairs.prompt_to_prompt import PromptToPrompt
 from factory.pairs.triplets import TripletList
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
@@ -99,7 +99,7 @@ def test_a_job_that_is_stopped_before_its_first_unit_shows_no_traceback(family, 
 
 def test_a_plain_loop_gives_the_same_manifest(family, tmp_path, undisturbed):
     def engine(run):
-        return Engine(run.recipe, device="cpu", batch_pairs=4, threads=1)
+        return PromptToPrompt(run.recipe, device="cpu", batch_pairs=4, threads=1)
 
     _, result = make(tmp_path, config(family), run_here(engine))
     assert result.manifest_hash == undisturbed.manifest_hash

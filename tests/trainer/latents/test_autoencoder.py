@@ -48,7 +48,7 @@ def test_it_is_trained_with_and_written_into_the_editor(laws, tmp_path):
     assert objects(tmp_path / "other", "sheets") == objects(tmp_path / "replaced", "sheets")
     assert objects(tmp_path / "other", "sheets") != objects(tmp_path / "own", "sheets")
     editor = load_editor(ModelSource(source=str(tmp_path / "other" / "editor")), "cpu")
-    assert editor.autoencoder.config.scaling_factor == 0.5
+    assert editor.networks.autoencoder.scaling == 0.5
 
 
 def test_encode_makes_its_latents(laws, tmp_path):

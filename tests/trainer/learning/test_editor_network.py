@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 
 from factory import seeds
+from factory.engine.autoencoder import Autoencoder
 from factory.engine.checkpoint.load import load_text_to_image
 from factory.engine.editor import Editor, load_editor
+from factory.engine.networks import Networks
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text import TextEncoder
 from factory.errors import ModelError
@@ -166,7 +168,7 @@ def test_networks_too_large_for_one_file_are_cut_and_all_readers_put_them_togeth
     )  # fmt: skip
     assert sum(name.startswith("unet/") for name in pinned.files) > 3
     for found in (
-        (ours.unet, ours.autoencoder, ours.text.encoder),
+        (ours.networks.unet, ours.networks.autoencoder.network, ours.networks.text.encoder),
         (theirs.unet, theirs.vae, theirs.text_encoder),
     ):
         for part, like in zip(
@@ -186,7 +188,7 @@ def test_edits_in_float64_are_the_papers_to_nine_digits():
     parts.unet.conv_in.weight.data[:, 4:] = 0.1 * normal(32, 4, 3, 3)
     text = TextEncoder(parts.tokenizer, parts.text_encoder)
     schedule = NoiseSchedule.from_config(SCHEDULER | {"prediction_type": "v_prediction"})
-    editor = Editor(parts.unet, parts.vae, text, schedule)
+    editor = Editor(Networks(parts.unet, Autoencoder(parts.vae), text, schedule))
     picture = torch.from_numpy(np.array(Image.open(io.BytesIO(png(2))))).permute(2, 0, 1)[None]
     steps, words, image = 5, 7.5, 1.5
     with patch.object(parts.vae, "decode", wraps=parts.vae.decode) as decode:

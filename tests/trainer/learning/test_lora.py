@@ -183,7 +183,7 @@ def finished(dataset, tmp_path_factory):
     out, seen = tmp_path_factory.mktemp("out"), []
 
     def watched(editor, *more):
-        seen.append({name: p.detach().clone() for name, p in trained(editor.unet).items()})
+        seen.append({name: p.detach().clone() for name, p in trained(editor.networks.unet).items()})
         return real(editor, *more)
 
     real, leader.edit_sheet = leader.edit_sheet, watched

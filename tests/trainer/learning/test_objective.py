@@ -84,7 +84,8 @@ def loop(parts, unet, micro_batch=6, items=ITEMS):
     reader = Pictures(conditions)
     compute = Where(micro_batch=micro_batch)
     found = Loop(
-        unet, State(unet, law), Objective(schedule, conditions.scaling), None, reader, law, compute,
+        unet, State(unet, law), Objective(schedule, conditions.autoencoder.scaling), None, reader, law,
+        compute,
         torch.device("cpu"), Group(),
     )  # fmt: skip
     seen = [reader.seen(item) for item in items]

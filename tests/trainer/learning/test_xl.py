@@ -72,13 +72,13 @@ def test_loss_and_gradients_equal_the_reference(model):
     unet = editing(parts)
     law = small(False, law={"dtype": "float64", "batch": len(ITEMS), "clip_norm": None}).law
     conditions = Conditions(parts.autoencoder, parts.text)
-    assert conditions.scaling == SCALING_FACTOR
+    assert conditions.autoencoder.scaling == SCALING_FACTOR
     reader = Pictures(conditions)
     compute = Where(micro_batch=4)
     loop = Loop(
         unet, State(unet, law),
-        Objective(NoiseSchedule.from_config(parts.scheduler), conditions.scaling), None, reader, law,
-        compute, torch.device("cpu"), Group(),
+        Objective(NoiseSchedule.from_config(parts.scheduler), conditions.autoencoder.scaling), None, reader,
+        law, compute, torch.device("cpu"), Group(),
     )  # fmt: skip
     seen = [reader.seen(item) for item in ITEMS]
     loss = loop._gradients(parts_of(reader, seen, law, compute, torch.device("cpu")))

@@ -36,7 +36,7 @@ class Rows:
 class Inverting:
     """An editor that makes negatives, and keeps what it was asked."""
 
-    autoencoder = SimpleNamespace(config=SimpleNamespace(block_out_channels=(8,)))
+    networks = SimpleNamespace(autoencoder=SimpleNamespace(factor=1))
 
     def __init__(self):
         self.asked = []

@@ -42,7 +42,7 @@ def test_another_autoencoder_takes_the_built_in_ones_place(family, tmp_path):
         vae.decoder.conv_out.bias += 1
     vae.save_pretrained(tmp_path / "vae")
     of = recipe(family, autoencoder=ModelSource(source=str(tmp_path / "vae")))
-    other, own = load_models(of, CPU).autoencoder, load_models(recipe(family), CPU).autoencoder
+    other, own = (load_models(one, CPU).autoencoder.network for one in (of, recipe(family)))
     moved = other.decoder.conv_out.bias - own.decoder.conv_out.bias
     torch.testing.assert_close(moved, torch.ones_like(moved))
     assert pin(of).recipe_hash != pin(recipe(family)).recipe_hash

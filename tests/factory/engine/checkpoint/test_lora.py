@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from factory.engine.checkpoint.load import load_models
-from factory.engine.engine import Engine
 from factory.errors import ModelError
 from factory.models.pin import pin
+from factory.pairs.prompt_to_prompt import PromptToPrompt
 from factory.pairs.source import Made
 from schemas.recipe import Lora
 from tests.factory.engine import family as saved
@@ -166,7 +166,7 @@ def test_loras_are_merged_one_after_another_and_make_a_pair(tiny, tmp_path):
         torch.testing.assert_close(after[f"{layer}.weight"], weight, rtol=0, atol=1e-6)
     pictures = []
     for loras in ((), sources):
-        engine = Engine(recipe(tiny, "sd-1", *loras), device="cpu", batch_pairs=1)
+        engine = PromptToPrompt(recipe(tiny, "sd-1", *loras), device="cpu", batch_pairs=1)
         made = next(engine.pairs([saved.draw(saved.CAPTIONS[0], seed=1)]))
         assert isinstance(made, Made)
         pictures.append(made.original)

@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 
 from factory.engine.checkpoint import single_file
 from factory.engine.checkpoint.load import load_models
-from factory.engine.engine import Engine
 from factory.errors import ModelError
 from factory.models import family
 from factory.models.pin import pin
+from factory.pairs.prompt_to_prompt import PromptToPrompt
 from factory.pairs.source import Made
 from schemas.recipe import ModelSource
 from tests.factory.engine import family as saved
@@ -91,7 +91,7 @@ def test_folder_and_single_file_give_what_diffusers_gives(tiny, name, dtype):
             atol=0,
         )
         assert models.schedule.prediction == pipeline.scheduler.config.prediction_type
-        assert models.autoencoder.config.scaling_factor == pipeline.vae.config.scaling_factor
+        assert models.autoencoder.scaling == pipeline.vae.config.scaling_factor
     assert all(output.isfinite().all() for output in theirs.values())
     spread = {part: float(output.float().std()) for part, output in theirs.items()}
     assert min(spread.values()) > 0.05, spread
@@ -102,7 +102,7 @@ def test_folder_and_single_file_give_what_diffusers_gives(tiny, name, dtype):
 def test_folder_and_single_file_make_the_same_pair(tiny, name, no_network):
     made = []
     for single in (False, True):
-        engine = Engine(tiny_recipe(tiny, name, single=single), device="cpu", batch_pairs=1)
+        engine = PromptToPrompt(tiny_recipe(tiny, name, single=single), device="cpu", batch_pairs=1)
         made.append(next(engine.pairs([saved.draw(saved.CAPTIONS[0], seed=4)])))
     folder, file = made
     assert isinstance(folder, Made)
@@ -194,10 +194,10 @@ def test_autoencoder_in_a_single_file_takes_the_built_in_ones_place(tiny, tmp_pa
     assert torch.equal(*means)
     if layout == "compvis":
         of = tiny_recipe(tiny, "sd-2-v", single=True, autoencoder=ModelSource(source=str(file)))
-        engine = Engine(of, device="cpu", batch_pairs=1)
+        engine = PromptToPrompt(of, device="cpu", batch_pairs=1)
         built_in = load_file(tiny / "sd-2-v.safetensors")["first_stage_model.decoder.conv_in.bias"]
         assert not torch.equal(
-            engine.resident.batch.models.autoencoder.decoder.conv_in.bias, built_in
+            engine.engine.models.autoencoder.network.decoder.conv_in.bias, built_in
         )
         assert isinstance(next(engine.pairs([saved.draw(PROMPTS, seed=1)])), Made)
 

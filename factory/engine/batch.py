@@ -1,0 +1,230 @@
+"""The resident batch: a fixed number of rows, requests of any kinds beside each other.
+
+Every step moves each request by one step of its own; one that is done leaves, and the next takes its
+place, so that the batch never waits for its slowest member. Shapes never change, because kernels change
+with shape: rows that nobody holds are padding.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+
+from factory.engine.attention.routing import Router
+from factory.engine.denoiser import Conditioning, Denoiser
+from factory.engine.guidance import guide
+from factory.engine.networks import Networks, ahead
+from factory.engine.request import Request
+from factory.engine.seating import Seating, Slot, Walk
+from factory.engine.solvers import solver_of
+from factory.engine.solvers.noise import NoiseLaw, hashed_noise
+from factory.engine.solvers.solver import Levels
+from factory.engine.text import conditioning
+
+
+class Batch:
+    """The rows and their state; `advance` moves each request by one step. Not thread-safe.
+
+    `size` is the height and width of a latent. `controlled` is False for a network whose attention must not
+    be touched, since it is in training; requests with a control are refused then.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        size: tuple[int, int],
+        rows: int,
+        *,
+        noise: NoiseLaw = hashed_noise,
+        controlled: bool = True,
+    ) -> None:
+        self.networks = networks
+        self.noise = noise
+        self.shape = (networks.autoencoder.channels, size[0], size[1])
+        self.denoise = Denoiser(networks.unet, networks.schedule)
+        self.router = Router.of(networks.unet) if controlled else None
+        self.slots: list[Slot] = []
+        self._free = list(range(rows))
+        # The state keeps at least float32, whatever the networks compute in.
+        self.dtype = torch.promote_types(networks.dtype, torch.float32)
+        self.x = self._empty(rows)
+        self._last = self._empty(rows)
+        """Predictions of the step before, for solvers that take them."""
+        self.told = self._nothing(rows)
+        self._seating = Seating(rows)
+        # Drawn ahead, so that the device does not wait for the processor.
+        self._drawers = ThreadPoolExecutor(1, "editmill-noise")
+
+    @property
+    def rows(self) -> int:
+        """How many there are, held or not."""
+        return len(self.x)
+
+    @property
+    def rows_held(self) -> int:
+        """How many carry a request."""
+        return self.rows - len(self._free)
+
+    def fits(self, request: Request) -> bool:
+        """Whether as many rows are free."""
+        return len(request.rows) <= len(self._free)
+
+    def check(self, request: Request) -> None:
+        """Raise `ValueError` for what no batch of this network and size can hold."""
+        picture = self.told.picture is not None
+        if len(request.rows) > self.rows:
+            raise ValueError(
+                f"request: must have at most {self.rows} rows, got {len(request.rows)}"
+            )
+        if picture != (request.picture is not None):
+            wanted, got = ("a picture", "none") if picture else ("no picture", "one")
+            raise ValueError(f"request: must have {wanted} for this network, got {got}")
+        if request.control is not None and self.router is None:
+            raise ValueError("request: attention of this batch cannot be controlled")
+        solver_of(request.solver)
+
+    def admit(self, request: Request) -> Slot:
+        """Give a request that fits its rows: all of its latents start from one noise."""
+        solver = solver_of(request.solver)
+        road = solver.road(self.networks.schedule, request.steps)
+        places = [self._free.pop(0) for _ in request.rows]
+        firsts, first = [], 0
+        for latent in request.latents:
+            firsts.append(places[first])
+            first += len(latent.rows)
+        step = request.start.step if request.start else 0
+        follows = None if request.follows is None else ahead(request.follows, self.x.device)
+        slot = Slot(request, solver, road, places, firsts, step, follows)
+        # In its place before anything can fail, so that whoever asked hears of it.
+        self.slots.append(slot)
+        self._seating.changed = True
+        with torch.inference_mode():
+            start = self._start(slot)
+            for place in slot.latents:
+                self.x[place] = start
+            self._tell(slot)
+        self._draw(slot)
+        return slot
+
+    def _start(self, slot: Slot) -> Tensor:
+        request, level = slot.request, slot.road.sigmas[slot.step]
+        start = request.start
+        if start is None:
+            return ahead(self._noise(request, "start") * slot.road.start_scale, self.x.device)
+        latent = start.latent.to(self.x)
+        if start.noised:
+            return latent + ahead(self._noise(request, "start"), self.x.device) * float(level)
+        return latent * float((1 + level**2).sqrt())
+
+    def _noise(self, request: Request, purpose: str) -> Tensor:
+        return self.noise(request.seed, request.noise_name + purpose, self.shape).to(self.dtype)
+
+    def _tell(self, slot: Slot) -> None:
+        """What each row is told, which stays as it is until the request leaves."""
+        text, told = self.networks.text, self.told
+        for place, row in zip(slot.places, slot.request.rows, strict=True):
+            words = text.nothing() if row.prompt is None else text.words(row.prompt)
+            told.context[place] = words.tokens
+            if told.added is not None and words.pooled is not None:
+                told.added["text_embeds"][place] = words.pooled
+            if told.picture is not None:
+                shown = slot.request.picture if row.sees_picture else None
+                told.picture[place] = 0 if shown is None else shown.to(told.picture)
+
+    def _draw(self, slot: Slot) -> None:
+        """Begin to draw the noise of the step that comes."""
+        if slot.solver.noisy and slot.step < len(slot.road):
+            slot.noise = self._drawers.submit(self._noise, slot.request, str(slot.step))
+
+    @torch.inference_mode()
+    def advance(self) -> list[tuple[Slot, Tensor]]:
+        """One step for every request; returns those that are done with their latents (latent, channel,
+        height, width) at the road's last level, of unit variance, and frees their rows.
+        """
+        seating = self._seating
+        if seating.changed:
+            seating.lay_out(self.slots, self.x.device)
+        self._follow()
+        levels, timestep, route = seating.stage(self.slots, self.x.device)
+        denoised = self._guided(levels.sigma, timestep, route)
+        for walk in seating.walks:
+            self._walk(walk, denoised, levels)
+        done: list[tuple[Slot, Tensor]] = []
+        for slot in self.slots:
+            slot.step += 1
+            if slot.step == len(slot.road):
+                done.append((slot, self.unit(slot)))
+            else:
+                self._draw(slot)
+        for slot, latents in done:
+            slot.kept.append(latents)
+            self._leave(slot)
+        return done
+
+    def unit(self, slot: Slot) -> Tensor:
+        """Its latents where they stand, of unit variance: solvers keep x / sqrt(alpha)."""
+        here = torch.stack([self.x[place] for place in slot.latents])
+        return here / (1 + slot.road.sigmas[slot.step] ** 2).sqrt()
+
+    def _follow(self) -> None:
+        """Set latents that follow others to these, and keep those that were asked for."""
+        for slot in self.slots:
+            if slot.follows is not None:
+                spread = (1 + slot.road.sigmas[slot.step] ** 2).sqrt()
+                self.x[slot.latents[0]] = slot.follows[slot.step] * spread
+            if slot.request.returns == "latents":
+                slot.kept.append(self.unit(slot))
+
+    def _guided(self, sigma: Tensor, timestep: Tensor, route: Tensor) -> Tensor:
+        """The prediction of each latent, at its place."""
+        seating = self._seating
+        # Of each row, its latent's.
+        of = seating.latent_of
+        rows, sigma, timestep = (each.index_select(0, of) for each in (self.x, sigma, timestep))
+        with self.router.use(route) if self.router else nullcontext():
+            denoised = self.denoise(rows, sigma, timestep, self.told)
+        return guide(denoised, seating.rungs, seating.scales)
+
+    def _walk(self, walk: Walk, denoised: Tensor, levels: Levels) -> None:
+        """One step of all latents of one solver."""
+        places, solver = walk.places, walk.solver
+        at, predicted = levels.at(places), denoised.index_select(0, places)
+        noise = last = None
+        if solver.noisy:
+            drawn = torch.stack([slot.noise.result() for slot in walk.slots if slot.noise])
+            noise = ahead(drawn, self.x.device).index_select(0, walk.slot_of)
+        if solver.remembers:
+            last = self._last.index_select(0, places)
+            first = at.sigma_last == at.sigma
+            last = torch.where(first.view(-1, 1, 1, 1), predicted, last)
+            self._last.index_copy_(0, places, predicted)
+        after = solver.step(self.x.index_select(0, places), predicted, at, noise, last)
+        self.x.index_copy_(0, places, after)
+
+    def _leave(self, slot: Slot) -> None:
+        self.slots.remove(slot)
+        for place in slot.latents:
+            self.x[place] = 0
+        self._free = sorted([*self._free, *slot.places])
+        self._seating.changed = True
+
+    def clear(self) -> None:
+        """Empty every place."""
+        self.slots, self._free = [], list(range(self.rows))
+        self._seating.changed = True
+        self.x = torch.zeros_like(self.x)
+
+    def _empty(self, rows: int) -> Tensor:
+        return torch.zeros((rows, *self.shape), dtype=self.dtype, device=self.networks.device)
+
+    def _nothing(self, rows: int) -> Conditioning:
+        """What rows are told that nobody holds."""
+        networks = self.networks
+        empty = networks.text.words("")
+        height, width = (side * networks.autoencoder.factor for side in self.shape[1:])
+        context, added = conditioning([empty] * rows, height, width, empty.tokens)
+        picture = None
+        if networks.unet.config.in_channels == 2 * networks.autoencoder.channels:
+            picture = torch.zeros((rows, *self.shape), dtype=networks.dtype, device=networks.device)
+        return Conditioning(context, added, picture)

@@ -1,0 +1,109 @@
+"""Which rows of a batch belong together, as indices on its device, and where each request stands."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from factory.engine.networks import ahead
+from factory.engine.request import Request
+from factory.engine.solvers.solver import Levels, Road, Solver
+
+
+@dataclass
+class Slot:
+    """A request in the batch, where its rows are, and how far it is."""
+
+    request: Request
+    solver: Solver
+    road: Road
+    places: list[int]
+    """Of its rows, in their order."""
+    latents: list[int]
+    """Of its latents: the places of their first rows."""
+    step: int
+    follows: Tensor | None
+    """The request's, on the device."""
+    noise: "Future[Tensor] | None" = None
+    """Of the step that comes."""
+    kept: list[Tensor] = field(default_factory=list)
+    """Its latents before each step, where they were asked for."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """All requests of one solver."""
+
+    solver: Solver
+    slots: list[Slot]
+    places: Tensor
+    """Of their latents, int64 (latent,)."""
+    slot_of: Tensor
+    """For each of these latents the number of its request among `slots`."""
+
+
+class Seating:
+    """Of a batch of so many rows; laid out anew after a request came or went."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.changed = True
+        self.walks: list[Walk] = []
+        self.latent_of = self.rungs = self.scales = torch.empty(0)
+        """The place of each row's latent (row,); and of `guide`, by places."""
+
+    def lay_out(self, slots: Sequence[Slot], device: torch.device) -> None:
+        """Who is where."""
+        own = torch.arange(self.rows)
+        most = max(
+            (len(latent.rows) for slot in slots for latent in slot.request.latents), default=1
+        )
+        latent_of, rungs, scales = (
+            own.clone(),
+            own.repeat(most, 1),
+            torch.zeros(most - 1, self.rows),
+        )
+        for slot in slots:
+            places = iter(slot.places)
+            for latent, first in zip(slot.request.latents, slot.latents, strict=True):
+                mine = [next(places) for _ in latent.rows]
+                latent_of[mine] = first
+                rungs[:, first] = torch.tensor(mine + mine[-1:] * (most - len(mine)))
+                for number, scale in enumerate(latent.scales):
+                    scales[number, first] = scale
+        self.latent_of, self.rungs, self.scales = (
+            ahead(each, device) for each in (latent_of, rungs, scales)
+        )
+        solvers = {id(slot.solver): slot.solver for slot in slots}
+        self.walks = [
+            self._walk(solver, [slot for slot in slots if slot.solver is solver], device)
+            for solver in solvers.values()
+        ]
+        self.changed = False
+
+    @staticmethod
+    def _walk(solver: Solver, slots: list[Slot], device: torch.device) -> Walk:
+        places = torch.tensor([place for slot in slots for place in slot.latents])
+        numbers = torch.tensor([n for n, slot in enumerate(slots) for _ in slot.latents])
+        return Walk(solver, slots, ahead(places, device), ahead(numbers, device))
+
+    def stage(self, slots: Sequence[Slot], device: torch.device) -> tuple[Levels, Tensor, Tensor]:
+        """Of the step that comes: noise levels and timestep of each latent at its place, float64; for each
+        row the one whose queries and keys it uses, int64.
+        """
+        numbers = torch.ones(4, self.rows, dtype=torch.float64)
+        route = torch.arange(self.rows)
+        for slot in slots:
+            sigmas, step = slot.road.sigmas, slot.step
+            last = (
+                step - 1 if step > (slot.request.start.step if slot.request.start else 0) else step
+            )
+            here = (sigmas[step], sigmas[step + 1], sigmas[last], slot.road.timesteps[step])
+            numbers[:, slot.latents] = torch.stack(here)[:, None]
+            if slot.request.control is not None:
+                to = slot.request.control.route(step, len(slot.road))
+                route[slot.places] = torch.tensor([slot.places[row] for row in to])
+        on_device = ahead(numbers, device)
+        return Levels(*on_device[:3]), on_device[3], ahead(route, device)

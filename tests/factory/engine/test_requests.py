@@ -1,0 +1,182 @@
+"""Requests of every kind beside each other: each gets what it gets alone, bit for bit."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from factory.engine.autoencoder import Autoencoder
+from factory.engine.batch import Batch
+from factory.engine.checkpoint.load import load_models
+from factory.engine.editor import edit_request
+from factory.engine.networks import Networks
+from factory.engine.request import Guided, Request, Row, Start
+from factory.engine.solvers.schedule import NoiseSchedule
+from factory.engine.text import TextEncoder
+from factory.pairs.prompt_to_prompt import request_of
+from tests.factory.engine.family import CAPTIONS, draw, recipe, run, save_family
+from tests.factory.engine.reference_samplers import (
+    alphas_cumprod,
+    invert_ddim,
+    sample_unguided,
+)
+from tests.factory.engine.tiny import LATENT_SIDE, SCHEDULER, tiny_parts
+from trainer.learning.editor import widen
+
+torch.set_num_threads(1)
+SIZE = (LATENT_SIDE, LATENT_SIDE)
+SHAPE = (4, *SIZE)
+
+
+def normal(seed: int) -> torch.Tensor:
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+def plain(prompt: str, seed: int, **fields: object) -> Request:
+    """A picture of one prompt."""
+    guided = Guided((Row(None), Row(prompt)), (3.0,))
+    return Request(latents=(guided,), seed=seed, **{"steps": 4, **fields})
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    of = recipe(save_family(tmp_path_factory.mktemp("family")), dtype="float32")
+    return load_models(of, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def editor():
+    """Its UNet sees a picture."""
+    parts = tiny_parts(dtype=torch.float32)
+    widen(parts.unet)
+    parts.unet.conv_in.weight.data[:, 4:] = 0.1 * torch.randn(32, 4, 3, 3)
+    text = TextEncoder(parts.tokenizer, parts.text_encoder)
+    schedule = NoiseSchedule.from_config(SCHEDULER)
+    return Networks(parts.unet, Autoencoder(parts.vae), text, schedule)
+
+
+@pytest.fixture(scope="module")
+def mixed(models, tmp_path_factory):
+    """Of each kind one, by its seed."""
+    of = recipe(save_family(tmp_path_factory.mktemp("recipe")), steps=5)
+    a, b, c = CAPTIONS[:3]
+    return {
+        request.seed: request
+        for request in (
+            request_of(draw(a, 1, p=0.5, guidance=4.0), of),
+            request_of(draw(b, 2, p=0.9, guidance=7.0), of.model_copy(update={"steps": 3})),
+            request_of(draw(c, 3), of.model_copy(update={"solver": "ddim", "attention": "none"})),
+            plain(a[0], 4, solver="dpm_solver", steps=6),
+            plain(b[0], 5, start=Start(normal(5), step=2, noised=True)),
+            Request(
+                latents=(Guided((Row(c[0]),)),),
+                seed=6,
+                steps=7,
+                solver="ddim_inversion",
+                start=Start(normal(6)),
+                returns="latents",
+            ),
+            plain(c[1], 7, solver="dpm_solver", steps=3),
+        )
+    }
+
+
+def test_a_mixed_batch_gives_each_what_it_gets_alone(models, mixed):
+    together = run(Batch(models, SIZE, 12), list(mixed.values()), apart=1)
+    assert set(together) == set(mixed)
+    backwards = run(Batch(models, SIZE, 12), list(mixed.values())[::-1], apart=2, first_row=5)
+    for seed, request in mixed.items():
+        alone = run(Batch(models, SIZE, 12), [request])[seed]
+        assert alone.isfinite().all()
+        assert torch.equal(together[seed], alone), seed
+        assert torch.equal(backwards[seed], alone), seed
+
+
+def test_edits_in_a_batch_of_their_own_do_so_too(editor):
+    settings = {"steps": 4, "text_guidance": 5.0, "image_guidance": 1.5}
+    asked = {
+        seed: edit_request(normal(seed), words, seed, **(settings | more))
+        for seed, words, more in (
+            (1, "make it red", {}),
+            (2, "make it large", {"solver": "dpm_solver"}),
+            (3, "turn it green", {"steps": 6, "text_guidance": 7.5}),
+        )
+    }
+    together = run(Batch(editor, SIZE, 9), list(asked.values()), apart=1)
+    for seed, request in asked.items():
+        assert torch.equal(together[seed], run(Batch(editor, SIZE, 9), [request])[seed])
+    other = replace(asked[1], picture=normal(9))
+    assert not torch.equal(together[1], run(Batch(editor, SIZE, 9), [other])[1])
+
+
+def test_inversion_and_the_way_back_are_a_slow_references(tmp_path):
+    """With random weights the way back does not end at the start; a reference's ends as far from it."""
+    models = load_models(recipe(save_family(tmp_path)), torch.device("cpu"))
+    start, context = normal(1).double(), models.text.context(CAPTIONS[0][0])[None]
+
+    def predict(x, timestep):
+        with torch.no_grad():
+            return models.unet(x[None], timestep, context).sample[0]
+
+    there = Request(
+        latents=(Guided((Row(CAPTIONS[0][0]),)),),
+        seed=1,
+        steps=20,
+        solver="ddim_inversion",
+        start=Start(start),
+        returns="latents",
+    )
+    abar = alphas_cumprod(SCHEDULER)
+    expected = invert_ddim(abar, predict, start, 20)
+    end = sample_unguided(abar, predict, expected[-1], 20)
+    (kept,) = run(Batch(models, SIZE, 1), [there]).values()
+    torch.testing.assert_close(kept[:, 0], torch.stack(expected), rtol=0, atol=1e-9)
+    back = replace(there, solver="ddim", start=Start(kept[-1, 0]))
+    (found,) = run(Batch(models, SIZE, 1), [back]).values()
+    torch.testing.assert_close(found[-1, 0], end, rtol=0, atol=1e-9)
+
+
+def test_a_latent_that_follows_is_set_before_each_step(models):
+    followed = torch.stack([normal(seed) for seed in range(5)])
+    request = plain(CAPTIONS[0][0], 1, follows=followed, returns="latents", solver="ddim")
+    (kept,) = run(Batch(models, SIZE, 2), [request]).values()
+    torch.testing.assert_close(kept[:-1, 0], followed[:-1], rtol=1e-6, atol=1e-6)
+
+
+def test_a_start_at_a_later_step_is_the_rest_of_the_road(models):
+    whole = plain(CAPTIONS[0][0], 1, solver="ddim", steps=6, returns="latents")
+    (kept,) = run(Batch(models, SIZE, 2), [whole]).values()
+    rest = replace(whole, start=Start(kept[2, 0], step=2))
+    (found,) = run(Batch(models, SIZE, 2), [rest]).values()
+    assert len(found) == 5
+    torch.testing.assert_close(found, kept[2:], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"picture": torch.zeros(SHAPE)}, "must have no picture for this network, got one"),
+        ({"solver": "euler"}, "no solver is called 'euler'"),
+        ({"latents": (Guided((Row("a"),)),) * 5}, "must have at most 4 rows, got 5"),
+    ],
+)
+def test_what_a_batch_cannot_hold_is_refused(models, change, message):
+    with pytest.raises(ValueError, match=message):
+        Batch(models, SIZE, 4).check(replace(plain("a", 1), **change))
+
+
+def test_a_scale_stands_between_two_rows():
+    with pytest.raises(ValueError, match="needs a scale between two rows, got 0 for 2"):
+        Guided((Row(None), Row("a")))
+
+
+def test_attention_of_a_network_in_training_is_left_alone(models, mixed):
+    before = tiny_parts(dtype=torch.float32).unet.attn_processors
+    parts = tiny_parts(dtype=torch.float32)
+    text = TextEncoder(parts.tokenizer, parts.text_encoder)
+    networks = Networks(parts.unet, Autoencoder(parts.vae), text, models.schedule)
+    batch = Batch(networks, SIZE, 4, controlled=False)
+    kinds = {name: type(one) for name, one in parts.unet.attn_processors.items()}
+    assert kinds == {name: type(one) for name, one in before.items()}
+    with pytest.raises(ValueError, match="cannot be controlled"):
+        batch.check(mixed[1])

@@ -1,0 +1,115 @@
+"""The resident thread: order, what fits, and decoding beside the next steps."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from factory.engine.checkpoint.load import load_models
+from factory.engine.decoder import Decoder
+from factory.engine.engine import Engine
+from factory.engine.request import Failed, Finished, Guided, Request, Row
+from factory.engine.resident import Resident
+from tests.factory.engine.family import CAPTIONS, recipe, save_family
+from tests.factory.engine.tiny import IMAGE_SIDE
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    of = recipe(save_family(tmp_path_factory.mktemp("family")), dtype="float32")
+    return load_models(of, torch.device("cpu"))
+
+
+def engine(models, monkeypatch=None, *, rows=4):
+    """On a GPU decoding is beside the steps; `monkeypatch` makes it so here."""
+    if monkeypatch:
+        begin = Resident.__init__
+        monkeypatch.setattr(
+            Resident,
+            "__init__",
+            lambda *a, beside: begin(*a, beside=True),  # noqa: ARG005
+        )
+    return Engine(models, (IMAGE_SIDE, IMAGE_SIDE), rows=rows, decode_pictures=2)
+
+
+def picture(seed, returns="pictures", latents=1):
+    guided = Guided((Row(None), Row(CAPTIONS[seed % 4][0])), (3.0,))
+    return Request(latents=(guided,) * latents, seed=seed, steps=3, returns=returns)
+
+
+def test_pictures_decoded_beside_are_the_same(models, monkeypatch):
+    asked = [picture(seed) for seed in range(5)]
+    here = {one.request.seed: one.pictures for one in engine(models).make(asked)}
+    beside = {one.request.seed: one.pictures for one in engine(models, monkeypatch).make(asked)}
+    assert here.keys() == beside.keys() == set(range(5))
+    for seed in here:
+        np.testing.assert_array_equal(here[seed][0], beside[seed][0])
+
+
+def test_steps_go_on_while_pictures_are_decoded(models, monkeypatch):
+    held, going = threading.Event(), engine(models, monkeypatch, rows=2)
+    finish = Decoder.finish
+
+    def slow(self, done):
+        assert held.wait(30)
+        return finish(self, done)
+
+    monkeypatch.setattr(Decoder, "finish", slow)
+    results = going.make([picture(seed) for seed in range(4)])
+    threading.Thread(
+        target=lambda: (wait_for(lambda: going.rows_run == 4 * 3 * 2), held.set())
+    ).start()
+    assert len(list(results)) == 4
+
+
+def wait_for(condition):
+    pause = threading.Event()
+    for _ in range(3000):
+        if condition():
+            return
+        pause.wait(0.01)
+
+
+def test_what_fails_beside_reaches_its_caller_and_the_engine_lives_on(models, monkeypatch):
+    going = engine(models, monkeypatch)
+    finish = Decoder.finish
+
+    def fail(self, done):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(Decoder, "finish", fail)
+    with pytest.raises(MemoryError, match="no room"):
+        list(going.make([picture(1)]))
+    monkeypatch.setattr(Decoder, "finish", finish)
+    assert isinstance(next(iter(going.make([picture(1)]))), Finished)
+
+
+def test_kinds_of_requests_come_back_as_asked(models):
+    asked = [picture(1), picture(2, "scores", latents=2), picture(3, "latents")]
+    made = {one.request.seed: one for one in engine(models, rows=8).make(asked)}
+    assert (made[1].scores, made[1].latents, len(made[1].pictures)) == (None, None, 1)
+    assert made[2].scores is not None
+    assert len(made[2].pictures) == 2
+    assert made[3].pictures == ()
+    assert made[3].latents.shape[:2] == (4, 1)
+
+
+def test_a_request_that_does_not_fit_now_waits_for_its_turn(models):
+    asked = [picture(1), picture(2, "scores", latents=2), picture(3)]
+    made = [one.request.seed for one in engine(models, rows=4).make(asked)]
+    assert made == [1, 2, 3]
+
+
+def test_a_request_that_never_fits_is_refused_at_once(models):
+    with pytest.raises(ValueError, match="must have at most 2 rows, got 4"):
+        list(engine(models, rows=2).make([picture(2, latents=2)]))
+
+
+def test_words_that_cannot_be_read_fail_alone(models):
+    odd = Request(latents=(Guided((Row("\ud800"),)),), seed=9, steps=3)
+    made = {one.request.seed: one for one in engine(models).make([odd, picture(1)])}
+    assert isinstance(made[1], Finished)
+    assert isinstance(made[9], Failed | Finished)
