@@ -22,6 +22,7 @@ from factory.models.checks.parts import (
     read_unet,
 )
 from factory.models.checks.shapes import text_shapes, unet_shapes
+from factory.models.configs import read_config
 from factory.models.family import check_autoencoder, check_unet, checkpoint_family
 from factory.models.find import (
     model_folder,
@@ -47,9 +48,18 @@ def pin(recipe: Recipe) -> Recipe:
     files that are not the ones already pinned.
     """
     folder = model_folder(recipe.text_to_image, "text_to_image")
-    if (folder / "unet" / "config.json").is_file():
+    config = folder / "unet" / "config.json"
+    if config.is_file():
         # Not below: training may go on from an editor, which takes 8 channels.
-        check_unet(folder / "unet" / "config.json")
+        if family_xl.is_xl(read_config(config)):
+            family_xl.check_xl(folder, (4,))
+            if recipe.loras:
+                raise ModelError(
+                    f"recipe.loras: must be none with Stable Diffusion XL, got {len(recipe.loras)}; merge "
+                    "them into its folder with diffusers' `fuse_lora` first"
+                )
+        else:
+            check_unet(config)
     text_to_image, autoencoder = pin_text_to_image(
         recipe.text_to_image, recipe.autoencoder, recipe.size_px, "recipe"
     )

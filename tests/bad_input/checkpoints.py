@@ -155,10 +155,16 @@ FOLDERS = [
     unet(
         "an inpainting model", r"in_channels must be 4, got 9, an inpainting model's", in_channels=9
     ),
+    held(
+        "half of Stable Diffusion XL",
+        "t2i/unet/config.json",
+        json.dumps({**UNET, "addition_embed_type": "text_time"}),
+        r"t2i: must have text_encoder and text_encoder_2, as Stable Diffusion XL's base, got .*",
+    ),
     unet(
-        "Stable Diffusion XL",
-        r"addition_embed_type must be null, got 'text_time' \(Stable Diffusion XL's\)",
-        addition_embed_type="text_time",
+        "a network of another kind",
+        r"addition_embed_type must be null, got 'image'",
+        addition_embed_type="image",
     ),
 ]
 FILES = [
