@@ -18,6 +18,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import ray  # noqa: E402
 import torch  # noqa: E402
+from diffusers.models.attention_processor import AttnProcessor2_0  # noqa: E402
 
 from benchmarks.record import machine, write_results  # noqa: E402
 from factory.console.config import load_config  # noqa: E402
@@ -96,8 +97,10 @@ def through_ray(folder: Path) -> dict[str, float]:
     }
 
 
-def rows_per_s(repeats: int = 3) -> dict[str, float]:
-    """UNet rows per second of the miniature's engine on two threads, batch full."""
+def rows_per_s(repeats: int = 5) -> dict[str, float]:
+    """UNet rows per second of the miniature's engine on two threads, batch full, scores included;
+    and the same as a share of the bare network's at that shape, which takes turns with it.
+    """
     config = load_config("miniature", settings=["recipe.steps=10"])
     of = placed_models(pin(config.recipe))
     engine = PromptToPrompt(
@@ -105,12 +108,35 @@ def rows_per_s(repeats: int = 3) -> dict[str, float]:
     )
     wanted = [d for t in read_triplets("miniature").triplets[:4] for d in draws(of, t)]
     list(engine.pairs(wanted[:8]))
-    speeds = []
+    speeds, shares = [], []
     for _ in range(repeats):
-        rows, started = engine.engine.resident.rows_run, time.monotonic()
+        rows, started = engine.rows_run, time.monotonic()
         list(engine.pairs(wanted))
-        speeds.append((engine.engine.resident.rows_run - rows) / (time.monotonic() - started))
-    return {"rows_per_s": round(statistics.median(speeds), 1)}
+        speeds.append((engine.rows_run - rows) / (time.monotonic() - started))
+        shares.append(speeds[-1] / bare_rows_per_s(engine))
+    return {
+        "rows_per_s": round(statistics.median(speeds), 1),
+        "engine_over_bare_unet": round(statistics.median(shares), 3),
+    }
+
+
+@torch.inference_mode()
+def bare_rows_per_s(engine: PromptToPrompt, steps: int = 10) -> float:
+    """Of the network alone, with the attention that the library gives it, all else left out."""
+    batch = engine.engine.resident.batch
+    unet, told = batch.networks.unet, batch.told
+    routed = dict(unet.attn_processors)
+    unet.set_attn_processor(AttnProcessor2_0())
+    x, timestep = torch.randn_like(batch.x), torch.full((batch.rows,), 500.0)
+    torch.set_num_threads(engine.threads)
+    try:
+        unet(x, timestep, told.context)
+        started = time.monotonic()
+        for _ in range(steps):
+            unet(x, timestep, told.context)
+        return batch.rows * steps / (time.monotonic() - started)
+    finally:
+        unet.set_attn_processor(routed)
 
 
 def fp64_error() -> dict[str, float]:
@@ -125,7 +151,7 @@ def fp64_error() -> dict[str, float]:
         models = load_models(of, torch.device("cpu"))
         parts = Parts(
             unet=models.unet,
-            vae=models.autoencoder,
+            vae=models.autoencoder.network,
             text_encoder=models.text.encoder,
             tokenizer=models.text.tokenizer,
             alphas_cumprod=alphas_cumprod(SCHEDULER),
