@@ -78,8 +78,7 @@ class Loop:
             while self.state.step < until and not should_stop():
                 parts = feed.step()
                 rate = self.state.rate()
-                loss = self._gradients(parts)
-                norm = self.state.clip()
+                loss, norm = self._gradients(parts)
                 if not math.isfinite(norm):
                     rows = [one.row for part in parts for one in part.items]
                     raise self._not_finite("gradient", norm, rows)
@@ -88,8 +87,10 @@ class Loop:
                 yield StepReport(self.state.step, loss, norm, rate, now - started)
                 started = time.monotonic()
 
-    def _gradients(self, parts: list[Part]) -> float:
-        """Backward over this worker's items; the mean loss over all workers'."""
+    def _gradients(self, parts: list[Part]) -> tuple[float, float]:
+        """Backward over this worker's items; the mean loss over all workers', and the gradient's norm, to
+        which it is clipped.
+        """
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         done: list[tuple[list[LoadedRow], Tensor]] = []
         for number, part in enumerate(parts):
@@ -102,14 +103,16 @@ class Loop:
             done.append((part.items, losses.detach()))
         bad = dict(self.reader.bad)
         sums = self.group.sum(torch.stack([total, total.new_tensor(len(bad) - self._bad)]))
-        if sums[1]:
+        # The one place of a step that waits for the device.
+        summed, unreadable, norm = torch.cat([sums, self.state.clip().to(sums)[None]]).tolist()
+        if unreadable:
             self._share_bad(bad)
-        loss = float(sums[0]) / self.law.batch
+        loss = summed / self.law.batch
         if not math.isfinite(loss):
             each = ((one.row, x) for items, of in done for one, x in zip(items, of, strict=True))
             amiss = [row for row, x in each if not math.isfinite(x)]
             raise self._not_finite("loss", loss, amiss)
-        return loss
+        return loss, norm
 
     def _share_bad(self, bad: dict[int, str]) -> None:
         """All workers know all unreadable rows, so that a row counts once. Raises `InputError`."""

@@ -83,7 +83,10 @@ class Objective:
         # As the autoencoder's own distribution clamps it.
         deviation = (0.5 * batch.log_variance.clamp(-30, 20)).exp()
         latent = (batch.mean + deviation * batch.posterior) * self.scaling
-        kept = self.kept.to(batch.timestep.device)[batch.timestep].to(latent).view(-1, 1, 1, 1)
+        if self.kept.device != batch.timestep.device:
+            # Once, and not in every step: it would wait for the device.
+            self.kept = self.kept.to(batch.timestep.device)
+        kept = self.kept[batch.timestep].to(latent).view(-1, 1, 1, 1)
         signal, spread = kept.sqrt(), (1 - kept).sqrt()
         noisy = signal * latent + spread * batch.noise
         aim = signal * batch.noise - spread * latent if self.predicts_v else batch.noise
