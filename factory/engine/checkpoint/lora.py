@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from diffusers.loaders import StableDiffusionLoraLoaderMixin
-from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -30,6 +29,9 @@ def merge_lora(unet: Any, encoder: Any, source: Lora) -> None:
 
 
 def _merge(unet: Any, encoder: Any, file: Path, scale: float) -> None:
+    # Here, so that a recipe without LoRAs needs no peft.
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
     loader = StableDiffusionLoraLoaderMixin()
     loader.unet, loader.text_encoder = unet, encoder
     stored = load_file(file)
