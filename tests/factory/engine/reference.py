@@ -109,6 +109,7 @@ def _encode(parts: Parts, texts: Sequence[str]) -> Tensor:
         truncation=True,
         return_tensors="pt",
     ).input_ids
+    tokens = tokens.to(parts.text_encoder.device)
     return parts.text_encoder(input_ids=tokens).last_hidden_state  # type: ignore[no-any-return]
 
 
@@ -139,7 +140,7 @@ def reference_latents(
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
         x = x.to(parts.unet.dtype)
-        return parts.unet(x, t.expand(4), encoder_hidden_states=text).sample
+        return parts.unet(x, t.expand(4).to(x.device), encoder_hidden_states=text).sample
 
     def before_step(i: int) -> None:
         attention.controlled = is_controlled(p, i, steps)

@@ -38,13 +38,14 @@ def reference_scores(
         resized = functional.interpolate(
             image[None], size=size, mode="bicubic", align_corners=False, antialias=False
         )
-        shift = torch.tensor(mean, dtype=image.dtype).reshape(1, 3, 1, 1)
-        spread = torch.tensor(deviation, dtype=image.dtype).reshape(1, 3, 1, 1)
+        like = {"dtype": image.dtype, "device": image.device}
+        shift = torch.tensor(mean, **like).reshape(1, 3, 1, 1)
+        spread = torch.tensor(deviation, **like).reshape(1, 3, 1, 1)
         features = clip_model.encode_image((resized - shift) / spread)
         return features / features.norm(dim=1, keepdim=True)  # type: ignore[no-any-return]
 
     def text_features(text: str) -> Tensor:
-        features = clip_model.encode_text(tokenize([text]))
+        features = clip_model.encode_text(tokenize([text]).to(before.device))
         return features / features.norm(dim=1, keepdim=True)  # type: ignore[no-any-return]
 
     i0, i1 = image_features(before), image_features(after)
