@@ -6,7 +6,7 @@ import platform
 import shlex
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,17 @@ def command() -> str:
     return shlex.join(["python", f"benchmarks/{Path(program).name}", *shown])
 
 
+def installed(package: str) -> str | None:
+    """Its version; none where it is not here, as Ray beside a plain torch."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def recorded(figures: dict[str, Any], where: dict[str, Any]) -> dict[str, Any]:
     """Figures with when, how and on what; `where` is `machine()` as it was before measuring."""
-    versions = {package: version(package) for package in PACKAGES}
+    versions = {package: installed(package) for package in PACKAGES}
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command(),
