@@ -4,7 +4,6 @@ Written where there is no GPU: a test runs it on a CPU with a small UNet, on a G
 """
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.matmul import MATRIX, matmul_rate
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text import Words
 from factory.models.family import family_fields
@@ -31,7 +31,6 @@ LATENT = (4, SIDE // 8, SIDE // 8)
 BATCH = 128
 WARM_UP = 5
 STEPS = 20
-MATRIX = 8192
 
 
 class LatentsInMemory(Reader):
@@ -114,21 +113,6 @@ def measured(
         "tflop_per_step": round(work / 1e12, 4),
         "batch": batch,
     }
-
-
-def matmul_rate(device: torch.device, side: int) -> float:
-    """Operations a second of one large bfloat16 product, the median of several."""
-    left, right = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    rates = []
-    for turn in range(30):
-        wait()
-        begin = time.perf_counter()
-        torch.mm(left, right)
-        wait()
-        if turn >= 10:
-            rates.append(2 * side**3 / (time.perf_counter() - begin))
-    return statistics.median(rates)
 
 
 def _operations(unet: torch.nn.Module, device: torch.device, width: int) -> float:
