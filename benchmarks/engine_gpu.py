@@ -52,7 +52,7 @@ from benchmarks.matmul import matmul_rate  # noqa: E402
 from benchmarks.record import machine, recorded, write_results  # noqa: E402
 from benchmarks.stages import Figures, Stage, Stages  # noqa: E402
 from factory.engine.device import torch_device  # noqa: E402
-from factory.engine.engine import Engine  # noqa: E402
+from factory.pairs.prompt_to_prompt import PromptToPrompt  # noqa: E402
 
 NAME = "engine_gpu"
 SECONDS = 480.0
@@ -73,7 +73,7 @@ class Benchmark:
         """Where the model lies."""
         self.out = out
         self.left: Callable[[], float] = lambda: float("inf")
-        self._engine: Engine | None = None
+        self._engine: PromptToPrompt | None = None
 
     def stages(self) -> list[Stage]:
         """All measures. The seconds are what each takes on an H100 as predicted, not measured."""
@@ -105,7 +105,7 @@ class Benchmark:
         return [Stage("model", self.load), compiled]
 
     @property
-    def ready(self) -> Engine:
+    def ready(self) -> PromptToPrompt:
         """The engine. Raises `RuntimeError` where the stage `model` failed."""
         if self._engine is None:
             raise RuntimeError("there is no engine, because the stage `model` failed")
@@ -143,7 +143,7 @@ class Benchmark:
         return self.load()
 
     def load(self) -> Figures:
-        self._engine = Engine(
+        self._engine = PromptToPrompt(
             recipe(self.folder, self.size),
             device=str(self.device),
             batch_pairs=self.size.pairs,

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from benchmarks.device_time import median_s, seconds_of, wait
 from benchmarks.engine_model import DTYPE, FAMILY, Size, candidates
-from factory.engine.batching import Batch, Call, Slot
-from factory.engine.checkpoint.load import Models
-from factory.engine.decoding import Decoder
-from factory.engine.engine import Engine
+from factory.engine.batch import Batch
+from factory.engine.decoder import Decoder
+from factory.engine.networks import Models
 from factory.engine.solvers.noise import hashed_noise
 from factory.models.family import family_fields
+from factory.pairs.prompt_to_prompt import ROWS, PromptToPrompt, request_of
 from factory.pairs.source import Draw
+from schemas.recipe import Recipe
 
 _MODELS: Any = diffusers  # whose constructors carry no types
 
@@ -67,7 +68,7 @@ def bare_unet(
     return rows / median_s(act, device, size.enough_s / 4, left)
 
 
-def original(engine: Engine, size: Size, left: Left) -> dict[str, Any]:
+def original(engine: PromptToPrompt, size: Size, left: Left) -> dict[str, Any]:
     """InstructPix2Pix's algorithm: attention maps in memory, one pair at a time, decoded and scored.
 
     It is the slow reference of the engine's tests, in the benchmark's dtype and on its device.
@@ -77,11 +78,11 @@ def original(engine: Engine, size: Size, left: Left) -> dict[str, Any]:
     from tests.factory.engine.reference_samplers import alphas_cumprod
     from tests.factory.engine.reference_scores import reference_scores
 
-    models, device = engine.models, engine.device
-    side, clip = size.latent_side, engine.models.clip
+    models, device = engine.engine.models, engine.device
+    side, clip = size.latent_side, engine.engine.models.clip
     parts = Parts(
         unet=models.unet,
-        vae=models.autoencoder,
+        vae=models.autoencoder.network,
         text_encoder=models.text.encoder,
         tokenizer=models.text.tokenizer,
         alphas_cumprod=alphas_cumprod(family_fields(FAMILY)["scheduler"]),
@@ -89,7 +90,7 @@ def original(engine: Engine, size: Size, left: Left) -> dict[str, Any]:
 
     def sampling(draw: Draw, steps: int) -> dict[str, Any]:
         def noise(purpose: str) -> Tensor:
-            return hashed_noise(draw, purpose, (4, side, side)).to(device)
+            return hashed_noise(draw.seed, purpose, (4, side, side)).to(device)
 
         return {
             "p": draw.p,
@@ -125,13 +126,13 @@ def original(engine: Engine, size: Size, left: Left) -> dict[str, Any]:
     }
 
 
-def _latents(engine: Engine, draw: Draw, steps: int) -> Tensor:
+def _latents(engine: PromptToPrompt, draw: Draw, steps: int) -> Tensor:
     """A pair's latents (2, channel, height, width) by the engine's batch of one pair."""
-    batch = Batch(engine.models, engine.recipe.model_copy(update={"steps": steps}), 1)
-    batch.admit(0, Slot(draw, Call(lambda _: None)))
-    done: list[tuple[Slot, Tensor]] = []
-    while not done:
-        done = batch.advance()
+    shape = engine.engine.resident.batch.shape
+    batch = Batch(engine.engine.models, (shape[1], shape[2]), ROWS)
+    batch.admit(request_of(draw, engine.recipe.model_copy(update={"steps": steps})))
+    while not (done := batch.advance()):
+        pass
     return done[0][1]
 
 
@@ -141,10 +142,10 @@ class DiffusersLoop:
     Its latents are decoded and scored by the engine's decoder, so that both sides do the same there.
     """
 
-    def __init__(self, models: Models, unet: Any, decode_pairs: int) -> None:
+    def __init__(self, models: Models, unet: Any, decode_pairs: int, recipe: Recipe) -> None:
         fields = family_fields(FAMILY)["scheduler"]
         self.pipeline = _MODELS.StableDiffusionPipeline(
-            vae=models.autoencoder,
+            vae=models.autoencoder.network,
             text_encoder=models.text.encoder,
             tokenizer=models.text.tokenizer,
             unet=models.unet,
@@ -156,14 +157,15 @@ class DiffusersLoop:
         self.pipeline.set_progress_bar_config(disable=True)
         # The network, or what torch.compile made of it.
         self.pipeline.unet = unet
-        self.decoder = Decoder(models, decode_pairs)
+        self.decoder = Decoder(models, 2 * decode_pairs)
         self.device = models.device
+        self.recipe = recipe
 
     def __call__(self, draws: list[Draw], side: int, steps: int) -> None:
         """All pairs beside each other, from the noise that the engine gives them to scores."""
         pairs = [draw.triplet for draw in draws]
         prompts = [one.original_prompt for one in pairs] + [one.edited_prompt for one in pairs]
-        noise = torch.stack([hashed_noise(draw, "start", (4, side, side)) for draw in draws])
+        noise = torch.stack([hashed_noise(draw.seed, "start", (4, side, side)) for draw in draws])
         latents = self.pipeline(
             prompts,
             height=8 * side,
@@ -174,11 +176,12 @@ class DiffusersLoop:
             output_type="latent",
         ).images
         both = latents.float().unflatten(0, (2, len(draws))).transpose(0, 1)
-        self.decoder.finish(list(zip(draws, both, strict=True)))
+        requests = [request_of(draw, self.recipe) for draw in draws]
+        self.decoder.finish(list(zip(requests, both, strict=True)))
 
 
 def diffusers_loop(
-    engine: Engine,
+    engine: PromptToPrompt,
     size: Size,
     pairs: int,
     left: Left,
@@ -187,13 +190,13 @@ def diffusers_loop(
     compiled: bool = False,
 ) -> Mapping[str, float]:
     """Rows a second of `DiffusersLoop`, and the seconds of its first, short round (compiling included)."""
-    models, steps, device = engine.models, engine.recipe.steps, engine.device
+    models, steps, device = engine.engine.models, engine.recipe.steps, engine.device
     draws = candidates(engine.recipe, pairs)
     with plain_attention(models.unet), memory_format(models.unet, channels_last):
         unet = models.unet
         if compiled:
             unet = torch.compile(unet, dynamic=False, backend=size.compiler)
-        loop = DiffusersLoop(models, unet, engine.decode_pairs)
+        loop = DiffusersLoop(models, unet, engine.decode_pairs, engine.recipe)
         begun = time.perf_counter()
         loop(draws, size.latent_side, size.short_steps)
         wait(device)

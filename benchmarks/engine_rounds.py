@@ -13,11 +13,12 @@ import torch
 
 from benchmarks.device_time import busy_and_wall, median_s, waits_in
 from benchmarks.engine_model import Size, candidates
-from factory.engine.batching import Batch, Call, Resident, Slot
+from factory.engine.batch import Batch
 from factory.engine.clip_scorer import similarities
-from factory.engine.decoding import Decoder
+from factory.engine.decoder import Decoder
 from factory.engine.engine import Engine
 from factory.engine.images import to_unit
+from factory.pairs.prompt_to_prompt import ROWS, PromptToPrompt, request_of
 from factory.pairs.source import Draw, Made, NotMade
 
 PROFILED_STEPS = 3
@@ -25,21 +26,22 @@ Left = Callable[[], float]
 """Seconds until the benchmark must end."""
 
 
-def reshaped(engine: Engine, pairs: int, steps: int) -> Engine:
-    """The same engine and models with another batch size or number of steps.
-
-    It takes the network from the one before it, which may not run again: each batch puts its own
-    router into the network's attention.
-    """
+def reshaped(engine: PromptToPrompt, pairs: int, steps: int) -> PromptToPrompt:
+    """The same models with another batch size or number of steps; of two only one may run at a time."""
     other = copy.copy(engine)
     other.recipe = engine.recipe.model_copy(update={"steps": steps})
     other.batch_pairs = pairs
-    batch = Batch(engine.models, other.recipe, pairs)
-    other.resident = Resident(batch, Decoder(engine.models, engine.decode_pairs), engine.threads)
+    other.engine = Engine(
+        engine.engine.models,
+        (other.recipe.size_px, other.recipe.size_px),
+        rows=ROWS * pairs,
+        decode_pictures=2 * engine.decode_pairs,
+        threads=engine.threads,
+    )
     return other
 
 
-def made(engine: Engine, draws: Sequence[Draw]) -> dict[int, Made]:
+def made(engine: PromptToPrompt, draws: Sequence[Draw]) -> dict[int, Made]:
     """Every pair of these draws, by its seed. Raises `RuntimeError` where one could not be made."""
     outcomes = list(engine.pairs(draws))
     for outcome in outcomes:
@@ -49,7 +51,7 @@ def made(engine: Engine, draws: Sequence[Draw]) -> dict[int, Made]:
 
 
 def engine_rows(
-    engine: Engine, size: Size, pairs: int, left: Left, least: int = 3
+    engine: PromptToPrompt, size: Size, pairs: int, left: Left, least: int = 3
 ) -> dict[str, Any]:
     """Rows a second from noise to pictures and scores, and the seconds of the rounds of it.
 
@@ -75,7 +77,9 @@ def engine_rows(
     }
 
 
-def run_rounds(engine: Engine, draws: Sequence[Draw], count: int) -> tuple[list[float], list[str]]:
+def run_rounds(
+    engine: PromptToPrompt, draws: Sequence[Draw], count: int
+) -> tuple[list[float], list[str]]:
     """Seconds of `count` rounds after a first one, which fills the batch: from one's end to the next one's.
 
     And of the pairs that could not be made the reasons.
@@ -89,7 +93,7 @@ def run_rounds(engine: Engine, draws: Sequence[Draw], count: int) -> tuple[list[
     return [end - begin for begin, end in pairwise(ends)], reasons
 
 
-def bitwise(engine: Engine, size: Size) -> dict[str, Any]:
+def bitwise(engine: PromptToPrompt, size: Size) -> dict[str, Any]:
     """Whether the same pairs have the same bytes and scores again, in another order, beside other mates
     and alone, at one batch shape. Where they have not, how far they are apart."""
     short = reshaped(engine, size.pairs, size.short_steps)
@@ -129,14 +133,18 @@ def distances(one: Made, other: Made) -> tuple[int, float]:
     return largest, max(abs(scores[0][key] - scores[1][key]) for key in scores[0])
 
 
-def denoising(engine: Engine, size: Size, left: Left) -> dict[str, Any]:
+def denoising(engine: PromptToPrompt, size: Size, left: Left) -> dict[str, Any]:
     """A step of a full batch without decoding, its idle share, and where it waits for the device."""
     draws = candidates(engine.recipe, size.pairs)
-    batch = Batch(engine.models, engine.recipe, size.pairs)
+    requests = [request_of(draw, engine.recipe) for draw in draws]
+    side = size.latent_side
+    batch = Batch(engine.engine.models, (side, side), ROWS * size.pairs)
 
     def step() -> None:
-        for place in batch.free():
-            batch.admit(place, Slot(draws[place], Call(lambda _: None)))
+        # All leave at once, so that all come at once.
+        if not batch.slots:
+            for request in requests:
+                batch.admit(request)
         batch.advance()
 
     # As many steps as a candidate has, since only the first of them share attention.
@@ -159,17 +167,17 @@ def denoising(engine: Engine, size: Size, left: Left) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def decoding(engine: Engine, size: Size, left: Left) -> dict[str, Any]:
+def decoding(engine: PromptToPrompt, size: Size, left: Left) -> dict[str, Any]:
     """What finished latents cost a pair: the autoencoder, the scores, all of it with copies to the host."""
-    models, pairs, device = engine.models, engine.decode_pairs, engine.device
-    decoder = Decoder(models, pairs)
+    models, pairs, device = engine.engine.models, engine.decode_pairs, engine.device
+    decoder = Decoder(models, 2 * pairs)
     draws = candidates(engine.recipe, pairs)
     side = size.latent_side
     noise = torch.Generator().manual_seed(0)
     latents = torch.randn(pairs, 2, 4, side, side, generator=noise).to(device)
-    finished = list(zip(draws, latents, strict=True))
-    texts = torch.stack([decoder._text(d.triplet.original_prompt)[0] for d in draws])
-    images = to_unit(decoder._decode(latents.flatten(0, 1)))
+    finished = list(zip([request_of(d, engine.recipe) for d in draws], latents, strict=True))
+    texts = torch.stack([decoder._text(d.triplet.original_prompt) for d in draws])
+    images = to_unit(decoder.decode(latents.flatten(0, 1)))
 
     def score() -> None:
         features = models.clip.image_features(images).unflatten(0, (pairs, 2))
@@ -179,7 +187,7 @@ def decoding(engine: Engine, size: Size, left: Left) -> dict[str, Any]:
         return round(1e3 * median_s(act, device, size.enough_s / 8, left) / pairs, 3)
 
     found = {
-        "decode_ms": ms_a_pair(lambda: decoder._decode(latents.flatten(0, 1))),
+        "decode_ms": ms_a_pair(lambda: decoder.decode(latents.flatten(0, 1))),
         "score_ms": ms_a_pair(score),
         "finish_ms": ms_a_pair(lambda: decoder.finish(finished)),
     }
