@@ -35,13 +35,15 @@ class Phase:
 TRAIN = "--preset miniature --dataset d --out o --set law.model.source=m --set compute.where=here"
 GENERATE = "generate --preset miniature --triplets miniature --out run"
 HERE = f"{GENERATE} --set compute.where=here"
-ENGINE = ("factory.engine.engine",)
+ENGINE = ("factory.pairs.prompt_to_prompt",)
 PHASES = [
     Phase("reading a list", "plan --triplets miniature", "factory.verbs.plan:read_triplets"),
     Phase("hashing weights", GENERATE, "factory.pairs.generate:pin"),
     Phase("fetching a model", GENERATE, "factory.models.pin:model_folder"),
     Phase("probing a store", GENERATE, "factory.work.job:probe"),
-    Phase("loading models", HERE, "factory.engine.engine:Engine.for_compute", ENGINE),
+    Phase(
+        "loading models", HERE, "factory.pairs.prompt_to_prompt:PromptToPrompt.for_compute", ENGINE
+    ),
     Phase(
         "sealing what was made",
         f"{HERE} --deadline 2020-01-01T00:00:00",
@@ -50,7 +52,12 @@ PHASES = [
     ),
     Phase("examining", "doctor --preset miniature", "factory.doctor.examination:examine"),
     Phase("a demo", "demo", "factory.verbs.demo:pin"),
-    Phase("calibrating", "calibrate", "factory.engine.engine:Engine.for_compute", ENGINE),
+    Phase(
+        "calibrating",
+        "calibrate",
+        "factory.pairs.prompt_to_prompt:PromptToPrompt.for_compute",
+        ENGINE,
+    ),
     Phase("a run's status", "status run", "factory.verbs.runs:open_run"),
     Phase("verifying", "verify run", "factory.verbs.runs:open_run"),
     Phase("sealing", "seal run", "factory.verbs.runs:open_run"),
@@ -67,7 +74,7 @@ PHASES = [
     Phase(
         "evaluating",
         "evaluate --editor e --out o",
-        "factory.engine.editor:load_editor",
+        "factory.models.editor:pin_editor",
         ("torch", "factory.engine.editor", "trainer.evaluate"),
     ),
     Phase(

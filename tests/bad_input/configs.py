@@ -205,7 +205,9 @@ VALUES = [
     ruled("a seed below 0", "recipe: {run_seed: -1}", r":2: recipe\.run_seed: .* to 0, got -1"),
     ruled("a picture of 4 px", "recipe: {size_px: 4}", r":2: recipe\.size_px: .* to 8, got 4"),
     ruled("no candidates", "recipe: {candidates: 0}", r":2: recipe\.candidates: .* to 1, got 0"),
-    ruled("an unknown solver", "recipe: {solver: eulr}", r":2: .*solver: .*'ddim', got \"eulr\""),
+    ruled(
+        "an unknown solver", "recipe: {solver: eulr}", r":2: .*solver: .*'dpm_solver', got \"eulr\""
+    ),
     ruled("an unknown format", "recipe: {dtype: fp16}", r":2: .*dtype: .*'float16', got \"fp16\""),
     ruled("an empty source", "recipe: {clip: {source: ''}}", r':2: .*source: .*, got ""'),
     ruled("workers below 1", "compute: {max_workers: -1}", r":2: compute\.max_workers: .*, got -1"),

@@ -276,7 +276,7 @@ AT_WORK = [
     begun(
         "a path in place of one picture",
         "",
-        r"dataset: reading\.max_bad is 0, got 1 rows .*; part-0\.parquet: row group 0, row 0: edited: "
+        r"dataset: reading\.max_bad is 0, got 1 row .*; part-0\.parquet: row group 0, row 0: edited: "
         r"holds a path \('/home/me/1\.png'\) and no bytes; embed the files .*",
         pairs(edited_image={"bytes": None, "path": "/home/me/1.png"}),
         leaves=BEGUN,

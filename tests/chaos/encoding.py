@@ -239,15 +239,16 @@ class StubbedEncoder(Encoder):
 class StubConditions:
     """Sums of pixels for latents, a hash for words."""
 
-    factor = 8
-    text = SimpleNamespace(zeros=False)
-    autoencoder = SimpleNamespace(parameters=lambda: iter([torch.zeros(1)]))
+    autoencoder = SimpleNamespace(
+        factor=8, network=SimpleNamespace(parameters=lambda: iter([torch.zeros(1)]))
+    )
 
     def __init__(self, number):
         self.number = number
+        self.text = SimpleNamespace(zeros=False, words=self.words)
 
     def latents(self, pictures):
-        means = avg_pool2d(pictures.float(), self.factor) + self.number
+        means = avg_pool2d(pictures.float(), self.autoencoder.factor) + self.number
         found = torch.cat([means, means[:, :1]], 1)
         return found, -found
 

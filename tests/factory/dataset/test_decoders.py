@@ -126,7 +126,7 @@ def test_a_sheet_ends_its_child_and_leaves_unreadable_rows_out(tmp_path):
     asked = []
 
     class Still:
-        autoencoder = SimpleNamespace(config=SimpleNamespace(block_out_channels=(8, 8, 8, 8)))
+        networks = SimpleNamespace(autoencoder=SimpleNamespace(factor=8))
 
         def edit(self, pictures, instructions, seeds, **settings):
             asked.append(instructions)

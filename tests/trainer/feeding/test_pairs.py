@@ -1,6 +1,7 @@
 """A dataset as the trainer sees it: prompts and their pairs, pictures alike in size and mirror."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,7 +39,7 @@ def item(row, flip=False):
 class Bare:
     """Conditions of an autoencoder with factor 1."""
 
-    factor = 1
+    autoencoder = SimpleNamespace(factor=1)
 
 
 def test_both_pictures_of_an_item_are_mirrored_alike(tmp_path):
