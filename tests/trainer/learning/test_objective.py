@@ -89,7 +89,7 @@ def loop(parts, unet, micro_batch=6, items=ITEMS):
         torch.device("cpu"), Group(),
     )  # fmt: skip
     seen = [reader.seen(item) for item in items]
-    loss = found._gradients(parts_of(reader, seen, law, compute, torch.device("cpu")))
+    loss, _ = found._gradients(parts_of(reader, seen, law, compute, torch.device("cpu")))
     return loss, {name: p.grad for name, p in unet.named_parameters()}
 
 
