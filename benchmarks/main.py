@@ -103,9 +103,7 @@ def rows_per_s(repeats: int = 5) -> dict[str, float]:
     """
     config = load_config("miniature", settings=["recipe.steps=10"])
     of = placed_models(pin(config.recipe))
-    engine = PromptToPrompt(
-        of, batch_pairs=config.compute.batch_pairs, threads=config.compute.threads
-    )
+    engine = PromptToPrompt.for_compute(of, config.compute)
     wanted = [d for t in read_triplets("miniature").triplets[:4] for d in draws(of, t)]
     list(engine.pairs(wanted[:8]))
     speeds, shares = [], []

@@ -1,7 +1,7 @@
 """What a configuration file may say: the recipe, where it runs, and when to stop."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -13,8 +13,9 @@ from schemas.record import Record
 class Compute(Pool):
     """Where and how wide; never changes what is made, at most its last bits."""
 
-    batch_pairs: int = Field(8, ge=1, le=4096)
-    """Pairs in one denoising batch, four rows each; part of the environment."""
+    batch_pairs: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = 8
+    """Pairs in one denoising batch, four rows each; part of the environment. `auto`: the first worker of a
+    run takes the fastest of a few sizes, and all others take the same."""
     decode_pairs: int = Field(2, ge=1, le=4096)
     """Pairs decoded and scored at once; part of the environment."""
     calls_per_worker: int = Field(2, ge=1, le=16)

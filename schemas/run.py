@@ -62,6 +62,16 @@ class StrikeRecord(Record):
     """When the driver learnt of it; seconds since 1970, UTC."""
 
 
+class BatchRecord(Record):
+    """How large the batches of a run are, as its first worker found it."""
+
+    batch_pairs: int
+    rows_per_s: dict[str, float]
+    """Rows of the network a second by pairs in a batch, of the sizes that were tried."""
+    device: str
+    """On which."""
+
+
 class RetryRecord(Record):
     """Failed units that were opened again; each write raises their generation by one."""
 

@@ -98,7 +98,9 @@ def _batch(
         yield from _no_pictures("need the models")
         return None
     suited = triplets.triplets if triplets else bundled(order.config.recipe)
-    draws = examples(recipe, suited, compute.batch_pairs)
+    configured = compute.batch_pairs
+    pairs = source.environment().batch_pairs if configured == "auto" else configured
+    draws = examples(recipe, suited, pairs)
     tell(f"doctor: makes one candidate, then a batch of {len(draws)}")
     batch = yield from guarded(
         "speed",
@@ -116,7 +118,7 @@ def _batch(
         with steps(source, draws) as seconds:
             yield from guarded(
                 "batch size",
-                batch_sizes(compute.batch_pairs, batch, seconds),
+                batch_sizes(pairs, batch, seconds),
                 "keep compute.batch_pairs as it is: the batch above was made with it",
             )
     return batch

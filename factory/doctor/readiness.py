@@ -34,7 +34,12 @@ def configuration(config: Config) -> Check[None]:
     yield ok(
         "configuration",
         f"{recipe.size_px} px, {recipe.solver}, {recipe.steps} steps, {recipe.candidates} "
-        f"candidates a triplet, {recipe.dtype}, batches of {compute.batch_pairs} pairs",
+        f"candidates a triplet, {recipe.dtype}, "
+        + (
+            "batches of the fastest size"
+            if compute.batch_pairs == "auto"
+            else f"batches of {compute.batch_pairs} pairs"
+        ),
     )
 
 

@@ -23,6 +23,8 @@ MANIFEST_PARTS = "manifest/parts/"
 PLANS = "plan/"
 COMMITS = "commits/"
 FINISHES = "finish/"
+BATCH = "batch.json"
+"""The size of a run's batches, where it is found by measuring."""
 DAMAGED = "damaged/"
 
 _COMMIT = re.compile(

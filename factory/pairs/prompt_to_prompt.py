@@ -1,21 +1,37 @@
 """Pairs by Stable Diffusion with Prompt-to-Prompt, scored by CLIP: draws in, the engine's requests out."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from importlib.metadata import version
 
 from factory.engine.attention.prompt_to_prompt import SharedAttention
 from factory.engine.checkpoint.load import load_models
 from factory.engine.device import device_name, torch_device
 from factory.engine.engine import Engine
+from factory.engine.networks import Models
+from factory.engine.rates import steps_of_other_sizes
 from factory.engine.request import Failed, Finished, Guided, Request, Row
 from factory.pairs.source import Draw, Made, NotMade
 from schemas.config import Compute
 from schemas.environment import Environment
 from schemas.recipe import Recipe
+from schemas.triplet import Triplet
 
 _WHEELS = ("torch", "diffusers", "transformers", "open_clip_torch", "numpy", "pillow", "pyarrow")
 ROWS = 4
 """Of a pair: without and with its prompt, for the original and for the edited picture."""
+TIMED_STEPS = 3
+GAIN = 1.02
+"""Twice the pairs must be so much faster to be worth their memory and their longer wait."""
+SOME = Draw(
+    triplet=Triplet(original_prompt="before", edit_prompt="edit", edited_prompt="after"),
+    index=0,
+    seed=0,
+    p=0.5,
+    guidance=7.5,
+)
+"""Of which steps are timed: how long they take does not depend on words."""
 
 
 class PromptToPrompt:
@@ -38,24 +54,58 @@ class PromptToPrompt:
         self.batch_pairs = batch_pairs
         self.decode_pairs = decode_pairs
         self.threads = threads
-        self.engine = Engine(
-            load_models(recipe, self.device),
-            (recipe.size_px, recipe.size_px),
-            rows=ROWS * batch_pairs,
-            decode_pictures=2 * decode_pairs,
-            threads=threads,
+        self.engine = self._engine(load_models(recipe, self.device))
+
+    def _engine(self, models: Models) -> Engine:
+        return Engine(
+            models,
+            (self.recipe.size_px, self.recipe.size_px),
+            rows=ROWS * self.batch_pairs,
+            decode_pictures=2 * self.decode_pairs,
+            threads=self.threads,
         )
 
     @classmethod
     def for_compute(cls, recipe: Recipe, compute: Compute) -> "PromptToPrompt":
-        """What a configuration asks for."""
-        return cls(
+        """What a configuration asks for; of a size that is to be found, the fastest here."""
+        pairs = compute.batch_pairs
+        source = cls(
             recipe,
             device=compute.device,
-            batch_pairs=compute.batch_pairs,
+            batch_pairs=1 if pairs == "auto" else pairs,
             decode_pairs=compute.decode_pairs,
             threads=compute.threads,
         )
+        return source.resized(fastest(source.rates())) if pairs == "auto" else source
+
+    def resized(self, batch_pairs: int) -> "PromptToPrompt":
+        """The same models in batches of another size; this one is not used any more."""
+        if batch_pairs == self.batch_pairs:
+            return self
+        other = copy(self)
+        other.batch_pairs = batch_pairs
+        other.engine = other._engine(self.engine.models)
+        return other
+
+    def rates(self, patience_s: float = 60.0) -> dict[int, float]:
+        """Rows a second by pairs in a batch, of 1, 2, 4 and so on, until twice as many gain nothing, do not
+        fit the device, or would take too long. Denoising alone; nobody else may use the engine meanwhile.
+        """
+        until, found = time.monotonic() + patience_s, dict[int, float]()
+        with steps_of_other_sizes(self.engine, [request_of(SOME, self.recipe)]) as seconds:
+            for pairs in (2**n for n in range(13)):
+                try:
+                    # The first step of a size warms it up.
+                    taken = [seconds(ROWS * pairs) for _ in range(1 + TIMED_STEPS)]
+                except (RuntimeError, MemoryError) as error:
+                    if not found or "memory" not in str(error):
+                        raise
+                    break
+                before = found.get(pairs // 2, 0.0)
+                found[pairs] = ROWS * pairs / min(taken[1:])
+                if found[pairs] < GAIN * before or time.monotonic() + 2 * sum(taken) > until:
+                    break
+        return found
 
     def pairs(self, draws: Sequence[Draw]) -> Iterator[Made | NotMade]:
         """One outcome per draw, as they are ready. Raises whatever made the engine itself fail."""
@@ -79,6 +129,12 @@ class PromptToPrompt:
             threads=self.threads,
             attention="sdpa",
         )
+
+
+def fastest(rates: Mapping[int, float]) -> int:
+    """The smallest number of pairs that is nearly as fast as any."""
+    best = max(rates.values())
+    return min(pairs for pairs, rate in rates.items() if rate * GAIN >= best)
 
 
 def request_of(draw: Draw, recipe: Recipe) -> Request:

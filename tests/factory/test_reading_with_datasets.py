@@ -4,6 +4,7 @@ import re
 import textwrap
 from pathlib import Path
 
+import datasets
 import pytest
 from PIL import Image
 
@@ -23,7 +24,7 @@ README = Path(__file__).parents[2] / "README.md"
 def readme_reads(uri, monkeypatch, cache):
     """What its lines name `pairs`, of another run than theirs."""
     (lines,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", cache)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
     found = {}
     exec(textwrap.dedent("  " + lines.lstrip()).replace("runs/first", uri), found)
     return found["pairs"]

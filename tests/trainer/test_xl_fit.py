@@ -195,11 +195,12 @@ def test_what_is_not_xl_is_refused_before_any_weight_is_loaded(what, base, tmp_p
         pin_law(small(False, law={"model": {"source": str(tmp_path / "xl")}}).law)
 
 
-def test_generate_still_refuses_it(base):
-    recipe = load_config("miniature").recipe.model_copy(
-        update={"text_to_image": ModelSource(source=str(base)), "size_px": SIDE}
-    )
-    with pytest.raises(
-        ModelError, match=r"must be null, got 'text_time' \(Stable Diffusion XL's\)"
-    ):
-        pin(recipe)
+def test_generate_takes_the_base_and_no_editor_of_it(base, tmp_path):
+    def pinned(folder):
+        models = {"text_to_image": ModelSource(source=str(folder)), "size_px": SIDE}
+        return pin(load_config("miniature").recipe.model_copy(update=models))
+
+    assert any(name.startswith("text_encoder_2/") for name in pinned(base).text_to_image.files)
+    tiny_xl(tmp_path / "editor", editor=True)
+    with pytest.raises(ModelError, match="in_channels must be 4, got 8"):
+        pinned(tmp_path / "editor")
