@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.matmul import MATRIX, matmul_rate
 from factory.engine.solvers.schedule import NoiseSchedule
-from factory.engine.text import Words
+from factory.engine.text.encoder import Words
 from factory.models.family import family_fields
 from schemas.fit import Fit
 from trainer.feeding.pictures import Shape

@@ -18,7 +18,7 @@ from factory.dataset.truncation import say_truncation
 from factory.engine.checkpoint.load import TextToImage, load_text_to_image
 from factory.engine.device import pick_device
 from factory.engine.solvers.schedule import NoiseSchedule
-from factory.engine.text_limit import TextLimit
+from factory.engine.text.limit import TextLimit
 from factory.errors import ConfigError, RunMismatch
 from factory.miniature.world import SIDE_PX
 from factory.models.editor import check_source

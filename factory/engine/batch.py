@@ -20,7 +20,7 @@ from factory.engine.seating import Seating, Slot, Walk
 from factory.engine.solvers import solver_of
 from factory.engine.solvers.noise import NoiseLaw, hashed_noise
 from factory.engine.solvers.solver import Levels
-from factory.engine.text import conditioning
+from factory.engine.text.encoder import conditioning
 
 
 class Batch:

@@ -9,7 +9,7 @@ from torch import Tensor
 from factory.engine.autoencoder import Autoencoder
 from factory.engine.clip_scorer import ClipScorer
 from factory.engine.solvers.schedule import NoiseSchedule
-from factory.engine.text import TextEncoder
+from factory.engine.text.encoder import TextEncoder
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch.nn.functional import avg_pool2d
 
 from factory.dataset.dataset import Dataset
 from factory.dataset.decoders import Decoders
-from factory.engine.text import Words
+from factory.engine.text.encoder import Words
 from factory.errors import EditmillError, first_line
 from factory.work.job import begin, run_job
 from schemas.config import Budget

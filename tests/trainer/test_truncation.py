@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from editmill import app
 from factory.dataset import dataset as dataset_module
-from factory.engine.text_limit import TextLimit
+from factory.engine.text.limit import TextLimit
 from factory.errors import Damaged
 from schemas.recipe import ModelSource
 from tests.trainer.encoded import configuration, model

@@ -14,7 +14,7 @@ from torch import Tensor
 from factory import seeds
 from factory.dataset.decoders import Decoders
 from factory.dataset.pairs import Pairs
-from factory.engine.text import Words, conditioning
+from factory.engine.text.encoder import Words, conditioning
 from factory.errors import InputError
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Law

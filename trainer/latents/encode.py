@@ -11,7 +11,7 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.files import Place
 from factory.dataset.index import Index, find_index, read_index, store_index
 from factory.dataset.truncation import say_truncation
-from factory.engine.text_limit import TextLimit
+from factory.engine.text.limit import TextLimit
 from factory.errors import EditmillError, NeedsRepair, RunMismatch
 from factory.ledger.outcomes import Data, Outcomes
 from factory.ledger.plan import Row

@@ -15,7 +15,7 @@ from factory.dataset.index import instruction_name
 from factory.dataset.pairs import EditPair, Pairs
 from factory.engine.checkpoint.load import load_text_to_image
 from factory.engine.device import device_name, pick_device
-from factory.engine.text import Words
+from factory.engine.text.encoder import Words
 from factory.models.find import placed_parts
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.fit import Law, Where

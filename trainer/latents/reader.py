@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from factory.dataset.index import Index, instruction_name
-from factory.engine.text import Words
+from factory.engine.text.encoder import Words
 from factory.errors import Damaged, InputError, RunMismatch, first_line
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit

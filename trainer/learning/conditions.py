@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from factory.engine.autoencoder import Autoencoder
-from factory.engine.text import TextEncoder
+from factory.engine.text.encoder import TextEncoder
 
 
 class Conditions:

@@ -10,8 +10,8 @@ from diffusers import EulerAncestralDiscreteScheduler, ModelMixin
 from torch import nn
 from transformers import PreTrainedModel
 
-from factory.engine.text import TextEncoder
-from factory.engine.text_xl import TextEncoderXl
+from factory.engine.text.encoder import TextEncoder
+from factory.engine.text.xl import TextEncoderXl
 from factory.errors import ModelError
 from factory.models.configs import read_config
 from factory.models.editor import EDITOR_CHANNELS, LATENT_CHANNELS

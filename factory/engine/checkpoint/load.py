@@ -19,8 +19,8 @@ from factory.engine.checkpoint.lora import merge_lora
 from factory.engine.clip_scorer import ClipScorer
 from factory.engine.networks import Models
 from factory.engine.solvers.schedule import NoiseSchedule
-from factory.engine.text import TextEncoder
-from factory.engine.text_xl import TextEncoderXl
+from factory.engine.text.encoder import TextEncoder
+from factory.engine.text.xl import TextEncoderXl
 from factory.errors import ModelError, first_line
 from factory.models.checks.clip import only_weights
 from factory.models.checks.weights import SPARE, bare_text

@@ -12,7 +12,7 @@ from factory.engine.editor import edit_request
 from factory.engine.networks import Networks
 from factory.engine.request import Guided, Request, Row, Start
 from factory.engine.solvers.schedule import NoiseSchedule
-from factory.engine.text import TextEncoder
+from factory.engine.text.encoder import TextEncoder
 from factory.pairs.prompt_to_prompt import request_of
 from tests.factory.engine.family import CAPTIONS, draw, recipe, run, save_family
 from tests.factory.engine.reference_samplers import (

@@ -12,7 +12,7 @@ from factory.engine.batch import Batch
 from factory.engine.networks import Networks
 from factory.engine.request import Guided, Request, Row
 from factory.engine.solvers.schedule import NoiseSchedule
-from factory.engine.text import TextEncoder
+from factory.engine.text.encoder import TextEncoder
 from factory.pairs.prompt_to_prompt import request_of
 from tests.factory.engine.family import CAPTIONS, draw, recipe
 from tests.factory.engine.tiny import LATENT_SIDE, SCHEDULER, tiny_parts

@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 import pytest
 import torch
 
-from factory.engine.text import Words
+from factory.engine.text.encoder import Words
 from factory.errors import InputError
 from schemas.fit import Where
 from tests.trainer.small import small

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from factory.dataset.dataset import Dataset
-from factory.engine.text import Words
+from factory.engine.text.encoder import Words
 from tests.trainer.small import png, small, write_pairs
 from trainer.feeding.hold_out import hold_out
 from trainer.feeding.pictures import bucket, fit

@@ -16,7 +16,7 @@ from factory.engine.checkpoint.load import load_text_to_image
 from factory.engine.editor import Editor, load_editor
 from factory.engine.networks import Networks
 from factory.engine.solvers.schedule import NoiseSchedule
-from factory.engine.text import TextEncoder
+from factory.engine.text.encoder import TextEncoder
 from factory.errors import ModelError
 from factory.models.editor import pin_editor
 from schemas.recipe import ModelSource

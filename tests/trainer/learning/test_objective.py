@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from factory.engine.solvers.schedule import NoiseSchedule
-from factory.engine.text import TextEncoder
+from factory.engine.text.encoder import TextEncoder
 from factory.errors import ModelError
 from schemas.fit import Where
 from tests.factory.engine.tiny import SCHEDULER, tiny_parts

@@ -10,7 +10,7 @@ import torch
 
 from factory.engine.checkpoint.load import load_text_to_image
 from factory.engine.solvers.schedule import NoiseSchedule
-from factory.engine.text import conditioning
+from factory.engine.text.encoder import conditioning
 from schemas.fit import Where
 from schemas.recipe import ModelSource
 from tests.factory.engine.tiny_xl import SCALING_FACTOR, tiny_xl

@@ -2,9 +2,9 @@
 
 import pytest
 
-from factory.engine import text_limit as module
 from factory.engine.checkpoint.load import load_text_to_image
-from factory.engine.text_limit import TextLimit
+from factory.engine.text import limit as module
+from factory.engine.text.limit import TextLimit
 from factory.models.find import MINIATURE
 from schemas.recipe import ModelSource
 from tests.trainer.encoded import model

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from factory.engine.text import TextEncoder, Words, token_ids
+from factory.engine.text.encoder import TextEncoder, Words, token_ids
 
 
 class TextEncoderXl(TextEncoder):

@@ -8,7 +8,7 @@ from typing import Any
 
 from factory.engine.checkpoint import load as checkpoint
 from factory.engine.checkpoint import single_file
-from factory.engine.text import TextEncoder
+from factory.engine.text.encoder import TextEncoder
 from factory.models.family import checkpoint_family, family_fields
 from schemas.recipe import ModelSource
 

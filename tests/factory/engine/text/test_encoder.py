@@ -9,8 +9,8 @@ from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from transformers import CLIPTokenizer
 
 from factory.engine.checkpoint.single_file import load_tokenizer
-from factory.engine.text import TextEncoder, token_ids
-from factory.engine.text_xl import TextEncoderXl
+from factory.engine.text.encoder import TextEncoder, token_ids
+from factory.engine.text.xl import TextEncoderXl
 from factory.models.find import MINIATURE
 
 MARKS = (

@@ -1,0 +1,1 @@
+"""What a network is told of a prompt, and what of it is cut."""
