@@ -18,8 +18,8 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import ray  # noqa: E402
 import torch  # noqa: E402
-from diffusers.models.attention_processor import AttnProcessor2_0  # noqa: E402
 
+from benchmarks.engine_rivals import plain_attention  # noqa: E402
 from benchmarks.record import machine, write_results  # noqa: E402
 from factory.console.config import load_config  # noqa: E402
 from factory.engine.checkpoint.load import load_models  # noqa: E402
@@ -123,18 +123,14 @@ def bare_rows_per_s(engine: PromptToPrompt, steps: int = 10) -> float:
     """Of the network alone, with the attention that the library gives it, all else left out."""
     batch = engine.engine.resident.batch
     unet, told = batch.networks.unet, batch.told
-    routed = dict(unet.attn_processors)
-    unet.set_attn_processor(AttnProcessor2_0())
     x, timestep = torch.randn_like(batch.x), torch.full((batch.rows,), 500.0)
     torch.set_num_threads(engine.threads)
-    try:
+    with plain_attention(unet):
         unet(x, timestep, told.context)
         started = time.monotonic()
         for _ in range(steps):
             unet(x, timestep, told.context)
         return batch.rows * steps / (time.monotonic() - started)
-    finally:
-        unet.set_attn_processor(routed)
 
 
 def fp64_error() -> dict[str, float]:

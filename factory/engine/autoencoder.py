@@ -27,10 +27,6 @@ class Autoencoder:
         found = self.network.encode(x).latent_dist
         return found.mean, found.logvar
 
-    def scaled(self, latents: Tensor) -> Tensor:
-        """Unscaled latents to those that are sampled."""
-        return (latents - self.shift) * self.scaling
-
     def decode(self, latents: Tensor) -> Tensor:
         """Sampled latents to images in about [-1, 1], in the latents' numbers."""
         weights = next(self.network.parameters())

@@ -93,9 +93,8 @@ class Batch:
         for latent in request.latents:
             firsts.append(places[first])
             first += len(latent.rows)
-        step = request.start.step if request.start else 0
         follows = None if request.follows is None else ahead(request.follows, self.x.device)
-        slot = Slot(request, solver, road, places, firsts, step, follows)
+        slot = Slot(request, solver, road, places, firsts, request.first_step, follows)
         # In its place before anything can fail, so that whoever asked hears of it.
         self.slots.append(slot)
         self._seating.changed = True
@@ -112,7 +111,7 @@ class Batch:
         start = request.start
         if start is None:
             return ahead(self._noise(request, "start") * slot.road.start_scale, self.x.device)
-        latent = start.latent.to(self.x)
+        latent = ahead(start.latent, self.x.device).to(self.dtype)
         if start.noised:
             return latent + ahead(self._noise(request, "start"), self.x.device) * float(level)
         return latent * float((1 + level**2).sqrt())
@@ -122,25 +121,27 @@ class Batch:
 
     def _tell(self, slot: Slot) -> None:
         """What each row is told, which stays as it is until the request leaves."""
-        text, told = self.networks.text, self.told
+        text, told, picture = self.networks.text, self.told, slot.request.picture
+        if told.picture is not None and picture is not None:
+            picture = ahead(picture, self.x.device).to(told.picture)
         for place, row in zip(slot.places, slot.request.rows, strict=True):
             words = text.nothing() if row.prompt is None else text.words(row.prompt)
             told.context[place] = words.tokens
             if told.added is not None and words.pooled is not None:
                 told.added["text_embeds"][place] = words.pooled
             if told.picture is not None:
-                shown = slot.request.picture if row.sees_picture else None
-                told.picture[place] = 0 if shown is None else shown.to(told.picture)
+                told.picture[place] = picture if picture is not None and row.sees_picture else 0
 
     def _draw(self, slot: Slot) -> None:
         """Begin to draw the noise of the step that comes."""
-        if slot.solver.noisy and slot.step < len(slot.road):
+        if slot.solver.noisy:
             slot.noise = self._drawers.submit(self._noise, slot.request, str(slot.step))
 
     @torch.inference_mode()
     def advance(self) -> list[tuple[Slot, Tensor]]:
-        """One step for every request; returns those that are done with their latents (latent, channel,
-        height, width) at the road's last level, of unit variance, and frees their rows.
+        """One step for every request; returns those that are done, and frees their rows. With them their
+        latents (latent, channel, height, width) at the road's last level, of unit variance, or those of
+        every level, where they were asked for.
         """
         seating = self._seating
         if seating.changed:
@@ -153,12 +154,13 @@ class Batch:
         done: list[tuple[Slot, Tensor]] = []
         for slot in self.slots:
             slot.step += 1
-            if slot.step == len(slot.road):
-                done.append((slot, self.unit(slot)))
-            else:
+            if slot.step < len(slot.road):
                 self._draw(slot)
-        for slot, latents in done:
-            slot.kept.append(latents)
+                continue
+            latents = self.unit(slot)
+            asked = slot.request.returns == "latents"
+            done.append((slot, torch.stack([*slot.kept, latents]) if asked else latents))
+        for slot, _ in done:
             self._leave(slot)
         return done
 

@@ -38,7 +38,7 @@ class Decoder:
             pictures += self._decoded(singles[first : first + self.pictures], scored=scored)
         waiting = iter(pictures)
         return [
-            self._result(request, latents, [next(waiting) for _ in request.latents])
+            self._result(request, [next(waiting) for _ in request.latents])
             if request.returns != "latents"
             else Finished(request, (), self._truncates(request), latents=latents)
             for request, latents in done
@@ -61,9 +61,7 @@ class Decoder:
         """Latents to images in about [-1, 1]."""
         return self.networks.autoencoder.decode(latents)
 
-    def _result(
-        self, request: Request, latents: Tensor, decoded: "Sequence[_Decoded]"
-    ) -> Finished | Failed:
+    def _result(self, request: Request, decoded: "Sequence[_Decoded]") -> Finished | Failed:
         truncated = self._truncates(request)
         pictures = tuple(picture for picture, _ in decoded if picture is not None)
         if len(pictures) < len(decoded):

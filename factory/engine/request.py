@@ -89,6 +89,11 @@ class Request:
         return [row for latent in self.latents for row in latent.rows]
 
     @property
+    def first_step(self) -> int:
+        """The first one that is made."""
+        return self.start.step if self.start else 0
+
+    @property
     def prompts(self) -> list[str]:
         """What the most told row of each latent is told; empty where it is told nothing."""
         return [latent.rows[-1].prompt or "" for latent in self.latents]

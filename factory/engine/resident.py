@@ -90,10 +90,7 @@ class Resident(threading.Thread):
         if not done:
             return
         asked = [self._calls[id(slot)] for slot, _ in done]
-        made = [
-            (slot.request, torch.stack(slot.kept) if slot.request.returns == "latents" else latents)
-            for slot, latents in done
-        ]
+        made = [(slot.request, latents) for slot, latents in done]
         if self._finisher is None:
             _tell_each(asked, self.decoder.finish(made))
         else:
@@ -114,13 +111,14 @@ class Resident(threading.Thread):
             if call.abandoned:
                 self._next = None
                 continue
+            # First, since a request may wait for its rows over many steps.
+            if not self.batch.fits(request):
+                return
             unreadable = self._unreadable(request)
             if unreadable:
                 self._next = None
                 call.tell(Failed(request, unreadable, truncated=False))
                 continue
-            if not self.batch.fits(request):
-                return
             self._admit(request, call)
 
     def _admit(self, request: Request, call: Call) -> None:

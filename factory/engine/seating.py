@@ -97,9 +97,7 @@ class Seating:
         route = torch.arange(self.rows)
         for slot in slots:
             sigmas, step = slot.road.sigmas, slot.step
-            last = (
-                step - 1 if step > (slot.request.start.step if slot.request.start else 0) else step
-            )
+            last = max(step - 1, slot.request.first_step)
             here = (sigmas[step], sigmas[step + 1], sigmas[last], slot.road.timesteps[step])
             numbers[:, slot.latents] = torch.stack(here)[:, None]
             if slot.request.control is not None:

@@ -79,8 +79,7 @@ def run(
         while waiting and batch.fits(waiting[0]) and step >= apart * (len(requests) - len(waiting)):
             batch.admit(waiting.pop(0))
         for slot, latents in batch.advance():
-            kept = slot.request.returns == "latents"
-            done[slot.request.seed] = torch.stack(slot.kept) if kept else latents
+            done[slot.request.seed] = latents
         step += 1
     return done
 
