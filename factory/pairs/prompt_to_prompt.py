@@ -1,7 +1,7 @@
 """Pairs by Stable Diffusion with Prompt-to-Prompt, scored by CLIP: draws in, the engine's requests out."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from importlib.metadata import version
 
@@ -12,6 +12,7 @@ from factory.engine.engine import Engine
 from factory.engine.networks import Models
 from factory.engine.rates import steps_of_other_sizes
 from factory.engine.request import Failed, Finished, Guided, Request, Row
+from factory.pairs.batch_size import GAIN, fastest
 from factory.pairs.source import Draw, Made, NotMade
 from schemas.config import Compute
 from schemas.environment import Environment
@@ -22,8 +23,6 @@ _WHEELS = ("torch", "diffusers", "transformers", "open_clip_torch", "numpy", "pi
 ROWS = 4
 """Of a pair: without and with its prompt, for the original and for the edited picture."""
 TIMED_STEPS = 3
-GAIN = 1.02
-"""Twice the pairs must be so much faster to be worth their memory and their longer wait."""
 SOME = Draw(
     triplet=Triplet(original_prompt="before", edit_prompt="edit", edited_prompt="after"),
     index=0,
@@ -66,8 +65,13 @@ class PromptToPrompt:
         )
 
     @classmethod
-    def for_compute(cls, recipe: Recipe, compute: Compute) -> "PromptToPrompt":
-        """What a configuration asks for; of a size that is to be found, the fastest here."""
+    def for_compute(
+        cls,
+        recipe: Recipe,
+        compute: Compute,
+        size: Callable[["PromptToPrompt"], int] = lambda source: fastest(source.rates()),
+    ) -> "PromptToPrompt":
+        """What a configuration asks for; of a size that is to be found, what `size` says."""
         pairs = compute.batch_pairs
         source = cls(
             recipe,
@@ -76,7 +80,7 @@ class PromptToPrompt:
             decode_pairs=compute.decode_pairs,
             threads=compute.threads,
         )
-        return source.resized(fastest(source.rates())) if pairs == "auto" else source
+        return source.resized(size(source)) if pairs == "auto" else source
 
     def resized(self, batch_pairs: int) -> "PromptToPrompt":
         """The same models in batches of another size; this one is not used any more."""
@@ -129,12 +133,6 @@ class PromptToPrompt:
             threads=self.threads,
             attention="sdpa",
         )
-
-
-def fastest(rates: Mapping[int, float]) -> int:
-    """The smallest number of pairs that is nearly as fast as any."""
-    best = max(rates.values())
-    return min(pairs for pairs, rate in rates.items() if rate * GAIN >= best)
 
 
 def request_of(draw: Draw, recipe: Recipe) -> Request:

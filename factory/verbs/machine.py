@@ -2,24 +2,21 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from factory.doctor.finding import Device, MeasuredSource
-from factory.ledger import keys
 from factory.ledger.run import Run
 from factory.models.find import placed_models
 from factory.models.pin import pin
+from factory.pairs.batch_size import Rated, batch_of_run
 from factory.pairs.generate import PairMaker, generate_stage
 from factory.pairs.source import Draw
-from factory.storage.patience import write_once
-from factory.storage.stamped import find_stamped
 from factory.work.plain_loop import run_here
 from factory.work.reports import Runner
 from factory.work.stage import Stage
 from schemas.config import Compute, Config
 from schemas.pool import Pool
 from schemas.recipe import Recipe
-from schemas.run import BatchRecord
-from schemas.stamped import from_stamped_json, to_stamped_json
 
 
 def generate(config: Config) -> tuple[Stage, Runner]:
@@ -38,37 +35,24 @@ def runner(stage: Stage, pool: Pool) -> Runner:
 
 
 def load_engine(run: Run, compute: Compute) -> PairMaker:
-    """What a worker makes pairs with.
+    """What a worker makes pairs with; a size of batches that is to be found is found once for the run."""
+    size = partial(batch_of_run, run)
+    return PairMaker(run.recipe, engine(run.recipe, compute, size))
 
-    A size of batches that is to be found is found once for a run: whoever comes later reads it.
+
+def engine(
+    recipe: Recipe, compute: Compute, size: Callable[[Rated], int] | None = None
+) -> MeasuredSource:
+    """The engine of a recipe, of the very files that a run was begun with. Raises `ModelError`.
+
+    `size` says how large batches are, where that is to be found; None takes the fastest here.
     """
-    if compute.batch_pairs != "auto":
-        return PairMaker(run.recipe, engine(run.recipe, compute))
-    from factory.engine.device import device_name
-    from factory.pairs.prompt_to_prompt import PromptToPrompt, fastest
-
-    smallest = compute.model_copy(update={"batch_pairs": 1})
-    source = PromptToPrompt.for_compute(placed_models(pin(run.recipe)), smallest)
-    record = find_stamped(run.store, keys.BATCH, BatchRecord, "the size of a run's batches")
-    if record is None:
-        rates = source.rates()
-        own = BatchRecord(
-            batch_pairs=fastest(rates),
-            rows_per_s={str(pairs): round(rate, 3) for pairs, rate in rates.items()},
-            device=device_name(source.device),
-        )
-        # Whoever was first counts.
-        record = from_stamped_json(
-            BatchRecord, write_once(run.store, keys.BATCH, to_stamped_json(own))
-        )
-    return PairMaker(run.recipe, source.resized(record.batch_pairs))
-
-
-def engine(recipe: Recipe, compute: Compute) -> MeasuredSource:
-    """The engine of a recipe, of the very files that a run was begun with. Raises `ModelError`."""
     from factory.pairs.prompt_to_prompt import PromptToPrompt
 
-    return PromptToPrompt.for_compute(placed_models(pin(recipe)), compute)
+    placed = placed_models(pin(recipe))
+    if size is None:
+        return PromptToPrompt.for_compute(placed, compute)
+    return PromptToPrompt.for_compute(placed, compute, size)
 
 
 @contextmanager

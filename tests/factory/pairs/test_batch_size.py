@@ -5,7 +5,8 @@ import torch
 
 from factory.ledger import keys
 from factory.ledger.run import create_run
-from factory.pairs.prompt_to_prompt import PromptToPrompt, fastest
+from factory.pairs.batch_size import fastest
+from factory.pairs.prompt_to_prompt import PromptToPrompt
 from factory.storage.local import LocalStore
 from factory.storage.stamped import read_stamped
 from factory.verbs.machine import engine, load_engine

@@ -6,7 +6,6 @@ import signal
 import time
 
 import pytest
-import torch
 from safetensors.torch import load
 from typer.testing import CliRunner
 
@@ -32,16 +31,6 @@ from trainer.latents.reader import find_latents, open_latents
 from trainer.latents.slices import cut
 from trainer.learning.conditions import Conditions
 from trainer.learning.order import Item
-
-
-@pytest.fixture(autouse=True)
-def _small_and_alone(small_units):
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("pairs"))
 
 
 def stored(folder):

@@ -26,16 +26,6 @@ CPU = torch.device("cpu")
 BUCKETS = {"buckets": True, "size_px": 32}
 
 
-@pytest.fixture(autouse=True)
-def _small_and_alone(small_units):
-    torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return write_dataset(tmp_path_factory.mktemp("pairs"))
-
-
 class Side:
     """A training's parts with one kind of reader."""
 
