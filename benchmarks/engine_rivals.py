@@ -78,8 +78,8 @@ def original(engine: PromptToPrompt, size: Size, left: Left) -> dict[str, Any]:
     from tests.factory.engine.reference_samplers import alphas_cumprod
     from tests.factory.engine.reference_scores import reference_scores
 
-    models, device = engine.engine.models, engine.device
-    side, clip = size.latent_side, engine.engine.models.clip
+    models, device = engine.models, engine.device
+    side, clip = size.latent_side, engine.models.clip
     parts = Parts(
         unet=models.unet,
         vae=models.autoencoder.network,
@@ -129,7 +129,7 @@ def original(engine: PromptToPrompt, size: Size, left: Left) -> dict[str, Any]:
 def _latents(engine: PromptToPrompt, draw: Draw, steps: int) -> Tensor:
     """A pair's latents (2, channel, height, width) by the engine's batch of one pair."""
     shape = engine.engine.resident.batch.shape
-    batch = Batch(engine.engine.models, (shape[1], shape[2]), ROWS)
+    batch = Batch(engine.models, (shape[1], shape[2]), ROWS)
     batch.admit(request_of(draw, engine.recipe.model_copy(update={"steps": steps})))
     while not (done := batch.advance()):
         pass
@@ -190,7 +190,7 @@ def diffusers_loop(
     compiled: bool = False,
 ) -> Mapping[str, float]:
     """Rows a second of `DiffusersLoop`, and the seconds of its first, short round (compiling included)."""
-    models, steps, device = engine.engine.models, engine.recipe.steps, engine.device
+    models, steps, device = engine.models, engine.recipe.steps, engine.device
     draws = candidates(engine.recipe, pairs)
     with plain_attention(models.unet), memory_format(models.unet, channels_last):
         unet = models.unet

@@ -32,7 +32,7 @@ def reshaped(engine: PromptToPrompt, pairs: int, steps: int) -> PromptToPrompt:
     other.recipe = engine.recipe.model_copy(update={"steps": steps})
     other.batch_pairs = pairs
     other.engine = Engine(
-        engine.engine.models,
+        engine.models,
         (other.recipe.size_px, other.recipe.size_px),
         rows=ROWS * pairs,
         decode_pictures=2 * engine.decode_pairs,
@@ -138,7 +138,7 @@ def denoising(engine: PromptToPrompt, size: Size, left: Left) -> dict[str, Any]:
     draws = candidates(engine.recipe, size.pairs)
     requests = [request_of(draw, engine.recipe) for draw in draws]
     side = size.latent_side
-    batch = Batch(engine.engine.models, (side, side), ROWS * size.pairs)
+    batch = Batch(engine.models, (side, side), ROWS * size.pairs)
 
     def step() -> None:
         # All leave at once, so that all come at once.
@@ -169,7 +169,7 @@ def denoising(engine: PromptToPrompt, size: Size, left: Left) -> dict[str, Any]:
 @torch.inference_mode()
 def decoding(engine: PromptToPrompt, size: Size, left: Left) -> dict[str, Any]:
     """What finished latents cost a pair: the autoencoder, the scores, all of it with copies to the host."""
-    models, pairs, device = engine.engine.models, engine.decode_pairs, engine.device
+    models, pairs, device = engine.models, engine.decode_pairs, engine.device
     decoder = Decoder(models, 2 * pairs)
     draws = candidates(engine.recipe, pairs)
     side = size.latent_side

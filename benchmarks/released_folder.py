@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from factory.errors import Damaged, InputError, TripletError, first_line
+from factory.errors import Damaged, InputError, ListError, first_line
 from factory.pairs.source import Draw
 from factory.pairs.triplets import read_triplets
 from factory.pictures import Picture
@@ -108,7 +108,7 @@ def _pairs_of(folder: Path) -> Iterator[ReleasedPair | Damaged]:
         return
     try:
         triplet = read_triplets(str(folder / "prompt.json")).triplets[0]
-    except TripletError as error:
+    except ListError as error:
         reason = str(error).removesuffix(" (1 bad line, --max-bad is 0)")
         yield Damaged(f"{folder}/{reason}")
         return

@@ -11,7 +11,9 @@ import typer
 from factory.verbs.calibrate import calibrate_app
 from factory.verbs.config import config_app
 from factory.verbs.demo import demo_app
+from factory.verbs.demo_edit import demo_edit_app
 from factory.verbs.doctor import doctor_app
+from factory.verbs.edit import edit_app
 from factory.verbs.generate import generate_app
 from factory.verbs.plan import plan_app
 from factory.verbs.runs import run_app
@@ -23,7 +25,17 @@ app = typer.Typer(
     help="Captions to triplets, triplets to before/after pairs, pairs to a dataset.",
 )
 app.add_typer(config_app, name="config")
-for verb in (doctor_app, plan_app, generate_app, run_app, demo_app, calibrate_app):
+VERBS = (
+    doctor_app,
+    plan_app,
+    generate_app,
+    edit_app,
+    run_app,
+    demo_app,
+    demo_edit_app,
+    calibrate_app,
+)
+for verb in VERBS:
     app.add_typer(verb)
 
 

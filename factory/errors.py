@@ -3,7 +3,7 @@
     EditmillError
         InputError              the operator's mistake; nothing was started            exit 2
             ConfigError         a configuration file or option
-            TripletError        a line of a triplet list
+            ListError           a line of a list
             ModelError          weights that are missing, cut, pickled or of another kind
             RunMismatch         the folder holds another run, or another recipe
         StorageError            the store said no, or nothing                          exit 3
@@ -36,8 +36,8 @@ class ConfigError(InputError):
     """A configuration file or option breaks a rule."""
 
 
-class TripletError(InputError):
-    """A line of a triplet list breaks a rule."""
+class ListError(InputError):
+    """A line of a list breaks a rule."""
 
 
 class ModelError(InputError):

@@ -20,8 +20,11 @@ FORBIDDEN = {
     "factory": ("trainer", "cluster", "factory.engine", "factory.on_ray"),
     "factory/engine": ("trainer", "cluster", "factory.on_ray"),
     "factory/miniature": ("trainer", "cluster", "factory.engine", "factory.on_ray"),
-    # The one of its room that samples; verbs alone import it, and only when they do.
+    # Those of their rooms that sample; verbs and the trainer alone import them, and only when they do.
     "factory/pairs/prompt_to_prompt.py": ("trainer", "cluster", "factory.on_ray"),
+    "factory/edits/studio.py": ("trainer", "cluster", "factory.on_ray"),
+    "factory/edits/ip2p.py": ("trainer", "cluster", "factory.on_ray"),
+    "factory/edits/sdedit.py": ("trainer", "cluster", "factory.on_ray"),
     "factory/on_ray": ("trainer", "cluster"),
     "trainer": ("cluster", "factory.on_ray", "trainer.on_ray"),
     "trainer/on_ray": ("cluster",),
@@ -80,12 +83,14 @@ ROOMS = (
     *(
         "untrusted_image",
         "untrusted_parquet",
+        "lists",
         "models",
         "engine",
         "ledger",
         "dataset",
         "work",
         "pairs",
+        "edits",
     ),
     *("miniature", "doctor", "on_ray", "verbs", "__main__"),
 )

@@ -22,6 +22,7 @@ def preset_option(words: str, *presets: Path) -> Any:
 
 OURS = "miniature (for trying), paper or fast"
 FITS = "miniature (for trying), miniature-continued, miniature-editor, paper or paper-xl"
+EDITS = "miniature (for trying) or paper"
 Preset = Annotated[
     Optional[str],
     preset_option(

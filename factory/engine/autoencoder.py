@@ -27,6 +27,10 @@ class Autoencoder:
         found = self.network.encode(x).latent_dist
         return found.mean, found.logvar
 
+    def unit(self, latents: Tensor) -> Tensor:
+        """Latents as the network's moments have them, to unit variance."""
+        return (latents - self.shift) * self.scaling
+
     def decode(self, latents: Tensor) -> Tensor:
         """Sampled latents to images in about [-1, 1], in the latents' numbers."""
         weights = next(self.network.parameters())

@@ -1,19 +1,19 @@
 """The engine as everybody else sees it: requests in, pictures, scores or latents out."""
 
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
 from factory.engine.batch import Batch
 from factory.engine.decoder import Decoder
-from factory.engine.networks import Models
+from factory.engine.networks import Networks
 from factory.engine.request import Failed, Finished, Request
 from factory.engine.resident import Call, Outcome, Resident
 
 
 class Engine:
-    """One network, resident on one device: requests of pictures of one size share a batch of so many rows.
+    """One network, resident on one device: requests for pictures of one size share a batch of so many rows.
 
     `make` may be called from several threads at once; all calls share the batch, so that the end of one
     call's list never leaves the device idle.
@@ -21,21 +21,28 @@ class Engine:
 
     def __init__(
         self,
-        models: Models,
+        models: Networks,
         size_px: tuple[int, int],
         *,
-        rows: int,
+        rows: int | Callable[[tuple[int, int]], int],
         decode_pictures: int = 4,
         threads: int = 1,
     ) -> None:
-        """`size_px` is height and width, multiples of the autoencoder's factor."""
+        """`size_px` is height and width of what names no size, multiples of the autoencoder's factor.
+        `rows` are of every batch, or told by the size of its latents.
+        """
         self.models = models
         self.threads = threads
         torch.set_num_threads(threads)
         factor = models.autoencoder.factor
-        batch = Batch(models, (size_px[0] // factor, size_px[1] // factor), rows)
-        beside = models.device.type == "cuda"
-        self.resident = Resident(batch, Decoder(models, decode_pictures), threads, beside=beside)
+        size = size_px[0] // factor, size_px[1] // factor
+        self.resident = Resident(
+            size,
+            lambda size: Batch(models, size, rows(size) if callable(rows) else rows),
+            Decoder(models, decode_pictures),
+            threads,
+            beside=models.device.type == "cuda",
+        )
 
     def make(self, requests: Sequence[Request]) -> Iterator[Finished | Failed]:
         """One result per request, as they are ready.

@@ -82,6 +82,8 @@ class Request:
     width), where the first one stands before the first step that was made."""
     noise_name: str = ""
     """Before the purpose of each draw of noise, so that programs with equal seeds draw apart."""
+    size: tuple[int, int] | None = None
+    """Height and width of its latents; None is the engine's own."""
 
     @property
     def rows(self) -> list[Row]:

@@ -1,7 +1,9 @@
-"""The resident engine: one thread keeps one batch running for callers in any thread."""
+"""The resident engine: one thread keeps its batches running for callers in any thread."""
 
 import queue
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,36 +29,67 @@ class Call:
 
 
 Asked = tuple[Request, Call]
+Size = tuple[int, int]
+"""Height and width of latents."""
 
 
 class Resident(threading.Thread):
-    """Keeps one batch running. `beside` decodes in another thread, with a stream of its own on a GPU, while
-    the next steps go on; on a CPU, where both would share its cores, in between.
+    """Keeps a batch running for each size of latents, one step of one of them after the other: of the
+    fullest first. `beside` decodes in another thread, with a stream of its own on a GPU, while the next
+    steps go on; on a CPU, where both would share its cores, in between.
     """
 
-    def __init__(self, batch: Batch, decoder: Decoder, threads: int, *, beside: bool) -> None:
+    def __init__(
+        self,
+        size: Size,
+        open_batch: Callable[[Size], Batch],
+        decoder: Decoder,
+        threads: int,
+        *,
+        beside: bool,
+    ) -> None:
+        """`size` is that of requests that name none; batches of others are opened as they are needed."""
         super().__init__(name="editmill-engine", daemon=True)
-        self.batch = batch
+        self.size = size
         self.decoder = decoder
         self.threads = threads
         self.rows_run = 0
         """UNet rows that carried a request."""
+        self.idle_s = 0.0
+        """Seconds without one, between the first and the newest."""
         self.dead: Exception | None = None
         """What ended the engine; its device may be gone."""
+        self._open = open_batch
+        self._batches = {size: open_batch(size)}
         self._inbox: queue.SimpleQueue[Asked] = queue.SimpleQueue()
-        self._next: Asked | None = None
-        """Taken from the inbox, and too large for the rows that are free."""
+        self._waiting: dict[Size, deque[Asked]] = {}
+        """Taken from the inbox, for rows that are not free."""
         self._calls: dict[int, Asked] = {}
-        """Of the requests in the batch, by their slots."""
+        """Of the requests in the batches, by their slots."""
         self._ending = threading.Lock()
-        self._finisher = _Finisher(decoder, batch.x.device) if beside else None
+        self._finisher = _Finisher(decoder, self.batch.x.device) if beside else None
         self.start()
+
+    @property
+    def batch(self) -> Batch:
+        """That of the engine's own size."""
+        return self._batches[self.size]
+
+    def _batch_of(self, request: Request) -> Batch:
+        """Where a request goes. Raises `ValueError` for one that no batch can hold."""
+        size = request.size or self.size
+        if size not in self._batches:
+            self._batches[size] = self._open(size)
+        self._batches[size].check(request)
+        return self._batches[size]
 
     def submit(self, request: Request, call: Call) -> None:
         """Queue a request; its call is told from another thread. Raises when the engine is dead, and
-        `ValueError` for a request that this batch can never hold.
+        `ValueError` for a request of the engine's own size that its batch can never hold; of another size
+        the call is told so.
         """
-        self.batch.check(request)
+        if request.size in (None, self.size):
+            self.batch.check(request)
         with self._ending:
             if self.dead is not None:
                 raise self.dead
@@ -76,17 +109,19 @@ class Resident(threading.Thread):
                     # first of all, since clearing may fail as well.
                     _tell_all(self._calls.values(), error)
                     self._calls.clear()
-                    self.batch.clear()
+                    for batch in self._batches.values():
+                        batch.clear()
         except Exception as error:
             with self._ending:
                 self.dead = error
-            _tell_all([*self._calls.values(), *self._waiting()], error)
+            _tell_all([*self._calls.values(), *self._left()], error)
 
     def _advance(self) -> None:
         if not self._calls:
             return
-        self.rows_run += self.batch.rows_held
-        done = self.batch.advance()
+        batch = max(self._batches.values(), key=lambda one: one.rows_held / one.rows)
+        self.rows_run += batch.rows_held
+        done = batch.advance()
         if not done:
             return
         asked = [self._calls[id(slot)] for slot, _ in done]
@@ -100,33 +135,54 @@ class Resident(threading.Thread):
             del self._calls[id(slot)]
 
     def _fill(self) -> None:
-        """Take what waits, in its order; wait only where there is nothing to do."""
+        """Take what waits, each size in its order; wait only where there is nothing to do."""
         while True:
-            if self._next is None:
-                try:
-                    self._next = self._inbox.get(block=not self._calls)
-                except queue.Empty:
-                    return
-            request, call = self._next
+            while asked := self._taken(wait=not self._calls and not any(self._waiting.values())):
+                size = asked[0].size or self.size
+                self._waiting.setdefault(size, deque()).append(asked)
+            for waiting in self._waiting.values():
+                self._seat(waiting)
+            if self._calls:
+                return
+
+    def _taken(self, *, wait: bool) -> Asked | None:
+        """The next of the inbox."""
+        try:
+            return self._inbox.get(block=False)
+        except queue.Empty:
+            if not wait:
+                return None
+        began = time.monotonic()
+        asked = self._inbox.get()
+        if self.rows_run:
+            self.idle_s += time.monotonic() - began
+        return asked
+
+    def _seat(self, waiting: deque[Asked]) -> None:
+        """Give requests of one size their rows, as long as there are any."""
+        while waiting:
+            request, call = waiting[0]
             if call.abandoned:
-                self._next = None
+                waiting.popleft()
+                continue
+            try:
+                batch = self._batch_of(request)
+            except ValueError as error:
+                waiting.popleft()
+                call.tell(error)
                 continue
             # First, since a request may wait for its rows over many steps.
-            if not self.batch.fits(request):
+            if not batch.fits(request):
                 return
+            waiting.popleft()
             unreadable = self._unreadable(request)
             if unreadable:
-                self._next = None
                 call.tell(Failed(request, unreadable, truncated=False))
                 continue
-            self._admit(request, call)
-
-    def _admit(self, request: Request, call: Call) -> None:
-        self._next = None
-        # Told of, whatever of it fails.
-        self._calls[-1] = (request, call)
-        slot = self.batch.admit(request)
-        self._calls[id(slot)] = self._calls.pop(-1)
+            # Told of, whatever of it fails.
+            self._calls[-1] = (request, call)
+            slot = batch.admit(request)
+            self._calls[id(slot)] = self._calls.pop(-1)
 
     def _unreadable(self, request: Request) -> str:
         """Why a request's words cannot be tokenised; empty where they can. Needs no device."""
@@ -137,14 +193,12 @@ class Resident(threading.Thread):
             return "prompt cannot be tokenised"
         return ""
 
-    def _waiting(self) -> list[Asked]:
-        """Empties the inbox."""
-        waiting = [self._next] if self._next else []
-        while True:
-            try:
-                waiting.append(self._inbox.get(block=False))
-            except queue.Empty:
-                return waiting
+    def _left(self) -> list[Asked]:
+        """Whoever has no rows yet; empties the inbox."""
+        left = [asked for waiting in self._waiting.values() for asked in waiting]
+        while asked := self._taken(wait=False):
+            left.append(asked)
+        return left
 
 
 class _Finisher:

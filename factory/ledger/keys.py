@@ -32,7 +32,7 @@ _COMMIT = re.compile(
     r"(?:/(?P<attempt>[0-9a-f]{32}))?\.parquet"
 )
 _DATA = re.compile(r"[a-z]+/([0-9]{8})-[0-9a-f]{16}\.[a-z]+")
-_FINISH = re.compile(r"finish/[a-z_]+-[0-9a-f]{16}\.[a-z.]+")
+_FINISH = re.compile(r"finish/[a-z0-9_]+-[0-9a-f]{16}\.[a-z.]+")
 _PLAN_PART = re.compile(r"plan/[0-9]{6}/[0-9]{6}-[0-9a-f]{16}\.parquet")
 _MANIFEST_PART = re.compile(r"manifest/parts/[0-9]{6}-[0-9a-f]{16}\.parquet")
 

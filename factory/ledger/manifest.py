@@ -80,3 +80,9 @@ def sealed_data_uris(run: Run) -> list[str]:
     newest = newest_manifest(run)
     lines = unit_lines(run, newest[1]) if newest else []
     return [f"{run.uri}/{line.data_key}" for line in lines if line.data_key]
+
+
+def sealed_object_uris(run: Run) -> list[str]:
+    """What the stage's finish left of the newest manifest, such as `edit`'s tables of results, in order."""
+    newest = newest_manifest(run)
+    return [f"{run.uri}/{one.key}" for one in newest[1].objects] if newest else []

@@ -10,7 +10,9 @@ ours if an intent of this run names its key and hash. What is another's is never
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 from factory.errors import Damaged, ObjectMissing, StorageUnavailable
 from factory.ledger import keys
@@ -22,6 +24,8 @@ from schemas.canonical import canonical_json
 from schemas.layout import Layout
 from schemas.tally import count
 
+WRITERS = 8
+"""Of one unit's objects at once."""
 ANOTHERS = "something else stands at its key"
 """Why an outcome failed whose key was taken."""
 
@@ -62,7 +66,9 @@ def store_named(run: Run, unit: int, outcomes: Outcomes) -> Outcomes:
     Where another attempt of this run was first, its object stays and is what the outcome names; where
     another's object stands, the outcome has failed.
     """
-    stands = {key: _stored(run, key, data) for key, data in outcomes.objects.items()}
+    with ThreadPoolExecutor(WRITERS) as pool:
+        hashes = pool.map(partial(_stored, run), outcomes.objects, outcomes.objects.values())
+        stands = dict(zip(outcomes.objects, hashes, strict=True))
     ours = {(one.key, one.sha256) for one in intents(run, unit)}
     rows = []
     for row in outcomes.rows:
@@ -93,7 +99,8 @@ def _stored(run: Run, key: str, data: bytes) -> str:
     """The hash of what stands at a key once this was offered."""
 
     def attempt() -> str:
-        found = _hash_at(run, key)
+        # A weak store would overwrite what stands there: first a look.
+        found = _hash_at(run, key) if run.commits == "sealed" else None
         if found is None and run.place.put_new(key, data) and run.commits == "conditional":
             return hashlib.sha256(data).hexdigest()
         found = found or _hash_at(run, key)

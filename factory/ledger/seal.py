@@ -1,8 +1,9 @@
 """Seal a run: the list of its commits, by content, that readers use and nothing else."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from factory.errors import (
@@ -33,9 +34,9 @@ from schemas.commit import LedgerLine, Manifest, Part, StoredObject, UnitLine
 SAMPLE_OF = 100
 """Of so many data objects of a segment, sealing reads one and compares its hash."""
 
-Finish = Callable[[Run, Iterator[Commit]], Mapping[str, bytes]]
-"""What a stage makes of all its outcomes: objects by name, such as `index.json`, of the commits that count,
-in unit order.
+Finish = Callable[[Run, Iterator[Commit]], Iterable[tuple[str, bytes]]]
+"""What a stage makes of all its outcomes: objects, each with a name such as `index.json`, of the commits
+that count, in unit order. They are taken one by one, so that a long run's need not fit into memory.
 
 A function of the outcomes alone, so that whoever seals again makes the same bytes.
 """
@@ -141,15 +142,29 @@ def _list(book: Book, least: int, finish: Finish | None) -> Manifest:
 
 def write_finish(book: Book, finish: Finish) -> tuple[StoredObject, ...]:
     """Make and store what a manifest names besides its units, by content."""
-    found = (find_commit(book.run, book.plan, line.unit, line) for line in book.lines())
-    made = finish(book.run, (whole_commit(book.run, one) for one in found))
     stored = []
-    for name, data in sorted(made.items()):
+    for name, data in finish(book.run, _whole_commits(book)):
         sha256 = hashlib.sha256(data).hexdigest()
         key = keys.finish(name, sha256)
         patiently(lambda key=key, data=data: book.run.store.put(key, data))  # type: ignore[misc]
         stored.append(StoredObject(key=key, sha256=sha256, bytes=len(data)))
     return tuple(stored)
+
+
+def _whole_commits(book: Book) -> Iterator[Commit]:
+    """All commits that count, in unit order, read ahead by threads."""
+
+    def read(line: LedgerLine) -> Commit:
+        return whole_commit(book.run, find_commit(book.run, book.plan, line.unit, line))
+
+    with ThreadPoolExecutor(READERS) as pool:
+        ahead: deque[Future[Commit]] = deque()
+        for line in (one for one in book.lines() if one.unit not in book.left_out):
+            ahead.append(pool.submit(read, line))
+            if len(ahead) > 2 * READERS:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _next(run: Run) -> tuple[int, Manifest | None]:

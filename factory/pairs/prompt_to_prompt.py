@@ -53,11 +53,12 @@ class PromptToPrompt:
         self.batch_pairs = batch_pairs
         self.decode_pairs = decode_pairs
         self.threads = threads
-        self.engine = self._engine(load_models(recipe, self.device))
+        self.models: Models = load_models(recipe, self.device)
+        self.engine = self._engine()
 
-    def _engine(self, models: Models) -> Engine:
+    def _engine(self) -> Engine:
         return Engine(
-            models,
+            self.models,
             (self.recipe.size_px, self.recipe.size_px),
             rows=ROWS * self.batch_pairs,
             decode_pictures=2 * self.decode_pairs,
@@ -88,7 +89,7 @@ class PromptToPrompt:
             return self
         other = copy(self)
         other.batch_pairs = batch_pairs
-        other.engine = other._engine(self.engine.models)
+        other.engine = other._engine()
         return other
 
     def rates(self, patience_s: float = 60.0) -> dict[int, float]:

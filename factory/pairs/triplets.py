@@ -1,20 +1,16 @@
 """Read triplet lists in every dialect in use: JSON lines, CSV or Parquet, local or S3."""
 
 import json
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from pydantic import ValidationError
 
-from factory.errors import InputError, StorageError, TripletError
-from factory.pairs.listed_rows import listed_rows
+from factory.errors import ListError
+from factory.lists.read import is_missing, is_unicode, rows_of
 from factory.prompt_text import told_text
-from factory.storage.open import open_store
-from factory.storage.read import open_object
-from factory.untrusted_parquet.names import SUFFIX, parquet_names
+from factory.untrusted_parquet.names import SUFFIX
 from factory.untrusted_parquet.texts import MOST_TEXT, TooLong
 from schemas.triplet import Triplet
 
@@ -44,7 +40,7 @@ class TripletList:
 def read_triplets(uri: str, max_bad: int = 0) -> TripletList:
     """Read a list; `miniature` names the bundled one.
 
-    Raises `TripletError` where there is no usable line, or more than `max_bad` bad ones: the message
+    Raises `ListError` where there is no usable line, or more than `max_bad` bad ones: the message
     is the first bad line's.
     """
     uri = uri.rstrip("/") if uri.rstrip("/").endswith(SUFFIX) else uri
@@ -53,7 +49,8 @@ def read_triplets(uri: str, max_bad: int = 0) -> TripletList:
     seen: set[str] = set()
     bad = 0
     before: Any = None
-    for where, row in _rows(uri, name):
+    bundled = BUNDLED if uri == "miniature" else None
+    for where, row in rows_of(str(bundled or uri), name, KNOWN, "input, edit, output"):
         if before is not None and row == before:
             # Long words in many rows take a few bytes of Parquet; so they take little time too.
             result.duplicates += 1
@@ -73,47 +70,11 @@ def read_triplets(uri: str, max_bad: int = 0) -> TripletList:
         result.triplets.append(triplet)
     if bad > max_bad:
         count = f"{bad} bad line" + "s" * (bad > 1)
-        raise TripletError(f"{result.bad[0]} ({count}, --max-bad is {max_bad})")
+        raise ListError(f"{result.bad[0]} ({count}, --max-bad is {max_bad})")
     if not result.triplets:
         first = f" and {bad} bad ones, first: {result.bad[0]}" if bad else ""
-        raise TripletError(f"{name}: must hold at least one triplet, got 0 usable lines{first}")
+        raise ListError(f"{name}: must hold at least one triplet, got 0 usable lines{first}")
     return result
-
-
-def _rows(uri: str, name: str) -> Iterator[tuple[str, Any]]:
-    for part, stream in _streams(uri, name):
-        with closing(stream):
-            try:
-                yield from listed_rows(part, stream, KNOWN)
-            except OSError as error:
-                raise InputError(f"{uri}: cannot be read: {error.strerror or error}") from None
-
-
-def _streams(uri: str, name: str) -> Iterator[tuple[str, BinaryIO]]:
-    """A list's file; of a folder that is called as one, as Spark writes them, its parts."""
-    if uri == "miniature":
-        yield name, BUNDLED.open("rb")
-        return
-    try:
-        stream = open_object(uri)
-    except InputError:
-        parts = _parts(uri)
-        if not parts:
-            raise
-    else:
-        yield name, stream
-        return
-    for part in parts:
-        yield f"{name}/{part}", open_object(f"{uri.rstrip('/')}/{part}")
-
-
-def _parts(uri: str) -> list[str]:
-    if not uri.endswith(SUFFIX):
-        return []
-    try:
-        return parquet_names(open_store(uri))
-    except (InputError, StorageError):
-        return []
 
 
 def _triplet(row: Any) -> Triplet:
@@ -136,7 +97,7 @@ def _triplet(row: Any) -> Triplet:
 
 def _field(row: dict[str, Any], name: str, aliases: tuple[str, ...]) -> str | None:
     """What the first alias says that says anything; null where an optional one says nothing."""
-    alias = next((one for one in aliases if not _is_missing(row.get(one))), None)
+    alias = next((one for one in aliases if not is_missing(row.get(one))), None)
     if alias is None and name not in REQUIRED:
         return None
     alias = alias or next((one for one in aliases if one in row), None)
@@ -146,25 +107,11 @@ def _field(row: dict[str, Any], name: str, aliases: tuple[str, ...]) -> str | No
     value = row[alias]
     if isinstance(value, ValueError):
         raise ValueError(f'field "{alias}": {value}')
-    if isinstance(value, str) and not _is_unicode(value):
+    if isinstance(value, str) and not is_unicode(value):
         raise ValueError(f'field "{alias}": must be text, got half a surrogate pair')
-    if not isinstance(value, str) or _is_missing(value):
+    if not isinstance(value, str) or is_missing(value):
         got = "null" if value is None else repr(value)[:60]
         raise ValueError(f'field "{alias}": expected non-empty text, got {got}')
     if len(value) > MOST_TEXT // 4 and (length := len(value.encode())) > MOST_TEXT:
         raise ValueError(f'field "{alias}": {TooLong(length)}')
     return value
-
-
-def _is_unicode(text: str) -> bool:
-    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
-def _is_missing(value: Any) -> bool:
-    """Null, what other programs write for it, or text of which nothing would show.
-
-    That is blanks, and marks of no width and of direction.
-    """
-    if isinstance(value, str):
-        return not any(c.isprintable() and not c.isspace() for c in value)
-    return value is None or value != value

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from factory import deeds
 from factory.errors import ObjectMissing, StorageRefused, StorageUnavailable
-from factory.storage.key_rules import check_key, check_prefix, is_key
+from factory.storage.key_rules import OWN, KeyRules
 from factory.storage.protocol import ObjectInfo, Upload
 
 INCOMING = ".incoming"
@@ -26,9 +26,10 @@ AT_FDCWD = -100
 class LocalStore:
     """Objects as files below a folder, which the first write makes."""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(self, folder: str | os.PathLike[str], keys: KeyRules = OWN) -> None:
         # Absolute, because a worker's working directory is another.
         self.folder = Path(os.path.abspath(folder))
+        self.keys = keys
         self.uri = str(self.folder)
 
     def __repr__(self) -> str:
@@ -84,7 +85,7 @@ class LocalStore:
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Files whose path is no key (hidden ones, blanks in the name) are passed over."""
-        check_prefix(prefix)
+        self.keys.check_prefix(prefix)
         parent, slash, _ = prefix.rpartition("/")
         return self._walk(parent + slash, prefix)
 
@@ -97,7 +98,7 @@ class LocalStore:
                 return
             for entry in entries:
                 key = parent + entry.name
-                if not is_key(key):
+                if not self.keys.is_key(key):
                     continue
                 if entry.is_dir():
                     # With its slash a folder sorts where its keys do: "a-b", "a/b", "a0".
@@ -152,7 +153,7 @@ class LocalStore:
                 return time.time()
 
     def _path(self, key: str) -> Path:
-        check_key(key)
+        self.keys.check_key(key)
         return self.folder / key
 
     @contextmanager

@@ -8,6 +8,7 @@ import typer
 
 from factory.console.command import command
 from factory.console.config import (
+    EDIT_PRESETS,
     FIT_PRESETS,
     MINIATURE,
     PRESETS,
@@ -15,9 +16,10 @@ from factory.console.config import (
     preset_purposes,
 )
 from factory.console.config_text import to_yaml
-from factory.console.options import FITS, OURS, AsJson, ConfigFile, Settings, preset_option
+from factory.console.options import EDITS, FITS, OURS, AsJson, ConfigFile, Settings, preset_option
 from factory.console.say import say
 from schemas.config import Config
+from schemas.edits import Edits
 from schemas.fit import Fit
 from schemas.record import Record
 
@@ -26,18 +28,21 @@ config_app = typer.Typer(no_args_is_help=True, help="Show configurations.")
 KINDS: dict[str, tuple[type[Record], Path]] = {
     "generate": (Config, PRESETS),
     "fit": (Fit, FIT_PRESETS),
+    "edit": (Edits, EDIT_PRESETS),
 }
 """By the command that takes them, with their presets."""
 
 Of = Annotated[
-    Literal["generate", "fit"],
+    Literal["generate", "fit", "edit"],
     typer.Option(
         help="`plan` and `doctor` take what `generate` does, `encode` and `evaluate` `fit`'s."
     ),
 ]
 AnyPreset = Annotated[
     Optional[str],
-    preset_option(f"{OURS}; of `fit` {FITS}.", PRESETS, FIT_PRESETS),
+    preset_option(
+        f"{OURS}; of `fit` {FITS}; of `edit` {EDITS}.", PRESETS, FIT_PRESETS, EDIT_PRESETS
+    ),
 ]
 
 

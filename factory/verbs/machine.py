@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from factory.doctor.finding import Device, MeasuredSource
+from factory.edits.edit import EditMaker
 from factory.ledger.run import Run
 from factory.models.find import placed_models
 from factory.models.pin import pin
@@ -15,6 +16,7 @@ from factory.work.plain_loop import run_here
 from factory.work.reports import Runner
 from factory.work.stage import Stage
 from schemas.config import Compute, Config
+from schemas.edits import EditCompute
 from schemas.pool import Pool
 from schemas.recipe import Recipe
 
@@ -38,6 +40,13 @@ def load_engine(run: Run, compute: Compute) -> PairMaker:
     """What a worker makes pairs with; a size of batches that is to be found is found once for the run."""
     size = partial(batch_of_run, run)
     return PairMaker(run.recipe, engine(run.recipe, compute, size))
+
+
+def load_studio(run: Run, compute: EditCompute) -> EditMaker:
+    """What a worker edits pictures with."""
+    from factory.edits.studio import Studio
+
+    return EditMaker(run, compute, Studio(run.recipe, compute))
 
 
 def engine(

@@ -10,19 +10,24 @@ from factory.console.command import command
 from factory.console.options import AsJson, RunUri
 from factory.console.places import check_file
 from factory.console.say import print_facts, print_json, say
+from factory.edits.edit import results
 from factory.errors import ConfigError, EditmillError, NeedsRepair, RunMismatch
-from factory.ledger.plan import Plan, find_plan
+from factory.ledger.plan import Plan, find_plan, read_plan
 from factory.ledger.run import Run, open_run
+from factory.ledger.seal import Finish
 from factory.ledger.verify.unit import Check, no_check
 from factory.pairs.verify import check_pairs
 from factory.verbs.results import print_status, status_json
 from factory.verbs.runs_near import runs_near
+from schemas.edits import EDIT
 from schemas.layout import GENERATE
 
 run_app = typer.Typer(no_args_is_help=True)
 
 CHECKS: dict[str, Check] = {GENERATE.stage: check_pairs}
 """What stages know of their own units, beyond what holds for any; other programs add theirs."""
+FINISHES: dict[str, Finish] = {EDIT.stage: results}
+"""What stages make of all outcomes when they are sealed; the same."""
 
 
 def _run(uri: str, verb: str) -> Run:
@@ -119,7 +124,10 @@ def seal(
 
     opened, plan = _open(run, "seal")
     left_out: dict[int, str] = {}
-    sequence, manifest = write_manifest(opened, plan, partial=partial, left_out=left_out)
+    finish = FINISHES.get(opened.layout.stage)
+    sequence, manifest = write_manifest(
+        opened, plan, partial=partial, finish=finish, left_out=left_out
+    )
     kept = {"pairs": manifest.counts["accepted"]} if opened.layout == GENERATE else manifest.counts
     facts: dict[str, Any] = {
         "sequence": sequence,
@@ -179,9 +187,12 @@ def gc(
 def sheet(
     run: RunUri,
     out: Annotated[Path, typer.Option(help="Where to write the PNG.")],
-    count: Annotated[int, typer.Option(min=1, max=400, help="Pairs, one per triplet.")] = 24,
+    count: Annotated[
+        int, typer.Option(min=1, max=400, help="Pairs, one per triplet; or edits.")
+    ] = 24,
 ) -> int:
-    """A contact sheet of a sealed run: original and edited, prompts and scores."""
+    """A contact sheet of a sealed run: original and edited, what was asked for, and scores."""
+    from factory.edits.sheet import edit_sheet
     from factory.ledger.manifest import newest_manifest
     from factory.ledger.seal import Incomplete
     from factory.pairs.sheet import contact_sheet, sealed_pairs
@@ -192,7 +203,11 @@ def sheet(
     if newest is None:
         raise Incomplete(f"{run}: not sealed yet; `editmill seal --partial` makes a snapshot")
     try:
-        out.write_bytes(contact_sheet(sealed_pairs(opened, newest[1]), count))
+        if opened.layout.stage == EDIT.stage:
+            drawn = edit_sheet(opened, read_plan(opened), count)
+        else:
+            drawn = contact_sheet(sealed_pairs(opened, newest[1]), count)
+        out.write_bytes(drawn)
     except OSError as error:
         raise ConfigError(f"--out {out}: cannot be written: {error.strerror}") from None
     print(out)

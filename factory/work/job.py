@@ -10,7 +10,7 @@ from factory.errors import NeedsRepair
 from factory.ledger.book import Book
 from factory.ledger.lines import tally_of
 from factory.ledger.manifest import manifest_hash
-from factory.ledger.plan import Item, Plan, write_plan
+from factory.ledger.plan import Item, Plan, read_plan, write_plan
 from factory.ledger.reopen import open_failed
 from factory.ledger.run import Commits, Run, create_run, is_begun
 from factory.ledger.seal import seal
@@ -52,7 +52,7 @@ def begin(
     layout: Layout,
     store: ObjectStore,
     pinned: Callable[[], Record],
-    items: Sequence[Item],
+    items: Sequence[Item] | None,
     unit_items: int,
     duplicates: int = 0,
     *,
@@ -61,16 +61,20 @@ def begin(
 ) -> tuple[Run, Plan]:
     """Open or begin the run in a store, all checks first.
 
-    `pinned` makes the recipe, with the hashes of its files, once it is known that a run may live here.
-    `extend` lets the list be longer than the planned one, `retry_failed` opens what failed again. Raises
-    `InputError` and `StorageRefused` for what the operator must mend.
+    `items` None are those of the plan that is there. `pinned` makes the recipe, with the hashes of its
+    files, once it is known that a run may live here. `extend` lets the list be longer than the planned one,
+    `retry_failed` opens what failed again. Raises `InputError` and `StorageRefused` for what the operator
+    must mend.
     """
     is_begun(store)
     recipe = pinned()
     # The probe is the first to write, so that all that can be told without it leaves nothing.
     commits: Commits = "conditional" if probe(store).commits == "conditional" else "sealed"
     run = create_run(store, recipe, commits, layout)
-    plan = write_plan(run, items, unit_items, duplicates, extend=extend)
+    if items is None:
+        plan = read_plan(run)
+    else:
+        plan = write_plan(run, items, unit_items, duplicates, extend=extend)
     return run, open_failed(run, plan) if retry_failed else plan
 
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray.data.extensions  # whose Arrow types are registered in every worker
 
-from factory.errors import Damaged, EditmillError, StorageError, TripletError
+from factory.errors import Damaged, EditmillError, ListError, StorageError
 from factory.ledger import keys
 from factory.ledger.commits import commit_of, read_record
 from factory.ledger.manifest import newest_manifest
@@ -135,7 +135,7 @@ def test_a_column_of_pickled_objects_is_damage_even_with_a_digest_that_fits(
     with pytest.raises((ValueError, OSError)):
         from_parquet(Triplet, part)
     (tmp_path / "list.parquet").write_bytes(part)
-    with pytest.raises(TripletError):
+    with pytest.raises(ListError):
         read_triplets(str(tmp_path / "list.parquet"))
 
 
@@ -173,12 +173,12 @@ def test_pickled_bytes_in_the_place_of_pictures_stay_bytes(tmp_path, canary):
 def test_a_pickle_as_the_triplet_list_is_refused(tmp_path, canary, suffix):
     file = tmp_path / f"list.{suffix}"
     file.write_bytes(raw(canary))
-    with pytest.raises(TripletError):
+    with pytest.raises(ListError):
         read_triplets(str(file))
 
 
 def test_a_pickled_column_of_pandas_stays_bytes(tmp_path, canary):
     columns = {name: [raw(canary)] for name in ("input", "edit", "output")}
     pq.write_table(pa.table(columns), tmp_path / "list.parquet")
-    with pytest.raises(TripletError):
+    with pytest.raises(ListError):
         read_triplets(str(tmp_path / "list.parquet"))

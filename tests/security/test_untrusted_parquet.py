@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from factory.dataset.dataset import Dataset
-from factory.errors import InputError, TripletError
+from factory.errors import InputError, ListError
 from factory.pairs.triplets import read_triplets
 from factory.untrusted_parquet import file as untrusted
 from factory.untrusted_parquet.file import BATCH_BYTES, UntrustedParquet
@@ -95,7 +95,7 @@ BOMBS = {
 def test_a_small_list_never_unpacks_to_gigabytes(tmp_path, data, said):
     (tmp_path / "list.parquet").write_bytes(data)
     assert len(data) < 2**18
-    with pytest.raises(TripletError, match=rf"^list\.parquet: {said}"):
+    with pytest.raises(ListError, match=rf"^list\.parquet: {said}"):
         in_little_memory(partial(read_triplets, str(tmp_path / "list.parquet")))
 
 

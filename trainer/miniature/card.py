@@ -24,7 +24,7 @@ def measure(source: PromptToPrompt) -> dict[str, float]:
     """Shares right over the held-out captions; the engine's recipe must share no attention."""
     captions = world.held_out_captions()
     sampled = sample(source, captions)
-    clip = source.engine.models.clip
+    clip = source.models.clip
     rendered_by = clip_accuracy(clip, render(captions))
     sampled_by = clip_accuracy(clip, sampled)
     figures = text_to_image_accuracy(sampled)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from factory.dataset.dataset import Dataset
+from factory.edits.ip2p import Editor
 from factory.engine.autoencoder import Autoencoder
 from factory.engine.checkpoint.load import TextToImage
-from factory.engine.editor import Editor
 from factory.engine.networks import Networks
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.ledger.run import must_stand

@@ -17,7 +17,7 @@ from factory.engine.autoencoder import Autoencoder
 from factory.engine.checkpoint import single_file
 from factory.engine.checkpoint.lora import merge_lora
 from factory.engine.clip_scorer import ClipScorer
-from factory.engine.networks import Models
+from factory.engine.networks import Models, Networks
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text.encoder import TextEncoder
 from factory.engine.text.xl import TextEncoderXl
@@ -90,6 +90,21 @@ def load_models(recipe: Recipe, device: torch.device) -> Models:
         text=found.text,
         schedule=NoiseSchedule.from_config(found.scheduler),
         clip=load_clip(recipe.clip, device, dtype),
+    )
+
+
+def load_networks(
+    source: ModelSource, autoencoder: ModelSource | None, dtype: torch.dtype, device: torch.device
+) -> Networks:
+    """What samples, without what scores; both sources are paths. Raises `ModelError`."""
+    found = load_text_to_image(source, autoencoder, dtype)
+    for part in (found.unet, found.autoencoder, found.text.encoder):
+        part.to(device).eval().requires_grad_(False)
+    return Networks(
+        unet=found.unet,
+        autoencoder=Autoencoder(found.autoencoder),
+        text=found.text,
+        schedule=NoiseSchedule.from_config(found.scheduler),
     )
 
 

@@ -15,7 +15,7 @@ from botocore.parsers import ResponseParserError
 
 from factory import deeds
 from factory.errors import ConfigError, StorageRefused, StorageUnavailable
-from factory.storage.key_rules import check_key, check_prefix, is_key
+from factory.storage.key_rules import OWN, KeyRules
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectInfo, Upload
 from factory.storage.s3 import pages as s3_pages
@@ -36,8 +36,9 @@ BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,62}")
 class S3Store:
     """Objects in a bucket, below a prefix. Threads may share one; it travels by pickle."""
 
-    def __init__(self, uri: str) -> None:
-        self.bucket, self.prefix = split_uri(uri)
+    def __init__(self, uri: str, keys: KeyRules = OWN) -> None:
+        self.bucket, self.prefix = split_uri(uri, keys)
+        self.keys = keys
         self.uri = f"s3://{self.bucket}/{self.prefix}".rstrip("/")
         self._root = f"{self.prefix}/" if self.prefix else ""
         self._client: Any = None
@@ -46,9 +47,9 @@ class S3Store:
     def __repr__(self) -> str:
         return f"S3Store({self.uri!r})"
 
-    def __reduce__(self) -> tuple[type["S3Store"], tuple[str]]:
+    def __reduce__(self) -> tuple[type["S3Store"], tuple[str, KeyRules]]:
         # The client holds keys and sockets; the receiver makes one from its own environment.
-        return S3Store, (self.uri,)
+        return S3Store, (self.uri, self.keys)
 
     def put(self, key: str, data: bytes) -> None:
         """The server refuses a body that was damaged on its way."""
@@ -134,8 +135,8 @@ class S3Store:
         return self.list_by(prefix, s3_pages.PAGE_NAMES)
 
     def list_by(self, prefix: str, most: int) -> Iterator[ObjectInfo]:
-        check_prefix(prefix)
-        return (info for info in self._listed(prefix, most) if is_key(info.key))
+        self.keys.check_prefix(prefix)
+        return (info for info in self._listed(prefix, most) if self.keys.is_key(info.key))
 
     def names(self) -> Iterator[str]:
         return (info.key for info in self._listed("", s3_pages.PAGE_NAMES))
@@ -212,7 +213,7 @@ class S3Store:
             return self._client
 
     def _name(self, key: str) -> str:
-        check_key(key)
+        self.keys.check_key(key)
         return self._root + key
 
     @contextmanager
@@ -224,7 +225,7 @@ class S3Store:
             raise error_of(error, verb, f"{self.uri}/{key}") from None
 
 
-def split_uri(uri: str) -> tuple[str, str]:
+def split_uri(uri: str, keys: KeyRules = OWN) -> tuple[str, str]:
     """Bucket and prefix of `s3://bucket/prefix`; the prefix may be empty."""
     if "@" in uri or "?" in uri:
         raise ConfigError(
@@ -235,7 +236,7 @@ def split_uri(uri: str) -> tuple[str, str]:
     bucket, _, prefix = rest.rstrip("/").partition("/")
     if scheme != "s3" or not BUCKET.fullmatch(bucket):
         raise ConfigError(f"store: expected s3://bucket/prefix, got {uri!r}")
-    if prefix and not is_key(prefix):
+    if prefix and not keys.is_key(prefix):
         raise ConfigError(
             "store: expected a prefix of letters, digits and ._- in parts separated by /, "
             f"got {prefix!r} in {uri!r}"

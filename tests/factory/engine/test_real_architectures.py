@@ -144,7 +144,7 @@ def scored_by_name(folder: Path, name: str) -> None:
     expected = reference_scores(
         model, open_clip.get_tokenizer(name), before, after, *saved.CAPTIONS[0]
     )
-    scorer = engine.engine.models.clip
+    scorer = engine.models.clip
     with torch.no_grad():
         images = scorer.image_features(torch.stack([before, after])).split(1)
         texts = [scorer.text_features(prompt)[None] for prompt in saved.CAPTIONS[0]]
@@ -212,7 +212,7 @@ def test_full_size_single_file_is_diffusers_and_makes_a_pair(
         steps=2,
     )
     engine = PromptToPrompt(of, device="cpu", batch_pairs=1, decode_pairs=1)
-    models = engine.engine.models
+    models = engine.models
     assert sum(weight.numel() for weight in models.unet.parameters()) == parameters
     got = outputs_of(models)
     for part, theirs in expected.items():

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from factory.edits.ip2p import edit_request
 from factory.engine.autoencoder import Autoencoder
 from factory.engine.batch import Batch
 from factory.engine.checkpoint.load import load_models
-from factory.engine.editor import edit_request
 from factory.engine.networks import Networks
 from factory.engine.request import Guided, Request, Row, Start
 from factory.engine.solvers.schedule import NoiseSchedule

@@ -1,6 +1,7 @@
 """The resident thread: order, what fits, and decoding beside the next steps."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,3 +114,33 @@ def test_words_that_cannot_be_read_fail_alone(models):
     made = {one.request.seed: one for one in engine(models).make([odd, picture(1)])}
     assert isinstance(made[1], Finished)
     assert isinstance(made[9], Failed | Finished)
+
+
+def test_each_size_of_pictures_has_a_batch_and_gets_what_it_gets_alone(models):
+    factor = models.autoencoder.factor
+    sizes = [None, (4, 8), (8, 4), (IMAGE_SIDE // factor, IMAGE_SIDE // factor)]
+    asked = [replace(picture(seed), size=sizes[seed % 4]) for seed in range(8)]
+    together = {one.request.seed: one.pictures for one in engine(models).make(asked)}
+    for request in asked:
+        (alone,) = engine(models).make([request])
+        np.testing.assert_array_equal(alone.pictures[0], together[request.seed][0])
+        high, wide = request.size or (IMAGE_SIDE // factor, IMAGE_SIDE // factor)
+        assert alone.pictures[0].shape == (factor * high, factor * wide, 3)
+
+
+def test_batches_of_larger_pictures_hold_fewer_rows(models):
+    held = Engine(
+        models, (IMAGE_SIDE, IMAGE_SIDE), rows=lambda size: 128 // (size[0] * size[1]) * 2
+    )
+    for size in ((4, 4), (8, 8)):
+        (_,) = held.make([replace(picture(1), size=size)])
+    assert {size: batch.rows for size, batch in held.resident._batches.items()}[8, 8] == 4
+    assert held.resident._batches[4, 4].rows == 16
+
+
+def test_a_request_that_no_batch_of_its_size_can_hold_is_told_so_and_others_go_on(models):
+    held = Engine(models, (IMAGE_SIDE, IMAGE_SIDE), rows=lambda size: 2 if size == (4, 4) else 4)
+    with pytest.raises(ValueError, match="must have at most 2 rows, got 4"):
+        list(held.make([replace(picture(1, latents=2), size=(4, 4))]))
+    (one,) = held.make([picture(2)])
+    assert isinstance(one, Finished)

@@ -66,7 +66,7 @@ def fail(run, items, reason):
 
 def index(run, commits):
     rows = [row for commit in commits for row in commit.rows]
-    return {"index.json": canonical_json({row["key"]: row["sha256"] for row in rows})}
+    yield "index.json", canonical_json({row["key"]: row["sha256"] for row in rows})
 
 
 def shout_stage(hushed):

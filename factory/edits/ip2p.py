@@ -1,4 +1,11 @@
-"""Edit pictures with an instruction editor: InstructPix2Pix's sampler, pictures of one size at a time."""
+"""InstructPix2Pix: a network that is shown the picture, told the instruction, and guided towards both.
+
+Needs an instruction. `text_guidance` is the paper's s_T, `image_guidance` its s_I. Where it fails: what the
+pairs it was trained on do not show, such as moving things or counting them. Licence: that of the model
+given (the paper's weights: CreativeML OpenRAIL-M).
+
+Source: Brooks et al. 2023 (arXiv:2211.09800).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from factory.engine.autoencoder import Autoencoder
 from factory.engine.batch import Batch
-from factory.engine.checkpoint.load import load_text_to_image
+from factory.engine.checkpoint.load import load_networks
 from factory.engine.decoder import Decoder
 from factory.engine.device import pick_device
 from factory.engine.networks import Networks
 from factory.engine.request import Finished, Guided, Request, Row
-from factory.engine.solvers.schedule import NoiseSchedule
 from factory.pictures import Picture
+from schemas.edits import EditItem, Ip2p
 from schemas.recipe import ModelSource
 
 ROWS = 3
@@ -45,6 +51,7 @@ def edit_request(
         solver=solver,
         picture=picture,
         noise_name="edit ",
+        size=(picture.shape[1], picture.shape[2]),
     )
 
 
@@ -94,9 +101,21 @@ class Editor:
 
 def load_editor(source: ModelSource, device: str) -> Editor:
     """An editor from a path, with its networks on a device. Raises `ModelError`."""
-    where = pick_device(device)
-    parts = load_text_to_image(source, None, torch.float32)
-    for network in (parts.unet, parts.autoencoder, parts.text.encoder):
-        network.to(where).eval()
-    schedule = NoiseSchedule.from_config(parts.scheduler)
-    return Editor(Networks(parts.unet, Autoencoder(parts.autoencoder), parts.text, schedule))
+    return Editor(load_networks(source, None, torch.float32, pick_device(device)))
+
+
+def request_of(item: EditItem, settings: Ip2p, picture: Tensor, seed: int) -> Request:
+    """A picture's latent (channel, height, width), unscaled, to the engine's request."""
+    return edit_request(
+        picture,
+        item.instruction or "",
+        seed,
+        steps=settings.steps,
+        text_guidance=_or(item.text_guidance, settings.text_guidance),
+        image_guidance=_or(item.image_guidance, settings.image_guidance),
+        solver=settings.solver,
+    )
+
+
+def _or(own: float | None, usual: float) -> float:
+    return usual if own is None else own

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 
-from factory.errors import InputError, TripletError
+from factory.errors import InputError, ListError
 from factory.untrusted_parquet.file import MAGIC, POINTER, NotParquet, UntrustedParquet
 from factory.untrusted_parquet.texts import TooLong, texts
 
@@ -42,32 +42,33 @@ class Line(NamedTuple):
     """In bytes."""
 
 
-def listed_rows(name: str, stream: BinaryIO, known: Sequence[str]) -> Rows:
-    """All rows of a list; `known` are the names of columns that mean something.
+def listed_rows(name: str, stream: BinaryIO, known: Sequence[str], wanted: str) -> Rows:
+    """All rows of a list; `known` are the names of columns that mean something, `wanted` those that a
+    message names.
 
-    Raises `TripletError` for what is no list at all.
+    Raises `ListError` for what is no list at all.
     """
     head = stream.read(len(POINTER))
     stream.seek(0)
     if head.startswith(MAGIC):
-        yield from _parquet_rows(name, stream, known)
+        yield from _parquet_rows(name, stream, known, wanted)
         return
     if head == POINTER:
         size = stream.seek(0, 2)
-        raise TripletError(
+        raise ListError(
             f"{name}: expected JSON lines, CSV or Parquet, got a git-lfs pointer of {size} bytes; "
             "run git lfs pull"
         )
     if head[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in head[:2]:
-        raise TripletError(f"{name}: must be UTF-8, got UTF-16")
+        raise ListError(f"{name}: must be UTF-8, got UTF-16")
     for start, kind in NOT_LISTS.items():
         if head.startswith(start):
-            raise TripletError(f"{name}: must be JSON lines, CSV or Parquet, got {kind}")
+            raise ListError(f"{name}: must be JSON lines, CSV or Parquet, got {kind}")
     lines = _lines(stream)
     first = next(lines, None)
     if first is None:
         return
-    header = _header(name, first, known)
+    header = _header(name, first, known, wanted)
     if header is None:
         yield from _json_rows(name, first, lines)
     else:
@@ -91,7 +92,7 @@ def _json_rows(name: str, first: Line, lines: Iterator[Line]) -> Rows:
     start = first.text.strip()
     if start.startswith(b"[") or start == b"{":
         got = "one over several" if start == b"{" else "a JSON array"
-        raise TripletError(f"{name}:{first.number}: must be one JSON object per line, got {got}")
+        raise ListError(f"{name}:{first.number}: must be one JSON object per line, got {got}")
     yield f"{name}:{first.number}", _json_row(first)
     for line in lines:
         yield f"{name}:{line.number}", _json_row(line)
@@ -131,10 +132,12 @@ def _constant(name: str) -> None:
     raise ValueError(f"{name}, which is no JSON number")
 
 
-def _header(name: str, line: Line, known: Sequence[str]) -> tuple[str, list[str]] | None:
+def _header(
+    name: str, line: Line, known: Sequence[str], wanted: str
+) -> tuple[str, list[str]] | None:
     """The delimiter and the columns of a CSV file that begins so; None for another kind of list.
 
-    Raises `TripletError` where one that is called so names no column that is known, or one twice.
+    Raises `ListError` where one that is called so names no column that is known, or one twice.
     """
     text = line.text[:HEADER_BYTES].decode(errors="replace").strip()
     if text.startswith(("{", "[")):
@@ -147,10 +150,10 @@ def _header(name: str, line: Line, known: Sequence[str]) -> tuple[str, list[str]
     found = [column for column in columns if column in known]
     twice = next((column for column in found if found.count(column) > 1), None)
     if twice:
-        raise TripletError(f"{name}: must have one column {twice}, got {found.count(twice)}")
+        raise ListError(f"{name}: must have one column {twice}, got {found.count(twice)}")
     if not found and name.lower().endswith((".csv", ".tsv")):
         got = ", ".join(columns)
-        raise TripletError(f"{name}: must have columns input, edit, output, got {got[:80]!r}")
+        raise ListError(f"{name}: must have columns {wanted}, got {got[:80]!r}")
     return (delimiter, columns) if found else None
 
 
@@ -193,17 +196,17 @@ def _csv_row(fields: Any, columns: list[str]) -> Any:
     return {column: field or None for column, field in zip(columns, fields, strict=True)}
 
 
-def _parquet_rows(name: str, stream: BinaryIO, known: Sequence[str]) -> Rows:
+def _parquet_rows(name: str, stream: BinaryIO, known: Sequence[str], wanted: str) -> Rows:
     try:
         file = UntrustedParquet(stream, name)
         columns = [column for column in file.schema.names if column in known]
         if not columns:
             got = ", ".join(file.schema.names)
-            raise TripletError(f"{name}: must have columns input, edit, output, got {got[:80]!r}")
+            raise ListError(f"{name}: must have columns {wanted}, got {got[:80]!r}")
         for column in columns:
             kind = file.type_of(column)
             if kind is not None and pa.types.is_nested(kind):
-                raise TripletError(f'{name}: field "{column}": expected text, got {kind}'[:200])
+                raise ListError(f'{name}: field "{column}": expected text, got {kind}'[:200])
         number = 0
         for group in range(len(file.rows)):
             for batch in file.batches(group, columns):
@@ -213,13 +216,13 @@ def _parquet_rows(name: str, stream: BinaryIO, known: Sequence[str]) -> Rows:
                     for column, value in row.items():
                         if isinstance(value, TooLong):
                             # No list of prompts, and perhaps a few bytes for gigabytes of them.
-                            raise TripletError(f'{name}: row {number}: field "{column}": {value}')
+                            raise ListError(f'{name}: row {number}: field "{column}": {value}')
                     yield f"{name}: row {number}", row
     except NotParquet as error:
         why = str(error).removeprefix(f"{name}: not a Parquet file: ")
-        raise TripletError(
+        raise ListError(
             f"{name}: must be a whole Parquet file, got {stream.seek(0, 2)} bytes that cannot be "
             f"read ({why})"
         ) from None
     except InputError as error:
-        raise TripletError(str(error)) from None
+        raise ListError(str(error)) from None

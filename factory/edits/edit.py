@@ -1,0 +1,187 @@
+"""`edit`, a stage: pictures of a place, each edited as it is asked, to keys beside the run."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Protocol
+
+from factory import seeds
+from factory.edits.codec import encoded
+from factory.edits.listing import bad_key, open_images
+from factory.edits.opening import Opened, Opener
+from factory.errors import ObjectMissing
+from factory.ledger.commits import Commit
+from factory.ledger.named import ANOTHERS, intents
+from factory.ledger.outcomes import Outcomes
+from factory.ledger.plan import Row
+from factory.ledger.run import Run
+from factory.pictures import Picture
+from factory.storage.patience import patiently
+from factory.work.stage import Load, Stage
+from schemas.arrow import rows_to_json, write_rows
+from schemas.edits import (
+    EDIT,
+    NOWHERE,
+    EditCompute,
+    EditEnvironment,
+    EditItem,
+    EditRecipe,
+    EditRow,
+    Verdict,
+)
+from schemas.tally import count
+
+RESULT_ROWS = 65_536
+"""In a file of results."""
+
+
+def edit_stage(load: Load) -> Stage:
+    """The stage; `load` makes what workers edit with."""
+    return Stage(
+        layout=EDIT,
+        load=load,
+        fail=fail_pictures,
+        finish=results,
+        advice="the results say why of each",
+    )
+
+
+class Edited(Protocol):
+    """What came of a picture."""
+
+    @property
+    def picture(self) -> Picture | None: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def facts(self) -> dict[str, Any]: ...
+
+
+class Editors(Protocol):
+    """Who edits pictures: `factory.edits.studio.Studio`, or a stand-in."""
+
+    def edit(self, asked: Sequence[tuple[EditItem, Picture]]) -> Iterator[tuple[int, Edited]]: ...
+
+    def environment(self) -> EditEnvironment: ...
+
+
+@dataclass
+class _Hand:
+    """A picture in hand."""
+
+    item: EditItem
+    facts: dict[str, Any]
+    reason: str | None = None
+    verdict: Verdict = Verdict.FAILED
+    opened: Opened | None = None
+    file: Future[bytes] | None = None
+    """Its edit as a file."""
+
+
+class EditMaker:
+    """Edits a unit's pictures: fetched and decoded in threads, edited together, encoded as they come."""
+
+    def __init__(self, run: Run, compute: EditCompute, editors: Editors) -> None:
+        self.run = run
+        self.recipe: EditRecipe = run.recipe
+        self.editors = editors
+        self.opener = Opener(open_images(self.recipe.images), compute.most_pixels)
+        self._threads = ThreadPoolExecutor(compute.fetchers, "editmill-fetcher")
+        self._tool = f"editmill ({self.recipe.editor}, recipe {run.recipe_hash[:16]})"
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True)
+        self.opener.close()
+
+    def make(self, unit: int, items: Sequence[Row]) -> Outcomes:
+        """The edits of these pictures; one that cannot be made is a failed outcome."""
+        hands = [_Hand(EditItem.model_validate(row), {}) for row in items]
+        ours = {(one.key, one.sha256) for one in intents(self.run, unit)}
+        list(self._threads.map(lambda hand: self._open(hand, ours), hands))
+        ready = [hand for hand in hands if hand.opened is not None]
+        asked = [(hand.item, hand.opened.picture) for hand in ready if hand.opened]
+        for place, edited in self.editors.edit(asked):
+            self._take(ready[place], edited)
+        objects, rows = {}, []
+        for hand in hands:
+            data = hand.file.result() if hand.file else None
+            if data is not None:
+                objects[hand.item.key] = data
+            rows.append(_row(self.recipe, hand, data))
+        tally = count(EDIT, rows_to_json(rows))
+        return Outcomes(rows, tally, self.editors.environment(), objects=objects)
+
+    def _open(self, hand: _Hand, ours: set[tuple[str, str]]) -> None:
+        """Fetch and decode, unless nothing may lie at its key, or something else does."""
+        item = hand.item
+        why = bad_key(item.key)
+        if why:
+            hand.reason = f"key must {why}"
+            return
+        standing = self._standing(item.key)
+        if standing is not None and (item.key, standing) not in ours:
+            hand.facts["standing_sha256"] = standing
+            hand.reason = ANOTHERS
+            if self.recipe.on_existing == "skip":
+                hand.verdict = Verdict.SKIPPED
+            return
+        found = self.opener.open(item.image)
+        hand.facts |= found.facts
+        if isinstance(found, Opened):
+            hand.opened = found
+        else:
+            hand.reason = found.reason
+
+    def _standing(self, key: str) -> str | None:
+        """The hash of what stands at a key of the output."""
+        place = self.run.place
+        try:
+            return hashlib.sha256(patiently(lambda: place.get(key))).hexdigest()
+        except ObjectMissing:
+            return None
+
+    def _take(self, hand: _Hand, edited: Edited) -> None:
+        assert hand.opened is not None
+        hand.facts |= edited.facts
+        hand.reason = edited.reason
+        if edited.picture is not None:
+            hand.verdict = Verdict.DONE
+            own, output = hand.opened.format, self.recipe.output
+            hand.file = self._threads.submit(encoded, edited.picture, own, output, self._tool)
+
+
+def _row(recipe: EditRecipe, hand: _Hand, data: bytes | None) -> EditRow:
+    """What is said of a picture."""
+    given = {name: getattr(hand.item, name) for name in _ASKED}
+    given["seed"] = seed_of(recipe, hand.item)
+    said = dict.fromkeys(EditRow.model_fields) | given | {"truncated": False, "flattened": False}
+    said |= hand.facts | {"verdict": hand.verdict, "reason": hand.reason}
+    if data is not None:
+        said |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    return EditRow(**said)
+
+
+_ASKED = ("image", "key", "editor", "instruction", "source_caption", "target_caption")
+
+
+def seed_of(recipe: EditRecipe, item: EditItem) -> int:
+    """The root of an edit's noise: its own, or a draw by the key of what is made."""
+    return item.seed if item.seed is not None else seeds.candidate_seed(recipe.seed, item.key, 0)
+
+
+def fail_pictures(run: Run, items: Sequence[Row], reason: str) -> Outcomes:
+    """All of these pictures as failed."""
+    hands = [_Hand(EditItem.model_validate(row), {}, reason) for row in items]
+    rows = [_row(run.recipe, hand, None) for hand in hands]
+    return Outcomes(rows, count(EDIT, rows_to_json(rows)), NOWHERE)
+
+
+def results(run: Run, commits: Iterator[Commit]) -> Iterator[tuple[str, bytes]]:
+    """The table of every picture, in Parquet files of `RESULT_ROWS` in the plan's order."""
+    rows = (row for commit in commits for row in commit.rows)
+    number = 0
+    while part := list(islice(rows, RESULT_ROWS)):
+        yield f"results_{number:06d}.parquet", write_rows(run.layout.outcomes, part)
+        number += 1

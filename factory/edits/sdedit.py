@@ -1,0 +1,35 @@
+"""SDEdit: the picture with so much noise that only its rough shapes are left, sampled anew from there.
+
+Needs the caption as it should be. `text_guidance` is classifier-free guidance towards it, `strength` the
+share of the way from noise that is made again: little changes at 0.3, little stays at 0.9. Where it fails:
+whatever must change and whatever must stay are told apart by size alone. Licence: that of the model given.
+
+Source: Meng et al. 2022 (arXiv:2108.01073), algorithm 1 without its mask, in a latent space as Stable
+Diffusion's `img2img.py` does it; the first step is diffusers' `get_timesteps` for the same strength.
+"""
+
+from torch import Tensor
+
+from factory.engine.request import Guided, Request, Row, Start
+from schemas.edits import EditItem, Sdedit
+
+
+def request_of(item: EditItem, settings: Sdedit, picture: Tensor, seed: int) -> Request:
+    """A picture's latent (channel, height, width) of unit variance to the engine's request."""
+    scale = settings.text_guidance if item.text_guidance is None else item.text_guidance
+    strength = settings.strength if item.strength is None else item.strength
+    rows = (Row(None), Row(item.target_caption))
+    return Request(
+        latents=(Guided(rows, (scale,)),),
+        seed=seed,
+        steps=settings.steps,
+        solver=settings.solver,
+        start=Start(picture, first_step(settings.steps, strength), noised=True),
+        noise_name="edit ",
+        size=(picture.shape[1], picture.shape[2]),
+    )
+
+
+def first_step(steps: int, strength: float) -> int:
+    """The first step that is made; of any strength one is."""
+    return min(steps - 1, steps - int(steps * strength))

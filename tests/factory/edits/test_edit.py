@@ -1,0 +1,313 @@
+"""`edit` from a place of pictures to a place of edits, with a stand-in for the editors."""
+
+import hashlib
+import io
+import json
+from functools import partial
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from factory.edits import edit as edit_module
+from factory.edits.edit import edit_stage
+from factory.edits.listing import bad_key
+from factory.errors import InputError, ListError, RunMismatch
+from factory.ledger.manifest import sealed_object_uris
+from factory.ledger.verify.run import verify
+from factory.storage.key_rules import USERS
+from factory.storage.open import open_store
+from factory.storage.probe import StoreProbe
+from factory.work import job
+from factory.work.plain_loop import run_here
+from tests.factory.edits.pictures import HERE, Inverting, edited, file, maker, picture
+from tests.factory.storage.conftest import moto, moto_bucket
+
+__all__ = ["moto", "moto_bucket"]
+ODD_KEYS = ["a b.png", "sub/c+d%.png", "é/ü &=?.png", "UPPER.PNG", "'quoted'.png", "日本.png"]
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def place(request, tmp_path):
+    return str(tmp_path) if request.param == "folder" else request.getfixturevalue("moto_bucket")
+
+
+@pytest.fixture(autouse=True)
+def _unprobed(monkeypatch):
+    """Whether a store is strong is tried elsewhere, for seconds."""
+    found = StoreProbe(commits="conditional", reason="", rounds=0, seconds=0.0)
+    monkeypatch.setattr(job, "probe", lambda store: found)
+
+
+def put(root, files):
+    store = open_store(str(root), USERS)
+    for key, data in files.items():
+        store.put(key, data)
+    return store
+
+
+def results(run):
+    """What became of each picture, as pandas reads it."""
+    tables = [
+        io.BytesIO(run.store.get(uri.removeprefix(f"{run.uri}/")))
+        for uri in sealed_object_uris(run)
+    ]
+    return pd.concat([pd.read_parquet(table) for table in tables])
+
+
+def pixels(data):
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def test_every_picture_comes_to_its_own_key_under_any_name(place):
+    files = {key: file(picture(n)) for n, key in enumerate(ODD_KEYS)}
+    put(f"{place}/my pictures", files)
+    run, done = edited(f"{place}/my pictures", f"{place}/edits")
+    assert done.exit_code == 0
+    assert done.sealed.counts == {"done": len(ODD_KEYS), "skipped": 0, "failed": 0}
+    out = open_store(f"{place}/edits", USERS)
+    for key, data in files.items():
+        assert (pixels(out.get(key)) == 255 - pixels(data)).all()
+    found = results(run)
+    assert set(found.key) == set(ODD_KEYS)
+    assert all(
+        hashlib.sha256(out.get(row.key)).hexdigest() == row.sha256 for row in found.itertuples()
+    )
+    assert all(
+        hashlib.sha256(files[row.image]).hexdigest() == row.image_sha256
+        for row in found.itertuples()
+    )
+    assert not verify(run).damages
+
+
+BROKEN = {
+    "empty.png": (b"", "must have at least one byte, got none"),
+    "text.txt": (b"hello", "must begin as a JPEG, PNG or WEBP"),
+    "cut.png": (file(picture())[:-200], "must decode as a whole image"),
+    "gif.gif": (file(picture(), "GIF"), "must begin as a JPEG, PNG or WEBP"),
+    "moving.webp": (
+        file(picture(), "WEBP", save_all=True, append_images=[picture(1), picture(2)]), "3 frames"),
+    "huge.png": (file(Image.new("1", (3000, 3000))), "at most 8000000 pixels"),
+}  # fmt: skip
+
+
+def test_what_is_no_picture_is_a_row_with_its_reason(tmp_path, monkeypatch):
+    monkeypatch.setitem(HERE, "most_pixels", 8_000_000)
+    files = {key: data for key, (data, _) in BROKEN.items()}
+    put(tmp_path / "in", {"good.jpg": file(picture(), "JPEG"), **files})
+    run, done = edited(tmp_path / "in", tmp_path / "out")
+    assert done.sealed.counts == {"done": 1, "skipped": 0, "failed": len(BROKEN)}
+    reasons = results(run).set_index("image").reason
+    for key, (_, reason) in BROKEN.items():
+        assert reason in reasons[key], key
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "good.jpg",
+        "_editmill",
+        ".incoming",
+    }
+
+
+def test_keys_that_lead_elsewhere_are_rows_too(moto_bucket):
+    import boto3
+
+    bucket, _, prefix = moto_bucket.removeprefix("s3://").partition("/")
+    odd = ["/slash.png", "a//b.png", "_editmill/mine.png", "a/.hidden/b.png"]
+    client = boto3.client("s3")
+    for key in [*odd, "good.png", "folder/"]:
+        client.put_object(Bucket=bucket, Key=f"{prefix}/in/{key}", Body=file(picture()))
+    run, done = edited(f"{moto_bucket}/in", f"{moto_bucket}/out")
+    assert done.sealed.counts == {"done": 1, "skipped": 0, "failed": len(odd)}
+    found = results(run)
+    assert set(found.image) == {*odd, "good.png"}
+    assert found[found.verdict == "failed"].reason.str.startswith("key must ").all()
+    assert {info.key for info in open_store(f"{moto_bucket}/out", USERS).list()} >= {"good.png"}
+
+
+@pytest.mark.parametrize(
+    "key", ["../a", "a/../../b", "a/./b", "/a", "a/", "", "_editmill/a", "a" * 201]
+)
+def test_no_edit_leaves_its_place(key):
+    assert bad_key(key)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
+def test_a_picture_keeps_its_format_and_stands_upright(format, tmp_path):
+    turned = picture(3, (40, 20))
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    put(tmp_path / "in", {"a.x": file(turned, format, exif=exif)})
+    run, _ = edited(tmp_path / "in", tmp_path / "out")
+    found = Image.open(tmp_path / "out" / "a.x")
+    assert (found.format, found.size) == (format, (20, 40))
+    assert not found.getexif()
+    (row,) = results(run).to_dict("records")
+    assert (row["image_width"], row["image_height"]) == (20, 40)
+
+
+def test_what_is_transparent_is_laid_over_white_and_noted(tmp_path):
+    clear = Image.new("RGBA", (8, 8), (10, 20, 30, 0))
+    put(tmp_path / "in", {"a.png": file(clear), "b.png": file(picture())})
+    run, _ = edited(tmp_path / "in", tmp_path / "out")
+    assert (pixels((tmp_path / "out" / "a.png").read_bytes()) == 0).all()
+    assert list(results(run).flattened) == [True, False]
+
+
+def test_a_key_that_is_taken_is_left_alone(tmp_path):
+    place = str(tmp_path)
+    put(f"{place}/in", {"a.png": file(picture()), "b.png": file(picture(1))})
+    put(f"{place}/out", {"a.png": b"mine"})
+    run, done = edited(f"{place}/in", f"{place}/out")
+    assert done.sealed.counts == {"done": 1, "skipped": 1, "failed": 0}
+    assert open_store(f"{place}/out", USERS).get("a.png") == b"mine"
+    row = results(run).set_index("key").loc["a.png"]
+    assert row.standing_sha256 == hashlib.sha256(b"mine").hexdigest()
+    put(f"{place}/out3", {"a.png": b"mine"})
+    _, failing = edited(f"{place}/in", f"{place}/out3", on_existing="fail")
+    assert failing.sealed.counts == {"done": 1, "skipped": 0, "failed": 1}
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_killed_between_its_objects_and_its_commit_it_adopts_what_it_left(place, monkeypatch):
+    put(f"{place}/in", {"a.png": file(picture()), "b.png": file(picture(1))})
+
+    def dies(**fields):
+        raise Killed
+
+    with monkeypatch.context() as until:
+        until.setattr("factory.ledger.commits.CommitRecord", dies)
+        with pytest.raises(Killed):
+            edited(f"{place}/in", f"{place}/out")
+    out = open_store(f"{place}/out", USERS)
+    before = {key: out.find(key).modified for key in ("a.png", "b.png")}
+    run, done = edited(f"{place}/in", f"{place}/out")
+    assert done.sealed.counts == {"done": 2, "skipped": 0, "failed": 0}
+    assert {key: out.find(key).modified for key in before} == before
+    assert not verify(run).damages
+
+
+def test_retry_takes_failed_rows_alone(tmp_path):
+    put(tmp_path / "in", {f"{n}.png": file(picture(n)) for n in range(4)})
+    (tmp_path / "in" / "1.png").write_bytes(b"not yet")
+    first = Inverting()
+    _, done = edited(tmp_path / "in", tmp_path / "out", editors=first)
+    assert done.sealed.counts == {"done": 3, "skipped": 0, "failed": 1}
+    (tmp_path / "in" / "1.png").write_bytes(file(picture(1)))
+    second = Inverting()
+    run, done = edited(tmp_path / "in", tmp_path / "out", editors=second, retry_failed=True)
+    assert second.asked == ["1.png"]
+    assert done.sealed.counts == {"done": 4, "skipped": 0, "failed": 0}
+    assert list(results(run).verdict) == ["done"] * 4
+    assert not verify(run).damages
+
+
+def test_a_longer_list_is_appended_on_demand(tmp_path):
+    put(tmp_path / "in", {"b.png": file(picture())})
+    edited(tmp_path / "in", tmp_path / "out")
+    put(tmp_path / "in", {"a.png": file(picture(1))})
+    with pytest.raises(RunMismatch, match="adds 1; --extend appends them"):
+        edited(tmp_path / "in", tmp_path / "out")
+    _, done = edited(tmp_path / "in", tmp_path / "out", extend=True)
+    assert done.sealed.counts["done"] == 2
+
+
+def test_results_come_in_files_of_bounded_size_that_datasets_opens(tmp_path, monkeypatch):
+    monkeypatch.setattr(edit_module, "RESULT_ROWS", 3)
+    put(tmp_path / "in", {f"{n}.png": file(picture(n)) for n in range(7)})
+    run, _ = edited(tmp_path / "in", tmp_path / "out")
+    uris = sealed_object_uris(run)
+    assert len(uris) == 3
+    table = datasets.load_dataset(
+        "parquet", data_files=uris, split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert table["image"][:] == [f"{n}.png" for n in range(7)]
+    assert table.features["seed"].dtype == "int64"
+
+
+def test_requests_say_each_what_is_wanted(tmp_path):
+    put(tmp_path / "in", {"a.png": file(picture()), "b.png": file(picture(1))})
+    lines = [
+        {"image": "a.png", "instruction": "one"},
+        {"image": "a.png", "instruction": "two", "output_key": "a-2.png", "seed": 7},
+        {"image": "missing.png", "instruction": "three"},
+        {"file_name": "b.png", "edit": "fail"},
+        {"image": "a.png", "instruction": "one"},
+    ]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run, done = edited(tmp_path / "in", tmp_path / "out", requests=tmp_path / "list.jsonl")
+    assert done.sealed.counts == {"done": 2, "skipped": 0, "failed": 2}
+    found = results(run).set_index("key")
+    assert found.loc["missing.png"].reason == "no such picture"
+    assert found.loc["b.png"].reason == "picture must be finite, got nan or inf"
+    assert found.loc["a-2.png"].seed == 7
+    assert not verify(run).damages
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ({"image": "a.png"}, 'field "editor": ip2p needs instruction, got none'),
+        ({"instruction": "x"}, 'field "image": expected the key of a picture'),
+        ({"image": "../a.png", "instruction": "x"}, "no part that is empty or begins with a dot"),
+        ({"image": "/a.png", "instruction": "x"}, "no part that is empty or begins with a dot"),
+        (
+            {"image": "a.png", "instruction": "x", "output_key": "_editmill/a"},
+            "not lie below _editmill/",
+        ),
+        (
+            {"image": "a.png", "instruction": "x", "seed": -1},
+            'field "seed": expected a number within 0',
+        ),
+        ({"image": "a.png", "instruction": "x", "seed": 1.5}, 'field "seed": expected a number'),
+        (
+            {"image": "a.png", "instruction": "x", "strength": 2},
+            'field "strength": expected a number',
+        ),
+        ({"image": "a.png", "instruction": "x", "editor": "pnp"}, "must be one of ip2p, sdedit"),
+        (
+            {"image": "a.png", "target_caption": "x", "editor": "sdedit"},
+            "configured as recipe.sdedit",
+        ),
+    ],
+)
+def test_a_bad_request_is_refused_by_its_line(line, rule, tmp_path):
+    put(tmp_path / "in", {"a.png": file(picture())})
+    (tmp_path / "list.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(ListError, match=r"list\.jsonl:1: ") as error:
+        edited(tmp_path / "in", tmp_path / "out", requests=tmp_path / "list.jsonl")
+    assert rule in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_pictures_never_come_to_one_key(tmp_path):
+    put(tmp_path / "in", {"a.png": file(picture()), "a.jpg": file(picture(1), "JPEG")})
+    with pytest.raises(ListError, match=r"a\.webp: .* got two: of a\.jpg and a\.png"):
+        edited(tmp_path / "in", tmp_path / "out", output={"format": "webp"})
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_place_is_refused(tmp_path):
+    (tmp_path / "in").mkdir()
+    with pytest.raises(InputError, match="must hold at least one object, got none"):
+        edited(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(InputError, match="must be a folder or s3://bucket/prefix, got none"):
+        edited(tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_a_unit_that_is_given_up_leaves_failed_rows(tmp_path):
+    from factory.work.unit import fail_unit
+
+    put(tmp_path / "in", {f"{n}.png": file(picture(n)) for n in range(2)})
+    stage = edit_stage(partial(maker, Inverting()))
+
+    def dies(run, plan, units, terms, should_stop):
+        fail_unit(stage, run, plan, 0, "ended its worker three times")
+        return run_here(stage)(run, plan, units, terms, should_stop)
+
+    run, done = edited(tmp_path / "in", tmp_path / "out", runner=dies)
+    assert done.sealed.counts == {"done": 0, "skipped": 0, "failed": 2}
+    assert set(results(run).reason) == {"ended its worker three times"}

@@ -1,0 +1,126 @@
+"""Each editor beside what it rebuilds, on the miniature, at pictures that are no squares."""
+
+from dataclasses import replace
+from unittest.mock import patch
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from factory import seeds
+from factory.edits.edit import seed_of
+from factory.edits.sdedit import first_step
+from factory.edits.studio import Studio
+from factory.miniature import world
+from factory.models.find import MINIATURE
+from schemas.edits import EditCompute, EditItem, EditRecipe, Ip2p, Sdedit
+
+torch.set_num_threads(2)
+INSTRUCTION, CAPTION = "make it red", "a large red star on a white background"
+STEPS = 5
+ANCESTRAL = "diffusers.schedulers.scheduling_euler_ancestral_discrete.randn_tensor"
+COMPUTE = EditCompute(device="cpu", gpus_per_worker=0, batch_images=2, threads=2)
+
+
+def scene(size=(96, 64)):
+    caption = "a large blue star on a white background"
+    return np.asarray(Image.fromarray(world.render(world.parse_caption(caption))).resize(size))
+
+
+def item(**fields):
+    given = {"key": "a.png", "image": "a.png", "editor": "ip2p", "seed": 5, **fields}
+    return EditItem(**dict.fromkeys(EditItem.model_fields) | given)
+
+
+def studio(**editors):
+    editor = next(iter(editors))
+    return Studio(EditRecipe(editor=editor, size_px=64, **editors), COMPUTE)
+
+
+def final_latents(studio, one):
+    """(4, height, width), of unit variance."""
+    editor = studio.editor(one.editor)
+    request, _ = studio._asked(editor, one, scene())
+    (done,) = editor.engine.make([replace(request, returns="latents")])
+    return done.latents[-1, 0]
+
+
+def noise(purpose, shape=(1, 4, 16, 24)):
+    return torch.from_numpy(seeds.noise(5, f"edit {purpose}", shape[1:]))[None]
+
+
+@pytest.mark.parametrize("solver", ["euler_ancestral", "ddim"])
+def test_ip2p_is_the_diffusers_pipeline(solver):
+    ip2p = Ip2p(model={"source": "miniature/editor"}, solver=solver, steps=STEPS, text_guidance=3.0)
+    ours = final_latents(studio(ip2p=ip2p), item(instruction=INSTRUCTION))
+    pipeline = diffusers.StableDiffusionInstructPix2PixPipeline.from_pretrained(
+        str(MINIATURE / "editor"), torch_dtype=torch.float32
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    if solver == "ddim":
+        told = {"steps_offset": 1, "set_alpha_to_one": False, "timestep_spacing": "leading"}
+        pipeline.scheduler = diffusers.DDIMScheduler.from_config(pipeline.scheduler.config, **told)
+    with patch(ANCESTRAL, side_effect=[noise(step) for step in range(STEPS)]):
+        found = pipeline(
+            INSTRUCTION, image=Image.fromarray(scene()), num_inference_steps=STEPS, guidance_scale=3.0,
+            image_guidance_scale=1.5, latents=noise("start"), output_type="latent",
+        ).images  # fmt: skip
+    torch.testing.assert_close(ours, found[0], rtol=1e-4, atol=1e-4)
+
+
+def slow_sdedit(networks, latent, strength, steps, scale):
+    """SDEdit by DDIM, written out: one row at a time, in the space of x, in float32 as the networks are."""
+    unet, text = networks.unet, networks.text
+    kept = 1 / (1 + networks.schedule.sigmas**2)
+    stride = len(kept) // steps
+    times = [i * stride + 1 for i in reversed(range(steps))][steps - int(steps * strength) :]
+    a = kept[times[0]]
+    x = a.sqrt() * latent + (1 - a).sqrt() * noise("start")[0].double()
+    for t in times:
+        a, before = kept[t], kept[max(0, t - stride)]
+        v = [
+            unet(x[None].float(), t, encoder_hidden_states=words.tokens[None]).sample[0].double()
+            for words in (text.nothing(), text.words(CAPTION))
+        ]
+        guided = v[0] + scale * (v[1] - v[0])
+        clean = a.sqrt() * x - (1 - a).sqrt() * guided
+        eps = (x - a.sqrt() * clean) / (1 - a).sqrt()
+        x = before.sqrt() * clean + (1 - before).sqrt() * eps
+    return x
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.6, 1.0])
+@torch.inference_mode()
+def test_sdedit_is_the_slow_reference(strength):
+    settings = Sdedit(model={"source": "miniature"}, steps=10, text_guidance=2.0, strength=0.5)
+    made = studio(sdedit=settings)
+    one = item(editor="sdedit", target_caption=CAPTION, strength=strength)
+    ours = final_latents(made, one)
+    networks = made.editor("sdedit").networks
+    pixels = torch.from_numpy(scene().transpose(2, 0, 1).copy())[None]
+    latent = networks.autoencoder.unit(networks.autoencoder.moments(pixels)[0][0]).double()
+    expected = slow_sdedit(networks, latent, strength, 10, 2.0)
+    torch.testing.assert_close(ours.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("strength", "first"), [(1.0, 0), (0.6, 4), (0.05, 9), (0.3, 7)])
+def test_sdedit_makes_its_share_of_the_steps(strength, first):
+    assert first_step(10, strength) == first
+
+
+def test_an_edit_comes_back_at_its_pictures_size_and_depends_on_no_other():
+    made = studio(ip2p=Ip2p(model={"source": "miniature/editor"}, steps=2))
+    asked = [
+        (item(key=f"{n}.png", seed=None, instruction=INSTRUCTION), scene(size))
+        for n, size in enumerate([(64, 64), (150, 100), (40, 90), (64, 64)])
+    ]
+    together = dict(made.edit(asked))
+    for place, (one, picture) in enumerate(asked):
+        assert together[place].picture.shape == picture.shape
+        alone = dict(made.edit([(one, picture)]))[0]
+        np.testing.assert_array_equal(alone.picture, together[place].picture)
+    assert seed_of(made.recipe, asked[0][0]) != seed_of(made.recipe, asked[3][0])
+    # The middle two are edited at 96 x 64 and 32 x 64.
+    assert [together[n].facts["model_width"] for n in range(4)] == [64, 96, 32, 64]
