@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 
+from PIL import features
+
 from factory.errors import EditmillError
 from factory.pictures import Picture
 from factory.untrusted_image import child as script
@@ -28,6 +30,7 @@ class Reason(StrEnum):
     TIME = "took too long"
     MEMORY = "took too much memory"
     CRASHED = "ended its decoder"
+    ANIMATED = "animated"
 
 
 class ImageRefused(EditmillError):
@@ -50,11 +53,25 @@ class ImageLimits:
     """Of the child's addresses, its Python and libraries (about 35 MiB) among them; 50 million pixels of a
     WEBP with alpha take 1.1 GiB."""
     cpu_s: float = 5.0
-    """Rounded up to a whole second."""
+    """Rounded up to a whole second. With a profile 50 million pixels of CMYK take about 6 s."""
     wall_s: float = 30.0
     """Longer than `cpu_s`, because a machine may be busy."""
     images: int = 10_000
     """A child is replaced after so many, so that nothing it keeps can grow."""
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedImage:
+    """A picture as its viewers see it, and what its file was."""
+
+    picture: Picture
+    """Upright, in sRGB."""
+    format: str
+    """JPEG, PNG or WEBP."""
+    had_alpha: bool
+    """An alpha channel or transparent colours, which were laid over white."""
+    had_profile: bool
+    """An ICC profile by which its colours were converted."""
 
 
 class ImageDecoder:
@@ -63,10 +80,14 @@ class ImageDecoder:
     A child that died or was late is replaced at the next image. Threads may share a decoder, one
     image at a time. `close` ends the child.
 
-    What becomes of the kinds of images: EXIF orientation is applied. Of animations the first frame
-    counts. Alpha and transparent palette entries are laid over white. 16 bits per channel keep their
-    high byte (a 16-bit grey's transparent value is ignored). CMYK and YCCK are converted without
-    their profile; all ICC profiles and other metadata are ignored, also where they are damaged or large.
+    What becomes of the kinds of images: EXIF orientation is applied. Alpha and transparent palette
+    entries are laid over white. 16 bits per channel keep their high byte (a 16-bit grey's transparent
+    value is ignored). Metadata is ignored, also where it is damaged or large.
+
+    In two things the methods differ. `decode`: of animations the first frame counts, and all ICC profiles
+    are ignored (CMYK and YCCK are converted without theirs). `open`: animations are refused (an MPO is its
+    first picture), and RGB, grey, CMYK and YCCK are converted to sRGB by their profile, before alpha is
+    laid over white; one that is broken or is of other colours than the picture counts as none.
     """
 
     def __init__(self, limits: ImageLimits | None = None) -> None:
@@ -89,9 +110,22 @@ class ImageDecoder:
 
         Raises `ImageRefused` with its reason, and `EditmillError` where no child can be started.
         """
+        picture, _ = self._ask(data, name, opens=False)
+        return picture
+
+    def open(self, data: bytes, name: str = "image") -> OpenedImage:
+        """One image that is no animation, in sRGB. Raises as `decode`."""
+        if not features.check("littlecms2"):
+            raise EditmillError("Pillow: must be built with littlecms to read profiles, got none")
+        picture, had = self._ask(data, name, opens=True)
+        alpha, profile = bool(had & script.ALPHA), bool(had & script.PROFILE)
+        return OpenedImage(picture, script.format_of(data), alpha, profile)
+
+    def _ask(self, data: bytes, name: str, opens: bool) -> tuple[Picture, int]:
+        """The picture, and what it had."""
         whole = len(data)
         if whole > self.limits.most_bytes:
-            data = script.without_metadata(data)
+            data = script.without_metadata(data, script.OPENED if opens else script.DECODED)
         if len(data) > self.limits.most_bytes:
             raise ImageRefused(
                 f"{name}: must be at most {self.limits.most_bytes} bytes, got {whole}",
@@ -101,9 +135,9 @@ class ImageDecoder:
             child = self._ready()
             until = time.monotonic() + self.limits.wall_s
             try:
-                outcome, width, height = child.ask(data, until)
+                outcome, had, width, height = child.ask(data, opens, until)
                 if outcome == script.PICTURE:
-                    return child.picture(width, height, until)
+                    return child.picture(width, height, until), had
             except TimeoutError:
                 self._end()
                 raise self._refused(name, Reason.TIME, "no picture") from None
@@ -118,10 +152,12 @@ class ImageDecoder:
             script.FORMAT: Reason.FORMAT,
             script.PIXELS: Reason.PIXELS,
             script.MEMORY: Reason.MEMORY,
+            script.ANIMATED: Reason.ANIMATED,
         }.get(outcome, Reason.DAMAGED)
         got = {
             Reason.FORMAT: repr(data[:8]),
             Reason.PIXELS: f"{width} x {height}",
+            Reason.ANIMATED: f"{width} frames",
         }.get(reason, f"{len(data)} bytes that do not")
         raise self._refused(name, reason, got)
 
@@ -133,6 +169,7 @@ class ImageDecoder:
             Reason.DAMAGED: "decode as a whole image",
             Reason.TIME: f"decode within {limits.cpu_s:g} s ({limits.wall_s:g} s on a busy machine)",
             Reason.MEMORY: f"decode in {limits.memory_bytes} bytes of memory",
+            Reason.ANIMATED: "be a still picture",
         }.get(reason, "decode without harm to its decoder")
         return ImageRefused(f"{name}: must {rule}, got {got}", reason)
 

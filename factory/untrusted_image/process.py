@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,15 @@ DEATH_S = 5.0
 """Longest wait for the exit code of a child that is silent for good."""
 ENVIRONMENT = ("LD_LIBRARY_PATH",)
 """All that a child inherits by name: without it some Pythons do not start."""
+
+
+class Header(NamedTuple):
+    """What a reply begins with, as `child.Found` says it."""
+
+    outcome: int
+    had: int
+    width: int
+    height: int
 
 
 class Child:
@@ -57,10 +67,10 @@ class Child:
             self.end()
             raise
 
-    def ask(self, data: bytes, until: float) -> tuple[int, int, int]:
-        """Outcome, width and height. Raises `TimeoutError`, and `EOFError` where it has died."""
+    def ask(self, data: bytes, opens: bool, until: float) -> Header:
+        """How its reply begins. Raises `TimeoutError`, and `EOFError` where it has died."""
         self.asked += 1
-        self._send(script.REQUEST.pack(len(data)), until)
+        self._send(script.REQUEST.pack(opens, len(data)), until)
         self._send(data, until)
         return self._header(until)
 
@@ -84,14 +94,13 @@ class Child:
                 pipe.close()
         return code
 
-    def _header(self, until: float) -> tuple[int, int, int]:
+    def _header(self, until: float) -> Header:
         header = bytearray(script.REPLY.size)
         self._receive(memoryview(header), until)
         mark, *numbers = script.REPLY.unpack(header)
         if mark != script.MARK:
             raise EOFError("a reply of another form")
-        outcome, width, height = numbers
-        return outcome, width, height
+        return Header(*numbers)
 
     def _send(self, data: bytes, until: float) -> None:
         left = memoryview(data)

@@ -91,3 +91,60 @@ def scan_bomb(side: int, repeats: int) -> bytes:
     data = encoded(Image.new("RGB", (side, side), "white"), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * repeats + data[-2:]
+
+
+def grey_16(values: list[list[int]], *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG of 16 bits."""
+    raw = b"".join(b"\x00" + np.array(row, ">u2").tobytes() for row in values)
+    return png(len(values[0]), len(values), *chunks, (b"IDAT", zlib.compress(raw)), depth=16)
+
+
+def transparent_palette() -> bytes:
+    """A PNG whose first entry is not seen."""
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putdata([0, 1])
+    return encoded(image, "PNG", transparency=0)
+
+
+def animation(format: str, **options: Any) -> bytes:
+    """Two frames, of APNG or WEBP."""
+    frames = [Image.new("RGB", (4, 4), shade) for shade in ((250, 0, 0), (0, 250, 0))]
+    if format == "WEBP":
+        options["lossless"] = True
+    return encoded(frames[0], format, save_all=True, append_images=frames[1:], **options)
+
+
+UPRIGHT = {
+    1: lambda x: x,
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.transpose(1, 0, 2),
+    6: lambda x: np.rot90(x, -1),
+    7: lambda x: x[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda x: np.rot90(x, 1),
+}
+"""What puts pixels upright, by EXIF orientation."""
+KINDS: dict[str, tuple[bytes, list[int]]] = {
+    "one bit": (encoded(Image.new("1", (1, 1), 1), "PNG"), [255] * 3),
+    "grey": (encoded(Image.new("L", (1, 1), 7), "PNG"), [7] * 3),
+    "grey with alpha": (encoded(Image.new("LA", (1, 1), (0, 51)), "PNG"), [204] * 3),
+    "transparent": (encoded(Image.new("RGBA", (1, 1), (255, 0, 0, 0)), "PNG"), [255] * 3),
+    "alpha in WEBP": (
+        encoded(Image.new("RGBA", (1, 1), (255, 0, 0, 51)), "WEBP", lossless=True),
+        [255, 204, 204],
+    ),
+    "transparent palette": (transparent_palette(), [255] * 3),
+    "transparent colour": (
+        encoded(Image.new("RGB", (1, 1), (1, 2, 3)), "PNG", transparency=(1, 2, 3)),
+        [255] * 3,
+    ),
+    "16 bits": (grey_16([[0x1234]]), [0x12] * 3),
+    "16 bits, white": (grey_16([[0xFFFF]]), [0xFF] * 3),
+    "16 bits, transparent": (grey_16([[0x1234]], (b"tRNS", b"\x12\x34")), [0x12] * 3),
+    "CMYK": (encoded(Image.new("CMYK", (8, 8), (0, 0, 0, 0)), "JPEG"), [255] * 3),
+    "animated PNG": (animation("PNG"), [250, 0, 0]),
+    "animated WEBP": (animation("WEBP"), [250, 0, 0]),
+}
+"""A picture of each kind, and its first pixel without its profile."""

@@ -32,9 +32,9 @@ KEYS = {
 # A child in the place of the real one, which does what a taken-over one might.
 CROOKED = """
 import os, signal, struct, sys, time
-REPLY = struct.Struct("<4sBII")
+REPLY = struct.Struct("<4sBBII")
 def say(outcome, width=0, height=0, mark=b"\\x00img"):
-    os.write(1, REPLY.pack(mark, outcome, width, height))
+    os.write(1, REPLY.pack(mark, outcome, 0, width, height))
 say(0)
 os.read(0, 2**20)
 {act}

@@ -1,18 +1,18 @@
 """What becomes of images that strangers made: the right pixels, or a refusal with its reason."""
 
 import random
-import struct
-import zlib
 from contextlib import closing
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from factory.untrusted_image.child import without_metadata
+from factory.untrusted_image.child import DECODED, OPENED, without_metadata
 from factory.untrusted_image.decoder import ImageDecoder, ImageLimits, ImageRefused, Reason
 from tests.security.images import (
     FORMATS,
+    KINDS,
+    UPRIGHT,
     borders,
     claiming,
     encoded,
@@ -22,19 +22,10 @@ from tests.security.images import (
     scan_bomb,
     zeros,
 )
+from tests.security.odd_images import ODD, TURNED, chunk, jpeg_with, png_with, webp_with
 
 FLIPS = 60
 LIMITS = ImageLimits(most_bytes=2**21, most_pixels=10**7)
-UPRIGHT = {
-    1: lambda x: x,
-    2: lambda x: x[:, ::-1],
-    3: lambda x: x[::-1, ::-1],
-    4: lambda x: x[::-1],
-    5: lambda x: x.transpose(1, 0, 2),
-    6: lambda x: np.rot90(x, -1),
-    7: lambda x: x[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda x: np.rot90(x, 1),
-}
 
 
 @pytest.fixture(scope="module")
@@ -89,58 +80,7 @@ def test_broken_exif_is_ignored(decoder, exif):
     assert (decoder.decode(data) == pixels()).all()
 
 
-def grey_16(values, *chunks):
-    raw = b"".join(b"\x00" + np.array(row, ">u2").tobytes() for row in values)
-    return png(len(values[0]), len(values), *chunks, (b"IDAT", zlib.compress(raw)), depth=16)
-
-
-def transparent_palette():
-    image = Image.new("P", (2, 1))
-    image.putpalette([10, 20, 30, 40, 50, 60])
-    image.putdata([0, 1])
-    return encoded(image, "PNG", transparency=0)
-
-
-def animation(format):
-    frames = [Image.new("RGB", (4, 4), shade) for shade in ((250, 0, 0), (0, 250, 0))]
-    options = {"lossless": True} if format == "WEBP" else {}
-    return encoded(frames[0], format, save_all=True, append_images=frames[1:], **options)
-
-
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        pytest.param(encoded(Image.new("1", (1, 1), 1), "PNG"), [255] * 3, id="one bit"),
-        pytest.param(encoded(Image.new("L", (1, 1), 7), "PNG"), [7] * 3, id="grey"),
-        pytest.param(
-            encoded(Image.new("LA", (1, 1), (0, 51)), "PNG"), [204] * 3, id="grey with alpha"
-        ),
-        pytest.param(
-            encoded(Image.new("RGBA", (1, 1), (255, 0, 0, 0)), "PNG"), [255] * 3, id="transparent"
-        ),
-        pytest.param(
-            encoded(Image.new("RGBA", (1, 1), (255, 0, 0, 51)), "WEBP", lossless=True),
-            [255, 204, 204],
-            id="alpha in WEBP",
-        ),
-        pytest.param(transparent_palette(), [255] * 3, id="transparent palette"),
-        pytest.param(
-            encoded(Image.new("RGB", (1, 1), (1, 2, 3)), "PNG", transparency=(1, 2, 3)),
-            [255] * 3,
-            id="transparent colour",
-        ),
-        pytest.param(grey_16([[0x1234]]), [0x12] * 3, id="16 bits"),
-        pytest.param(grey_16([[0xFFFF]]), [0xFF] * 3, id="16 bits, white"),
-        pytest.param(
-            grey_16([[0x1234]], (b"tRNS", b"\x12\x34")), [0x12] * 3, id="16 bits, transparent"
-        ),
-        pytest.param(
-            encoded(Image.new("CMYK", (8, 8), (0, 0, 0, 0)), "JPEG"), [255] * 3, id="CMYK"
-        ),
-        pytest.param(animation("PNG"), [250, 0, 0], id="animated PNG"),
-        pytest.param(animation("WEBP"), [250, 0, 0], id="animated WEBP"),
-    ],
-)
+@pytest.mark.parametrize(("data", "expected"), KINDS.values(), ids=KINDS)
 def test_every_kind_of_pixel_becomes_rgb_by_its_rule(decoder, data, expected):
     assert decoder.decode(data)[0, 0].tolist() == expected
 
@@ -238,58 +178,6 @@ def test_a_picture_that_takes_too_long_is_refused_and_the_next_works():
         assert (decoder.decode(ordinary("PNG")) == pixels()).all()
 
 
-def chunk(name, body, crc=None):
-    checked = struct.pack(">I", zlib.crc32(name + body) if crc is None else crc)
-    return struct.pack(">I", len(body)) + name + body + checked
-
-
-def png_with(*chunks):
-    """An ordinary PNG with others right after its header."""
-    whole = encoded(Image.fromarray(pixels()), "PNG")
-    return whole[:33] + b"".join(chunks) + whole[33:]
-
-
-def jpeg_with(*segments):
-    """An ordinary JPEG with others right after its beginning."""
-    whole = encoded(Image.fromarray(pixels()), "JPEG", quality=95)
-    parts = (b"\xff" + mark + struct.pack(">H", len(body) + 2) + body for mark, body in segments)
-    return whole[:2] + b"".join(parts) + whole[2:]
-
-
-def webp_with(*chunks, **options):
-    """A WEBP with others at its end."""
-    whole = encoded(Image.fromarray(pixels()), "WEBP", lossless=True, **options)
-    added = b"".join(name + struct.pack("<I", size) + body for name, size, body in chunks)
-    return whole[:4] + struct.pack("<I", len(whole) + len(added) - 8) + whole[8:] + added
-
-
-TURNED = b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
-"""EXIF that says no more than that a picture is to be turned by 90 degrees."""
-ODD = {
-    "a large compressed text": png_with(chunk(b"zTXt", b"workflow\0\0" + zeros(2**22))),
-    "a bomb in a text": png_with(chunk(b"zTXt", b"a\0\0" + zeros(2**28))),
-    "a large international text": png_with(
-        chunk(b"iTXt", b"workflow\0\1\0\0\0" + zeros(2**22)), chunk(b"iTXt", b"nothing")
-    ),
-    "a bomb in a profile": png_with(chunk(b"iCCP", b"a\0\0" + zeros(2**28))),
-    "a cut profile": png_with(chunk(b"iCCP", b"a\0\0" + zeros(2**10)[:9])),
-    "a wrong checksum of a text": png_with(chunk(b"tEXt", b"a\0b", crc=0)),
-    "sizes and gamma that are cut": png_with(chunk(b"pHYs", b"\0"), chunk(b"gAMA", b"")),
-    "a chunk that nobody knows": png_with(chunk(b"caNv", bytes(2**20))),
-    "a broken profile in a JPEG": jpeg_with(
-        (b"\xe2", b"ICC_PROFILE\0"), (b"\xe2", b"MPF\0MM\0*\0")
-    ),
-    "a JPEG's text and its maker's notes": jpeg_with(
-        (b"\xfe", b"a" * 65000), (b"\xed", b"Photoshop 3.0\x008BIM\x04\x04\xff"), (b"\xef", b"x")
-    ),
-    "broken EXIF in a JPEG": jpeg_with((b"\xe1", b"Exif\0\0MM\0*\xff\xff\xff\xff")),
-    "a half beginning of a JPEG": jpeg_with((b"\xe0", b"JFIF"), (b"\xee", b"Adobe")),
-    "a profile of a WEBP that is none": webp_with(icc_profile=b"no profile " * 40),
-    "EXIF of a WEBP that ends behind it": webp_with((b"EXIF", 2**20, b"II"), exif=b"Exif\0\0II*\0"),
-    "XMP of a WEBP that ends behind it": webp_with((b"XMP ", 999, b"<x"), xmp=b"<x>"),
-}
-
-
 @pytest.mark.parametrize("data", ODD.values(), ids=ODD)
 def test_what_says_nothing_of_pixels_makes_no_picture_unreadable(decoder, data):
     found = decoder.decode(data)
@@ -323,7 +211,7 @@ def test_taking_metadata_out_twice_is_taking_it_out_once_and_never_fails(format)
         data = bytearray(whole[: rng.randrange(13, len(whole) + 1)])
         for _ in range(rng.randrange(4)):
             data[rng.randrange(12, len(data))] = rng.randrange(256)
-        for keeps_exif in (True, False):
-            bare = without_metadata(bytes(data), keeps_exif)
+        for keeps in ((), DECODED, OPENED):
+            bare = without_metadata(bytes(data), keeps)
             assert len(bare) <= len(data)
-            assert without_metadata(bare, keeps_exif) == bare
+            assert without_metadata(bare, keeps) == bare
