@@ -13,6 +13,8 @@ from factory.untrusted_image.decoder import ImageDecoder, ImageLimits, ImageRefu
 MOST_BYTES = 2**26
 """Of a file that is read whole."""
 MOST_PIXELS = ImageLimits().most_pixels
+CPU_S = 10.0
+"""50 million pixels of a printed picture with a profile take 6 on a slow machine."""
 WALL_S = 300.0
 """So long that only the decoder's CPU time counts: a busy machine must not refuse what an idle one takes.
 """
@@ -42,7 +44,7 @@ class Opener:
 
     def __init__(self, images: ObjectStore, most_pixels: int = MOST_PIXELS) -> None:
         self.images = images
-        self.limits = ImageLimits(most_pixels=most_pixels, wall_s=WALL_S)
+        self.limits = ImageLimits(most_pixels=most_pixels, cpu_s=CPU_S, wall_s=WALL_S)
         # Taken and put back whole by threads, which needs no lock.
         self._idle: list[ImageDecoder] = []
 
