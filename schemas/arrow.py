@@ -144,7 +144,8 @@ def from_parquet(record: type[R], data: bytes) -> tuple[list[R], dict[str, str]]
 def read_rows(columns: Iterable[str], data: bytes) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """As `from_parquet`, as plain rows of these columns."""
     file = _checked(data)
-    return file.read(list(columns)).to_pylist(), _metadata(file)
+    # In this thread: a process that ends soon after Arrow began its threads may be aborted by it.
+    return file.read(list(columns), use_threads=False).to_pylist(), _metadata(file)
 
 
 def _checked(data: bytes) -> pq.ParquetFile:

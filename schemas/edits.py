@@ -21,6 +21,7 @@ class Ip2p(Record):
 
     NEEDS: ClassVar[tuple[str, ...]] = ("instruction",)
     CHANNELS: ClassVar[int] = 8
+    ROWS: ClassVar[int] = 3
     model: ModelSource
     """An editor's folder, `miniature/editor`, s3:// or hub id: Stable Diffusion 1.x, 2.x or XL with eight
     input channels."""
@@ -43,6 +44,7 @@ class Sdedit(Record):
 
     NEEDS: ClassVar[tuple[str, ...]] = ("target_caption",)
     CHANNELS: ClassVar[int] = 4
+    ROWS: ClassVar[int] = 2
     model: ModelSource
     """A text-to-image model: Stable Diffusion 1.x, 2.x or XL."""
     autoencoder: ModelSource | None = None
@@ -57,6 +59,14 @@ class Sdedit(Record):
     """Scale of classifier-free guidance towards the caption; 1 is none."""
     strength: float = Field(0.6, gt=0, le=1)
     """Share of the steps that are made: 1 keeps nothing of the picture."""
+
+    def first_step(self, strength: float | None = None) -> int:
+        """The first step that is made at a strength, the own one unless another is named; one always is.
+
+        As diffusers' `get_timesteps`.
+        """
+        share = self.strength if strength is None else strength
+        return min(self.steps - 1, self.steps - int(self.steps * share))
 
 
 EDITORS: dict[str, type[Ip2p] | type[Sdedit]] = {"ip2p": Ip2p, "sdedit": Sdedit}

@@ -23,6 +23,7 @@ FORBIDDEN = {
     # Those of their rooms that sample; verbs and the trainer alone import them, and only when they do.
     "factory/pairs/prompt_to_prompt.py": ("trainer", "cluster", "factory.on_ray"),
     "factory/edits/studio.py": ("trainer", "cluster", "factory.on_ray"),
+    "factory/edits/python.py": ("trainer", "cluster", "factory.on_ray"),
     "factory/edits/ip2p.py": ("trainer", "cluster", "factory.on_ray"),
     "factory/edits/sdedit.py": ("trainer", "cluster", "factory.on_ray"),
     "factory/on_ray": ("trainer", "cluster"),

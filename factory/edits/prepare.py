@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+from pydantic import ValidationError
+
 from factory.edits.listing import Listed, Wish, canonical
-from factory.errors import InputError, RunMismatch
+from factory.errors import EditmillError, InputError, RunMismatch
 from factory.ledger import keys
 from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, is_begun, open_run
@@ -47,6 +49,16 @@ def listed_before(out: str, wish: Wish, recipe: EditRecipe) -> bool:
             f"{out}: holds edits that were asked for otherwise; {'; '.join(differing)}"
         )
     return True
+
+
+def find_recipe(out: str) -> EditRecipe | None:
+    """The recipe of the run whose pictures lie at `out`; None where there is none that can be read."""
+    try:
+        run = open_run(open_store(run_uri(out)))
+        return EditRecipe.read(run.recipe) if run.layout.stage == EDIT.stage else None
+    except (EditmillError, ValidationError):
+        # Who opens it to work there says what is wrong with it.
+        return None
 
 
 def _plan_of(out: str) -> Plan | None:

@@ -17,19 +17,13 @@ from schemas.edits import EditItem, Sdedit
 def request_of(item: EditItem, settings: Sdedit, picture: Tensor, seed: int) -> Request:
     """A picture's latent (channel, height, width) of unit variance to the engine's request."""
     scale = settings.text_guidance if item.text_guidance is None else item.text_guidance
-    strength = settings.strength if item.strength is None else item.strength
     rows = (Row(None), Row(item.target_caption))
     return Request(
         latents=(Guided(rows, (scale,)),),
         seed=seed,
         steps=settings.steps,
         solver=settings.solver,
-        start=Start(picture, first_step(settings.steps, strength), noised=True),
+        start=Start(picture, settings.first_step(item.strength), noised=True),
         noise_name="edit ",
         size=(picture.shape[1], picture.shape[2]),
     )
-
-
-def first_step(steps: int, strength: float) -> int:
-    """The first step that is made; of any strength one is."""
-    return min(steps - 1, steps - int(steps * strength))

@@ -24,8 +24,6 @@ from schemas.edits import EditCompute, EditEnvironment, EditItem, EditRecipe, Ip
 _WHEELS = ("torch", "diffusers", "transformers", "numpy", "pillow")
 COARSEST = 8
 """Latents to a side of the network's coarsest level: pictures have sides that are whole there."""
-ROWS = {8: 3, 4: 2}
-"""Rows of an edit by the network's input channels."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +50,10 @@ class _Editor:
         self.networks = load_networks(model, autoencoder, DTYPES[settings.dtype], device)
         self.factor = self.networks.autoencoder.factor
         area = (recipe.size_px // self.factor) ** 2 * compute.batch_images
-        rows = ROWS[settings.CHANNELS]
         self.engine = Engine(
             self.networks,
             (recipe.size_px, recipe.size_px),
-            rows=lambda size: rows * max(1, area // (size[0] * size[1])),
+            rows=lambda size: settings.ROWS * max(1, area // (size[0] * size[1])),
             decode_pictures=compute.decode_images,
             threads=compute.threads,
         )

@@ -4,42 +4,26 @@ from typing import Annotated, Optional
 
 import typer
 
-from factory.console.amounts import counted
 from factory.console.command import resumable
-from factory.console.config import EDIT_PRESETS, Choice, choose_config, must_be_given
-from factory.console.options import EDITS, AsJson, ConfigFile, MaxBad, iso_time, preset_option
-from factory.console.say import Opening, say
+from factory.console.options import AsJson, ConfigFile, MaxBad, iso_time
+from factory.console.say import Opening
 from factory.edits.edit import edit_stage
-from factory.edits.listing import (
-    Listed,
-    Wish,
-    canonical,
-    list_images,
-    open_images,
-    place_of,
-    read_requests,
-)
-from factory.edits.prepare import check_places, listed_before, prepare
-from factory.errors import ConfigError
-from factory.models.find import Role, still_to_fetch
+from factory.edits.listing import Wish
+from factory.edits.prepare import listed_before, prepare
+from factory.models.find import still_to_fetch
 from factory.verbs import machine
+from factory.verbs.asked_edits import (
+    Asked,
+    EditPreset,
+    EditSettings,
+    headline,
+    models_of,
+    tell_of,
+)
 from factory.verbs.results import print_result
 from factory.work.job import run_job
-from schemas.edits import Edits
-from schemas.recipe import ModelSource
 
 edit_app = typer.Typer(no_args_is_help=True)
-
-EditPreset = Annotated[
-    Optional[str], preset_option(f"{EDITS}; may be left out where the run is there.", EDIT_PRESETS)
-]
-EditSettings = Annotated[
-    Optional[list[str]],
-    typer.Option(
-        "--set",
-        help="key=value, e.g. recipe.ip2p.steps=25; repeatable; `config show --of edit` lists all.",
-    ),
-]
 
 
 @edit_app.command()
@@ -98,9 +82,6 @@ def edit(
     done, 2 wrong input and nothing was started, 3 incomplete (run it again), 4 a guard stopped it or not
     one picture was edited.
     """
-    wish = Wish(instruction=instruction, target_caption=target_caption)
-    _check_what(images, requests, wish)
-    place = images or place_of(requests or "")
     options = {
         "--editor": ("recipe.editor", editor),
         "--on-existing": ("recipe.on_existing", on_existing),
@@ -109,71 +90,27 @@ def edit(
         "--deadline": ("budget.deadline", deadline and iso_time(deadline, "--deadline")),
     }
     given = {name: f"{key}={value}" for name, (key, value) in options.items() if value is not None}
-    open_images(place)
-    check_places(place, out)
-    choice = choose_config(
-        Edits, EDIT_PRESETS, preset, config, settings or [], options=given, unasked=_unasked
-    )
-    recipe = choice.config.recipe.model_copy(update={"images": canonical(place)})
-    loaded, opening = choice.config.model_copy(update={"recipe": recipe}), Opening(headline(choice))
+    asked = Asked(images, requests, Wish(instruction=instruction, target_caption=target_caption))
+    asked.check(out)
+    choice = asked.choose(preset, config, settings or [], given, out)
+    loaded, recipe, opening = choice.config, choice.config.recipe, Opening(headline(choice))
     machine.check_machine(loaded.compute)
-    for line in still_to_fetch(_models(loaded)):
+    for line in still_to_fetch(models_of(loaded)):
         opening(line)
-
-    def listed() -> Listed:
-        if requests is not None:
-            return read_requests(requests, recipe, max_bad)
-        return list_images(recipe, wish)
-
-    known = requests is None and not extend and listed_before(out, wish, recipe)
+    known = requests is None and not extend and listed_before(out, asked.wish, recipe)
     run, plan, found = prepare(
-        loaded, out, None if known else listed, extend=extend, retry_failed=retry_failed
+        loaded,
+        out,
+        None if known else lambda: asked.listed(recipe, max_bad),
+        extend=extend,
+        retry_failed=retry_failed,
     )
     opening.begin()
     if found is not None:
-        _tell_of(found)
+        tell_of(found)
     stage = edit_stage(machine.load_studio)
     result = run_job(stage, run, plan, loaded, machine.runner(stage, loaded.compute))
     from factory.ledger.status import status as read_status
 
     print_result(read_status(run, plan, result.book), result, as_json)
     return result.exit_code
-
-
-def _check_what(images: str | None, requests: str | None, wish: Wish) -> None:
-    asked = [name for name, value in wish.fields.items() if value is not None]
-    if requests is None and images is None:
-        raise ConfigError("--images or --requests: must be given, got neither")
-    if requests is None and not asked:
-        raise ConfigError("--instruction: must be given with --images, got none")
-    if requests is not None and asked:
-        raise ConfigError(
-            f"--{asked[0].replace('_', '-')}: must stand in --requests where that is given, got both"
-        )
-
-
-def _unasked() -> tuple[str, str]:
-    raise must_be_given("for pictures of your own", EDIT_PRESETS)
-
-
-def headline(choice: Choice[Edits]) -> str:
-    """Where the configuration is from, the editor, its model, the size."""
-    recipe = choice.config.recipe
-    settings = recipe.of(recipe.editor)
-    assert settings is not None
-    return choice.line(
-        f"{recipe.editor} by {settings.model.source}, {recipe.size_px} px, {settings.steps} steps"
-    )
-
-
-def _models(config: Edits) -> list[tuple[str, ModelSource, Role]]:
-    settings = config.recipe.of(config.recipe.editor)
-    assert settings is not None
-    return [(f"{config.recipe.editor}.model", settings.model, "text_to_image")]
-
-
-def _tell_of(listed: Listed) -> None:
-    for line in listed.bad:
-        say(f"skipped: {line}")
-    if listed.duplicates:
-        say(f"{counted(listed.duplicates, 'duplicate request')} collapsed")

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from factory.doctor.finding import Device, MeasuredSource
-from factory.edits.edit import EditMaker
+from factory.edits.edit import EditMaker, Editors
 from factory.ledger.run import Run
 from factory.models.find import placed_models
 from factory.models.pin import pin
@@ -16,7 +16,7 @@ from factory.work.plain_loop import run_here
 from factory.work.reports import Runner
 from factory.work.stage import Stage
 from schemas.config import Compute, Config
-from schemas.edits import EditCompute
+from schemas.edits import EditCompute, EditRecipe
 from schemas.pool import Pool
 from schemas.recipe import Recipe
 
@@ -44,9 +44,14 @@ def load_engine(run: Run, compute: Compute) -> PairMaker:
 
 def load_studio(run: Run, compute: EditCompute) -> EditMaker:
     """What a worker edits pictures with."""
+    return EditMaker(run, compute, studio(run.recipe, compute))
+
+
+def studio(recipe: EditRecipe, compute: EditCompute) -> Editors:
+    """The editors of a recipe whose files are pinned."""
     from factory.edits.studio import Studio
 
-    return EditMaker(run, compute, Studio(run.recipe, compute))
+    return Studio(recipe, compute)
 
 
 def engine(

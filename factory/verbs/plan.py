@@ -14,11 +14,17 @@ from factory.console.options import (
     Price,
     RowsPerS,
     Settings,
-    Triplets,
+    SomeTriplets,
 )
 from factory.console.say import print_facts, print_json, say
+from factory.edits.estimate import estimate_edits
+from factory.edits.listing import Wish
+from factory.errors import ConfigError
 from factory.pairs.estimate import counts, estimate
 from factory.pairs.triplets import TripletList, read_triplets
+from factory.verbs.asked_edits import Asked, Editor, Images, Instruction, Requests, TargetCaption
+from factory.verbs.asked_edits import headline as edits_headline
+from factory.verbs.asked_edits import tell_of as tell_of_edits
 from factory.verbs.headline import headline
 from factory.verbs.preset_choice import choose
 
@@ -28,7 +34,12 @@ plan_app = typer.Typer(no_args_is_help=True)
 @plan_app.command()
 @command
 def plan(
-    triplets: Triplets,
+    triplets: SomeTriplets = None,
+    images: Images = None,
+    instruction: Instruction = None,
+    target_caption: TargetCaption = None,
+    requests: Requests = None,
+    editor: Editor = None,
     preset: PlanPreset = None,
     config: ConfigFile = None,
     settings: Settings = None,
@@ -41,8 +52,28 @@ def plan(
     """Dry run: triplets, units, rows, hours, cost, storage. Starts nothing, writes nothing.
 
     Without a preset it counts triplets; all else depends on one. Hours and cost need --rows-per-s, which
-    `doctor` measures.
+    `doctor` measures. With --images or --requests it is about `edit`.
     """
+    if images is not None or requests is not None:
+        if triplets is not None:
+            raise ConfigError("--triplets: must not be given with pictures to edit, got both")
+        asked = Asked(
+            images, requests, Wish(instruction=instruction, target_caption=target_caption)
+        )
+        asked.check(None)
+        named = {} if editor is None else {"--editor": f"recipe.editor={editor}"}
+        edits = asked.choose(preset, config, settings or [], named)
+        listed = asked.listed(edits.config.recipe, max_bad)
+        outlook = estimate_edits(edits.config, listed, rows_per_s, gpus, price_per_gpu_hour)
+        if as_json:
+            print_json(outlook.as_json())
+            return 0
+        say(edits_headline(edits))
+        tell_of_edits(listed)
+        print_facts(outlook.facts())
+        return 0
+    if triplets is None:
+        raise ConfigError("--triplets, --images or --requests: must be given, got none")
     if not (preset or config or settings or triplets == MINIATURE):
         return _count(triplets, max_bad, as_json)
     choice = choose(preset, config, settings or [], triplets)

@@ -23,7 +23,11 @@ README = Path(__file__).parents[2] / "README.md"
 
 def readme_reads(uri, monkeypatch, cache):
     """What its lines name `pairs`, of another run than theirs."""
-    (lines,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    (lines,) = [
+        lines
+        for lines in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+        if "sealed_data_uris" in lines
+    ]
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
     # Where HF_HUB_OFFLINE=1 stands, `datasets` opens no address at all; this one is of this machine.
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)

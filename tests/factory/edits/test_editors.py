@@ -11,7 +11,6 @@ from PIL import Image
 
 from factory import seeds
 from factory.edits.edit import seed_of
-from factory.edits.sdedit import first_step
 from factory.edits.studio import Studio
 from factory.miniature import world
 from factory.models.find import MINIATURE
@@ -107,7 +106,12 @@ def test_sdedit_is_the_slow_reference(strength):
 
 @pytest.mark.parametrize(("strength", "first"), [(1.0, 0), (0.6, 4), (0.05, 9), (0.3, 7)])
 def test_sdedit_makes_its_share_of_the_steps(strength, first):
-    assert first_step(10, strength) == first
+    settings = Sdedit(model={"source": "miniature"}, steps=10, strength=strength)
+    assert (
+        settings.first_step()
+        == Sdedit(model=settings.model, steps=10).first_step(strength)
+        == first
+    )
 
 
 def test_an_edit_comes_back_at_its_pictures_size_and_depends_on_no_other():

@@ -1,0 +1,175 @@
+"""What is asked of `edit`, and of `plan` and `doctor` before it: which pictures, what to change, by what."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from factory.console.amounts import counted
+from factory.console.config import (
+    EDIT_PRESETS,
+    Choice,
+    choose_config,
+    must_be_given,
+    preset_names,
+    read_config,
+)
+from factory.console.options import EDITS, preset_option
+from factory.console.say import say
+from factory.edits.listing import (
+    Listed,
+    Wish,
+    canonical,
+    list_images,
+    open_images,
+    place_of,
+    read_requests,
+)
+from factory.edits.prepare import check_places, find_recipe
+from factory.errors import ConfigError
+from factory.models.find import Role
+from factory.verbs.preset_choice import nearest
+from schemas.edits import EDITORS, EditRecipe, Edits
+from schemas.recipe import ModelSource
+
+Images = Annotated[
+    Optional[str],
+    typer.Option(help="Pictures: a folder or s3:// prefix; of --requests, what keys lie below."),
+]
+Instruction = Annotated[Optional[str], typer.Option(help="What to change in every picture.")]
+TargetCaption = Annotated[
+    Optional[str], typer.Option(help="What every picture should show, for sdedit.")
+]
+Requests = Annotated[
+    Optional[str],
+    typer.Option(
+        help="A list instead: JSONL, CSV or Parquet of image, instruction, seed and more."
+    ),
+]
+Editor = Annotated[Optional[str], typer.Option(help="ip2p or sdedit, where a request names none.")]
+EditPreset = Annotated[
+    Optional[str],
+    preset_option(f"{EDITS}; may be left out where the run is there.", EDIT_PRESETS),
+]
+EditSettings = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--set",
+        help="key=value, e.g. recipe.ip2p.steps=25; repeatable; `config show --of edit` lists all.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Pictures of a place and one wish, or a list of requests."""
+
+    images: str | None
+    requests: str | None
+    wish: Wish
+
+    @property
+    def place(self) -> str:
+        """Where pictures are read from."""
+        return self.images or place_of(self.requests or "")
+
+    def check(self, out: str | None) -> None:
+        """Raise `InputError` for what contradicts itself or is not there."""
+        asked = [name for name, value in self.wish.fields.items() if value is not None]
+        if self.requests is None and self.images is None:
+            raise ConfigError("--images or --requests: must be given, got neither")
+        if self.requests is None and not asked:
+            raise ConfigError("--instruction: must be given with --images, got none")
+        if self.requests is not None and asked:
+            name = asked[0].replace("_", "-")
+            raise ConfigError(f"--{name}: must stand in --requests where that is given, got both")
+        open_images(self.place)
+        if out is not None:
+            check_places(self.place, out)
+
+    def choose(
+        self,
+        preset: str | None,
+        file: Path | None,
+        settings: Sequence[str],
+        options: Mapping[str, str],
+        out: str | None = None,
+    ) -> Choice[Edits]:
+        """The configuration; without a preset or a file that by which the run at `out` was begun.
+
+        Raises `ConfigError` where there is none, as for whatever is wrong with what is given.
+        """
+
+        def unasked() -> tuple[str, str]:
+            begun = find_recipe(out) if out else None
+            there = ""
+            if begun is not None:
+                ours = {
+                    name: _fields(read_config(Edits, EDIT_PRESETS, name, None, settings).recipe)
+                    for name in preset_names(EDIT_PRESETS)
+                }
+                found = nearest(ours, _fields(begun))
+                if not found.differing:
+                    return found.preset, f"which the run in {out} was begun with"
+                there = f"; {out} holds a run by {found.words}"
+            raise must_be_given("for pictures of your own", EDIT_PRESETS, there)
+
+        choice = choose_config(
+            Edits, EDIT_PRESETS, preset, file, settings, options=options, unasked=unasked
+        )
+        recipe = choice.config.recipe.model_copy(update={"images": canonical(self.place)})
+        config = choice.config.model_copy(update={"recipe": recipe})
+        return Choice(config, choice.origin, choice.settings)
+
+    def listed(self, recipe: EditRecipe, max_bad: int = 0) -> Listed:
+        """The pictures. Raises `InputError`."""
+        if self.requests is not None:
+            return read_requests(self.requests, recipe, max_bad)
+        return list_images(recipe, self.wish)
+
+
+def _fields(recipe: EditRecipe) -> dict[str, object]:
+    """A recipe's, as they were before it was begun: of editors the one that every request may ask for."""
+    fields = recipe.model_dump(mode="json")
+    for name in EDITORS:
+        if name != recipe.editor:
+            del fields[name]
+    for model in ("model", "autoencoder"):
+        if fields[recipe.editor][model]:
+            del fields[recipe.editor][model]["files"]
+            # Pinning fills in the family of a checkpoint in one file.
+            del fields[recipe.editor][model]["name"]
+    return fields | {"images": ""}
+
+
+def headline(choice: Choice[Edits]) -> str:
+    """Where the configuration is from, the editor, its model, the size."""
+    recipe = choice.config.recipe
+    settings = recipe.of(recipe.editor)
+    assert settings is not None
+    return choice.line(
+        f"{recipe.editor} by {settings.model.source}, {recipe.size_px} px, {settings.steps} steps"
+    )
+
+
+def models_of(config: Edits) -> list[tuple[str, ModelSource, Role]]:
+    """The default editor's models under their keys in the recipe."""
+    name = config.recipe.editor
+    settings = config.recipe.of(name)
+    assert settings is not None
+    models: list[tuple[str, ModelSource, Role]] = [
+        (f"{name}.model", settings.model, "text_to_image")
+    ]
+    if settings.autoencoder:
+        models.append((f"{name}.autoencoder", settings.autoencoder, "autoencoder"))
+    return models
+
+
+def tell_of(listed: Listed) -> None:
+    """Say what was left out of a list."""
+    for line in listed.bad:
+        say(f"skipped: {line}")
+    if listed.duplicates:
+        say(f"{counted(listed.duplicates, 'duplicate request')} collapsed")
