@@ -1,4 +1,4 @@
-"""What is asked of `edit`, and of `plan` and `doctor` before it: which pictures, what to change, by what."""
+"""What is asked of `edit`, and before it of `plan` and `doctor`: which pictures, and what to change."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

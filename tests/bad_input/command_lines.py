@@ -15,7 +15,6 @@ def submitted(id: str, text: str, message: str) -> Case:
 
 USAGE = [
     usage("plan --triplets miniature --no-such-option", "--no-such-option"),
-    usage("plan", "--triplets"),
     usage("plan --triplets miniature --max-bad -1", "--max-bad"),
     usage("plan --triplets miniature --max-bad 0.1%", "--max-bad"),
     usage("generate --triplets miniature", "--out"),
@@ -41,6 +40,7 @@ USAGE = [
 ]
 TRAIN = "--preset miniature --dataset pairs --set law.model.source=m --out"
 PLACES = [
+    case("nothing to plan", "plan", r"--triplets, --images or --requests: must be given, got none"),
     case(
         "a table of gates that cannot be written",
         "calibrate --out nowhere/gates.json",

@@ -11,6 +11,7 @@ import pytest
 
 from tests.bad_input import command_lines, configs
 from tests.bad_input.checkpoints import CHECKPOINTS
+from tests.bad_input.edits import EDITS
 from tests.bad_input.lists import LISTS
 from tests.bad_input.runs import RUNS
 from tests.bad_input.s3 import S3, emulator, refused_by_s3
@@ -29,8 +30,9 @@ SECTIONS: dict[str, list[Case]] = {
     "Buckets": S3,
     "Options and other files": [*command_lines.COMMAND_LINES, *command_lines.LATE],
     "Training": [*OPTIONS, *TRAININGS],
+    "Bulk edits": EDITS,
 }
-LETTERS = "LCMSBOT"
+LETTERS = "LCMSBOTE"
 LONGEST = 110
 INTRODUCTION = """\
 # Bad input
