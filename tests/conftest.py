@@ -1,11 +1,15 @@
-"""How the tests are cut between the two processes of `make test`."""
+"""How the tests are cut between the two processes of `make test`, and how their Ray shares the cores."""
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
+from tests.environment import prefer_workers
+
 RAY = ("on_ray", "cluster")
 """Folders whose tests start a Ray; one after the other, since each takes both cores."""
+
+prefer_workers()
 
 
 class ByFile(LoadScopeScheduling):

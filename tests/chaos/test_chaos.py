@@ -1,7 +1,6 @@
 """The short form of the chaos runner; `python benchmarks/ledger.py` is the long one."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from schemas.config import Compute
+from tests.environment import without_ray
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -18,7 +18,7 @@ def chaos(server, **amounts):
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.chaos", f"--server={server}", *options],
         cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+        env=without_ray(),
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.local import LocalCluster, local_cluster
+from tests.environment import without_ray
 
 Submit = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -74,9 +75,8 @@ def program_folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """As an operator's shell: no token, and nothing of Ray's."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     root = str(Path(__file__).parents[2])
-    return kept | {"HOME": str(tmp_path / "home"), "PYTHONPATH": root}
+    return without_ray() | {"HOME": str(tmp_path / "home"), "PYTHONPATH": root}
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from cluster.submit import submit as submit_here
 from factory.errors import ConfigError
 from factory.on_ray.session import is_open as is_joined_by_anyone
 from schemas.cluster import Cluster
+from tests.environment import without_ray
 
 Submit = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -197,7 +198,7 @@ def test_an_open_cluster_is_refused_unless_asked_for_and_ends_without_a_trace(
         joined = subprocess.run(
             [sys.executable, "-c", JOINING],
             cwd=Path(__file__).parents[2],
-            env={name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+            env=without_ray()
             | {"RAY_ADDRESS": _gcs(cluster), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},
             capture_output=True,
             text=True,

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from editmill import app
+from tests.environment import without_ray
 from tests.trainer.encoded import model
 from tests.trainer.small import objects, write_pairs
 
@@ -93,7 +94,7 @@ def test_sigterm_to_all_its_group_drains_with_a_checkpoint_and_the_same_command_
     arguments = ["fit", "--dataset", write_pairs(tmp_path / "pairs"), "--out", "out"]
     arguments += ["--config", config(tmp_path, steps=100_000, where=where)]
     command = [sys.executable, "-m", "editmill", *arguments]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    environment = without_ray()
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         command,

@@ -18,6 +18,7 @@ from factory.on_ray import ray_internals, session
 from factory.on_ray.session import _keep_others_out, connect, is_open
 from schemas.cluster import OPEN_CLUSTER
 from schemas.config import Compute
+from tests.environment import without_ray
 
 ROOT = Path(__file__).parents[3]
 CODE = """
@@ -56,7 +57,6 @@ time.sleep(60)
 @pytest.mark.long
 def test_a_ray_of_our_own_is_this_users_alone_and_gone_when_a_signal_ends_it(tmp_path):
     """A token that no file and no command line shows, loopback only, a private folder; the last words."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     # As batch systems set it: too long for Ray's sockets.
     long = tmp_path / ("t" * 100)
     long.mkdir()
@@ -64,7 +64,7 @@ def test_a_ray_of_our_own_is_this_users_alone_and_gone_when_a_signal_ends_it(tmp
     done = subprocess.run(
         [sys.executable, "-c", CODE],
         cwd=ROOT,
-        env=kept | {"HOME": str(tmp_path / "home"), "TMPDIR": str(long)},
+        env=without_ray() | {"HOME": str(tmp_path / "home"), "TMPDIR": str(long)},
         capture_output=True,
         text=True,
     )
