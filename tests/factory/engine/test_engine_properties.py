@@ -51,7 +51,7 @@ def test_p_changes_the_edited_image(family):
     assert (edited[0] - edited[1]).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.long)])
 def test_candidate_depends_neither_on_its_batch_mates_nor_on_its_place(family, dtype):
     of = recipe(family, dtype=dtype)
     mine = draw(CAPTIONS[0], 10, p=0.5)

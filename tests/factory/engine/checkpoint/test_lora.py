@@ -1,6 +1,7 @@
 """LoRAs in diffusers' layouts and kohya's, merged as diffusers' own pipeline merges them."""
 
 import re
+from functools import cache
 
 import diffusers
 import pytest
@@ -41,12 +42,14 @@ def recipe(root, name, *loras):
     return tiny_recipe(root, name, loras=loras)
 
 
+@cache
 def plain(root, name):
-    """Every weight of the UNet and of the text encoder, before and after LoRAs."""
+    """Before any LoRA."""
     return merged(root, name)
 
 
 def merged(root, name, *loras):
+    """Every weight of the UNet and of the text encoder."""
     models = load_models(recipe(root, name, *loras), CPU)
     text = {k.removeprefix("text_model."): w for k, w in models.text.encoder.state_dict().items()}
     unet = models.unet.state_dict()
