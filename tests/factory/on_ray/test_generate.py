@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 from ray.data import DataContext
@@ -20,9 +21,11 @@ from factory.pairs.triplets import TripletList
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from schemas.config import Budget, Config
+from tests.environment import without_ray
 from tests.factory.engine.family import recipe as family_recipe
+from tests.factory.on_ray.deadly import Deadly
 from tests.making import run_here, run_job, run_on_ray
-from tests.stub_source import triplets
+from tests.stub_source import StubSource, triplets
 
 pytestmark = pytest.mark.usefixtures("ray_here")
 COUNT = 10
@@ -51,6 +54,11 @@ def make(folder, of, runner=run_on_ray, count=COUNT):
     return run, run_job(run, plan, of, runner)
 
 
+def stubbed(tmp_path, seconds=0.0):
+    """A runner without the engine, which takes long to load and adds nothing to how a job ends."""
+    return partial(run_on_ray, make_source=Deadly((), str(tmp_path), seconds=seconds))
+
+
 @pytest.fixture(scope="module")
 def undisturbed(family, tmp_path_factory):
     run, result = make(tmp_path_factory.mktemp("one"), config(family))
@@ -64,15 +72,17 @@ def test_one_worker_makes_the_whole_dataset(undisturbed):
 
 
 @pytest.mark.long
-def test_three_workers_and_the_other_order_give_the_same_manifest(
+def test_two_workers_with_a_gpu_each_and_the_other_order_give_the_same_manifest(
     family, tmp_path, undisturbed, monkeypatch
 ):
-    compute = {"min_workers": 3, "max_workers": 3, "unit_order": "backward"}
+    compute = {"min_workers": 2, "max_workers": 2, "unit_order": "backward", "gpus_per_worker": 1.0}
     reports = []
+    # So that the first worker does not finish everything while the second still loads.
     monkeypatch.setattr(DataContext.get_current(), "wait_for_min_actors_s", 300)
     _, result = make(tmp_path, config(family, **compute), Watched(reports))
     assert result.manifest_hash == undisturbed.manifest_hash
-    assert len({report.worker for report in reports}) == 3
+    held = {(report.worker, report.gpus) for report in reports}
+    assert sorted(gpus for _, gpus in held) == ["0", "1"]
 
 
 def test_a_job_that_is_stopped_before_its_first_unit_shows_no_traceback(family, tmp_path):
@@ -106,32 +116,20 @@ def test_a_plain_loop_gives_the_same_manifest(family, tmp_path, undisturbed):
 
 
 @pytest.mark.long
-def test_each_worker_holds_its_own_gpu(family, tmp_path, monkeypatch):
-    compute = {"min_workers": 2, "max_workers": 2, "gpus_per_worker": 1.0}
-    reports = []
-    # So that the first worker does not finish everything while the second still loads.
-    monkeypatch.setattr(DataContext.get_current(), "wait_for_min_actors_s", 300)
-    _, result = make(tmp_path, config(family, **compute), Watched(reports))
-    assert result.exit_code == 0
-    held = {(report.worker, report.gpus) for report in reports}
-    assert sorted(gpus for _, gpus in held) == ["0", "1"]
-
-
-@pytest.mark.long
 def test_store_that_refuses_ends_the_job_with_its_own_words(family, tmp_path):
     of = config(family)
     run, plan = prepare(of, TripletList(triplets(4)), str(tmp_path))
     # A folder in the place of its commit: this unit can never be committed.
     (tmp_path / "commits/000000/00000002.parquet").mkdir(parents=True)
     with pytest.raises(InputError, match=r"00000002\.parquet: cannot be used as a store"):
-        run_job(run, plan, of, run_on_ray)
+        run_job(run, plan, of, stubbed(tmp_path))
 
 
 @pytest.mark.long
 def test_target_stops_inside_a_block_of_many_units(family, tmp_path, monkeypatch):
     monkeypatch.setattr("factory.on_ray.pool.MOST_BLOCKS", 1)
     of = config(family).model_copy(update={"budget": Budget(target_pairs=1)})
-    _, result = make(tmp_path, of)
+    _, result = make(tmp_path, of, stubbed(tmp_path))
     assert (result.exit_code, result.sealed.partial) == (0, True)
     assert result.units_made < COUNT
 
@@ -158,31 +156,33 @@ def test_weights_that_are_gone_end_with_the_workers_own_words(family, tmp_path):
 
 DRIVER = """
 import sys
+from functools import partial
 from factory.pairs.generate import prepare
 from factory.pairs.triplets import TripletList
 from schemas.config import Budget, Config
+from tests.factory.on_ray.deadly import Deadly
 from tests.making import run_job, run_on_ray
 from tests.stub_source import triplets
+runner = partial(run_on_ray, make_source=Deadly((), "", seconds=0.1))
 config = Config.model_validate_json(sys.argv[1])
 run, plan = prepare(config, TripletList(triplets({count})), sys.argv[2])
-sys.exit(run_job(run, plan, config, run_on_ray).exit_code)
+sys.exit(run_job(run, plan, config, runner).exit_code)
 """
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 3)])
-def test_driver_killed_half_way_and_run_again_gives_the_same_manifest(
-    family, tmp_path, undisturbed, how, code
-):
+def test_driver_killed_half_way_and_run_again_gives_the_same_manifest(family, tmp_path, how, code):
+    """The units take a third of a second each, without the engine; `tests/chaos` has it under way."""
     of = config(family)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    folder = tmp_path / "run"
     driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER.format(count=COUNT), of.model_dump_json(), str(tmp_path)],
-        env=environment | {"PYTHONPATH": os.getcwd()},
+        [sys.executable, "-c", DRIVER.format(count=COUNT), of.model_dump_json(), str(folder)],
+        env=without_ray() | {"PYTHONPATH": os.getcwd()},
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    store = LocalStore(str(tmp_path))
+    store = LocalStore(str(folder))
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and driver.poll() is None:
         if len(list(committed_units(store))) >= 3:
@@ -192,7 +192,8 @@ def test_driver_killed_half_way_and_run_again_gives_the_same_manifest(
     assert driver.wait(60) == code
     done = len(list(committed_units(store)))
     assert 0 < done < COUNT
-    run, result = make(tmp_path, of)
+    run, result = make(folder, of, stubbed(tmp_path))
     assert result.units_made <= COUNT - done
+    _, undisturbed = make(tmp_path / "undisturbed", of, run_here(lambda run: StubSource()))
     assert result.manifest_hash == undisturbed.manifest_hash
     assert verify(run).damages == []
