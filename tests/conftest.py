@@ -1,6 +1,10 @@
 """How the tests are cut between the two processes of `make test`, and how their Ray shares the cores."""
 
+from collections.abc import Iterator
+from unittest.mock import patch
+
 import pytest
+from botocore.loaders import create_loader
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
@@ -28,3 +32,11 @@ class ByFile(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
     return ByFile(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def what_boto3_knows() -> Iterator[None]:
+    """Read once, where each client would parse a megabyte of JSON; hundreds are made here."""
+    known = create_loader()
+    with patch("botocore.session.create_loader", lambda path: known):
+        yield

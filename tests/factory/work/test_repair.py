@@ -14,6 +14,7 @@ from factory.ledger.run import create_run, open_run
 from factory.ledger.seal import seal
 from factory.storage.local import LocalStore
 from schemas.config import Config
+from tests.chaos.encoding import StubbedEncoder
 from tests.factory.work.test_toy_stage import Shouted
 from tests.making import generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
@@ -60,6 +61,13 @@ class Latents:
 
 def commits(root):
     return {path.name for path in root.glob("commits/*/*")}
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """What is repaired are files; real networks would take seconds to load, again and again."""
+    stub = StubbedEncoder(configuration().law, 0)
+    monkeypatch.setattr("trainer.latents.encode.Encoder.of", lambda law, compute: stub)
 
 
 @pytest.fixture(params=[Pairs, Latents])
