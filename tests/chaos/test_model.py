@@ -1,4 +1,4 @@
-"""Thousands of histories of the ledger, drawn by hypothesis, against a dictionary; of every stage."""
+"""Histories of the ledger, drawn by hypothesis, against a dictionary; of every stage."""
 
 import os
 
@@ -14,7 +14,7 @@ from tests.chaos.machine import LedgerMachine, WeakLedgerMachine
 from tests.chaos.passing_store import PassingStore
 from tests.chaos.subject import STAGES, small
 
-HISTORIES = {"generate": 40, "encode": 15}
+HISTORIES = {"generate": 20, "encode": 10}
 """The ledger is one, and what a unit of `encode` takes is some four times as long."""
 UNTIL_THE_FIRST = {
     "derandomize": True,
