@@ -183,6 +183,7 @@ print(open_store("somewhere"))
 """
 
 
+@pytest.mark.long
 def test_the_command_starts_without_torch_and_ray_and_only_buckets_need_boto3(tmp_path):
     """Neither its start nor the engine and the trainer, where no bucket is named."""
     run = [sys.executable, "-c", LOADED]

@@ -102,6 +102,7 @@ def test_presets_are_the_released_codes_defaults():
     }
 
 
+@pytest.mark.long
 def test_programs_run_as_modules_too():
     for program in ("factory", "trainer", "cluster", "editmill"):
         done = subprocess.run(

@@ -44,6 +44,7 @@ print("imported")
 """
 
 
+@pytest.mark.long
 def test_it_needs_torch_and_few_packages_beside_it(tmp_path):
     run = [sys.executable, "-c", IMPORTS]
     out = subprocess.run(run, env=without(tmp_path), cwd=ROOT, capture_output=True, text=True)

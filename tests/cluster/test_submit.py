@@ -133,6 +133,7 @@ def test_a_first_signal_stops_the_job_which_drains(
     assert "stopped; run the same command to resume" in errors
 
 
+@pytest.mark.long
 def test_a_used_submission_id_is_named(head: local.LocalCluster) -> None:
     Job(head.address, "twice", head.token).send("true", {}, None)
     with pytest.raises(ConfigError, match="must be new on this cluster, got 'twice' again") as used:
@@ -140,6 +141,7 @@ def test_a_used_submission_id_is_named(head: local.LocalCluster) -> None:
     assert "\n" not in str(used.value)
 
 
+@pytest.mark.long
 def test_the_jobs_api_refuses_someone_without_a_token(head: local.LocalCluster) -> None:
     with pytest.raises(HTTPError) as refused:
         urlopen(f"{head.address}/api/jobs/", timeout=30)
@@ -148,6 +150,7 @@ def test_the_jobs_api_refuses_someone_without_a_token(head: local.LocalCluster) 
     assert not is_joined_by_anyone(_gcs(head))
 
 
+@pytest.mark.long
 def test_a_wrong_token_ends_with_2_and_one_line(submit: Submit, cluster_file: Path) -> None:
     wrong = "0123456789abcdef" * 4
     done = submit(cluster_file, "--", "config", "schema", RAY_AUTH_TOKEN=wrong)
@@ -157,6 +160,7 @@ def test_a_wrong_token_ends_with_2_and_one_line(submit: Submit, cluster_file: Pa
     assert wrong not in done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_without_a_token_a_protected_cluster_is_refused(
     monkeypatch: pytest.MonkeyPatch, head: local.LocalCluster, tmp_path: Path
 ) -> None:
@@ -167,6 +171,7 @@ def test_without_a_token_a_protected_cluster_is_refused(
         submit_here(Cluster(address=head.address), ["generate"])
 
 
+@pytest.mark.long
 def test_a_local_cluster_keeps_its_token_to_itself_and_off_the_network(
     head: local.LocalCluster,
 ) -> None:

@@ -129,6 +129,7 @@ def test_the_picture_is_seen_after_one_step():
     assert not torch.equal(says(batch.condition), says(-batch.condition))
 
 
+@pytest.mark.long
 def test_the_loss_goes_down_and_by_more_than_the_input_layer_can_bring():
     def after_20_steps(alone):
         network, batch = adapted(rank=8), micro_batch()
