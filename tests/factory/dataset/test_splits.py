@@ -56,14 +56,14 @@ def file_names(draw):
     return "/".join([*folders, part() + ".parquet"])
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(file_names())
 def test_one_file_is_of_the_splits_that_datasets_finds_in_its_name(name):
     # What names none, `datasets` calls train.
     assert (set(splits_of([name])) or {"train"}) == by_datasets([name])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(file_names(), min_size=2, max_size=4, unique=True))
 def test_of_several_files_no_split_is_missed_that_datasets_finds(names):
     theirs = by_datasets(names)

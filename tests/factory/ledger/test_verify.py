@@ -73,7 +73,7 @@ def test_every_single_byte_of_a_small_record_is_guarded(run, tmp_path, name):
     verify_heads = {
         "RUN.json": lambda: open_run(run.store),
     }.get(name)
-    for place in range(0, len(whole), 1 if verify_heads else 7):
+    for place in range(0, len(whole), 1 if verify_heads else 13):
         harmed = bytearray(whole)
         harmed[place] ^= 4
         path.write_bytes(harmed)

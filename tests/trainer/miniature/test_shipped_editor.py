@@ -24,8 +24,8 @@ from trainer.miniature.editing import edit_figures, edit_tasks, judged_edits
 from trainer.miniature.train import save_pipeline
 
 torch.set_num_threads(1)
-EDITS = 30
-"""At 70 %, fewer than 15 of 30 would be right once in a hundred times."""
+EDITS = 20
+"""At 70 %, fewer than 10 of 20 would be right once in sixty times."""
 
 
 @pytest.fixture(scope="module")
