@@ -59,6 +59,11 @@ def stubbed(tmp_path, seconds=0.0):
     return partial(run_on_ray, make_source=Deadly((), str(tmp_path), seconds=seconds))
 
 
+def made_here(tmp_path, of):
+    """By a stub in a plain loop."""
+    return make(tmp_path / "here", of, run_here(lambda run: StubSource()))[1]
+
+
 @pytest.fixture(scope="module")
 def undisturbed(family, tmp_path_factory):
     run, result = make(tmp_path_factory.mktemp("one"), config(family))
@@ -66,7 +71,16 @@ def undisturbed(family, tmp_path_factory):
     return result
 
 
-def test_one_worker_makes_the_whole_dataset(undisturbed):
+def test_one_worker_makes_the_whole_dataset(family, tmp_path):
+    run, result = make(tmp_path / "run", config(family), stubbed(tmp_path))
+    assert (result.exit_code, result.units_made) == (0, COUNT)
+    assert result.sealed.counts["accepted"] > 0
+    assert verify(run).damages == []
+    assert result.manifest_hash == made_here(tmp_path, config(family)).manifest_hash
+
+
+@pytest.mark.long
+def test_so_does_one_with_the_engine(undisturbed):
     assert (undisturbed.exit_code, undisturbed.units_made) == (0, COUNT)
     assert undisturbed.sealed.counts["accepted"] > 0
 
@@ -107,6 +121,7 @@ def test_a_job_that_is_stopped_before_its_first_unit_shows_no_traceback(family, 
     assert shown == []
 
 
+@pytest.mark.long
 def test_a_plain_loop_gives_the_same_manifest(family, tmp_path, undisturbed):
     def engine(run):
         return PromptToPrompt(run.recipe, device="cpu", batch_pairs=4, threads=1)
@@ -194,6 +209,5 @@ def test_driver_killed_half_way_and_run_again_gives_the_same_manifest(family, tm
     assert 0 < done < COUNT
     run, result = make(folder, of, stubbed(tmp_path))
     assert result.units_made <= COUNT - done
-    _, undisturbed = make(tmp_path / "undisturbed", of, run_here(lambda run: StubSource()))
-    assert result.manifest_hash == undisturbed.manifest_hash
+    assert result.manifest_hash == made_here(tmp_path, of).manifest_hash
     assert verify(run).damages == []

@@ -13,7 +13,7 @@ from factory.ledger.plan import write_plan
 from factory.ledger.reopen import open_failed
 from factory.ledger.run import create_run
 from factory.ledger.status import status
-from factory.ledger.strikes import POISON, read_strikes, write_strike
+from factory.ledger.strikes import LIMIT, POISON, read_strikes, write_strike
 from factory.on_ray import units, watch
 from factory.on_ray.rows import ClusterFailed
 from factory.pairs.generate import generate_stage
@@ -116,9 +116,11 @@ def test_driver_killed_after_the_last_strike_gives_the_unit_up_without_running_i
 def test_deaths_on_a_node_that_leaves_are_no_strikes(tmp_path, marks, monkeypatch):
     monkeypatch.setattr(watch, "node_stays", lambda node: False)
     run, plan = start(tmp_path)
-    result = finish(run, plan, poisonous(1, marks, times=4))
-    assert (result.exit_code, result.units_made) == (0, UNITS)
-    assert len(list(marks.iterdir())) == 4
+    # As many as would give it up.
+    result = finish(run, plan, poisonous(1, marks, times=LIMIT))
+    # A neighbour may have been committed when its worker died, and is made by nobody then.
+    assert result.exit_code == 0
+    assert len(list(marks.iterdir())) == LIMIT
     assert read_strikes(run.store) == {}
     assert result.manifest_hash == undisturbed(tmp_path).manifest_hash
 
@@ -174,22 +176,15 @@ def test_normal_run_writes_nothing_but_pairs_commits_and_the_manifest(tmp_path, 
     assert keys.commit(0) in {info.key for info in run.store.list("commits/")}
 
 
-@pytest.mark.parametrize("times", [1, 1_000_000])
-def test_a_worker_that_hangs_is_ended_and_strikes_as_one_that_dies(
-    tmp_path, marks, monkeypatch, times
-):
+def test_a_worker_that_hangs_is_ended_and_strikes_as_one_that_dies(tmp_path, marks):
+    """Once it is another one's turn: `tests/trainer/on_ray/test_encode.py`."""
     run, plan = start(tmp_path)
-    source = Hanging((triplets(UNITS)[2].triplet_id,), str(marks), times=times)
+    source = Hanging((triplets(UNITS)[2].triplet_id,), str(marks))
     stage = replace(generate_stage(loaded(source)), silence_s=4.0)
     defaults = {"device": "cpu", "gpus_per_worker": 0.0, "max_workers": 1}
     config = Config(recipe=run.recipe, compute=defaults)
     result = work_job.run_job(stage, run, plan, config, units.run_on_ray(stage))
     assert result.exit_code == 0
-    if times == 1:
-        assert result.manifest_hash == undisturbed(tmp_path).manifest_hash
-        # None where its successor had committed it before the death was judged.
-        assert len(read_strikes(run.store).get(2, [])) <= 1
-    else:
-        assert {row.reason for row in rows(run, plan, 2)} == {POISON}
-        assert [strike.alone for strike in read_strikes(run.store)[2]] == [False, False, True]
+    assert {row.reason for row in rows(run, plan, 2)} == {POISON}
+    assert [strike.alone for strike in read_strikes(run.store)[2]] == [False, False, True]
     assert verify(run).damages == []

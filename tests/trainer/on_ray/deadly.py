@@ -1,10 +1,12 @@
-"""A maker that kills its process at one unit; it travels by name."""
+"""Makers that kill their process at one unit, hang at it, or cannot be made; they travel by name."""
 
 import os
 import signal
 import time
 import uuid
 from pathlib import Path
+
+from factory.errors import InputError
 
 
 def load_deadly(load, unit, marks, run, pool):
@@ -36,3 +38,8 @@ class Hanging(Deadly):
             Path(self.marks, uuid.uuid4().hex).touch()
             time.sleep(3600)
         return self.maker.make(unit, items)
+
+
+def load_refusing(run, pool):
+    """A model that this machine lacks."""
+    raise InputError("nowhere: must be a model's folder")

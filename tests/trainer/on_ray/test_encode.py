@@ -8,31 +8,40 @@ from functools import partial
 import psutil
 import pytest
 
-from factory.dataset.files import Place
 from factory.errors import EditmillError, InputError
+from factory.ledger.keys import STRIKES
 from factory.ledger.run import open_run
-from factory.ledger.strikes import POISON, read_strikes
+from factory.ledger.strikes import COMPANY, POISON, read_strikes, write_strike
 from factory.ledger.verify.run import verify
 from factory.on_ray import watch
 from factory.on_ray.units import run_on_ray
 from tests.factory.dataset.test_decoders import children
 from tests.trainer.encoded import configuration, write_dataset
 from tests.trainer.latents.test_encode import stored
-from tests.trainer.on_ray.deadly import load_deadly, load_hanging
-from trainer.latents.encode import encode_dataset, encode_stage
+from tests.trainer.on_ray.deadly import load_deadly, load_hanging, load_refusing
+from trainer.latents.encode import encode_dataset
 
 pytestmark = pytest.mark.usefixtures("ray_here", "small_units")
 
 
 @pytest.mark.long
-def test_a_pool_encodes_the_same_bytes_and_tells_of_every_unit(tmp_path):
+def test_a_pool_encodes_the_same_bytes_although_a_worker_hangs_and_tells_of_every_unit(
+    tmp_path, monkeypatch
+):
+    """It is ended, and its unit made by another."""
+    monkeypatch.setattr(watch, "SETTLE_S", 0.3)
     dataset = write_dataset(tmp_path / "pairs")
+    marks = tmp_path / "marks"
+    marks.mkdir()
     wide = configuration(compute={"min_workers": 2, "max_workers": 2})
     made, decoders = [], set()
 
     def watched(stage):
+        load = partial(load_hanging, stage.load, 2, str(marks))
+        hanging = replace(stage, load=load, silence_s=4.0)
+
         def runner(*arguments):
-            for report in run_on_ray(stage)(*arguments):
+            for report in run_on_ray(hanging)(*arguments):
                 made.append(report)
                 decoders.update(children())
                 yield report
@@ -40,11 +49,17 @@ def test_a_pool_encodes_the_same_bytes_and_tells_of_every_unit(tmp_path):
         return runner
 
     latents = encode_dataset(wide, dataset, str(tmp_path / "ray"), watched)
+    assert len(list(marks.iterdir())) == 1
+    # None where its successor had committed it before the death was judged.
+    assert len(read_strikes(latents.run.store).get(2, [])) <= 1
     assert sorted(report.unit for report in made) == [0, 1, 2, 3, 4]
     assert sum(report.counts["failed"] for report in made) == 1
     here = encode_dataset(configuration(), dataset, str(tmp_path / "here"))
     assert [unit.line for unit in latents.units] == [unit.line for unit in here.units]
-    assert stored(tmp_path / "ray") == stored(tmp_path / "here")
+    found = stored(tmp_path / "ray")
+    assert {key: found[key] for key in found if not key.startswith(STRIKES)} == stored(
+        tmp_path / "here"
+    )
     # They end with their workers.
     assert decoders
     assert psutil.wait_procs(decoders, timeout=60)[1] == []
@@ -53,15 +68,12 @@ def test_a_pool_encodes_the_same_bytes_and_tells_of_every_unit(tmp_path):
 @pytest.mark.long
 def test_a_workers_refusal_ends_the_job_with_its_words(tmp_path):
     dataset = write_dataset(tmp_path / "pairs", rows=(2,), unreadable=None)
-    config = configuration()
-    source = config.law.model.model_copy(update={"source": str(tmp_path / "nowhere")})
-    gone = config.model_copy(update={"law": config.law.model_copy(update={"model": source})})
 
-    def without_model(stage):
-        return run_on_ray(encode_stage(gone, Place(dataset, False, False)))
+    def refusing(stage):
+        return run_on_ray(replace(stage, load=load_refusing))
 
-    with pytest.raises(InputError, match="nowhere"):
-        encode_dataset(config, dataset, str(tmp_path / "out"), without_model)
+    with pytest.raises(InputError, match="^nowhere: must be a model's folder$"):
+        encode_dataset(configuration(), dataset, str(tmp_path / "out"), refusing)
     assert not list((tmp_path / "out").glob("manifest/*.json"))
 
 
@@ -84,6 +96,7 @@ def test_sigterm_ends_an_encoding_for_which_no_worker_comes(tmp_path, monkeypatc
 def test_a_unit_whose_process_dies_again_and_again_is_failed_and_the_run_ends(
     tmp_path, monkeypatch
 ):
+    """Twice under other drivers, so that it runs alone at once; a worker takes long to load."""
     monkeypatch.setattr(watch, "SETTLE_S", 0.3)
     dataset = write_dataset(tmp_path / "pairs", unreadable=None)
     marks = tmp_path / "marks"
@@ -91,33 +104,22 @@ def test_a_unit_whose_process_dies_again_and_again_is_failed_and_the_run_ends(
     out = str(tmp_path / "out")
 
     def deadly(stage):
-        return run_on_ray(replace(stage, load=partial(load_deadly, stage.load, 2, str(marks))))
+        def runner(run, *arguments):
+            for _ in range(COMPANY):
+                write_strike(run.store, 2, 0, alone=False, worker="w", node="n")
+            load = partial(load_deadly, stage.load, 2, str(marks))
+            return run_on_ray(replace(stage, load=load))(run, *arguments)
+
+        return runner
 
     latents = encode_dataset(configuration(), dataset, out, deadly)
     assert [unit.unreadable for unit in latents.units] == [0, 0, 1, 0, 0]
     assert latents.reasons(2) == [POISON]
-    assert len(list(marks.iterdir())) == 3
+    assert len(list(marks.iterdir())) == 1
     strikes = read_strikes(latents.run.store)
     assert [strike.alone for strike in strikes[2]] == [False, False, True]
     assert verify(open_run(out)).damages == []
     # The cause is mended: as if nothing had been.
-    again = encode_dataset(configuration(), dataset, out, run_on_ray, retry_failed=True)
+    again = encode_dataset(configuration(), dataset, out, retry_failed=True)
     here = encode_dataset(configuration(), dataset, str(tmp_path / "here"))
     assert [unit.line for unit in again.units] == [unit.line for unit in here.units]
-
-
-@pytest.mark.long
-def test_a_worker_that_hangs_at_a_unit_is_ended_and_the_unit_made_by_another(tmp_path, monkeypatch):
-    monkeypatch.setattr(watch, "SETTLE_S", 0.3)
-    dataset = write_dataset(tmp_path / "pairs", unreadable=None)
-    marks = tmp_path / "marks"
-    marks.mkdir()
-
-    def hanging(stage):
-        load = partial(load_hanging, stage.load, 2, str(marks))
-        return run_on_ray(replace(stage, load=load, silence_s=4.0))
-
-    latents = encode_dataset(configuration(), dataset, str(tmp_path / "out"), hanging)
-    here = encode_dataset(configuration(), dataset, str(tmp_path / "here"))
-    assert [unit.line for unit in latents.units] == [unit.line for unit in here.units]
-    assert len(read_strikes(latents.run.store).get(2, [])) <= 1
