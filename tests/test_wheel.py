@@ -46,7 +46,7 @@ def test_the_wheel_runs_the_demo_outside_the_checkout(wheel, tmp_path):
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     code = "import sys; from editmill import app; import factory; print(factory.__file__); app()"
     demo = subprocess.run(
-        [home / "bin" / "python", "-c", code, "demo", "--limit", "2", "--out", "shown"],
+        [home / "bin" / "python", "-c", code, "demo", "--limit", "4", "--out", "shown"],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
