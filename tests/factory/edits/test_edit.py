@@ -22,6 +22,7 @@ from factory.storage.open import open_store
 from factory.storage.probe import StoreProbe
 from factory.work import job
 from factory.work.plain_loop import run_here
+from tests.factory.edits.broken import BROKEN
 from tests.factory.edits.pictures import HERE, Inverting, edited, file, maker, picture
 from tests.factory.storage.conftest import moto, moto_bucket
 
@@ -82,26 +83,17 @@ def test_every_picture_comes_to_its_own_key_under_any_name(place):
     assert not verify(run).damages
 
 
-BROKEN = {
-    "empty.png": (b"", "must have at least one byte, got none"),
-    "text.txt": (b"hello", "must begin as a JPEG, PNG or WEBP"),
-    "cut.png": (file(picture())[:-200], "must decode as a whole image"),
-    "gif.gif": (file(picture(), "GIF"), "must begin as a JPEG, PNG or WEBP"),
-    "moving.webp": (
-        file(picture(), "WEBP", save_all=True, append_images=[picture(1), picture(2)]), "3 frames"),
-    "huge.png": (file(Image.new("1", (3000, 3000))), "at most 8000000 pixels"),
-}  # fmt: skip
-
-
 def test_what_is_no_picture_is_a_row_with_its_reason(tmp_path, monkeypatch):
     monkeypatch.setitem(HERE, "most_pixels", 8_000_000)
-    files = {key: data for key, (data, _) in BROKEN.items()}
-    put(tmp_path / "in", {"good.jpg": file(picture(), "JPEG"), **files})
+    put(
+        tmp_path / "in",
+        {"good.jpg": file(picture(), "JPEG"), **{one.key: one.data for one in BROKEN}},
+    )
     run, done = edited(tmp_path / "in", tmp_path / "out")
     assert done.sealed.counts == {"done": 1, "skipped": 0, "failed": len(BROKEN)}
     reasons = results(run).set_index("image").reason
-    for key, (_, reason) in BROKEN.items():
-        assert reason in reasons[key], key
+    for one in BROKEN:
+        assert one.reason in reasons[one.key], one.what
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "good.jpg",
         "_editmill",
