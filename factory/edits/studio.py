@@ -37,7 +37,7 @@ class Edited:
     """What its outcome says of how it was edited."""
 
 
-class _Editor:
+class LoadedEditor:
     """One editor's network with its batches, and its own way to ask for an edit."""
 
     def __init__(self, name: str, recipe: EditRecipe, compute: EditCompute) -> None:
@@ -68,14 +68,14 @@ class Studio:
     def __init__(self, recipe: EditRecipe, compute: EditCompute) -> None:
         self.recipe = recipe
         self.compute = compute
-        self._editors: dict[str, _Editor] = {}
+        self._editors: dict[str, LoadedEditor] = {}
         self._loading = Lock()
 
-    def editor(self, name: str) -> _Editor:
+    def editor(self, name: str) -> LoadedEditor:
         """One that is loaded."""
         with self._loading:
             if name not in self._editors:
-                self._editors[name] = _Editor(name, self.recipe, self.compute)
+                self._editors[name] = LoadedEditor(name, self.recipe, self.compute)
             return self._editors[name]
 
     def edit(self, asked: Sequence[tuple[EditItem, Picture]]) -> Iterator[tuple[int, Edited]]:
@@ -99,7 +99,7 @@ class Studio:
                 yield place, self._edited(result, facts, asked[place][1])
 
     def _asked(
-        self, editor: _Editor, item: EditItem, picture: Picture
+        self, editor: LoadedEditor, item: EditItem, picture: Picture
     ) -> tuple[Request, dict[str, Any]]:
         """The engine's request, and what an outcome says of it."""
         settings, recipe = editor.settings, self.recipe
@@ -110,7 +110,9 @@ class Studio:
             small = small.resize((wide, high), Image.Resampling.LANCZOS)
         pixels = torch.from_numpy(np.asarray(small).transpose(2, 0, 1).copy())[None]
         with torch.inference_mode():
-            latent = editor.networks.autoencoder.moments(pixels)[0][0].float().cpu()
+            found = editor.networks.autoencoder.moments(pixels)[0][0]
+        # At least float32, whatever the networks compute in.
+        latent = found.to(torch.promote_types(found.dtype, torch.float32)).cpu()
         if settings.CHANNELS == 4:
             latent = editor.networks.autoencoder.unit(latent)
         request = editor.request_of(item, settings, latent, seed_of(recipe, item))

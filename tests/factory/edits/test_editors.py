@@ -11,10 +11,13 @@ from PIL import Image
 
 from factory import seeds
 from factory.edits.edit import seed_of
+from factory.edits.ip2p import load_editor
 from factory.edits.studio import Studio
 from factory.miniature import world
 from factory.models.find import MINIATURE
 from schemas.edits import EditCompute, EditItem, EditRecipe, Ip2p, Sdedit
+from schemas.recipe import ModelSource
+from tests.factory.engine.tiny_xl import tiny_xl
 
 torch.set_num_threads(2)
 INSTRUCTION, CAPTION = "make it red", "a large red star on a white background"
@@ -128,3 +131,22 @@ def test_an_edit_comes_back_at_its_pictures_size_and_depends_on_no_other():
     assert seed_of(made.recipe, asked[0][0]) != seed_of(made.recipe, asked[3][0])
     # The middle two are edited at 96 x 64 and 32 x 64.
     assert [together[n].facts["model_width"] for n in range(4)] == [64, 96, 32, 64]
+
+
+@pytest.mark.parametrize("zeros", [True, False])
+def test_an_editor_on_xl_edits_as_the_one_that_diffusers_is_compared_with(zeros, tmp_path):
+    """`tests/trainer/learning/test_xl.py` holds `Editor.edit` beside diffusers' XL pipeline."""
+    tiny_xl(tmp_path, editor=True, zeros=zeros)
+    ip2p = Ip2p(model={"source": str(tmp_path)}, steps=3, text_guidance=2.0)
+    made = Studio(EditRecipe(ip2p=ip2p, size_px=32), COMPUTE)
+    picture = np.random.default_rng(3).integers(0, 256, (16, 32, 3), np.uint8)
+    ((_, ours),) = made.edit([(item(instruction=INSTRUCTION), picture)])
+    size = ours.facts["model_width"], ours.facts["model_height"]
+    pixels = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+    (theirs,) = load_editor(ModelSource(source=str(tmp_path)), "cpu").edit(
+        torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None], [INSTRUCTION], [5],
+        steps=3, text_guidance=2.0, image_guidance=1.5,
+    )  # fmt: skip
+    back = Image.fromarray(theirs).resize((32, 16), Image.Resampling.LANCZOS)
+    assert np.abs(np.asarray(back).astype(int) - ours.picture).max() <= 1
+    assert ours.picture.std() > 1
