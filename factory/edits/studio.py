@@ -1,6 +1,7 @@
 """Editors at work: opened pictures and what is to be done to them in, edited pictures out."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -83,20 +84,29 @@ class Studio:
 
         An edit depends on its own picture and request only. Raises whatever made an engine itself fail.
         """
-        # OpenMP counts them for each calling thread.
-        torch.set_num_threads(self.compute.threads)
         for name in sorted({item.editor for item, _ in asked}):
             editor = self.editor(name)
             requests: dict[int, tuple[int, dict[str, Any]]] = {}
             wanted: list[Request] = []
-            for place, (item, picture) in enumerate(asked):
-                if item.editor == name:
-                    request, facts = self._asked(editor, item, picture)
-                    requests[id(request)] = place, facts
-                    wanted.append(request)
+            with self._threads():
+                for place, (item, picture) in enumerate(asked):
+                    if item.editor == name:
+                        request, facts = self._asked(editor, item, picture)
+                        requests[id(request)] = place, facts
+                        wanted.append(request)
             for result in editor.engine.make(wanted):
                 place, facts = requests[id(result.request)]
                 yield place, self._edited(result, facts, asked[place][1])
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """Inside, this thread computes with as many as the configuration says: OpenMP counts for each."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.compute.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def _asked(
         self, editor: LoadedEditor, item: EditItem, picture: Picture

@@ -19,11 +19,11 @@ from schemas.edits import EditCompute, EditItem, EditRecipe, Ip2p, Sdedit
 from schemas.recipe import ModelSource
 from tests.factory.engine.tiny_xl import tiny_xl
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 INSTRUCTION, CAPTION = "make it red", "a large red star on a white background"
 STEPS = 5
 ANCESTRAL = "diffusers.schedulers.scheduling_euler_ancestral_discrete.randn_tensor"
-COMPUTE = EditCompute(device="cpu", gpus_per_worker=0, batch_images=2, threads=2)
+COMPUTE = EditCompute(device="cpu", gpus_per_worker=0, batch_images=2, threads=1)
 
 
 def scene(size=(96, 64)):

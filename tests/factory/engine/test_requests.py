@@ -9,6 +9,7 @@ from factory.edits.ip2p import edit_request
 from factory.engine.autoencoder import Autoencoder
 from factory.engine.batch import Batch
 from factory.engine.checkpoint.load import load_models
+from factory.engine.engine import Engine
 from factory.engine.networks import Networks
 from factory.engine.request import Guided, Request, Row, Start
 from factory.engine.solvers.schedule import NoiseSchedule
@@ -180,3 +181,25 @@ def test_attention_of_a_network_in_training_is_left_alone(models, mixed):
     assert kinds == {name: type(one) for name, one in before.items()}
     with pytest.raises(ValueError, match="cannot be controlled"):
         batch.check(mixed[1])
+
+
+def test_an_engine_gives_each_what_it_gets_alone_on_any_number_of_threads(editor):
+    """9 rows on two threads would give an edit other bytes beside others: the engine adds rows."""
+    asked = [
+        edit_request(
+            normal(seed), "make it red", seed, steps=4, text_guidance=5.0, image_guidance=1.5
+        )
+        for seed in (1, 2, 3)
+    ]
+    asked = [replace(request, returns="latents") for request in asked]
+    side = LATENT_SIDE * editor.autoencoder.factor
+    threads = torch.get_num_threads()
+    try:
+        engine = Engine(editor, (side, side), rows=9, threads=2)
+        together = {id(one.request): one.latents for one in engine.make(asked)}
+        assert engine.resident.batch.rows == 12
+        for request in asked:
+            (alone,) = engine.make([request])
+            assert torch.equal(alone.latents, together[id(request)])
+    finally:
+        torch.set_num_threads(threads)
