@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from factory.errors import Damaged, ObjectMissing, RunMismatch, StorageRefused
 from factory.ledger import keys
-from factory.storage.key_rules import PROBES, USERS
+from factory.storage.key_rules import PROBES
 from factory.storage.open import open_store
 from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
@@ -53,7 +53,7 @@ class Run:
     @cached_property
     def place(self) -> ObjectStore:
         """Where a stage that names its objects leaves them: around the run's root."""
-        return open_store(self.uri.removesuffix(f"/{keys.BESIDE}"), USERS)
+        return self.store.around(keys.BESIDE)
 
     def locate(self, name: str) -> tuple[ObjectStore, str]:
         """Store and key of what is named as lying below the root, or by `../` around it."""

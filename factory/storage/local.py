@@ -11,7 +11,7 @@ from pathlib import Path
 
 from factory import deeds
 from factory.errors import ObjectMissing, StorageRefused, StorageUnavailable
-from factory.storage.key_rules import OWN, KeyRules
+from factory.storage.key_rules import OWN, USERS, KeyRules
 from factory.storage.protocol import ObjectInfo, Upload
 
 INCOMING = ".incoming"
@@ -151,6 +151,9 @@ class LocalStore:
                     raise
                 # Nothing here can be removed either, so that no clock does harm.
                 return time.time()
+
+    def around(self, name: str) -> "LocalStore":
+        return LocalStore(self.uri.removesuffix(f"/{name}"), USERS)
 
     def _path(self, key: str) -> Path:
         self.keys.check_key(key)

@@ -84,6 +84,9 @@ class ObjectStore(Protocol):
     def now(self) -> float:
         """The store's clock, by which it says when objects were stored; seconds since 1970, UTC."""
 
+    def around(self, name: str) -> "ObjectStore":
+        """The store around this one, whose root has this name there; it takes users' keys."""
+
 
 @runtime_checkable
 class PagedStore(Protocol):

@@ -85,26 +85,30 @@ class _SteppedStore(PassingStore):
         self._stepped = stepped
 
     def put(self, key: str, data: bytes) -> None:
-        self._stepped.wait(Call("put", key, lambda: self.inner.put(key, data)))
+        passed = super().put
+        self._stepped.wait(Call("put", key, lambda: passed(key, data)))
 
     def put_new(self, key: str, data: bytes) -> bool:
-        return bool(self._stepped.wait(Call("put_new", key, lambda: self.inner.put_new(key, data))))
+        passed = super().put_new
+        return bool(self._stepped.wait(Call("put_new", key, lambda: passed(key, data))))
 
     def get(self, key: str) -> bytes:
-        found: bytes = self._stepped.wait(Call("get", key, lambda: self.inner.get(key)))
+        passed = super().get
+        found: bytes = self._stepped.wait(Call("get", key, lambda: passed(key)))
         return found
 
     def find(self, key: str) -> ObjectInfo | None:
-        found: ObjectInfo | None = self._stepped.wait(
-            Call("find", key, lambda: self.inner.find(key))
-        )
+        passed = super().find
+        found: ObjectInfo | None = self._stepped.wait(Call("find", key, lambda: passed(key)))
         return found
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        passed = super().list
         found: list[ObjectInfo] = self._stepped.wait(
-            Call("list", prefix, lambda: [*self.inner.list(prefix)])
+            Call("list", prefix, lambda: [*passed(prefix)])
         )
         return iter(found)
 
     def delete(self, key: str) -> None:
-        self._stepped.wait(Call("delete", key, lambda: self.inner.delete(key)))
+        passed = super().delete
+        self._stepped.wait(Call("delete", key, lambda: passed(key)))

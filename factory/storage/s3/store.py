@@ -15,7 +15,7 @@ from botocore.parsers import ResponseParserError
 
 from factory import deeds
 from factory.errors import ConfigError, StorageRefused, StorageUnavailable
-from factory.storage.key_rules import OWN, KeyRules
+from factory.storage.key_rules import OWN, USERS, KeyRules
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectInfo, Upload
 from factory.storage.s3 import pages as s3_pages
@@ -186,6 +186,12 @@ class S3Store:
         if date is None:
             raise StorageRefused(f"{self.uri}: replies must be dated, by which to tell what is old")
         return date
+
+    def around(self, name: str) -> "S3Store":
+        """By the same connection, once there is one."""
+        store = S3Store(self.uri.removesuffix(f"/{name}"), USERS)
+        store._client = self._client
+        return store
 
     def _head_bucket(self) -> dict[str, Any]:
         try:
