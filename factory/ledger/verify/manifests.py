@@ -8,6 +8,7 @@ from factory.ledger import keys
 from factory.ledger.manifest import part_lines, read_manifest
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
+from factory.storage.patience import read_named
 from schemas.commit import Manifest, Part, UnitLine
 
 Counts = dict[str, int]
@@ -82,6 +83,14 @@ class Manifests:
         names = [part.key.removeprefix(keys.MANIFEST_PARTS)[:6] for part in manifest.parts]
         if names != sorted(set(names)):
             yield f"{where}: its parts are not in order"
+        for one in manifest.objects:
+            try:
+                what = f"{self.run.uri}/{one.key}: not the bytes that {where} names"
+                read_named(self.run.store, one.key, one.sha256, what)
+            except Damaged as error:
+                yield str(error)
+            except ObjectMissing:
+                yield f"{where}: names {one.key}, not there"
 
     def _check_part(
         self, where: str, segment: int, part: Part, ledger: Mapping[int, set[UnitLine]]
