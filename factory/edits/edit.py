@@ -11,9 +11,8 @@ from factory import seeds
 from factory.edits.codec import encoded
 from factory.edits.listing import bad_key, open_images
 from factory.edits.opening import Opened, Opener
-from factory.errors import ObjectMissing
 from factory.ledger.commits import Commit
-from factory.ledger.named import ANOTHERS, intents
+from factory.ledger.named import ANOTHERS, hash_at, intents
 from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Row
 from factory.ledger.run import Run
@@ -120,7 +119,7 @@ class EditMaker:
         if why:
             hand.reason = f"key must {why}"
             return
-        standing = self._standing(item.key)
+        standing = patiently(lambda: hash_at(self.run, item.key, ours))
         if standing is not None and (item.key, standing) not in ours:
             hand.facts["standing_sha256"] = standing
             hand.reason = ANOTHERS
@@ -133,14 +132,6 @@ class EditMaker:
             hand.opened = found
         else:
             hand.reason = found.reason
-
-    def _standing(self, key: str) -> str | None:
-        """The hash of what stands at a key of the output."""
-        place = self.run.place
-        try:
-            return hashlib.sha256(patiently(lambda: place.get(key))).hexdigest()
-        except ObjectMissing:
-            return None
 
     def _take(self, hand: _Hand, edited: Edited) -> None:
         assert hand.opened is not None

@@ -6,7 +6,7 @@ from typing import Any
 
 from factory.errors import ObjectMissing, StorageRefused, first_line
 from factory.pictures import Picture
-from factory.storage.patience import patiently
+from factory.storage.patience import READS, patiently
 from factory.storage.protocol import ObjectStore
 from factory.untrusted_image.decoder import ImageDecoder, ImageLimits, ImageRefused
 
@@ -54,15 +54,32 @@ class Opener:
             self._idle.pop().close()
 
     def open(self, key: str) -> Opened | Unopened:
-        """Raises `StorageError` where the place itself gives no answer, or none any more."""
+        """What cannot be opened is read again: it may have been spoilt on its way.
+
+        Raises `StorageError` where the place itself gives no answer, or none any more.
+        """
+        found, before = Unopened("", {}), None
+        for _ in range(READS):
+            data = self._read(key)
+            if data == before or isinstance(data, Unopened):
+                return data if isinstance(data, Unopened) else found
+            opened = self._opened(data)
+            if isinstance(opened, Opened):
+                return opened
+            found, before = opened, data
+        return found
+
+    def _read(self, key: str) -> bytes | Unopened:
         try:
-            data = patiently(lambda: self.images.get_part(key, 0, MOST_BYTES + 1))
+            return patiently(lambda: self.images.get_part(key, 0, MOST_BYTES + 1))
         except ObjectMissing:
             return Unopened("no such picture", {})
         except StorageRefused as error:
             # Of one object among others, as one in an archive is; or of all of them, which ends the run.
             next(iter(self.images.list()), None)
             return Unopened(f"cannot be read: {first_line(error)}", {})
+
+    def _opened(self, data: bytes) -> Opened | Unopened:
         facts: dict[str, Any] = {"image_bytes": len(data)}
         if len(data) > MOST_BYTES:
             return Unopened(f"must have at most {MOST_BYTES} bytes, got more", {})

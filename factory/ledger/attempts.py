@@ -2,8 +2,9 @@
 
 `conditional`   there is one, because one conditional PUT stored it
 `sealed`        a store lets several writers win, so each attempt has its own object, and the one with
-                the smallest id counts whose commit and data are whole. Once a roll-up or a manifest
-                lists another one that one counts for good, whatever arrives later.
+                the smallest id counts whose commit and data are whole, and of several whose objects
+                around the run stand as it names them. Once a roll-up or a manifest lists another one
+                that one counts for good, whatever arrives later.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from factory.errors import Damaged, ObjectMissing
 from factory.ledger import keys
 from factory.ledger.commits import Commit, commit_of, record_of
 from factory.ledger.lines import tally_of
+from factory.ledger.named import stands
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.storage.patience import patiently, read_whole
@@ -162,13 +164,16 @@ def find_commit(
 
 def whole_attempts(run: Run, unit: int, generation: int) -> Iterator[Found]:
     """The attempts of a unit that may count, by id."""
-    for key in attempt_keys(run, unit, generation):
+    attempts = list(attempt_keys(run, unit, generation))
+    for key in attempts:
         try:
             found = read_found(run, unit, generation, key)
         except (Damaged, ObjectMissing):
             continue
         # Another recipe: two first drivers began this run at one moment, and RUN.json is not theirs.
-        if found.record.recipe_hash == run.recipe_hash and _has_data(run, found):
+        if found.record.recipe_hash != run.recipe_hash or not _has_data(run, found):
+            continue
+        if len(attempts) == 1 or not run.layout.named or _has_objects(run, found):
             yield found
 
 
@@ -185,6 +190,16 @@ def _has_data(run: Run, found: Found) -> bool:
         return True
     there = patiently(lambda: run.store.find(named.key))
     return there is not None and there.bytes == named.bytes
+
+
+def _has_objects(run: Run, found: Found) -> bool:
+    """Whether what an attempt names around the run stands there: another may have overwritten it."""
+    try:
+        rows = commit_of(run, found.record.unit, found.key, found.data).rows
+    except Damaged:
+        return False
+    named = [(row["key"], row["sha256"]) for row in rows if row["sha256"] is not None]
+    return all(stands(run, key, sha256) for key, sha256 in named)
 
 
 def read_found(run: Run, unit: int, generation: int, key: str) -> Found:

@@ -6,7 +6,7 @@ times: a worker that was thought dead may still be writing. Just before anything
 manifests are read again: whoever extended or sealed the run meanwhile may name what was garbage.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
@@ -20,7 +20,7 @@ from factory.ledger.run import Run
 from factory.ledger.seal import Incomplete
 from factory.storage.key_rules import PROBES
 from factory.storage.protocol import ObjectInfo, Upload
-from schemas.commit import Manifest
+from schemas.commit import LedgerLine, Manifest
 
 LEAST_HOURS = 24.0
 """Nothing younger is ever removed."""
@@ -95,10 +95,11 @@ def _remove(
 ) -> int:
     removed = 0
     for number, garbage in enumerate(collection.found):
-        if number % LOOK_AGAIN_EVERY == 0:
+        store, key = run.locate(garbage.key)
+        # What lies around the root a retry adopts as it stands, with its age.
+        if number % LOOK_AGAIN_EVERY == 0 or store is not run.store:
             _must_be_unchanged(run, plan, sequences)
         # A slow worker may have stored the same bytes again since the listing, and may count on them.
-        store, key = run.locate(garbage.key)
         now = store.find(key)
         if now is not None and now.modified <= latest:
             store.delete(key)
@@ -161,26 +162,29 @@ def _data(book: Book, manifests: list[Manifest]) -> Iterator[tuple[ObjectInfo, s
     for segment, listing in groupby(ours, key=lambda info: _segment(stage, info.key)):
         if segment not in book.segments:
             continue
-        named = {key for line in book.lines_of(segment) for key, _, _ in line.objects}
+        lines = {line.unit: line for line in book.lines_of(segment)}
+        named = {key for line in lines.values() for key, _, _ in line.objects}
         prefix = keys.manifest_part(keys.segment_name(segment), "").removesuffix(".parquet")
         parts = {p.key: p for m in manifests for p in m.parts if p.key.startswith(prefix)}
         for part in parts.values():
             named |= {key for line in part_lines(book.run, part) for key, _, _ in line.objects}
         for info, why in _unlisted(listing, named, f"{folder[:-1]} of a lost attempt"):
             if book.run.layout.named:
-                yield from _meant(book, info)
+                yield from _meant(book, info, lines)
             yield info, why
 
 
-def _meant(book: Book, intent: ObjectInfo) -> Iterator[tuple[ObjectInfo, str]]:
+def _meant(
+    book: Book, intent: ObjectInfo, lines: Mapping[int, LedgerLine]
+) -> Iterator[tuple[ObjectInfo, str]]:
     """What an attempt that does not count meant to leave and left, and no outcome names."""
     run, unit = book.run, keys.unit_of_data(book.run.layout.stage, intent.key)
     assert unit is not None
-    rows = whole_commit(run, find_commit(run, book.plan, unit)).rows
+    rows = whole_commit(run, find_commit(run, book.plan, unit, lines.get(unit))).rows
     kept = {row["key"] for row in rows if row["sha256"] is not None}
     for one in read_intent(run, intent.key):
         there = run.place.find(one.key) if one.key not in kept else None
-        if there is not None and there.bytes == one.bytes and stands(run, one):
+        if there is not None and there.bytes == one.bytes and stands(run, one.key, one.sha256):
             yield replace(there, key=f"{keys.AROUND}{one.key}"), "an object of a lost attempt"
 
 

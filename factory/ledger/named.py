@@ -9,19 +9,21 @@ ours if an intent of this run names its key and hash. What is another's is never
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from factory.errors import Damaged, ObjectMissing, StorageUnavailable
 from factory.ledger import keys
 from factory.ledger.outcomes import Data, Outcomes
 from factory.ledger.run import Run
-from factory.storage.patience import patiently, read_whole
+from factory.storage.patience import READS, patiently, read_whole
 from schemas.arrow import rows_to_json
 from schemas.canonical import canonical_json
 from schemas.layout import Layout
+from schemas.record import Record
 from schemas.tally import count
 
 WRITERS = 8
@@ -49,7 +51,7 @@ def intent_of(objects: Mapping[str, bytes]) -> Data:
 
 
 def read_intent(run: Run, key: str) -> list[NamedObject]:
-    """The objects of an intent. Raises `ObjectMissing` or `Damaged`."""
+    """The objects of an intent; none where it is damaged, or `gc` removed it since it was listed."""
 
     def taken(data: bytes) -> list[NamedObject]:
         try:
@@ -57,7 +59,25 @@ def read_intent(run: Run, key: str) -> list[NamedObject]:
         except (ValueError, TypeError):
             raise Damaged(f"{run.uri}/{key}: not a list of objects") from None
 
-    return read_whole(run.store, key, taken)
+    try:
+        return read_whole(run.store, key, taken)
+    except (Damaged, ObjectMissing):
+        return []
+
+
+def claim(run: Run, unit: int, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Store an intent of what stands as outcomes name it: their own may be what was lost."""
+    named = {row["key"]: row["sha256"] for row in rows if row["sha256"] is not None}
+    standing = {
+        key: patiently(lambda key=key: run.place.get(key))  # type: ignore[misc]
+        for key, sha256 in named.items()
+        if stands(run, key, sha256)
+    }
+    if standing:
+        intent = intent_of(standing)
+        sha256 = hashlib.sha256(intent.bytes).hexdigest()
+        own = keys.data(run.layout.stage, unit, sha256, intent.ending)
+        patiently(lambda: run.store.put(own, intent.bytes))
 
 
 def store_named(run: Run, unit: int, outcomes: Outcomes) -> Outcomes:
@@ -69,15 +89,16 @@ def store_named(run: Run, unit: int, outcomes: Outcomes) -> Outcomes:
     with ThreadPoolExecutor(WRITERS) as pool:
         hashes = pool.map(partial(_stored, run), outcomes.objects, outcomes.objects.values())
         stands = dict(zip(outcomes.objects, hashes, strict=True))
-    ours = {(one.key, one.sha256) for one in intents(run, unit)}
+    ours = {(one.key, one.sha256): one.bytes for one in intents(run, unit)}
     rows = []
     for row in outcomes.rows:
         key = getattr(row, "key", None)
         if key in stands and (key, stands[key]) in ours:
-            row = row.model_copy(update={"sha256": stands[key]})
+            sha256 = stands[key]
+            row = _told(row, {"sha256": sha256, "bytes": ours[key, sha256]})
         elif key in stands:
-            failed = {"sha256": None, "verdict": Layout.FAILED, "reason": ANOTHERS}
-            row = row.model_copy(update=failed)
+            failed = {"verdict": Layout.FAILED, "reason": ANOTHERS}
+            row = _told(row, {"sha256": None, "bytes": None, **failed})
         rows.append(row)
     tally = count(run.layout, rows_to_json(rows))
     return replace(outcomes, rows=rows, tally=tally)
@@ -90,20 +111,28 @@ def intents(run: Run, unit: int) -> Iterator[NamedObject]:
         yield from read_intent(run, info.key)
 
 
-def stands(run: Run, one: NamedObject) -> bool:
-    """Whether an object stands where an intent says, with its bytes."""
-    return _hash_at(run, one.key) == one.sha256
+def stands(run: Run, key: str, sha256: str) -> bool:
+    """Whether an object stands at a key beside the run and has this hash."""
+    return patiently(lambda: hash_at(run, key, {(key, sha256)})) == sha256
+
+
+def _told(row: Record, fields: Mapping[str, Any]) -> Record:
+    """A row with those of the fields that its stage has."""
+    known = {name: value for name, value in fields.items() if name in type(row).model_fields}
+    return row.model_copy(update=known)
 
 
 def _stored(run: Run, key: str, data: bytes) -> str:
     """The hash of what stands at a key once this was offered."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    ours = {(key, sha256)}
 
     def attempt() -> str:
         # A weak store would overwrite what stands there: first a look.
-        found = _hash_at(run, key) if run.commits == "sealed" else None
+        found = hash_at(run, key, ours) if run.commits == "sealed" else None
         if found is None and run.place.put_new(key, data) and run.commits == "conditional":
-            return hashlib.sha256(data).hexdigest()
-        found = found or _hash_at(run, key)
+            return sha256
+        found = found or hash_at(run, key, ours)
         if found is None:
             raise StorageUnavailable(f"{run.place.uri}/{key}: stored, yet not there")
         return found
@@ -111,8 +140,19 @@ def _stored(run: Run, key: str, data: bytes) -> str:
     return patiently(attempt)
 
 
-def _hash_at(run: Run, key: str) -> str | None:
-    try:
-        return hashlib.sha256(run.place.get(key)).hexdigest()
-    except ObjectMissing:
-        return None
+def hash_at(run: Run, key: str, ours: Container[tuple[str, str]]) -> str | None:
+    """The hash of what stands at a key beside the run; None where nothing does.
+
+    What came back and is none of ours counts once it came twice: a reply that was spoilt on its way is not
+    another's object. Raises `StorageUnavailable` where it came otherwise each time.
+    """
+    seen: set[str] = set()
+    for _ in range(READS):
+        try:
+            sha256 = hashlib.sha256(run.place.get(key)).hexdigest()
+        except ObjectMissing:
+            return None
+        if (key, sha256) in ours or sha256 in seen:
+            return sha256
+        seen.add(sha256)
+    raise StorageUnavailable(f"{run.place.uri}/{key}: came back otherwise each time")

@@ -27,4 +27,5 @@ class Outcomes:
     data: Data | None = None
     """None where nothing is kept."""
     objects: Mapping[str, bytes] = field(default_factory=dict)
-    """By key beside the run, of a stage that names them; a row names its own by `key` and `sha256`."""
+    """By key beside the run, of a stage that names them; a row names its own by `key`, `sha256` and, where
+    it has one, `bytes`."""

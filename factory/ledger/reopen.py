@@ -8,10 +8,12 @@ under its key.
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from factory.errors import ObjectMissing
+from factory.errors import Damaged, ObjectMissing
 from factory.ledger import keys
 from factory.ledger.attempts import attempt_keys
 from factory.ledger.book import Book
+from factory.ledger.commits import read_commit
+from factory.ledger.named import claim
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.retries import next_retry, open_again, read_retries
 from factory.ledger.run import Run
@@ -51,6 +53,8 @@ def repair(run: Run, found: Verification) -> tuple[int, ...]:
     sequence, plan = next_retry(run.store), read_plan(run)
     aside = [key for unit in units for key in _commits(run, plan, unit)]
     for unit in units:
+        if run.layout.named:
+            _claim(run, plan, unit)
         _keep(run, found.broken[unit])
     record = RetryRecord(units=units, repaired=True, aside=tuple(aside))
     return units if open_again(run.store, sequence, record) else ()
@@ -65,6 +69,15 @@ def _commits(run: Run, plan: Plan, unit: int) -> Iterator[str]:
         key = keys.commit(unit, generation)
         if patiently(lambda key=key: run.store.find(key)) is not None:  # type: ignore[misc]
             yield key
+
+
+def _claim(run: Run, plan: Plan, unit: int) -> None:
+    """What the commits of a unit name around the root stays this run's, though its intent is lost."""
+    for key in _commits(run, plan, unit):
+        try:
+            claim(run, unit, read_commit(run, unit, key).rows)
+        except (Damaged, ObjectMissing):
+            continue
 
 
 def _keep(run: Run, damaged: Iterable[str]) -> None:

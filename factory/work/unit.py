@@ -28,7 +28,10 @@ def make_unit(run: Run, plan: Plan, unit: int, maker: Maker) -> UnitReport:
         return _committed(run, plan, unit, attempt)
     if run.layout.named:
         # What stood at its keys before may have changed what became of its items.
-        return _committed(run, plan, unit, attempt, made=True)
+        try:
+            return _committed(run, plan, unit, attempt, made=True)
+        except ObjectMissing as error:
+            raise StorageUnavailable(f"{error}: they overwrote each other's objects") from None
     return UnitReport(unit, outcomes.tally.total, attempt.seconds, made=True)
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
+from factory.errors import ObjectMissing
 from factory.ledger import keys
-from factory.ledger.attempts import find_commit
+from factory.ledger.attempts import Found, find_commit, whole_commit
 from factory.ledger.book import Book
-from factory.ledger.commits import commit_of
 from factory.ledger.plan import find_plan
 from factory.ledger.run import open_run
 from factory.storage.protocol import ObjectStore
@@ -36,6 +36,7 @@ def small_world() -> Iterator[None]:
         patch("factory.storage.probe.ROUNDS", 1),
         patch("factory.work.roller.ThreadPoolExecutor", AtOnce),
         patch("factory.ledger.book.READERS", 1),
+        patch("factory.ledger.named.WRITERS", 1),
         patch("factory.storage.local.os.fsync", lambda descriptor: None),
     ):
         yield
@@ -52,6 +53,21 @@ class AtOnce:
         return done
 
     def shutdown(self, **_: object) -> None: ...
+
+
+@contextmanager
+def in_ignorance() -> Iterator[None]:
+    """A worker asks for the commit of its unit a moment before there is one."""
+    asked = []
+
+    def not_yet(*arguments: Any) -> Found:
+        asked.append(arguments)
+        if len(asked) == 1:
+            raise ObjectMissing("not there yet")
+        return find_commit(*arguments)
+
+    with patch("factory.work.unit.find_commit", not_yet):
+        yield
 
 
 def deaf(item: str, index: int) -> None:
@@ -104,7 +120,7 @@ def committed(subject: Subject, store: ObjectStore) -> Committed:
     found = {}
     for line in Book(run, plan).lines():
         commit = find_commit(run, plan, line.unit, line)
-        rows = commit_of(run, line.unit, commit.key, commit.data).rows
+        rows = whole_commit(run, commit).rows
         names = subject.names(plan.items(line.unit), rows)
         found[line.unit] = [Outcome(*each) for each in zip(names, rows, strict=True)]
     return found
@@ -115,6 +131,13 @@ def names(rows: Committed) -> set[Name]:
     return {row.name for unit in rows.values() for row in unit}
 
 
+def around(store: ObjectStore) -> dict[str, str]:
+    """The objects around a run, each with its hash."""
+    place = store.around(keys.BESIDE)
+    found = [info.key for info in place.list() if not info.key.startswith(f"{keys.BESIDE}/")]
+    return {key: hashlib.sha256(place.get(key)).hexdigest() for key in found}
+
+
 def content(subject: Subject, store: ObjectStore) -> dict[str, object]:
     """All that must be equal between equal runs: every stable object, every committed row."""
     objects = {
@@ -122,5 +145,6 @@ def content(subject: Subject, store: ObjectStore) -> dict[str, object]:
         for info in store.list()
         if not info.key.startswith(UNSTABLE)
     }
+    objects |= {f"{keys.AROUND}{key}": sha256 for key, sha256 in around(store).items()}
     roll_ups = [info.key for info in store.list(keys.SEGMENTS)]
     return {"objects": objects, "roll-ups": roll_ups, "rows": committed(subject, store)}

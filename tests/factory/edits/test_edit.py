@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from dataclasses import replace
 from functools import partial
 
 import datasets
@@ -16,8 +17,10 @@ from factory.edits.edit import edit_stage
 from factory.edits.listing import bad_key
 from factory.errors import InputError, ListError, RunMismatch
 from factory.ledger.manifest import sealed_object_uris
+from factory.ledger.reopen import repair
 from factory.ledger.verify.run import verify
 from factory.storage.key_rules import USERS
+from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from factory.storage.probe import StoreProbe
 from factory.work import job
@@ -180,6 +183,64 @@ def test_killed_between_its_objects_and_its_commit_it_adopts_what_it_left(place,
     assert done.sealed.counts == {"done": 2, "skipped": 0, "failed": 0}
     assert {key: out.find(key).modified for key in before} == before
     assert not verify(run).damages
+
+
+class Darkening(Inverting):
+    """As another machine makes them: files of other bytes and sizes."""
+
+    def edit(self, asked):
+        for place, one in super().edit(asked):
+            yield place, replace(one, picture=one.picture // 64)
+
+
+def test_of_what_another_attempt_left_a_row_tells_its_own_size(tmp_path, monkeypatch):
+    put(tmp_path / "in", {"a.png": file(picture())})
+
+    def dies(**fields):
+        raise Killed
+
+    with monkeypatch.context() as until:
+        until.setattr("factory.ledger.commits.CommitRecord", dies)
+        with pytest.raises(Killed):
+            edited(tmp_path / "in", tmp_path / "out", editors=Darkening())
+    run, _ = edited(tmp_path / "in", tmp_path / "out")
+    (row,) = results(run).itertuples()
+    data = (tmp_path / "out" / "a.png").read_bytes()
+    assert (row.sha256, row.bytes) == (hashlib.sha256(data).hexdigest(), len(data))
+
+
+@pytest.mark.parametrize("harm", ["lost", "damaged"])
+def test_a_unit_whose_intent_is_gone_is_made_again_over_its_own_edits(harm, tmp_path):
+    put(tmp_path / "in", {f"{n}.png": file(picture(n)) for n in range(3)})
+    run, first = edited(tmp_path / "in", tmp_path / "out")
+    (intent,) = (tmp_path / "out" / "_editmill" / "data").glob("00000000-*")
+    intent.unlink() if harm == "lost" else intent.write_bytes(b"rot")
+    found = verify(run)
+    assert set(found.broken) == {0}
+    assert repair(run, found) == (0,)
+    run, again = edited(tmp_path / "in", tmp_path / "out", editors=Darkening())
+    assert again.sealed.counts == first.sealed.counts == {"done": 3, "skipped": 0, "failed": 0}
+    assert not verify(run).damages
+
+
+class Spoiling(LocalStore):
+    """Its first reply of each picture comes back cut."""
+
+    spoilt: set[str] = set()
+
+    def get_part(self, key, first, count):
+        data = super().get_part(key, first, count)
+        if key in self.spoilt:
+            return data
+        self.spoilt.add(key)
+        return data[:200]
+
+
+def test_a_picture_that_came_back_spoilt_is_read_again(tmp_path, monkeypatch):
+    put(tmp_path / "in", {"a.png": file(picture()), "b.png": b"no picture"})
+    monkeypatch.setattr(edit_module, "open_images", lambda uri: Spoiling(uri, USERS))
+    _, done = edited(tmp_path / "in", tmp_path / "out")
+    assert done.sealed.counts == {"done": 1, "skipped": 0, "failed": 1}
 
 
 def test_retry_takes_failed_rows_alone(tmp_path):

@@ -47,9 +47,12 @@ class Shouted:
         for number in numbers:
             (self.hushed / f"line{number}").touch()
 
-    def start(self, **options):
+    def begin(self, **options):
         store = open_store(f"{self.out}/{keys.BESIDE}")
         self.run, self.plan = begin(self.stage.layout, store, Recipe, self.lines, 3, **options)
+
+    def start(self, **options):
+        self.begin(**options)
         return self.end()
 
     def end(self, budget=None):
