@@ -3,7 +3,7 @@
 python benchmarks/ledger.py                  (from the repository's root; Ceph comes from apt)
 python benchmarks/ledger.py --server swift   (weak conditional writes; from PyPI)
 python benchmarks/ledger.py --miniature
-python benchmarks/ledger.py --stage encode   (beside `generate`, whose figures stay)
+python benchmarks/ledger.py --stage encode   (or edit; beside `generate`, whose figures stay)
 python benchmarks/ledger.py --crash-points   (these alone; the other figures of the result stay)
 python benchmarks/ledger.py --damage         (likewise)
 python benchmarks/ledger.py --scale 0.05 --server moto --dry
@@ -39,6 +39,7 @@ from tests.chaos.crash_points import (  # noqa: E402
     Point,
     left_by_death,
     recorded_points,
+    run_in,
 )
 from tests.chaos.resume import assert_resumes  # noqa: E402
 from tests.chaos.scenarios import FRESH, SCENARIOS, Scenario  # noqa: E402
@@ -99,6 +100,11 @@ ENCODE = {
 }
 """The stage `encode` with its real maker, on slices of three rows."""
 
+EDIT = ENCODE | {"subject": "edit"}
+"""The stage `edit` with its real maker, on units of three pictures."""
+REAL = {"encode": ENCODE, "edit": EDIT}
+"""The other stages of the product."""
+
 
 def chaos(server: str, amounts: dict) -> dict:
     """Real Ray runs under kills and faults; see `tests/chaos/run.py`."""
@@ -154,7 +160,7 @@ def die_in_processes(points: list[Point], scenario: Scenario) -> None:
         for number, point in enumerate(points):
             folder = Path(name) / str(number)
             assert nursery.die(folder, point) == DEAD, point
-            assert_resumes(LocalStore(folder), scenario)
+            assert_resumes(run_in(folder), scenario)
 
 
 def damage() -> dict[str, int]:
@@ -271,12 +277,13 @@ def main() -> None:
         figures = damage()
     elif part:
         figures = crash_points(min(1.0, 4 * given.scale), given.server, given.stage)
-    elif given.stage == "encode":
+    elif given.stage in REAL:
         kills = ("worker_kills", "driver_kills", "node_kills", "drain_notices", "store_faults")
-        amounts = {each: math.ceil(ENCODE[each] * given.scale) for each in kills}
+        real = REAL[given.stage]
+        amounts = {each: math.ceil(real[each] * given.scale) for each in kills}
         # Beside each other: runs wait for workers, and each loads torch.
         with ThreadPoolExecutor(1) as beside:
-            runs = beside.submit(chaos, given.server, ENCODE | amounts)
+            runs = beside.submit(chaos, given.server, real | amounts)
             points = crash_points(min(1.0, 4 * given.scale), given.server, given.stage)
             figures = runs.result() | points
     elif given.miniature:

@@ -89,6 +89,7 @@ def command(
 def undisturbed_run(subject: Subject) -> MemoryStore:
     """What is made of a work when it is left in peace."""
     store = MemoryStore()
+    subject.surround(store)
     assert subject.start(store, subject.here(deaf)).exit_code == 0
     return store
 

@@ -22,6 +22,7 @@ from functools import cache
 from pathlib import Path
 
 from factory.errors import ObjectMissing
+from factory.ledger.keys import BESIDE
 from factory.storage.local import LocalStore
 from factory.storage.protocol import ObjectInfo, ObjectStore
 from tests.chaos.passing_store import PassingStore
@@ -179,6 +180,11 @@ class Nursery:
         return int(self._process.stdout.readline())
 
 
+def run_in(folder: Path) -> LocalStore:
+    """A store for a run that has a folder around it."""
+    return LocalStore(folder / BESIDE)
+
+
 def die_at(folder: str, point: Point, scenario: Scenario) -> None:
     """Run the command in this process, which ends at the point as if it were killed."""
 
@@ -186,7 +192,9 @@ def die_at(folder: str, point: Point, scenario: Scenario) -> None:
         if here == point:
             os._exit(DEAD)
 
-    watched_start(WatchedStore(LocalStore(folder), at), scenario)
+    store = run_in(Path(folder))
+    scenario.subject.surround(store)
+    watched_start(WatchedStore(store, at), scenario)
 
 
 def main() -> None:

@@ -37,7 +37,8 @@ SLICES_OF_A_FILE = 4
 
 
 @cache
-def _own_folder() -> Path:
+def own_folder() -> Path:
+    """A folder that lasts as long as this process."""
     folder = Path(mkdtemp(prefix="editmill-test-"))
     atexit.register(rmtree, folder, ignore_errors=True)
     return folder
@@ -50,7 +51,7 @@ class Encode(Subject):
 
     @property
     def folder(self) -> Path:
-        return Path(self.work.folder) if self.work.folder else _own_folder()
+        return Path(self.work.folder) if self.work.folder else own_folder()
 
     @cached_property
     def dataset(self) -> str:
@@ -159,7 +160,7 @@ class Encode(Subject):
         (item,) = self.ids(items)
         return [(item, row["row"]) for row in rows]
 
-    def kept(self, items, data):
+    def kept_in(self, items, data):
         (item,) = self.ids(items)
         try:
             tensors = load(data)
@@ -207,7 +208,7 @@ class EncodeStub(Encode):
         with patch("trainer.latents.encode.Encoder.of", of):
             return super().start(*arguments, **options)
 
-    def own_maker(self, number):
+    def own_maker(self, number, run):
         return SliceMaker(StubbedEncoder(self.config.law, number), self._files)
 
     @cached_property

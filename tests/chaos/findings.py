@@ -12,17 +12,17 @@ from factory.ledger import keys
 from factory.ledger.commits import commit_names
 from factory.ledger.manifest import manifest_hash, newest_manifest, unit_lines
 from factory.ledger.plan import Plan, read_plan
-from factory.ledger.run import open_run
+from factory.ledger.run import Run, open_run
 from factory.ledger.verify.run import verify
 from factory.storage.protocol import ObjectStore
 from schemas.commit import UnitLine
-from tests.chaos.command import committed, names
+from tests.chaos.command import around, committed, names
 from tests.chaos.subject import Name, Subject
 
 
 @dataclass
 class Findings:
-    """Counts; all but the last seven must be 0."""
+    """Counts; the first six must be 0."""
 
     lost: int = 0
     """Planned outcomes that are not there, and kept ones without what they kept."""
@@ -36,6 +36,8 @@ class Findings:
     since every whole attempt keeps a unit from being made again, whichever counts in the end."""
     falsely_failed: int = 0
     """Outcomes that failed here, and not in peace."""
+    strays: int = 0
+    """Objects around a run that are not another's and are not named, and such as are and are not there."""
     units: int = 0
     outcomes: int = 0
     kept: int = 0
@@ -61,7 +63,8 @@ class Findings:
     @property
     def faults(self) -> int:
         """All that must be 0."""
-        return self.lost + self.duplicated + self.torn + self.recomputed + self.falsely_failed
+        harm = self.lost + self.duplicated + self.torn + self.recomputed
+        return harm + self.falsely_failed + self.strays
 
 
 def examine(
@@ -96,9 +99,22 @@ def examine(
     damages = verify(run, subject.check).damages
     found.torn += len(damages)
     found.words += damages
+    astray = list(strays(subject, run))
+    found.strays += len(astray)
+    found.words += astray
     _read_log(subject, plan, log, landed, found)
     found.words = found.words[:5]
     return found
+
+
+def strays(subject: Subject, run: Run) -> Iterator[str]:
+    """What lies around a sealed run otherwise than as others left it and its outcomes name it."""
+    meant = {k: hashlib.sha256(data).hexdigest() for k, data in subject.anothers.items()}
+    meant |= subject.named(run)
+    there = around(run.store)
+    for key in sorted({*meant, *there}):
+        if there.get(key) != meant.get(key):
+            yield f"around the run at {key}: {there.get(key)}, must be {meant.get(key)}"
 
 
 def _compare_data(
@@ -162,12 +178,13 @@ def _read_kept(
     subject: Subject, store: ObjectStore, listed: Iterable[UnitLine], poisoned: set[int]
 ) -> Iterator[Name]:
     """Each kept outcome as often as a reader meets it who opens every file that the manifest lists."""
-    plan = read_plan(open_run(store))
+    run = open_run(store)
+    plan = read_plan(run)
     for line in listed:
-        if line.data_key is None or line.unit in poisoned:
+        if line.unit in poisoned:
             continue
         try:
-            yield from subject.kept(plan.items(line.unit), store.get(line.data_key))
+            yield from subject.kept(run, plan, line)
         except (ObjectMissing, ValueError, OSError):
             # What it kept is counted as lost, and what is left of it as torn.
             continue

@@ -96,14 +96,14 @@ class Generate(Subject):
     def names(self, items, rows):
         return [(row["triplet_id"], row["index"]) for row in rows]
 
-    def kept(self, items, data):
+    def kept_in(self, items, data):
         return [(pair.triplet_id, pair.index) for pair in from_parquet(Pair, data)[0]]
 
     def heard(self, maker, hear):
         maker.source = HeardSource(maker.source, hear)
         return maker
 
-    def own_maker(self, number):
+    def own_maker(self, number, run):
         return PairMaker(self.recipe, OwnSource(number))
 
 

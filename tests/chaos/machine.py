@@ -37,8 +37,10 @@ class LedgerMachine(Model):
     @initialize(count=st.integers(2, 5))
     def plan_it(self, count: int) -> None:
         self.count = count
+        self.subject.surround(self.store)
         self.run = create_run(self.store, self.subject.recipe, self.commits, self.subject.layout)
-        self.plan = write_plan(self.run, self.subject.items(count), 1)
+        items = self.subject.items(count)
+        self.plan = write_plan(self.run, items, self.subject.unit_items)
         self.look()
 
     # What may happen.
@@ -52,7 +54,8 @@ class LedgerMachine(Model):
         maker, plan = Own(self.subject, next(self.numbers)), self.plan
 
         def act(store: ObjectStore) -> Any:
-            return make_unit(self.run_on(store), replace(plan, store=store), unit, maker)
+            run = self.run_on(store)
+            return make_unit(run, replace(plan, store=store), unit, maker.load(run))
 
         task = self.begin("make", act)
         task.maker, task.unit = maker, unit
@@ -64,7 +67,8 @@ class LedgerMachine(Model):
         plan = self.plan
 
         def act(store: ObjectStore) -> Any:
-            return seal(self.run_on(store), replace(plan, store=store), partial=partial)
+            run, finish = self.run_on(store), self.subject.stage.finish
+            return seal(run, replace(plan, store=store), partial=partial, finish=finish)
 
         self.begin("seal", act).partial = partial
 
@@ -117,7 +121,8 @@ class LedgerMachine(Model):
     def extend(self, more: int) -> None:
         """A longer list; those at work know nothing of it."""
         self.count += more
-        self.plan = write_plan(self.run, self.subject.items(self.count), 1, extend=True)
+        items, size = self.subject.items(self.count), self.subject.unit_items
+        self.plan = write_plan(self.run, items, size, extend=True)
         self.look()
 
     @rule(what=st.sampled_from(["resume", "give up", "collect", "another list"]), data=st.data())
@@ -134,7 +139,7 @@ class LedgerMachine(Model):
 
     def refuse_another_list(self) -> None:
         try:
-            write_plan(self.run, self.subject.items(9)[1:], 1, extend=True)
+            write_plan(self.run, self.subject.items(9)[1:], self.subject.unit_items, extend=True)
         except RunMismatch:
             return
         raise AssertionError("a list that lacks a planned item was taken")
@@ -147,7 +152,7 @@ class LedgerMachine(Model):
     def resume(self) -> None:
         """The command runs again, from plan to manifest, beside whoever is at work."""
         maker, before = Own(self.subject, next(self.numbers)), dict(self.committed)
-        stage = replace(self.subject.stage, load=lambda run, pool: maker)
+        stage = replace(self.subject.stage, load=maker.load)
         result = run_job(stage, self.run, self.plan, self.subject.terms(), run_here(stage))
         self.look()
         # Where every unit was given up, a whole run kept nothing.
@@ -200,6 +205,7 @@ class LedgerMachine(Model):
                 self.manifests_agree_for_good()
                 self.collect(1)
                 self.collect(40)
+                self.assert_nothing_strays()
                 self.resume()
         finally:
             for each in self.patches:

@@ -18,6 +18,7 @@ from factory.ledger.verify.run import verify
 from schemas.commit import CommitRecord, UnitLine
 from tests.chaos.actors import Task
 from tests.chaos.command import AtOnce
+from tests.chaos.findings import strays
 from tests.chaos.memory_store import MemoryStore
 from tests.chaos.stepped import Call
 from tests.chaos.subject import Own, Subject
@@ -40,6 +41,7 @@ class Model(RuleBasedStateMachine):
             patch("factory.storage.patience.time.sleep", lambda seconds: None),
             patch("factory.work.roller.ThreadPoolExecutor", AtOnce),
             patch("factory.ledger.book.READERS", 1),
+            patch("factory.ledger.named.WRITERS", 1),
             patch("uuid.uuid4", self.next_attempt),
         ]
         for each in self.patches:
@@ -120,6 +122,10 @@ class Model(RuleBasedStateMachine):
     def assert_whole(self) -> None:
         damages = verify(self.run, self.subject.check).damages
         assert not damages, damages
+
+    def assert_nothing_strays(self) -> None:
+        """Once garbage is collected, nothing lies around the run but what counts and what is another's."""
+        assert not list(strays(self.subject, self.run))
 
     def assert_not_made_again(self, maker: Own, known: dict[int, str]) -> None:
         made = {item for item, _ in maker.made}

@@ -6,9 +6,7 @@ Each on a store with strong conditional writes and on one where every writer win
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from unittest.mock import patch
 
-from factory.errors import ObjectMissing
 from factory.ledger.collect import LEAST_HOURS, collect
 from factory.ledger.plan import Plan, read_plan, write_plan
 from factory.ledger.run import Commits, Run, create_run, open_run
@@ -16,7 +14,7 @@ from factory.ledger.strikes import LIMIT, POISON, read_strikes, write_strike
 from factory.storage.protocol import ObjectStore
 from factory.work.unit import fail_unit, make_unit
 from tests.chaos.actors import WeakStore
-from tests.chaos.command import command, content, deaf, small_world
+from tests.chaos.command import command, content, deaf, in_ignorance, small_world
 from tests.chaos.memory_store import MemoryStore
 from tests.chaos.subject import STAGES, Hear, Own, Subject, small
 
@@ -72,6 +70,7 @@ class Scenario:
 @cache
 def _before(scenario: Scenario) -> MemoryStore:
     store = MemoryStore() if scenario.commits == "conditional" else WeakStore()
+    scenario.subject.surround(store)
     scenario.begins(scenario.subject, store)
     return store
 
@@ -101,7 +100,8 @@ def failed(subject: Subject, store: MemoryStore) -> None:
     with small_world():
         commits: Commits = "sealed" if isinstance(store, WeakStore) else "conditional"
         run = create_run(store, subject.recipe, commits, subject.layout)
-        fail_unit(subject.stage, run, write_plan(run, subject.items(), 1), UNIT, "planted")
+        plan = write_plan(run, subject.items(), subject.unit_items)
+        fail_unit(subject.stage, run, plan, UNIT, "planted")
     finished(subject, store)
 
 
@@ -110,18 +110,17 @@ def littered(subject: Subject, store: MemoryStore) -> None:
     finished(subject, store)
     run = open_run(store)
     plan = read_plan(run)
-    folder = subject.folder_of_data
-    store.put(f"{folder}00000001-0123456789abcdef.parquet", b"lost")
+    subject.litter(store)
     store.put("manifest/parts/000000-0123456789abcdef.parquet", b"lost")
     store.put("plan/000001/000000-0123456789abcdef.parquet", b"lost")
     if run.commits == "sealed":
-        with patch("factory.work.unit.find_commit", side_effect=ObjectMissing("not there yet")):
-            make_unit(run, plan, UNIT, Own(subject, 0))
+        with in_ignorance():
+            make_unit(run, plan, UNIT, Own(subject, 0).load(run))
     store.clock += 3600 * (LEAST_HOURS + 1)
 
 
 def extend(subject: Subject, store: ObjectStore, hear: Hear) -> None:
-    """A list with two items more."""
+    """A list with two units more."""
     make(subject, store, hear, subject.work.units + 2)
 
 

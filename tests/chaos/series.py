@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from factory.ledger.keys import BESIDE
 from factory.ledger.run import open_run
 from tests.chaos.command import undisturbed_run
 from tests.chaos.driver import Job
@@ -121,13 +122,14 @@ class Chaos:
         subject = subject_of(work)
         subject.lay_out()
         items = subject.items()
-        poison = frozenset(item.item_id for item in items[:planted])
-        uri = f"{self.bucket}/chaos-{self.seed}-{os.getpid()}-{number}"
+        poison = frozenset(item.item_id for item in items[: planted * subject.unit_items])
+        uri = f"{self.bucket}/chaos-{self.seed}-{os.getpid()}-{number}/{BESIDE}"
         habits = Habits(str(folder / "log"), self.amounts.pause, poison)
         job = Job(uri=uri, work=work, habits=habits)
         (folder / "job.json").write_text(job.model_dump_json())
         store = direct_store(uri, self.upstream)
-        victims = Victims(folder / "log", store, self.proxy, uri, items)
+        subject.surround(store)
+        victims = Victims(folder / "log", store, self.proxy, uri, items, subject.unit_items)
         try:
             self._until_sealed(folder, victims, calm=bool(poison))
             self._end_twins(folder)

@@ -4,10 +4,12 @@
 `miniature`     `generate` with the engine on the miniature
 `encode`        `encode` as it is, with a tiny model of random weights
 `encode-stub`   the same with networks that are a few sums: for hundreds of runs
+`edit`          `edit` as it is, with a tiny model of random weights
+`edit-stub`     the same with an editor that turns colours round
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -15,7 +17,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from factory.ledger.keys import data_folder
+from factory.ledger.keys import BESIDE, data_folder
 from factory.ledger.plan import Item, Plan, Row
 from factory.ledger.run import Run
 from factory.ledger.verify.unit import Check, no_check
@@ -25,6 +27,7 @@ from factory.work import plain_loop
 from factory.work.job import JobResult
 from factory.work.reports import Runner
 from factory.work.stage import Maker, Stage, Terms
+from schemas.commit import UnitLine
 from schemas.layout import Layout
 from schemas.record import Record
 
@@ -39,6 +42,8 @@ CLASSES = {
     "miniature": ("tests.chaos.generating", "GenerateMiniature"),
     "encode": ("tests.chaos.encoding", "Encode"),
     "encode-stub": ("tests.chaos.encoding", "EncodeStub"),
+    "edit": ("tests.chaos.editing", "Edit"),
+    "edit-stub": ("tests.chaos.editing", "EditStub"),
 }
 """By the name on the command line; imported when they are asked for, since `encode` needs torch."""
 
@@ -49,9 +54,8 @@ class Work(BaseModel):
     model_config = ConfigDict(frozen=True)
     subject: str = "stub"
     units: int = 3
-    """One item each."""
     outcomes: int = 5
-    """Of an item, at most."""
+    """Of a unit, at most."""
     number: int = 0
     """Runs of another one may make other things."""
     gated: bool = True
@@ -61,7 +65,11 @@ class Work(BaseModel):
     """Where what the run reads lies; empty is a folder of this process's own."""
 
 
-STAGES = {"generate": Work(), "encode": Work(subject="encode-stub", outcomes=2)}
+STAGES = {
+    "generate": Work(),
+    "encode": Work(subject="encode-stub", outcomes=2),
+    "edit": Work(subject="edit-stub", outcomes=2),
+}
 """Each of the product's stages at so little work that it is made hundreds of times."""
 
 
@@ -77,6 +85,16 @@ class Subject(ABC):
     def folder_of_data(self) -> str:
         """Where its runs keep what units leave."""
         return data_folder(self.layout.stage)
+
+    @property
+    def folder_of_kept(self) -> str:
+        """Where what readers open lies."""
+        return self.folder_of_data
+
+    @property
+    def unit_items(self) -> int:
+        """Items of a unit."""
+        return 1
 
     @property
     def check(self) -> Check:
@@ -99,10 +117,24 @@ class Subject(ABC):
 
     @abstractmethod
     def items(self, count: int | None = None) -> Sequence[Item]:
-        """The first so many of the plan, by default all of the work's."""
+        """Those of the first so many units, by default of all of the work's."""
 
     def lay_out(self) -> None:  # noqa: B027 (most read nothing)
         """Put what the run reads into the work's folder."""
+
+    @property
+    def anothers(self) -> Mapping[str, bytes]:
+        """What lies around a run before it is begun, and must for good."""
+        return {}
+
+    def surround(self, store: ObjectStore) -> None:
+        """Put what is another's around a run that is to be begun."""
+        for key, data in self.anothers.items():
+            store.around(BESIDE).put(key, data)
+
+    def litter(self, store: ObjectStore) -> None:
+        """Leave what an attempt that was lost might have left."""
+        store.put(f"{self.folder_of_data}00000001-0123456789abcdef.parquet", b"lost")
 
     @abstractmethod
     def start(
@@ -125,18 +157,27 @@ class Subject(ABC):
     def names(self, items: Sequence[Row], rows: Sequence[dict[str, Any]]) -> list[Name]:
         """Names of a unit's outcomes as they were committed."""
 
-    @abstractmethod
-    def kept(self, items: Sequence[Row], data: bytes) -> list[Name]:
+    def kept(self, run: Run, plan: Plan, line: UnitLine) -> Sequence[Name]:
         """The outcomes that a reader meets in what a unit left, each as often as it does.
 
-        Raises `ValueError` or `OSError` where that is not whole.
+        Raises `ObjectMissing`, `ValueError` or `OSError` where that is not whole.
         """
+        data = run.store.get(line.data_key) if line.data_key else None
+        return [] if data is None else self.kept_in(plan.items(line.unit), data)
+
+    def kept_in(self, items: Sequence[Row], data: bytes) -> Sequence[Name]:
+        """As `kept`, of a stage whose units leave one object each."""
+        raise NotImplementedError
+
+    def named(self, run: Run) -> Mapping[str, str]:
+        """The objects around a run that what is made of all its outcomes names, each with its hash."""
+        return {}
 
     @abstractmethod
     def heard(self, maker: Any, hear: Hear) -> Maker:
         """The maker; `hear` is told of each outcome in the thread that makes it."""
 
-    def own_maker(self, number: int) -> Maker:
+    def own_maker(self, number: int, run: Run) -> Maker:
         """One whose data nobody else makes: another machine's, in the worst case.
 
         Its environment's device is `stub <number>`.
@@ -161,9 +202,16 @@ class Own:
     def __init__(self, subject: Subject, number: int) -> None:
         self.device = f"stub {number}"
         self.made: list[Name] = []
-        self._maker = subject.heard(
-            subject.own_maker(number), lambda item, index: self.made.append((item, index))
+        self._subject, self._number = subject, number
+        self._maker: Maker
+
+    def load(self, run: Run, pool: Any = None) -> "Own":
+        """This one, at work on a run."""
+        maker = self._subject.own_maker(self._number, run)
+        self._maker = self._subject.heard(
+            maker, lambda item, index: self.made.append((item, index))
         )
+        return self
 
     def make(self, unit, items):
         return self._maker.make(unit, items)

@@ -33,7 +33,7 @@ def chaos(server, **amounts):
 
 def assert_nothing_wrong(figures):
     assert figures["words"] == []
-    for wrong in ("lost", "duplicated", "torn", "recomputed", "falsely_failed"):
+    for wrong in ("lost", "duplicated", "torn", "recomputed", "falsely_failed", "strays"):
         assert figures[wrong] == 0, wrong
     # A kill costs what the worker has in hand.
     assert 1 <= figures["most_open"] <= Compute().calls_per_worker
@@ -76,6 +76,15 @@ def test_the_same_of_latents_by_their_real_maker():
     assert_nothing_wrong(figures)
     assert {name: figures[name] for name in once} == once
     assert 0 < figures["encoded"] < figures["rows"]
+
+
+@pytest.mark.long
+def test_the_same_of_edits_by_their_real_maker():
+    few = FEW | {"worker_kills": 2, "node_kills": 0}
+    figures = chaos("moto", subject="edit", pause=0.1, **few, **SMALL | {"store_faults": 1})
+    assert_nothing_wrong(figures)
+    assert {name: figures[name] for name in few} == few
+    assert 0 < figures["done"] < figures["pictures"]
 
 
 @pytest.mark.servers

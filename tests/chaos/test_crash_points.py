@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from factory.storage.local import LocalStore
 from tests.chaos.crash_points import (
     DEAD,
     Died,
@@ -14,9 +13,10 @@ from tests.chaos.crash_points import (
     Point,
     left_by_death,
     recorded_points,
+    run_in,
     watched_start,
 )
-from tests.chaos.memory_store import MemoryStore
+from tests.chaos.passing_store import PassingStore
 from tests.chaos.resume import assert_resumes
 from tests.chaos.scenarios import FRESH, SCENARIOS, Scenario
 from tests.chaos.subject import STAGES
@@ -73,7 +73,7 @@ def test_run_killed_anywhere_and_started_again_is_the_undisturbed_one(stage, par
             folder = tmp_path / str(number)
             with noted(point):
                 assert nursery.die(folder, point) == DEAD
-                assert_resumes(LocalStore(folder), FRESH[stage])
+                assert_resumes(run_in(folder), FRESH[stage])
 
 
 @pytest.mark.long
@@ -111,7 +111,7 @@ def test_scenario_does_what_it_is_named_for(scenario):
 def test_write_that_arrives_when_all_is_over_changes_nothing(stage):
     points = recorded_points(FRESH[stage])
     for point in (p for p in points if p.when == "before" and p.call.startswith("put")):
-        store = MemoryStore()
+        store = FRESH[stage].store()
         late = LateStore(store, point)
         with noted(point):
             with pytest.raises(Died):
@@ -132,11 +132,11 @@ class LateStore(DyingStore):
         self.write = None
 
     def put(self, key, data):
-        self._remember(self.inner.put, key, data)
+        self._remember(PassingStore(self.inner).put, key, data)
         super().put(key, data)
 
     def put_new(self, key, data):
-        self._remember(self.inner.put_new, key, data)
+        self._remember(PassingStore(self.inner).put_new, key, data)
         return super().put_new(key, data)
 
     def _remember(self, verb, key, data):

@@ -14,8 +14,8 @@ from tests.chaos.machine import LedgerMachine, WeakLedgerMachine
 from tests.chaos.passing_store import PassingStore
 from tests.chaos.subject import STAGES, small
 
-HISTORIES = {"generate": 20, "encode": 10}
-"""The ledger is one, and what a unit of `encode` takes is some four times as long."""
+HISTORIES = {"generate": 20, "encode": 10, "edit": 10}
+"""The ledger is one, and what a unit of the others takes is some four times as long."""
 UNTIL_THE_FIRST = {
     "derandomize": True,
     "phases": [Phase.generate],

@@ -17,7 +17,7 @@ from tests.servers.fault_proxy import FaultProxy
 
 
 class Victims:
-    """Live workers; one unit holds one item."""
+    """Live workers."""
 
     def __init__(
         self,
@@ -26,12 +26,13 @@ class Victims:
         proxy: FaultProxy,
         uri: str,
         items: Sequence[Item],
+        unit_items: int,
     ) -> None:
         self.log = log
         self.store = store
         self.proxy = proxy
         self.root = uri.removeprefix("s3:/") + "/"
-        self.unit_of = {item.item_id: unit for unit, item in enumerate(items)}
+        self.unit_of = {item.item_id: n // unit_items for n, item in enumerate(items)}
         self.deaths: Counter[int] = Counter()
         """Units that were in flight on a worker when it was killed, and how often."""
 

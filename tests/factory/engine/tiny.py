@@ -41,8 +41,9 @@ def _tokenizer() -> Any:
         return CLIPTokenizer.from_pretrained(folder)
 
 
-def _unet() -> Any:
+def _unet(channels: int) -> Any:
     unet = _MODELS.UNet2DConditionModel(
+        in_channels=channels,
         sample_size=LATENT_SIDE,
         block_out_channels=(32, 32),
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -97,11 +98,12 @@ def tiny_parts(
     dtype: torch.dtype = torch.float64,
     *,
     prediction_type: PredictionType = "epsilon",
+    channels: int = 4,
 ) -> Parts:
-    """Random weights from `seed`; latents are (4, 8, 8), images (3, 16, 16)."""
+    """Random weights from `seed`; latents are (4, 8, 8), images (3, 16, 16); an editor has 8 `channels`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        unet, vae, text_encoder = _unet(), _vae(), _text_encoder()
+        unet, vae, text_encoder = _unet(channels), _vae(), _text_encoder()
     for model in (unet, vae, text_encoder):
         # torch's own `to`: diffusers' overrides it with a warning about layers kept in float32.
         torch.nn.Module.to(model.eval().requires_grad_(False), dtype)
@@ -121,9 +123,10 @@ def save_tiny(
     dtype: torch.dtype = torch.float32,
     *,
     prediction_type: PredictionType = "epsilon",
+    channels: int = 4,
 ) -> Parts:
     """Write `tiny_parts` as a folder that `StableDiffusionPipeline` loads; return the parts."""
-    parts = tiny_parts(seed, dtype, prediction_type=prediction_type)
+    parts = tiny_parts(seed, dtype, prediction_type=prediction_type, channels=channels)
     scheduler = _MODELS.DDIMScheduler(**SCHEDULER, prediction_type=prediction_type)
     folder.mkdir(parents=True, exist_ok=True)
     parts.unet.save_pretrained(folder / "unet")
