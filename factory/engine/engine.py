@@ -77,9 +77,9 @@ class Engine:
 def even_rows(rows: int, threads: int, device: str) -> int:
     """So many rows, or on a CPU a few more, which nobody need hold: an even number for each of its threads.
 
-    A row that threads share, or that is the odd one of a thread, has other last bits than its neighbours: of
-    6, 9 or 10 rows on two threads edits came out otherwise beside others than alone, of 4, 8, 12, 16, 20 and 24
-    never, nor on one thread of any number.
+    A row that threads share, or that is the odd one of a thread, has other last bits than its neighbours:
+    of 6, 9 or 10 rows on two threads edits came out otherwise beside others than alone, of 4, 8, 12, 16, 20
+    and 24 never, nor on one thread of any number.
     """
     whole = 2 * threads if device == "cpu" and threads > 1 else 1
     return -(-rows // whole) * whole
