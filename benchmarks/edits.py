@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -62,6 +62,7 @@ from tests.factory.edits.broken import BROKEN  # noqa: E402
 from tests.servers.fault_proxy import FaultProxy  # noqa: E402
 
 DELAY_S = 0.1
+DELAYS = {"": DELAY_S, "_without_delay": 0.0}
 STEPS = 20
 WORKERS = 2
 FLAT = (100_000, 1_000_000)
@@ -172,7 +173,7 @@ def plain_loop(place: str, out: str, requests: list[dict[str, str]]) -> float:
     """What one would write without us: seconds for all, the pipeline's start not counted."""
     torch.set_num_threads(2)
     pipeline = diffusers.StableDiffusionInstructPix2PixPipeline.from_pretrained(
-        str(MINIATURE / "editor"), torch_dtype=torch.float32
+        str(MINIATURE / "editor"), dtype=torch.float32
     )
     pipeline.set_progress_bar_config(disable=True)
     source, target = open_store(place, USERS), open_store(out, USERS)
@@ -189,10 +190,10 @@ def plain_loop(place: str, out: str, requests: list[dict[str, str]]) -> float:
     return time.monotonic() - started
 
 
-def speed(endpoint: str, images: int, of_loop: int) -> dict[str, Any]:
-    """Images a second of both, with the delay and without."""
+def speed(endpoint: str, images: int, of_loop: int, delays: Mapping[str, float]) -> dict[str, Any]:
+    """Images a second of both, with each delay, whose name ends those of its figures."""
     figures: dict[str, Any] = {"images": images, "images_of_loop": of_loop, "steps": STEPS}
-    for name, delay_s in (("", DELAY_S), ("_without_delay", 0.0)):
+    for name, delay_s in delays.items():
         with slowly(endpoint, delay_s), tempfile.TemporaryDirectory() as folder:
             place = f"s3://{BUCKET}/speed{name}/in"
             requests = lay_out(place, images)
@@ -327,7 +328,8 @@ def main() -> None:
         if given.only in (None, "kills"):
             figures |= kills(*((16, 20, 1, 10.0) if given.tiny else (1900, 100, 20, 12.0)))
         if given.only in (None, "speed"):
-            figures |= speed(endpoint, *((8, 4) if given.tiny else (given.images, given.of_loop)))
+            amounts = (8, 4) if given.tiny else (given.images, given.of_loop)
+            figures |= speed(endpoint, *amounts, {"": DELAY_S} if given.tiny else DELAYS)
     if given.only in (None, "memory"):
         figures |= memory((100, 1000) if given.tiny else FLAT)
     print(json.dumps(figures, indent=1))

@@ -155,6 +155,9 @@ class FaultProxy:
         except (OSError, asyncio.IncompleteReadError):
             # A client that was killed, or a server that went away.
             reset(writer)
+        except asyncio.CancelledError:
+            # The proxy closes; asyncio would print the cancellation of each open connection.
+            reset(writer)
         finally:
             self._serving.discard(task)
             with suppress(OSError):
