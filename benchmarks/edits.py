@@ -328,8 +328,10 @@ def main() -> None:
         if given.only in (None, "kills"):
             figures |= kills(*((16, 20, 1, 10.0) if given.tiny else (1900, 100, 20, 12.0)))
         if given.only in (None, "speed"):
-            amounts = (8, 4) if given.tiny else (given.images, given.of_loop)
-            figures |= speed(endpoint, *amounts, {"": DELAY_S} if given.tiny else DELAYS)
+            if given.tiny:
+                figures |= speed(endpoint, 8, 4, {"": DELAY_S})
+            else:
+                figures |= speed(endpoint, given.images, given.of_loop, DELAYS)
     if given.only in (None, "memory"):
         figures |= memory((100, 1000) if given.tiny else FLAT)
     print(json.dumps(figures, indent=1))

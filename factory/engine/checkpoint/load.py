@@ -82,22 +82,17 @@ def load_models(recipe: Recipe, device: torch.device) -> Models:
     found = load_text_to_image(recipe.text_to_image, recipe.autoencoder, dtype)
     for lora in recipe.loras:
         merge_lora(found.unet, found.text.encoder, lora)
-    for part in (found.unet, found.autoencoder, found.text.encoder):
-        part.to(device).eval().requires_grad_(False)
-    return Models(
-        unet=found.unet,
-        autoencoder=Autoencoder(found.autoencoder),
-        text=found.text,
-        schedule=NoiseSchedule.from_config(found.scheduler),
-        clip=load_clip(recipe.clip, device, dtype),
-    )
+    return Models(**vars(_on_device(found, device)), clip=load_clip(recipe.clip, device, dtype))
 
 
 def load_networks(
     source: ModelSource, autoencoder: ModelSource | None, dtype: torch.dtype, device: torch.device
 ) -> Networks:
     """What samples, without what scores; both sources are paths. Raises `ModelError`."""
-    found = load_text_to_image(source, autoencoder, dtype)
+    return _on_device(load_text_to_image(source, autoencoder, dtype), device)
+
+
+def _on_device(found: TextToImage, device: torch.device) -> Networks:
     for part in (found.unet, found.autoencoder, found.text.encoder):
         part.to(device).eval().requires_grad_(False)
     return Networks(
