@@ -10,6 +10,7 @@ from factory.errors import InputError
 from factory.ledger.status import Status
 from factory.work.job import JobResult
 from schemas.layout import GENERATE
+from schemas.tally import KIND_NOT_GIVEN
 
 MARKS = {"truncated": "prompts cut"}
 """What is noted of outcomes, as a person reads it."""
@@ -44,7 +45,8 @@ def print_status(status: Status) -> None:
         print_table(("edit kind", outcomes, first, "acceptance"), by_kind)
         title = "rejected by (several gates may)"
     else:
-        print_table(("kind", outcomes, first, "share"), by_kind)
+        if set(tally.by_kind) != {KIND_NOT_GIVEN}:
+            print_table(("kind", outcomes, first, "share"), by_kind)
         title = "reason"
     if tally.reasons:
         print_table((title, outcomes), list(tally.reasons.items()))
