@@ -151,6 +151,8 @@ class _Program:
             self._end(self._code)
 
     def _end(self, code: int, words: str | None = None) -> NoReturn:
+        # First: what ends now may look to others as if it had gone by itself, and these are the last words.
+        self._code = code
         if words is not None:
             self._say(words)
         for act in reversed(self._acts):

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_small_run_gives_every_figure_and_writes_nothing():
     results = ROOT / "benchmarks" / "results" / "edits.json"
     before = results.read_bytes() if results.exists() else None

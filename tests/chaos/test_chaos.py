@@ -68,7 +68,7 @@ def test_the_same_with_the_engine_on_the_miniature():
     assert 0 < figures["accepted"] < figures["candidates"]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_same_of_latents_by_their_real_maker():
     # So much work that all of it happens in one round: each worker takes long to load.
     once = {"worker_kills": 1, "driver_kills": 1, "node_kills": 1, "drain_notices": 1, "twins": 0}

@@ -135,6 +135,19 @@ def test_what_is_to_be_done_before_the_end_is_done_last_first_whatever_becomes_o
     assert run(code + "tell('up')\ntime.sleep(60)", signal.SIGTERM) == (3, "c\na\n", LINE)
 
 
+def test_who_sees_something_end_that_a_signal_ended_says_nothing():
+    code = """
+def end():
+    seen = threading.Thread(target=give_up, args=('ray: it has gone',))
+    seen.start()
+    seen.join()
+at_end(end)
+tell('up')
+time.sleep(60)
+"""
+    assert run(code, signal.SIGTERM) == (3, "", LINE)
+
+
 def test_any_thread_may_give_up_in_words():
     code = "threading.Thread(target=give_up, args=('ray: it has gone',)).start()\ntime.sleep(60)"
     assert run(code) == (3, "", "editmill: ray: it has gone\n")
