@@ -327,7 +327,7 @@ def main() -> None:
     server = "moto" if given.tiny else given.server
     with nullcontext("") if given.only == "memory" else s3_server(server) as endpoint:
         if given.only in (None, "kills"):
-            figures |= kills(*((16, 20, 1, 10.0) if given.tiny else (1900, 100, 20, 12.0)))
+            figures |= kills(*((16, 20, 1, 10.0) if given.tiny else (1900, 100, 20, 24.0)))
         if given.only in (None, "speed"):
             if given.tiny:
                 figures |= speed(endpoint, 8, 4, {"": DELAY_S})
