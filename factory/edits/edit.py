@@ -47,15 +47,15 @@ def edit_stage(load: Load) -> Stage:
     )
 
 
-class Edited(Protocol):
+@dataclass(frozen=True)
+class Edited:
     """What came of a picture."""
 
-    @property
-    def picture(self) -> Picture | None: ...
-    @property
-    def reason(self) -> str | None: ...
-    @property
-    def facts(self) -> dict[str, Any]: ...
+    picture: Picture | None
+    """None where `reason` says why."""
+    reason: str | None
+    facts: dict[str, Any]
+    """What its outcome says of how it was edited."""
 
 
 class Editors(Protocol):
@@ -88,7 +88,6 @@ class EditMaker:
         self.editors = editors
         self.opener = Opener(open_images(self.recipe.images), compute.most_pixels)
         self._threads = ThreadPoolExecutor(compute.fetchers, "editmill-fetcher")
-        self._tool = f"editmill ({self.recipe.editor}, recipe {run.recipe_hash[:16]})"
 
     def close(self) -> None:
         self._threads.shutdown(wait=True)
@@ -140,7 +139,8 @@ class EditMaker:
         if edited.picture is not None:
             hand.verdict = Verdict.DONE
             own, output = hand.opened.format, self.recipe.output
-            hand.file = self._threads.submit(encoded, edited.picture, own, output, self._tool)
+            tool = f"editmill ({hand.item.editor}, recipe {self.run.recipe_hash[:16]})"
+            hand.file = self._threads.submit(encoded, edited.picture, own, output, tool)
 
 
 def _row(recipe: EditRecipe, hand: _Hand, data: bytes | None) -> EditRow:

@@ -15,7 +15,6 @@ from factory.lists.read import is_missing, is_unicode, rows_of
 from factory.storage.key_rules import USERS
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
-from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore, PagedStore
 from factory.untrusted_parquet.texts import MOST_TEXT, TooLong
 from schemas.edits import EDITORS, EditItem, EditRecipe
@@ -130,7 +129,7 @@ def keys_below(store: ObjectStore) -> Iterator[str]:
     """
     if isinstance(store, PagedStore):
         return (key for key in store.names() if key and not key.endswith("/"))
-    return (info.key for info in patiently(lambda: store.list()))
+    return (info.key for info in store.list())
 
 
 def item_of(recipe: EditRecipe, fields: Mapping[str, Any]) -> EditItem:
@@ -170,8 +169,7 @@ def _request(recipe: EditRecipe, row: Any) -> EditItem:
     if fields["image"] is None:
         got = repr(", ".join(row))[:80]
         raise ValueError(f'field "image": expected the key of a picture, got {got}')
-    root = open_store(recipe.images, USERS).uri
-    fields["image"] = str(fields["image"]).removeprefix(f"{root}/")
+    fields["image"] = str(fields["image"]).removeprefix(f"{recipe.images}/")
     editor = str(fields["editor"] or recipe.editor)
     why = why_not(recipe, editor, fields)
     if why:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
 from threading import Lock
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from factory.edits.edit import seed_of
+from factory.edits.edit import Edited, seed_of
 from factory.edits.sizes import edit_size
 from factory.engine.checkpoint.load import DTYPES, load_networks
 from factory.engine.device import device_name, torch_device
@@ -25,17 +24,6 @@ from schemas.edits import EditCompute, EditEnvironment, EditItem, EditRecipe, Ip
 _WHEELS = ("torch", "diffusers", "transformers", "numpy", "pillow")
 COARSEST = 8
 """Latents to a side of the network's coarsest level: pictures have sides that are whole there."""
-
-
-@dataclass(frozen=True)
-class Edited:
-    """What came of a picture."""
-
-    picture: Picture | None
-    """None where `reason` says why."""
-    reason: str | None
-    facts: dict[str, Any]
-    """What its outcome says of how it was edited."""
 
 
 class LoadedEditor:

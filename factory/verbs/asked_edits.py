@@ -69,6 +69,8 @@ class Asked:
     images: str | None
     requests: str | None
     wish: Wish
+    editor: str | None = None
+    """Where a request names none; None is the configuration's."""
 
     @property
     def place(self) -> str:
@@ -94,8 +96,8 @@ class Asked:
         preset: str | None,
         file: Path | None,
         settings: Sequence[str],
-        options: Mapping[str, str],
         out: str | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> Choice[Edits]:
         """The configuration; without a preset or a file that by which the run at `out` was begun.
 
@@ -116,8 +118,10 @@ class Asked:
                 there = f"; {out} holds a run by {found.words}"
             raise must_be_given("for pictures of your own", EDIT_PRESETS, there)
 
+        given = {"--editor": f"recipe.editor={self.editor}"} if self.editor else {}
+        given |= options or {}
         choice = choose_config(
-            Edits, EDIT_PRESETS, preset, file, settings, options=options, unasked=unasked
+            Edits, EDIT_PRESETS, preset, file, settings, options=given, unasked=unasked
         )
         recipe = choice.config.recipe.model_copy(update={"images": canonical(self.place)})
         config = choice.config.model_copy(update={"recipe": recipe})

@@ -63,11 +63,10 @@ def doctor(
     """
     if images is not None or requests is not None:
         wish = Wish(instruction=instruction, target_caption=target_caption)
-        asked = Asked(images, requests, wish)
+        asked = Asked(images, requests, wish, editor)
         asked.check(out)
         check_file("the sheet", SHEET)
-        named = {} if editor is None else {"--editor": f"recipe.editor={editor}"}
-        edits = asked.choose(preset, config, settings or [], named, out)
+        edits = asked.choose(preset, config, settings or [], out)
         from factory.doctor.edits import EditOrder, examine_edits
 
         say(edits_headline(edits))

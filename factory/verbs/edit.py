@@ -14,8 +14,13 @@ from factory.models.find import still_to_fetch
 from factory.verbs import machine
 from factory.verbs.asked_edits import (
     Asked,
+    Editor,
     EditPreset,
     EditSettings,
+    Images,
+    Instruction,
+    Requests,
+    TargetCaption,
     headline,
     models_of,
     tell_of,
@@ -30,27 +35,11 @@ edit_app = typer.Typer(no_args_is_help=True)
 @resumable
 def edit(
     out: Annotated[str, typer.Option(help="Where edited pictures go: a folder or s3:// prefix.")],
-    images: Annotated[
-        Optional[str],
-        typer.Option(
-            help="Pictures: a folder or s3:// prefix; of --requests, what keys lie below."
-        ),
-    ] = None,
-    instruction: Annotated[
-        Optional[str], typer.Option(help="What to change in every picture.")
-    ] = None,
-    target_caption: Annotated[
-        Optional[str], typer.Option(help="What every picture should show, for sdedit.")
-    ] = None,
-    requests: Annotated[
-        Optional[str],
-        typer.Option(
-            help="A list instead: JSONL, CSV or Parquet of image, instruction, seed and more."
-        ),
-    ] = None,
-    editor: Annotated[
-        Optional[str], typer.Option(help="ip2p or sdedit, where a request names none.")
-    ] = None,
+    images: Images = None,
+    instruction: Instruction = None,
+    target_caption: TargetCaption = None,
+    requests: Requests = None,
+    editor: Editor = None,
     on_existing: Annotated[
         Optional[str],
         typer.Option(help="skip or fail, where something that is not this run's stands at a key."),
@@ -83,21 +72,21 @@ def edit(
     one picture was edited.
     """
     options = {
-        "--editor": ("recipe.editor", editor),
         "--on-existing": ("recipe.on_existing", on_existing),
         "--limit": ("budget.limit", limit),
         "--max-gpu-hours": ("budget.max_gpu_hours", max_gpu_hours),
         "--deadline": ("budget.deadline", deadline and iso_time(deadline, "--deadline")),
     }
     given = {name: f"{key}={value}" for name, (key, value) in options.items() if value is not None}
-    asked = Asked(images, requests, Wish(instruction=instruction, target_caption=target_caption))
+    wish = Wish(instruction=instruction, target_caption=target_caption)
+    asked = Asked(images, requests, wish, editor)
     asked.check(out)
-    choice = asked.choose(preset, config, settings or [], given, out)
+    choice = asked.choose(preset, config, settings or [], out, given)
     loaded, recipe, opening = choice.config, choice.config.recipe, Opening(headline(choice))
     machine.check_machine(loaded.compute)
     for line in still_to_fetch(models_of(loaded)):
         opening(line)
-    known = requests is None and not extend and listed_before(out, asked.wish, recipe)
+    known = requests is None and not extend and listed_before(out, wish, recipe)
     run, plan, found = prepare(
         loaded,
         out,

@@ -57,12 +57,10 @@ def plan(
     if images is not None or requests is not None:
         if triplets is not None:
             raise ConfigError("--triplets: must not be given with pictures to edit, got both")
-        asked = Asked(
-            images, requests, Wish(instruction=instruction, target_caption=target_caption)
-        )
+        wish = Wish(instruction=instruction, target_caption=target_caption)
+        asked = Asked(images, requests, wish, editor)
         asked.check(None)
-        named = {} if editor is None else {"--editor": f"recipe.editor={editor}"}
-        edits = asked.choose(preset, config, settings or [], named)
+        edits = asked.choose(preset, config, settings or [])
         listed = asked.listed(edits.config.recipe, max_bad)
         outlook = estimate_edits(edits.config, listed, rows_per_s, gpus, price_per_gpu_hour)
         if as_json:

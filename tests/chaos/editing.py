@@ -6,11 +6,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from unittest.mock import patch
 
-from factory.edits.edit import EditMaker, edit_stage
+from factory.edits.edit import Edited, EditMaker, edit_stage
 from factory.edits.listing import Listed
 from factory.edits.opening import Opener
 from factory.edits.prepare import pinned, prepare
-from factory.edits.studio import Edited
 from factory.errors import ObjectMissing
 from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.keys import AROUND, BESIDE, data

@@ -6,10 +6,9 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from factory.edits.edit import EditMaker, edit_stage
+from factory.edits.edit import Edited, EditMaker, edit_stage
 from factory.edits.listing import Wish, canonical, list_images, read_requests
 from factory.edits.prepare import prepare
-from factory.edits.studio import Edited
 from factory.work.job import run_job
 from factory.work.plain_loop import run_here
 from schemas.edits import EditCompute, EditEnvironment, EditRecipe, Edits, Ip2p, Sdedit

@@ -26,7 +26,7 @@ from factory.storage.probe import StoreProbe
 from factory.work import job
 from factory.work.plain_loop import run_here
 from tests.factory.edits.broken import BROKEN
-from tests.factory.edits.pictures import HERE, Inverting, edited, file, maker, picture
+from tests.factory.edits.pictures import HERE, SDEDIT, Inverting, edited, file, maker, picture
 from tests.factory.storage.conftest import moto, moto_bucket
 
 __all__ = ["moto", "moto_bucket"]
@@ -334,6 +334,19 @@ def test_a_bad_request_is_refused_by_its_line(line, rule, tmp_path):
         edited(tmp_path / "in", tmp_path / "out", requests=tmp_path / "list.jsonl")
     assert rule in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_mark_names_the_editor_that_made_the_picture(tmp_path):
+    put(tmp_path / "in", {"a.png": file(picture()), "b.png": file(picture(1))})
+    lines = [
+        {"image": "a.png", "instruction": "one"},
+        {"image": "b.png", "target_caption": "two", "editor": "sdedit"},
+    ]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    asked = {"requests": tmp_path / "list.jsonl", "sdedit": SDEDIT, "output": {"mark": True}}
+    edited(tmp_path / "in", tmp_path / "out", **asked)
+    for name, editor in (("a.png", b"ip2p"), ("b.png", b"sdedit")):
+        assert b"editmill (" + editor in (tmp_path / "out" / name).read_bytes()
 
 
 def test_two_pictures_never_come_to_one_key(tmp_path):
