@@ -42,6 +42,7 @@ from PIL import Image  # noqa: E402
 from benchmarks.record import RESULTS, machine, replace_results, write_results  # noqa: E402
 from factory.console.config import EDIT_PRESETS, read_config  # noqa: E402
 from factory.edits.edit import EditMaker, edit_stage  # noqa: E402
+from factory.edits.engine_editor import EngineEditor  # noqa: E402
 from factory.edits.items import distinct, on_disk  # noqa: E402
 from factory.edits.listing import Listed, canonical, item_of, read_requests  # noqa: E402
 from factory.edits.prepare import prepare  # noqa: E402
@@ -141,7 +142,9 @@ class NotingMaker(EditMaker):
 
     def make(self, unit: int, items: Any) -> Any:
         made = super().make(unit, items)
-        resident = self.studio.editor("ip2p").engine.resident
+        editor = self.studio.editor("ip2p")
+        assert isinstance(editor, EngineEditor)
+        resident = editor.engine.resident
         noted = {"idle_s": resident.idle_s, "s": time.monotonic() - self.begun}
         half = self.path.with_suffix(f".{threading.get_ident()}")
         half.write_text(json.dumps(noted))

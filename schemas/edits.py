@@ -19,6 +19,7 @@ Numbers = Literal["float64", "float32", "bfloat16", "float16"]
 class Ip2p(Record):
     """InstructPix2Pix: a model with eight input channels, as `fit` trains it, told an instruction."""
 
+    NAME: ClassVar[str] = "ip2p"
     NEEDS: ClassVar[tuple[str, ...]] = ("instruction",)
     CHANNELS: ClassVar[int] = 8
     ROWS: ClassVar[int] = 3
@@ -42,6 +43,7 @@ class Ip2p(Record):
 class Sdedit(Record):
     """SDEdit: noise is added to the picture, and taken out again under the caption as it should be."""
 
+    NAME: ClassVar[str] = "sdedit"
     NEEDS: ClassVar[tuple[str, ...]] = ("target_caption",)
     CHANNELS: ClassVar[int] = 4
     ROWS: ClassVar[int] = 2
@@ -69,7 +71,10 @@ class Sdedit(Record):
         return min(self.steps - 1, self.steps - int(self.steps * share))
 
 
-EDITORS: dict[str, type[Ip2p] | type[Sdedit]] = {"ip2p": Ip2p, "sdedit": Sdedit}
+EngineSettings = Ip2p | Sdedit
+"""Of an editor that asks the engine."""
+EditorSettings = EngineSettings
+EDITORS: dict[str, type[EditorSettings]] = {"ip2p": Ip2p, "sdedit": Sdedit}
 """By name: a field of the recipe, and a module of `factory/edits`."""
 
 
@@ -118,9 +123,9 @@ class EditRecipe(Record):
             raise ValueError(f"editor must be one that is configured here, got {self.editor!r}")
         return self
 
-    def of(self, editor: str) -> Ip2p | Sdedit | None:
+    def of(self, editor: str) -> EditorSettings | None:
         """The settings of an editor."""
-        found: Ip2p | Sdedit | None = getattr(self, editor)
+        found: EditorSettings | None = getattr(self, editor)
         return found
 
 

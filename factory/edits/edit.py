@@ -58,10 +58,17 @@ class Edited:
     """What its outcome says of how it was edited."""
 
 
-class Editors(Protocol):
-    """Who edits pictures: `factory.edits.studio.Studio`, or a stand-in."""
+class Editor(Protocol):
+    """Who edits pictures. Several threads may ask it at once."""
 
-    def edit(self, asked: Sequence[tuple[EditItem, Picture]]) -> Iterator[tuple[int, Edited]]: ...
+    def edit(self, asked: Sequence[tuple[EditItem, Picture]]) -> Iterator[tuple[int, Edited]]:
+        """The outcome of each picture (height, width, 3), by its place, as they are ready; each depends on
+        its own picture and request only. Raises whatever no other picture would escape.
+        """
+
+
+class Editors(Editor, Protocol):
+    """Several: `factory.edits.studio.Studio`, or a stand-in."""
 
     def environment(self) -> EditEnvironment: ...
 

@@ -19,6 +19,7 @@ from factory.engine.checkpoint.load import load_networks
 from factory.engine.decoder import Decoder
 from factory.engine.device import pick_device
 from factory.engine.networks import Networks
+from factory.engine.procedure import Procedure
 from factory.engine.request import Finished, Guided, Request, Row
 from factory.pictures import Picture
 from schemas.edits import EditItem, Ip2p
@@ -104,9 +105,11 @@ def load_editor(source: ModelSource, device: str) -> Editor:
     return Editor(load_networks(source, None, torch.float32, pick_device(device)))
 
 
-def request_of(item: EditItem, settings: Ip2p, picture: Tensor, seed: int) -> Request:
-    """A picture's latent (channel, height, width), unscaled, to the engine's request."""
-    return edit_request(
+def edit_of(
+    networks: Networks, item: EditItem, settings: Ip2p, picture: Tensor, seed: int
+) -> Procedure:
+    """As every editor's; `picture` is the latent (channel, height, width), unscaled."""
+    yield edit_request(
         picture,
         item.instruction or "",
         seed,

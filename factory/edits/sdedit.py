@@ -10,15 +10,19 @@ Diffusion's `img2img.py` does it; the first step is diffusers' `get_timesteps` f
 
 from torch import Tensor
 
+from factory.engine.networks import Networks
+from factory.engine.procedure import Procedure
 from factory.engine.request import Guided, Request, Row, Start
 from schemas.edits import EditItem, Sdedit
 
 
-def request_of(item: EditItem, settings: Sdedit, picture: Tensor, seed: int) -> Request:
-    """A picture's latent (channel, height, width) of unit variance to the engine's request."""
+def edit_of(
+    networks: Networks, item: EditItem, settings: Sdedit, picture: Tensor, seed: int
+) -> Procedure:
+    """As every editor's; `picture` is the latent (channel, height, width), of unit variance."""
     scale = settings.text_guidance if item.text_guidance is None else item.text_guidance
     rows = (Row(None), Row(item.target_caption))
-    return Request(
+    yield Request(
         latents=(Guided(rows, (scale,)),),
         seed=seed,
         steps=settings.steps,

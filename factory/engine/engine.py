@@ -8,6 +8,7 @@ import torch
 from factory.engine.batch import Batch
 from factory.engine.decoder import Decoder
 from factory.engine.networks import Networks
+from factory.engine.procedure import Procedure
 from factory.engine.request import Failed, Finished, Request
 from factory.engine.resident import Call, Outcome, Resident
 
@@ -55,16 +56,36 @@ class Engine:
         Raises whatever made the engine itself fail, and `ValueError` for a request that this network or
         size cannot take; requests that nobody waits for any more are dropped before they are begun.
         """
+        for _, result in self.carry_out([_alone(request) for request in requests]):
+            yield result
+
+    def carry_out(self, procedures: Sequence[Procedure]) -> Iterator[tuple[int, Finished | Failed]]:
+        """The last result of each procedure with its place among them, as they are ready; one of whose
+        requests fails ends there. Raises as `make`.
+        """
         ready: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         call = Call(ready.put)
+        going: dict[int, int] = {}
+
+        def ask(place: int, request: Request) -> None:
+            going[id(request)] = place
+            self.resident.submit(request, call)
+
         try:
-            for request in requests:
-                self.resident.submit(request, call)
-            for _ in requests:
+            for place, procedure in enumerate(procedures):
+                ask(place, next(procedure))
+            while going:
                 outcome = ready.get()
                 if isinstance(outcome, Exception):
                     raise outcome
-                yield outcome
+                place = going.pop(id(outcome.request))
+                if isinstance(outcome, Finished):
+                    try:
+                        ask(place, procedures[place].send(outcome))
+                        continue
+                    except StopIteration:
+                        pass
+                yield place, outcome
         finally:
             call.abandoned = True
 
@@ -72,6 +93,10 @@ class Engine:
     def rows_run(self) -> int:
         """UNet rows that carried a request so far."""
         return self.resident.rows_run
+
+
+def _alone(request: Request) -> Procedure:
+    yield request
 
 
 def even_rows(rows: int, threads: int, device: str) -> int:

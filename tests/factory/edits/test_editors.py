@@ -44,8 +44,8 @@ def studio(**editors):
 def final_latents(studio, one):
     """(4, height, width), of unit variance."""
     editor = studio.editor(one.editor)
-    request, _ = studio._asked(editor, one, scene())
-    (done,) = editor.engine.make([replace(request, returns="latents")])
+    procedure, _ = editor.begin(one, scene())
+    (done,) = editor.engine.make([replace(next(procedure), returns="latents")])
     return done.latents[-1, 0]
 
 

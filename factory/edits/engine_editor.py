@@ -1,0 +1,104 @@
+"""An editor that asks the engine: its network with its batches, pictures to latents and back."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from factory.edits.edit import Edited, seed_of
+from factory.edits.sizes import edit_size
+from factory.engine.checkpoint.load import DTYPES, load_networks
+from factory.engine.device import torch_device
+from factory.engine.engine import Engine
+from factory.engine.procedure import Procedure
+from factory.engine.request import Failed, Finished
+from factory.models.find import placed_parts
+from factory.pictures import Picture
+from schemas.edits import EditCompute, EditItem, EditRecipe, EngineSettings
+
+COARSEST = 8
+"""Latents to a side of the network's coarsest level: pictures have sides that are whole there."""
+
+
+class EngineEditor:
+    """An editor whose module in `factory/edits` has `edit_of`. Threads may share it.
+
+    The recipe's models must be pinned. Raises `ModelError` where one cannot be loaded.
+    """
+
+    def __init__(self, settings: EngineSettings, recipe: EditRecipe, compute: EditCompute) -> None:
+        self.settings = settings
+        self.recipe = recipe
+        self.threads = compute.threads
+        self.edit_of: Callable[..., Procedure] = import_module(
+            f"factory.edits.{settings.NAME}"
+        ).edit_of
+        device = torch_device(compute.device)
+        model, autoencoder = placed_parts(settings.model, settings.autoencoder)
+        self.networks = load_networks(model, autoencoder, DTYPES[settings.dtype], device)
+        self.factor = self.networks.autoencoder.factor
+        area = (recipe.size_px // self.factor) ** 2 * compute.batch_images
+        self.engine = Engine(
+            self.networks,
+            (recipe.size_px, recipe.size_px),
+            rows=lambda size: settings.ROWS * max(1, area // (size[0] * size[1])),
+            decode_pictures=compute.decode_images,
+            threads=compute.threads,
+        )
+
+    def edit(self, asked: Sequence[tuple[EditItem, Picture]]) -> Iterator[tuple[int, Edited]]:
+        """As `Editor`."""
+        with self._threads():
+            begun = [self.begin(item, picture) for item, picture in asked]
+        for place, result in self.engine.carry_out([procedure for procedure, _ in begun]):
+            yield place, self._edited(result, begun[place][1], asked[place][1])
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """Inside, this thread computes with as many as the configuration says: OpenMP counts for each."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def begin(self, item: EditItem, picture: Picture) -> tuple[Procedure, dict[str, Any]]:
+        """What is asked of the engine, and what an outcome says of it."""
+        settings = self.settings
+        height, width = picture.shape[:2]
+        wide, high = edit_size(width, height, self.recipe.size_px, COARSEST * self.factor)
+        small = Image.fromarray(picture)
+        if small.size != (wide, high):
+            small = small.resize((wide, high), Image.Resampling.LANCZOS)
+        pixels = torch.from_numpy(np.asarray(small).transpose(2, 0, 1).copy())[None]
+        with torch.inference_mode():
+            found = self.networks.autoencoder.moments(pixels)[0][0]
+        # At least float32, whatever the networks compute in.
+        latent = found.to(torch.promote_types(found.dtype, torch.float32)).cpu()
+        if settings.CHANNELS == 4:
+            latent = self.networks.autoencoder.unit(latent)
+        procedure = self.edit_of(self.networks, item, settings, latent, seed_of(self.recipe, item))
+        given = {
+            name: own if (own := getattr(item, name)) is not None else usual
+            for name in ("text_guidance", "image_guidance", "strength")
+            if (usual := getattr(settings, name, None)) is not None
+        }
+        facts = {"steps": settings.steps, **given}
+        return procedure, facts | {"model_width": wide, "model_height": high}
+
+    def _edited(self, result: Finished | Failed, facts: dict[str, Any], before: Picture) -> Edited:
+        facts = facts | {"truncated": result.truncated}
+        if isinstance(result, Failed):
+            return Edited(None, result.reason, facts)
+        # Of several latents the edit is the last.
+        image = Image.fromarray(result.pictures[-1])
+        height, width = before.shape[:2]
+        if self.recipe.output.size == "input" and image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.LANCZOS)
+        facts |= {"width": image.width, "height": image.height}
+        return Edited(np.asarray(image), None, facts)
