@@ -53,7 +53,7 @@ test-servers: $(STAMP)  ## the store's contract and chaos on real S3 servers (Ce
 	EDITMILL_REQUIRE_SERVERS=1 $(BIN)/pytest -m servers
 
 test-slow: $(STAMP)  ## the full-size architectures and nodes that come and go: minutes, 10 GiB
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -o faulthandler_timeout=5400
 
 benchmark: $(STAMP)  ## measure again what benchmarks/results/main.json says
 	$(BIN)/python benchmarks/main.py

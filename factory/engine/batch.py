@@ -11,7 +11,9 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from factory.engine.attention.routing import Router
+from factory.engine.attention.cross import CrossState
+from factory.engine.attention.local_blend import column_of
+from factory.engine.attention.routing import Router, Sharing
 from factory.engine.denoiser import Conditioning, Denoiser
 from factory.engine.guidance import guide
 from factory.engine.networks import Networks, ahead
@@ -52,6 +54,8 @@ class Batch:
         self._last = self._empty(rows)
         """Predictions of the step before, for solvers that take them."""
         self.told = self._nothing(rows)
+        tokens = self.told.context.shape[1]
+        self._cross = CrossState(rows, tokens, networks.dtype, networks.device)
         self._seating = Seating(rows)
         # Drawn ahead, so that the device does not wait for the processor.
         self._drawers = ThreadPoolExecutor(1, "editmill-noise")
@@ -80,8 +84,13 @@ class Batch:
         if picture != (request.picture is not None):
             wanted, got = ("a picture", "none") if picture else ("no picture", "one")
             raise ValueError(f"request: must have {wanted} for this network, got {got}")
-        if request.control is not None and self.router is None:
+        controls = (request.control, request.features, request.cross, request.blend)
+        if self.router is None and any(control is not None for control in controls):
             raise ValueError("request: attention of this batch cannot be controlled")
+        if request.blend and request.blend.scale not in self._scales():
+            raise ValueError(
+                f"blend: must be of a scale that this network attends at, got {request.blend.scale}"
+            )
         solver_of(request.solver)
 
     def admit(self, request: Request) -> Slot:
@@ -94,7 +103,10 @@ class Batch:
             firsts.append(places[first])
             first += len(latent.rows)
         follows = None if request.follows is None else ahead(request.follows, self.x.device)
-        slot = Slot(request, solver, road, places, firsts, request.first_step, follows)
+        acting, injecting = self._acting(request)
+        slot = Slot(
+            request, solver, road, places, firsts, request.first_step, follows, acting, injecting
+        )
         # In its place before anything can fail, so that whoever asked hears of it.
         self.slots.append(slot)
         self._seating.changed = True
@@ -105,6 +117,27 @@ class Batch:
             self._tell(slot)
         self._draw(slot)
         return slot
+
+    def _acting(self, request: Request) -> tuple[Tensor, Tensor]:
+        """In which layers its controls of attention and of features act; the network is opened for them."""
+        router = self.router
+        if router is None:
+            return torch.zeros(0, dtype=torch.bool), torch.zeros(0, dtype=torch.bool)
+        if request.features is not None:
+            router.open_features()
+        if request.cross is not None or request.blend is not None:
+            router.open_cross()
+        acting, injecting = (
+            torch.tensor([control is not None and control.acts(layer) for layer in layers])
+            for control, layers in (
+                (request.control, router.layers),
+                (request.features, router.feature_layers),
+            )
+        )
+        return acting, injecting
+
+    def _scales(self) -> set[int]:
+        return {layer.scale for layer in self.router.layers} if self.router else set()
 
     def _start(self, slot: Slot) -> Tensor:
         request, level = slot.request, slot.road.sigmas[slot.step]
@@ -131,6 +164,14 @@ class Batch:
                 told.added["text_embeds"][place] = words.pooled
             if told.picture is not None:
                 told.picture[place] = picture if picture is not None and row.sees_picture else 0
+        if (blend := slot.request.blend) is not None:
+            tokens = told.context.shape[1]
+            for number, counted in (
+                (blend.source_row, blend.source_tokens),
+                (blend.edited_row, blend.target_tokens),
+            ):
+                column = column_of(counted, tokens)[:, None]
+                self._cross.words[slot.places[number]] = column.to(self._cross.words)
 
     def _draw(self, slot: Slot) -> None:
         """Begin to draw the noise of the step that comes."""
@@ -147,19 +188,23 @@ class Batch:
         if seating.changed:
             seating.lay_out(self.slots, self.x.device)
         self._follow()
-        levels, timestep, route = seating.stage(self.slots, self.x.device)
-        denoised = self._guided(levels.sigma, timestep, route)
+        levels, timestep = seating.stage(self.slots, self.x.device)
+        denoised = self._guided(levels.sigma, timestep)
         for walk in seating.walks:
             self._walk(walk, denoised, levels)
+        self._blend()
         done: list[tuple[Slot, Tensor]] = []
         for slot in self.slots:
             slot.step += 1
             if slot.step < len(slot.road):
                 self._draw(slot)
                 continue
+            self._arrive(slot)
             latents = self.unit(slot)
             asked = slot.request.returns == "latents"
-            done.append((slot, torch.stack([*slot.kept, latents]) if asked else latents))
+            if asked and self._is_kept(slot):
+                slot.kept.append(latents)
+            done.append((slot, torch.stack(slot.kept) if asked else latents))
         for slot, _ in done:
             self._leave(slot)
         return done
@@ -172,20 +217,49 @@ class Batch:
     def _follow(self) -> None:
         """Set latents that follow others to these, and keep those that were asked for."""
         for slot in self.slots:
-            if slot.follows is not None:
-                spread = (1 + slot.road.sigmas[slot.step] ** 2).sqrt()
-                self.x[slot.latents[0]] = slot.follows[slot.step] * spread
-            if slot.request.returns == "latents":
+            self._arrive(slot)
+            if slot.request.returns == "latents" and self._is_kept(slot):
                 slot.kept.append(self.unit(slot))
 
-    def _guided(self, sigma: Tensor, timestep: Tensor, route: Tensor) -> Tensor:
+    def _arrive(self, slot: Slot) -> None:
+        """Where it stands now, its first latent is the one that it follows."""
+        if slot.follows is not None:
+            spread = (1 + slot.road.sigmas[slot.step] ** 2).sqrt()
+            self.x[slot.latents[0]] = slot.follows[slot.step] * spread
+
+    @staticmethod
+    def _is_kept(slot: Slot) -> bool:
+        return slot.request.levels is None or slot.step in slot.request.levels
+
+    def _sharing(self) -> Sharing | None:
+        """What the rows share in the step that comes."""
+        if self.router is None:
+            return None
+        seating, device = self._seating, self.x.device
+        crossing = [slot for slot in self.slots if slot.request.cross or slot.request.blend]
+        for slot in crossing:
+            if (cross := slot.request.cross) is not None:
+                columns = cross.columns(slot.step, len(slot.road))
+                edited, source = slot.places[cross.edited_row], slot.places[cross.source_row]
+                self._cross.take(edited, source, columns)
+        blends = (slot.request.blend for slot in crossing)
+        return Sharing(
+            seating.routes(self.slots, len(self.router.layers), device),
+            seating.features(self.slots, len(self.router.feature_layers), device),
+            self._cross if crossing else None,
+            frozenset(blend.scale for blend in blends if blend),
+        )
+
+    def _guided(self, sigma: Tensor, timestep: Tensor) -> Tensor:
         """The prediction of each latent, at its place."""
-        seating = self._seating
+        seating, sharing = self._seating, self._sharing()
         # Of each row, its latent's.
         of = seating.latent_of
         rows, sigma, timestep = (each.index_select(0, of) for each in (self.x, sigma, timestep))
-        with self.router.use(route) if self.router else nullcontext():
+        with self.router.use(sharing) if self.router and sharing else nullcontext():
             denoised = self.denoise(rows, sigma, timestep, self.told)
+        if sharing is not None and sharing.maps:
+            self._add_maps(sharing)
         return guide(denoised, seating.rungs, seating.scales)
 
     def _walk(self, walk: Walk, denoised: Tensor, levels: Levels) -> None:
@@ -204,15 +278,44 @@ class Batch:
         after = solver.step(self.x.index_select(0, places), predicted, at, noise, last)
         self.x.index_copy_(0, places, after)
 
+    def _add_maps(self, sharing: Sharing) -> None:
+        """Word maps of this step to those of the steps before."""
+        for slot in self.slots:
+            if (blend := slot.request.blend) is None:
+                continue
+            # Means over layers of one scale: how many there are does not matter, the greatest is made 1.
+            found = torch.stack(sharing.maps[blend.scale]).mean(0)
+            rows = [slot.places[blend.source_row], slot.places[blend.edited_row]]
+            height, width = (-(-side // blend.scale) for side in self.shape[1:])
+            maps = torch.stack([found[row] for row in rows]).view(2, height, width)
+            slot.maps = maps if slot.maps is None else slot.maps + maps
+
+    def _blend(self) -> None:
+        """After a step: second latents become the first ones where a blend says so."""
+        for slot in self.slots:
+            blend = slot.request.blend
+            if blend is None or slot.maps is None or not blend.blends(slot.step, len(slot.road)):
+                continue
+            first, second = slot.latents
+            source = self.x[first]
+            if slot.follows is not None:
+                spread = (1 + slot.road.sigmas[slot.step + 1] ** 2).sqrt()
+                source = slot.follows[slot.step + 1] * spread
+            mask = blend.mask(slot.maps, (self.shape[1], self.shape[2]))
+            self.x[second] = torch.where(mask, self.x[second], source)
+
     def _leave(self, slot: Slot) -> None:
         self.slots.remove(slot)
         for place in slot.latents:
             self.x[place] = 0
+        if slot.request.cross is not None or slot.request.blend is not None:
+            self._cross.leave(slot.places)
         self._free = sorted([*self._free, *slot.places])
         self._seating.changed = True
 
     def clear(self) -> None:
         """Empty every place."""
+        self._cross.leave(range(self.rows))
         self.slots, self._free = [], list(range(self.rows))
         self._seating.changed = True
         self.x = torch.zeros_like(self.x)

@@ -31,14 +31,14 @@ class Decoder:
     def finish(self, done: Sequence[tuple[Request, Tensor]]) -> list[Finished | Failed]:
         """One result for each request's latents (latent, channel, height, width), in order."""
         wanted = [(request, latents) for request, latents in done if request.returns != "latents"]
-        singles = [latent for _, latents in wanted for latent in latents]
+        singles = [latents[number] for request, latents in wanted for number in request.pictured]
         scored = any(request.returns == "scores" for request, _ in wanted)
         pictures: list[_Decoded] = []
         for first in range(0, len(singles), self.pictures):
             pictures += self._decoded(singles[first : first + self.pictures], scored=scored)
         waiting = iter(pictures)
         return [
-            self._result(request, [next(waiting) for _ in request.latents])
+            self._result(request, [next(waiting) for _ in request.pictured])
             if request.returns != "latents"
             else Finished(request, (), self._truncates(request), latents=latents)
             for request, latents in done

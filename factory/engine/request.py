@@ -10,6 +10,9 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
+from factory.engine.attention.cross import CrossAttention
+from factory.engine.attention.layer import Layer
+from factory.engine.attention.local_blend import LocalBlend
 from factory.pictures import Picture
 from schemas.candidate import Scores
 
@@ -52,10 +55,13 @@ class Start:
 
 
 class Control(Protocol):
-    """What a request asks of its own rows' attention."""
+    """Which of a request's own rows use each other's queries and keys, or features."""
+
+    def acts(self, layer: Layer) -> bool:
+        """Whether it does in a layer; in all others rows keep to themselves."""
 
     def route(self, step: int, steps: int) -> Sequence[int]:
-        """For each of the request's rows, in order, the one whose queries and keys it uses."""
+        """For each of the request's rows, in order, the one whose it uses."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +81,24 @@ class Request:
     picture: Tensor | None = None
     """The latent (channel, height, width), unscaled, that rows of an eight-channel editor are shown."""
     control: Control | None = None
+    """Of self-attention."""
+    features: Control | None = None
+    """Of the residual branches of the decoder's residual blocks."""
+    cross: CrossAttention | None = None
+    """Of cross-attention."""
+    blend: LocalBlend | None = None
+    """Of its two latents, by word maps of its rows."""
     follows: Tensor | None = None
-    """Latents (steps + 1, channel, height, width) that the first one is set to before each step."""
+    """Latents (steps + 1, channel, height, width) that the first one is set to before each step, and at the
+    end."""
     returns: Literal["pictures", "scores", "latents"] = "pictures"
     """`scores` are of a pair, pictures included; `latents` are all, (steps + 1, latent, channel, height,
     width), where the first one stands before the first step that was made."""
+    levels: tuple[int, ...] | None = None
+    """The steps before which latents are returned, in order, the number of steps for the end; None is all.
+    """
+    shown: tuple[int, ...] | None = None
+    """The numbers of the latents that become pictures; None is all."""
     noise_name: str = ""
     """Before the purpose of each draw of noise, so that programs with equal seeds draw apart."""
     size: tuple[int, int] | None = None
@@ -96,6 +115,11 @@ class Request:
         return self.start.step if self.start else 0
 
     @property
+    def pictured(self) -> tuple[int, ...]:
+        """The numbers of the latents that become pictures."""
+        return tuple(range(len(self.latents))) if self.shown is None else self.shown
+
+    @property
     def prompts(self) -> list[str]:
         """What the most told row of each latent is told; empty where it is told nothing."""
         return [latent.rows[-1].prompt or "" for latent in self.latents]
@@ -107,7 +131,7 @@ class Finished:
 
     request: Request
     pictures: tuple[Picture, ...]
-    """One for each latent; none where latents were asked for."""
+    """One for each latent that is shown; none where latents were asked for."""
     truncated: bool
     """Whether a text encoder that was asked cut a prompt."""
     scores: Scores | None = None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from factory.engine.networks import ahead
-from factory.engine.request import Request
+from factory.engine.request import Control, Request
 from factory.engine.solvers.solver import Levels, Road, Solver
 
 
@@ -26,10 +26,16 @@ class Slot:
     step: int
     follows: Tensor | None
     """The request's, on the device."""
+    acting: Tensor
+    """Bool (layer,): whether its control acts in each self-attention layer."""
+    injecting: Tensor
+    """The same of its features."""
     noise: "Future[Tensor] | None" = None
     """Of the step that comes."""
     kept: list[Tensor] = field(default_factory=list)
     """Its latents before each step, where they were asked for."""
+    maps: Tensor | None = None
+    """Word maps of a blend's two rows, summed over the steps so far (2, height, width)."""
 
 
 @dataclass(frozen=True)
@@ -89,19 +95,37 @@ class Seating:
         numbers = torch.tensor([n for n, slot in enumerate(slots) for _ in slot.latents])
         return Walk(solver, slots, ahead(places, device), ahead(numbers, device))
 
-    def stage(self, slots: Sequence[Slot], device: torch.device) -> tuple[Levels, Tensor, Tensor]:
-        """Of the step that comes: noise levels and timestep of each latent at its place, float64; for each
-        row the one whose queries and keys it uses, int64.
-        """
+    def stage(self, slots: Sequence[Slot], device: torch.device) -> tuple[Levels, Tensor]:
+        """Of the step that comes: noise levels and timestep of each latent at its place, float64."""
         numbers = torch.ones(4, self.rows, dtype=torch.float64)
-        route = torch.arange(self.rows)
         for slot in slots:
             sigmas, step = slot.road.sigmas, slot.step
             last = max(step - 1, slot.request.first_step)
             here = (sigmas[step], sigmas[step + 1], sigmas[last], slot.road.timesteps[step])
             numbers[:, slot.latents] = torch.stack(here)[:, None]
-            if slot.request.control is not None:
-                to = slot.request.control.route(step, len(slot.road))
-                route[slot.places] = torch.tensor([slot.places[row] for row in to])
         on_device = ahead(numbers, device)
-        return Levels(*on_device[:3]), on_device[3], ahead(route, device)
+        return Levels(*on_device[:3]), on_device[3]
+
+    def routes(self, slots: Sequence[Slot], layers: int, device: torch.device) -> Tensor:
+        """Of the step that comes: the row whose queries and keys each uses, int64 (layer, row)."""
+        return self._routes([(s, s.request.control, s.acting) for s in slots], layers, device)
+
+    def features(self, slots: Sequence[Slot], layers: int, device: torch.device) -> Tensor | None:
+        """The same of features; None where nobody asks for them."""
+        asked = [(s, s.request.features, s.injecting) for s in slots if s.request.features]
+        return self._routes(asked, layers, device) if asked else None
+
+    def _routes(
+        self,
+        asked: Sequence[tuple[Slot, Control | None, Tensor]],
+        layers: int,
+        device: torch.device,
+    ) -> Tensor:
+        routes = torch.arange(self.rows).repeat(layers, 1)
+        for slot, control, acting in asked:
+            if control is not None:
+                to = control.route(slot.step, len(slot.road))
+                lenders = torch.tensor([slot.places[row] for row in to])
+                own = torch.tensor(slot.places)
+                routes[:, own] = torch.where(acting[:, None], lenders, own)
+        return ahead(routes, device)

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from factory.engine.attention.layer import Layer
+
 
 def shares_attention(p: float, step: int, steps: int) -> bool:
     """Whether step `step` (from 0) of `steps` is controlled: p > step / (steps - 1).
@@ -21,6 +23,10 @@ class SharedAttention:
 
     p: float
     """Share of the steps, 0..1."""
+
+    def acts(self, layer: Layer) -> bool:
+        """Everywhere, as in the original."""
+        return True
 
     def route(self, step: int, steps: int) -> Sequence[int]:
         """As `Control`."""

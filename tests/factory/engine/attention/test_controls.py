@@ -1,0 +1,259 @@
+"""Each control beside slow references with materialised maps; and beside batch mates, bit for bit."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from factory.engine.attention.borrowed import Borrowed
+from factory.engine.attention.cross import Columns, CrossAttention, CrossState
+from factory.engine.attention.local_blend import LocalBlend, changed_tokens, column_of
+from factory.engine.autoencoder import Autoencoder
+from factory.engine.batch import Batch
+from factory.engine.networks import Networks
+from factory.engine.request import Guided, Request, Row, Start
+from factory.engine.solvers.schedule import NoiseSchedule
+from factory.engine.text.encoder import TextEncoder
+from tests.factory.engine.attention.reference_controls import (
+    Controls,
+    controlled,
+    refinement,
+    replacement,
+)
+from tests.factory.engine.family import run
+from tests.factory.engine.reference_samplers import alphas_cumprod
+from tests.factory.engine.tiny import LATENT_SIDE, SCHEDULER, tiny_parts
+
+torch.set_num_threads(1)
+SIZE = (LATENT_SIDE, LATENT_SIDE)
+STEPS = 6
+SOURCE = "a small red circle on a blue background"
+TARGETS = {
+    "replace": "a small zebra circle on a blue background",
+    "refine": "a red star on a blue background",
+}
+
+
+def networks(dtype=torch.float64):
+    parts = tiny_parts(dtype=dtype)
+    text = TextEncoder(parts.tokenizer, parts.text_encoder)
+    return Networks(parts.unet, Autoencoder(parts.vae), text, NoiseSchedule.from_config(SCHEDULER))
+
+
+def normal(seed):
+    return torch.randn(
+        (4, *SIZE), generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
+
+
+def asked(models, kind, **fields):
+    """An edit of a picture whose way back is known: source, target without and with its caption."""
+    target = TARGETS[kind or "replace"]
+    latents = (Guided((Row(SOURCE),)), Guided((Row(None), Row(target)), (3.0,)))
+    followed = torch.stack([normal(9 + step) for step in range(STEPS + 1)])
+    request = Request(
+        latents=latents, seed=1, steps=STEPS, solver="ddim", start=Start(followed[0]), follows=followed,
+        returns="latents",
+    )  # fmt: skip
+    if kind:
+        cross = CrossAttention(0, 2, SOURCE, target, models.text.tokenizer, kind, 0.6)
+        request = replace(request, cross=replace(cross, **fields))
+    return request
+
+
+def slowly(models, request, controls):
+    """Both latents at the end by the reference; the request's rows are those of `asked`."""
+    target = request.latents[1].rows[-1].prompt
+    told = [models.text.context(words) for words in (SOURCE, "", target)]
+    guided = [([0], []), ([1, 2], [3.0])]
+    followed = list(request.follows)
+    return controlled(
+        models.unet, alphas_cumprod(SCHEDULER), torch.stack(told), [0, 1, 1], guided,
+        [followed[0], followed[0]], controls, STEPS, followed,
+    )  # fmt: skip
+
+
+def expected_controls(models, request, kind, weights=None, shares=None):
+    tokenizer, target = models.text.tokenizer, request.latents[1].rows[-1].prompt
+    length = tokenizer.model_max_length
+    cross = torch.full((length,), 0.6).double()
+    for places, share in (shares or {}).items():
+        cross[list(places)] = share
+    mapper = (replacement if kind == "replace" else refinement)(tokenizer, SOURCE, target)
+    return Controls(0, 2, kind, cross, mapper, weights)
+
+
+def assert_same(models, request, controls, dtype):
+    expected = slowly(models, request, controls)
+    (found,) = run(Batch(models, SIZE, 4), [request]).values()
+    bound = {torch.float64: 1e-9, torch.float32: 1e-4}[dtype]
+    for latent in (0, 1):
+        torch.testing.assert_close(
+            found[-1, latent].double(), expected[latent], rtol=bound, atol=bound
+        )
+    return found[-1, 1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("kind", ["replace", "refine"])
+def test_cross_attention_is_that_of_materialised_maps(kind, dtype):
+    models = networks(dtype)
+    request = asked(models, kind)
+    made = assert_same(models, request, expected_controls(models, request, kind), dtype)
+    plain = replace(request, cross=None)
+    (without,) = run(Batch(models, SIZE, 4), [plain]).values()
+    assert (without[-1, 1] - made).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("kind", ["replace", "refine"])
+def test_words_are_weighed_and_have_shares_of_their_own(kind):
+    models = networks()
+    request = asked(
+        models,
+        kind,
+        weights={"circle": -1.0, "Background": 3.0, "absent": 9.0},
+        shares={"blue": 0.2},
+    )
+    target = TARGETS[kind].split()
+    weights, shares = torch.ones(models.text.tokenizer.model_max_length), {}
+    from tests.factory.engine.attention.reference_controls import spans
+
+    places = spans(models.text.tokenizer, TARGETS[kind])
+    for word, value in (("circle", -1.0), ("background", 3.0)):
+        if word in target:
+            weights[places[target.index(word)]] = value
+    shares[tuple(places[target.index("blue")])] = 0.2
+    assert_same(
+        models, request, expected_controls(models, request, kind, weights, shares), torch.float64
+    )
+
+
+def test_self_attention_of_coarse_layers_is_borrowed_beside_it():
+    models = networks()
+    request = asked(models, "replace")
+    request = replace(request, control=Borrowed((0, 1, 0), 0.5, least_scale=2))
+    controls = expected_controls(models, request, "replace")
+    controls.self_share, controls.self_rows = 0.5, [2]
+    coarse = ("down_blocks.1.", "mid_block.", "up_blocks.0.")
+    controls.self_layers = lambda name: name.startswith(coarse)
+    made = assert_same(models, request, controls, torch.float64)
+    (all_layers,) = run(
+        Batch(models, SIZE, 4), [replace(request, control=Borrowed((0, 1, 0), 0.5))]
+    ).values()
+    assert (made - all_layers[-1, 1]).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("scale", "threshold"), [(1, 0.8), (2, 0.9)])
+def test_local_blend_is_that_of_materialised_maps(scale, threshold, dtype):
+    models = networks(dtype)
+    request = asked(models, "replace")
+    target = request.latents[1].rows[-1].prompt
+    tokens = changed_tokens(models.text.tokenizer, SOURCE, target)
+    blend = LocalBlend(0, 2, *tokens, threshold=threshold, start=0.2, scale=scale)
+    request = replace(request, blend=blend)
+    controls = expected_controls(models, request, "replace")
+    length = models.text.tokenizer.model_max_length
+    columns = [column_of(one, length) for one in tokens]
+    controls.blend = (*columns, threshold, 0.2, LATENT_SIDE**2 // scale**2)
+    made = assert_same(models, request, controls, dtype)
+    kept = made.isclose(request.follows[-1].to(made), rtol=1e-5, atol=1e-6)
+    # Some of the picture is the source's, and some is edited.
+    assert 0 < kept.all(0).sum() < kept.all(0).numel()
+
+
+def test_plug_and_play_is_that_of_injected_maps_and_features():
+    models = networks()
+    request = asked(models, "")
+    request = replace(
+        request,
+        control=Borrowed((0, 0, 0), 0.5, ("up",)),
+        features=Borrowed((0, 0, 0), 0.8, ("up.0.0",)),
+    )
+    controls = Controls(
+        0, 2, self_share=0.5, self_rows=[1, 2], self_layers=lambda name: name.startswith("up_blocks."),
+        features=lambda name: name == "up_blocks.0.resnets.0.conv2", feature_share=0.8,
+    )  # fmt: skip
+    made = assert_same(models, request, controls, torch.float64)
+    for lacking in ({"features": None}, {"control": None}):
+        (other,) = run(Batch(models, SIZE, 4), [replace(request, **lacking)]).values()
+        assert (other[-1, 1] - made).abs().max() > 1e-3
+
+
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 4),
+    st.integers(1, 40),
+    st.integers(2, 9),
+    st.integers(1, 4),
+)
+@settings(max_examples=40, deadline=None)
+def test_columns_of_maps_move_to_the_values(seed, heads, positions, tokens, width):
+    """(A_source P + A_own diag(b)) V, for any P and b."""
+    drawn = torch.Generator().manual_seed(seed)
+
+    def some(*shape):
+        return torch.randn(shape, generator=drawn, dtype=torch.float64)
+
+    q, k, v = (some(2, heads, n, width) for n in (positions, tokens, tokens))
+    mixed, own = some(tokens, tokens), some(tokens)
+    maps = (q @ k.transpose(2, 3) / width**0.5).softmax(-1)
+    expected = (maps[0] @ mixed + maps[1] * own) @ v[1]
+    found = F.scaled_dot_product_attention(q[:1], k[:1], (mixed @ v[1])[None])
+    found = found + F.scaled_dot_product_attention(q[1:], k[1:], (own[:, None] * v[1])[None])
+    torch.testing.assert_close(found[0], expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_controlled_request_and_its_batch_mates_are_what_they_are_alone(dtype):
+    models = networks(dtype)
+    plain = replace(asked(models, ""), seed=2)
+    fresh = run(Batch(models, SIZE, 12), [plain])[2]
+    crossed = replace(asked(models, "refine"), seed=3, steps=4, follows=None, start=None)
+    target = TARGETS["replace"]
+    tokens = changed_tokens(models.text.tokenizer, SOURCE, target)
+    blended = replace(
+        asked(models, "replace"), seed=4, blend=LocalBlend(0, 2, *tokens, 0.6, scale=2)
+    )
+    injected = replace(
+        plain,
+        seed=5,
+        features=Borrowed((0, 0, 0), 0.8, ("up.0.0",)),
+        control=Borrowed((0, 0, 0), 0.5),
+    )
+    everyone = [plain, crossed, blended, injected]
+    together = run(Batch(models, SIZE, 12), everyone, apart=1)
+    backwards = run(Batch(models, SIZE, 12), everyone[::-1], apart=2, first_row=5)
+    assert torch.equal(fresh, together[2])
+    for request in everyone:
+        alone = run(Batch(models, SIZE, 12), [request])[request.seed]
+        assert torch.equal(alone, together[request.seed]), request.seed
+        assert torch.equal(alone, backwards[request.seed]), request.seed
+
+
+def test_a_row_that_left_is_nobodys_any_more():
+    state = CrossState(3, 4, torch.float32, torch.device("cpu"))
+    state.take(1, 0, Columns(torch.eye(4), torch.zeros(4)))
+    assert state.source_row.tolist() == [0, 0, 2]
+    state.leave([1])
+    assert state.source_row.tolist() == [0, 1, 2]
+    assert not state.source.any()
+    assert state.own.eq(1).all()
+
+
+def test_latents_of_some_levels_are_returned():
+    models = networks(torch.float32)
+    request = asked(models, "")
+    (all_of_them,) = run(Batch(models, SIZE, 4), [request]).values()
+    (some,) = run(Batch(models, SIZE, 4), [replace(request, levels=(0, 3, STEPS))]).values()
+    assert torch.equal(some, all_of_them[[0, 3, STEPS]])
+
+
+def test_a_blend_of_a_scale_that_the_network_lacks_is_refused():
+    models = networks(torch.float32)
+    request = replace(asked(models, "replace"), blend=LocalBlend(0, 2, (1,), (1,), scale=8))
+    with pytest.raises(ValueError, match="must be of a scale that this network attends at, got 8"):
+        Batch(models, SIZE, 4).check(request)
