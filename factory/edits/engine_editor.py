@@ -45,7 +45,7 @@ class EngineEditor:
         self.engine = Engine(
             self.networks,
             (recipe.size_px, recipe.size_px),
-            rows=lambda size: settings.ROWS * max(1, area // (size[0] * size[1])),
+            rows=lambda size: settings.rows * max(1, area // (size[0] * size[1])),
             decode_pictures=compute.decode_images,
             threads=compute.threads,
         )

@@ -5,7 +5,7 @@ from typing import Any
 
 from factory.console.amounts import counted, duration
 from factory.edits.listing import Listed
-from schemas.edits import EditItem, EditRecipe, Edits, Sdedit
+from schemas.edits import EditItem, EditRecipe, Edits
 
 
 @dataclass(frozen=True)
@@ -84,5 +84,4 @@ def rows_of(recipe: EditRecipe, item: EditItem) -> int:
     """UNet forwards of one edit."""
     settings = recipe.of(item.editor)
     assert settings is not None
-    first = settings.first_step(item.strength) if isinstance(settings, Sdedit) else 0
-    return (settings.steps - first) * settings.ROWS
+    return settings.rows_of(item.strength)

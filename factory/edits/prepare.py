@@ -1,19 +1,22 @@
 """Begin a run of edits, or open it to go on: what is asked for, the models pinned, the pictures listed."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from factory.edits.listing import Listed, Wish, canonical
-from factory.errors import EditmillError, InputError, RunMismatch
+from factory.errors import EditmillError, InputError, ModelError, RunMismatch
 from factory.ledger import keys
 from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, is_begun, open_run
 from factory.models.editor import pin_editor
+from factory.models.find import placed
+from factory.models.layers import attention_scales, check_names, decoder_layers, unet_config
 from factory.models.pin import pin_text_to_image
 from factory.storage.open import open_store
 from factory.work.job import begin
-from schemas.edits import EDIT, EDITORS, EditItem, EditRecipe, Edits
+from schemas.edits import EDIT, EDITORS, EditItem, EditRecipe, Edits, P2p, Pnp
 from schemas.recipe import ModelSource
 
 
@@ -105,6 +108,34 @@ def pinned(recipe: EditRecipe, listed: Listed | None) -> EditRecipe:
     return recipe.model_copy(update=found)
 
 
+def _check_layers(settings: P2p | Pnp) -> None:
+    """Raise `ModelError` for layers that the network has not."""
+    path = Path(placed(settings.model, "text_to_image").source)
+    unet = unet_config(path, settings.model.name)
+    if isinstance(settings, Pnp):
+        check_names(
+            "recipe.pnp.attention_layers",
+            settings.attention_layers,
+            decoder_layers(unet, attending=True),
+        )
+        check_names(
+            "recipe.pnp.feature_layers",
+            settings.feature_layers,
+            decoder_layers(unet, attending=False),
+        )
+        return
+    scales = attention_scales(unet)
+    if settings.self_scale > max(scales):
+        raise ModelError(
+            f"recipe.p2p.self_scale: must be at most the network's {max(scales)}, got {settings.self_scale}"
+        )
+    if settings.blend and settings.blend_scale not in scales:
+        shown = ", ".join(map(str, sorted(scales)))
+        raise ModelError(
+            f"recipe.p2p.blend_scale: must be among the network's {shown}, got {settings.blend_scale}"
+        )
+
+
 def _pinned(recipe: EditRecipe, name: str) -> object:
     settings = recipe.of(name)
     assert settings is not None
@@ -120,4 +151,6 @@ def _pinned(recipe: EditRecipe, name: str) -> object:
     model, autoencoder = pin_text_to_image(
         settings.model, settings.autoencoder, recipe.size_px, "recipe"
     )
+    if isinstance(settings, Pnp | P2p):
+        _check_layers(settings)
     return settings.model_copy(update={"model": model, "autoencoder": autoencoder})

@@ -32,8 +32,9 @@ class Guided:
     """One latent: its rows from the least told to the most, and how they are joined."""
 
     rows: tuple[Row, ...]
-    scales: tuple[float, ...] = ()
-    """One less than rows: rows[0] + scales[0] (rows[1] - rows[0]) + scales[1] (rows[2] - rows[1]) ..."""
+    scales: tuple[float | tuple[float, ...], ...] = ()
+    """One less than rows: rows[0] + scales[0] (rows[1] - rows[0]) + scales[1] (rows[2] - rows[1]) ...; one
+    that changes has a value for each step."""
 
     def __post_init__(self) -> None:
         if len(self.rows) != len(self.scales) + 1:

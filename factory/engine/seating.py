@@ -59,6 +59,9 @@ class Seating:
         self.walks: list[Walk] = []
         self.latent_of = self.rungs = self.scales = torch.empty(0)
         """The place of each row's latent (row,); and of `guide`, by places."""
+        self._scales = torch.empty(0)
+        self._changing = False
+        """Whether any scale is not the same at every step."""
 
     def lay_out(self, slots: Sequence[Slot], device: torch.device) -> None:
         """Who is where."""
@@ -66,28 +69,37 @@ class Seating:
         most = max(
             (len(latent.rows) for slot in slots for latent in slot.request.latents), default=1
         )
-        latent_of, rungs, scales = (
-            own.clone(),
-            own.repeat(most, 1),
-            torch.zeros(most - 1, self.rows),
-        )
+        latent_of, rungs = own.clone(), own.repeat(most, 1)
         for slot in slots:
             places = iter(slot.places)
             for latent, first in zip(slot.request.latents, slot.latents, strict=True):
                 mine = [next(places) for _ in latent.rows]
                 latent_of[mine] = first
                 rungs[:, first] = torch.tensor(mine + mine[-1:] * (most - len(mine)))
-                for number, scale in enumerate(latent.scales):
-                    scales[number, first] = scale
-        self.latent_of, self.rungs, self.scales = (
-            ahead(each, device) for each in (latent_of, rungs, scales)
-        )
+        self.latent_of, self.rungs = (ahead(each, device) for each in (latent_of, rungs))
+        self._scales = torch.zeros(most - 1, self.rows)
+        self._changing = True
+        self._stage_scales(slots, device)
         solvers = {id(slot.solver): slot.solver for slot in slots}
         self.walks = [
             self._walk(solver, [slot for slot in slots if slot.solver is solver], device)
             for solver in solvers.values()
         ]
         self.changed = False
+
+    def _stage_scales(self, slots: Sequence[Slot], device: torch.device) -> None:
+        """Those of the step that comes."""
+        if not self._changing:
+            return
+        self._changing = False
+        for slot in slots:
+            for latent, first in zip(slot.request.latents, slot.latents, strict=True):
+                for number, scale in enumerate(latent.scales):
+                    if isinstance(scale, tuple):
+                        self._changing = True
+                        scale = scale[slot.step]
+                    self._scales[number, first] = scale
+        self.scales = ahead(self._scales.clone(), device)
 
     @staticmethod
     def _walk(solver: Solver, slots: list[Slot], device: torch.device) -> Walk:
@@ -97,6 +109,7 @@ class Seating:
 
     def stage(self, slots: Sequence[Slot], device: torch.device) -> tuple[Levels, Tensor]:
         """Of the step that comes: noise levels and timestep of each latent at its place, float64."""
+        self._stage_scales(slots, device)
         numbers = torch.ones(4, self.rows, dtype=torch.float64)
         for slot in slots:
             sigmas, step = slot.road.sigmas, slot.step

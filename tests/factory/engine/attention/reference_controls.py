@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.factory.engine.reference_samplers import ddim_timesteps
+from tests.factory.engine.reference_samplers import PredictionType, ddim_timesteps
 
 
 def spans(tokenizer, text: str) -> list[list[int]]:
@@ -184,6 +184,12 @@ def blended(controls: Controls, before: Tensor, after: Tensor) -> Tensor:
     return torch.where(mask, after, before)
 
 
+def noise_of(output: Tensor, x: Tensor, a: Tensor, prediction_type: PredictionType) -> Tensor:
+    """What the network says that is noise in latents of unit variance."""
+    output = output.double()
+    return a.sqrt() * output + (1 - a).sqrt() * x if prediction_type == "v_prediction" else output
+
+
 @torch.no_grad()
 def controlled(
     unet,
@@ -195,6 +201,7 @@ def controlled(
     controls: Controls,
     steps: int,
     followed: Sequence[Tensor] | None = None,
+    prediction_type: PredictionType = "epsilon",
 ) -> list[Tensor]:
     """Final latents by DDIM. `contexts` (row, token, width), `latent_of` each row's latent, `guided` of
     each latent its rows from the least told on and the scales between them, `followed` what the first
@@ -224,7 +231,9 @@ def controlled(
                 x[0] = followed[number]
             a, previous = abar[t], abar[max(t - len(abar) // steps, 0)]
             rows = torch.stack([x[latent] for latent in latent_of])
-            noise = unet(rows.to(unet.dtype), t, contexts).sample.double()
+            noise = noise_of(
+                unet(rows.to(unet.dtype), t, contexts).sample, rows, a, prediction_type
+            )
             after = []
             for latent, (mine, scales) in enumerate(guided):
                 e = noise[mine[0]]
