@@ -42,7 +42,7 @@ from PIL import Image  # noqa: E402
 from benchmarks.record import RESULTS, machine, replace_results, write_results  # noqa: E402
 from factory.console.config import EDIT_PRESETS, read_config  # noqa: E402
 from factory.edits.edit import EditMaker, edit_stage  # noqa: E402
-from factory.edits.engine_editor import EngineEditor  # noqa: E402
+from factory.edits.editors.engine_editor import EngineEditor  # noqa: E402
 from factory.edits.items import distinct, on_disk  # noqa: E402
 from factory.edits.listing import Listed, canonical, item_of, read_requests  # noqa: E402
 from factory.edits.prepare import prepare  # noqa: E402

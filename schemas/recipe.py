@@ -1,6 +1,7 @@
 """The recipe: everything that decides what is made. Two runs with one recipe make one dataset."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -69,8 +70,29 @@ class Codec(Record):
     """JPEG quality, 1..100; ignored for PNG."""
 
 
+class WordMaps(Record):
+    """Prompt-to-Prompt's edits of cross-attention: the original's maps under another caption."""
+
+    words: Literal["auto", "refine"] = "auto"
+    """`auto` gives each changed word the map of the one in its place where the captions have as many words
+    (replace); `refine`, as `auto` with others, keeps the maps of what both say."""
+    share: float = Field(0.8, ge=0, le=1)
+    """Share of the steps in which the maps are the original's."""
+    new_words: float = Field(1.0, ge=-10, le=10)
+    """By what the maps of words are multiplied that only the new caption has."""
+    blend: bool = False
+    """Whether all stays as it was away from the words that change (local blend)."""
+    blend_threshold: float = Field(0.3, ge=0, le=1)
+    """Share of the greatest map value from which on a place belongs to a word."""
+    blend_scale: int = Field(4, ge=1, le=64)
+    """Of the layers whose maps count: latents to a side of one of their positions; 4 is 16 x 16 positions
+    at 512 px."""
+
+
 class Recipe(Record):
     """All that decides the bytes of a dataset, and nothing else."""
+
+    LATER: ClassVar[Mapping[str, Any]] = {"cross": None}
 
     run_seed: int = Field(0, ge=0, lt=2**63)
     """Root of every random draw."""
@@ -94,6 +116,9 @@ class Recipe(Record):
     """Range of the classifier-free guidance scale; 1 is no guidance."""
     attention: Literal["self", "none"] = "self"
     """`self` shares all self-attention maps as InstructPix2Pix does; `none` shares only noise."""
+    cross: WordMaps | None = None
+    """Whether cross-attention maps are edited as the original Prompt-to-Prompt does, beside the
+    self-attention or alone; null leaves them alone, as InstructPix2Pix does."""
     candidates: int = Field(100, ge=1, le=10_000)
     """Candidates per triplet."""
     keep: KeepRule = KeepRule()

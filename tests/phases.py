@@ -75,7 +75,7 @@ PHASES = [
         "evaluating",
         "evaluate --editor e --out o",
         "factory.models.editor:pin_editor",
-        ("torch", "factory.edits.ip2p", "trainer.evaluate"),
+        ("torch", "factory.edits.editors.ip2p", "trainer.evaluate"),
     ),
     Phase(
         "training the miniature",

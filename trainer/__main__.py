@@ -244,7 +244,7 @@ def evaluate(
     given, opening = choice.config, Opening(evaluate_headline(choice, editor))
     import torch
 
-    from factory.edits.ip2p import load_editor
+    from factory.edits.editors.ip2p import load_editor
     from factory.miniature.world import SIDE_PX
     from factory.models.editor import pin_editor
     from trainer.evaluate import write_evaluation

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from factory.edits.ip2p import Editor
+from factory.edits.editors.ip2p import Editor
 from factory.errors import ConfigError
 from factory.miniature.oracle import ORACLE_VERSION
 from factory.pairs.sheet import cell, grid

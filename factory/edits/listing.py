@@ -17,7 +17,8 @@ from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore, PagedStore
 from factory.untrusted_parquet.texts import MOST_TEXT, TooLong
-from schemas.edits import EDITORS, EditItem, EditRecipe
+from schemas.editors import EDITORS
+from schemas.edits import EditItem, EditRecipe
 
 DIALECTS: dict[str, tuple[str, ...]] = {
     "image": ("image", "file_name", "key"),

@@ -12,11 +12,18 @@ from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, is_begun, open_run
 from factory.models.editor import pin_editor
 from factory.models.find import placed
-from factory.models.layers import attention_scales, check_names, decoder_layers, unet_config
+from factory.models.layers import (
+    attention_scales,
+    check_blend,
+    check_names,
+    decoder_layers,
+    unet_config,
+)
 from factory.models.pin import pin_text_to_image
 from factory.storage.open import open_store
 from factory.work.job import begin
-from schemas.edits import EDIT, EDITORS, EditItem, EditRecipe, Edits, P2p, Pnp
+from schemas.editors import EDITORS, P2p, Pnp
+from schemas.edits import EDIT, EditItem, EditRecipe, Edits
 from schemas.recipe import ModelSource
 
 
@@ -129,11 +136,7 @@ def _check_layers(settings: P2p | Pnp) -> None:
         raise ModelError(
             f"recipe.p2p.self_scale: must be at most the network's {max(scales)}, got {settings.self_scale}"
         )
-    if settings.blend and settings.blend_scale not in scales:
-        shown = ", ".join(map(str, sorted(scales)))
-        raise ModelError(
-            f"recipe.p2p.blend_scale: must be among the network's {shown}, got {settings.blend_scale}"
-        )
+    check_blend("recipe.p2p.maps", settings.maps, scales)
 
 
 def _pinned(recipe: EditRecipe, name: str) -> object:

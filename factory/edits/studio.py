@@ -5,7 +5,7 @@ from importlib.metadata import version
 from threading import Lock
 
 from factory.edits.edit import Edited, Editor
-from factory.edits.engine_editor import EngineEditor
+from factory.edits.editors.engine_editor import EngineEditor
 from factory.engine.device import device_name, torch_device
 from factory.pictures import Picture
 from schemas.edits import EditCompute, EditEnvironment, EditItem, EditRecipe

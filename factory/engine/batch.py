@@ -11,8 +11,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from factory.engine.attention.cross import CrossState
-from factory.engine.attention.local_blend import column_of
+from factory.engine.attention.cross import CrossState, EditedMap
 from factory.engine.attention.routing import Router, Sharing
 from factory.engine.denoiser import Conditioning, Denoiser
 from factory.engine.guidance import guide
@@ -104,8 +103,18 @@ class Batch:
             first += len(latent.rows)
         follows = None if request.follows is None else ahead(request.follows, self.x.device)
         acting, injecting = self._acting(request)
+        tokenizer = self.networks.text.tokenizer
         slot = Slot(
-            request, solver, road, places, firsts, request.first_step, follows, acting, injecting
+            request=request,
+            solver=solver,
+            road=road,
+            places=places,
+            latents=firsts,
+            step=request.first_step,
+            follows=follows,
+            acting=acting,
+            injecting=injecting,
+            edited=EditedMap(request.cross, tokenizer) if request.cross else None,
         )
         # In its place before anything can fail, so that whoever asked hears of it.
         self.slots.append(slot)
@@ -165,13 +174,9 @@ class Batch:
             if told.picture is not None:
                 told.picture[place] = picture if picture is not None and row.sees_picture else 0
         if (blend := slot.request.blend) is not None:
-            tokens = told.context.shape[1]
-            for number, counted in (
-                (blend.source_row, blend.source_tokens),
-                (blend.edited_row, blend.target_tokens),
-            ):
-                column = column_of(counted, tokens)[:, None]
-                self._cross.words[slot.places[number]] = column.to(self._cross.words)
+            columns = blend.words(text.tokenizer).to(self._cross.words)
+            for number, column in zip((blend.source_row, blend.edited_row), columns, strict=True):
+                self._cross.words[slot.places[number]] = column[:, None]
 
     def _draw(self, slot: Slot) -> None:
         """Begin to draw the noise of the step that comes."""
@@ -238,10 +243,10 @@ class Batch:
         seating, device = self._seating, self.x.device
         crossing = [slot for slot in self.slots if slot.request.cross or slot.request.blend]
         for slot in crossing:
-            if (cross := slot.request.cross) is not None:
-                columns = cross.columns(slot.step, len(slot.road))
-                edited, source = slot.places[cross.edited_row], slot.places[cross.source_row]
-                self._cross.take(edited, source, columns)
+            if (cross := slot.request.cross) is not None and slot.edited is not None:
+                columns = slot.edited.columns(slot.step, len(slot.road))
+                place, source = slot.places[cross.edited_row], slot.places[cross.source_row]
+                self._cross.take(place, source, columns)
         blends = (slot.request.blend for slot in crossing)
         return Sharing(
             seating.routes(self.slots, len(self.router.layers), device),

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from factory.engine.attention.cross import EditedMap
 from factory.engine.networks import ahead
 from factory.engine.request import Control, Request
 from factory.engine.solvers.solver import Levels, Road, Solver
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Slot:
     """A request in the batch, where its rows are, and how far it is."""
 
@@ -30,6 +31,8 @@ class Slot:
     """Bool (layer,): whether its control acts in each self-attention layer."""
     injecting: Tensor
     """The same of its features."""
+    edited: EditedMap | None
+    """Of its cross-attention."""
     noise: "Future[Tensor] | None" = None
     """Of the step that comes."""
     kept: list[Tensor] = field(default_factory=list)

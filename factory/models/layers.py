@@ -7,6 +7,7 @@ from typing import Any
 from factory.errors import ModelError
 from factory.models.configs import read_config
 from factory.models.family import family_fields
+from schemas.recipe import WordMaps
 
 
 def unet_config(path: Path, family: str | None) -> dict[str, Any]:
@@ -44,3 +45,10 @@ def check_names(where: str, names: Sequence[str], there: Sequence[str]) -> None:
         if not any(f"{layer}.".startswith(f"{name}.") for layer in there):
             shown = ", ".join(there)
             raise ModelError(f"{where}: must be among the network's {shown}, got {name!r}")
+
+
+def check_blend(where: str, maps: WordMaps, scales: set[int]) -> None:
+    """Raise `ModelError` for a local blend by maps of layers that the network has not."""
+    if maps.blend and maps.blend_scale not in scales:
+        shown, got = ", ".join(map(str, sorted(scales))), maps.blend_scale
+        raise ModelError(f"{where}.blend_scale: must be among the network's {shown}, got {got}")

@@ -28,6 +28,7 @@ from factory.models.find import (
     model_folder,
     read_files,
 )
+from factory.models.layers import attention_scales, check_blend, unet_config
 from factory.models.pin_source import pin_source
 from schemas.recipe import Lora, ModelSource, Recipe
 
@@ -63,6 +64,9 @@ def pin(recipe: Recipe) -> Recipe:
     text_to_image, autoencoder = pin_text_to_image(
         recipe.text_to_image, recipe.autoencoder, recipe.size_px, "recipe"
     )
+    if recipe.cross is not None:
+        unet = unet_config(folder, text_to_image.name)
+        check_blend("recipe.cross", recipe.cross, attention_scales(unet))
     clip = recipe.clip
     models: dict[str, Any] = {
         "text_to_image": text_to_image,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from importlib.metadata import version
 
-from factory.engine.attention.prompt_to_prompt import SharedAttention
+from factory.engine.attention.prompt_to_prompt import SharedAttention, word_maps
 from factory.engine.checkpoint.load import load_models
 from factory.engine.device import device_name, torch_device
 from factory.engine.engine import Engine
@@ -138,15 +138,21 @@ class PromptToPrompt:
 
 def request_of(draw: Draw, recipe: Recipe) -> Request:
     """A candidate as the engine is asked for it: both pictures from one noise, the edited one with the
-    original's self-attention for a share of the steps.
+    original's self-attention for a share of the steps, and perhaps its word maps.
     """
     prompts = (draw.triplet.original_prompt, draw.triplet.edited_prompt)
+    cross = blend = None
+    if recipe.cross is not None:
+        # As in the original Prompt-to-Prompt: of the rows that are told a caption.
+        cross, blend = word_maps(recipe.cross, 1, 3, *prompts)
     return Request(
         latents=tuple(Guided((Row(None), Row(prompt)), (draw.guidance,)) for prompt in prompts),
         seed=draw.seed,
         steps=recipe.steps,
         solver=recipe.solver,
         control=SharedAttention(draw.p) if recipe.attention == "self" else None,
+        cross=cross,
+        blend=blend,
         returns="scores",
     )
 

@@ -31,7 +31,8 @@ from factory.edits.prepare import check_places, find_recipe
 from factory.errors import ConfigError
 from factory.models.find import Role
 from factory.verbs.preset_choice import nearest
-from schemas.edits import EDITORS, EditRecipe, Edits
+from schemas.editors import EDITORS
+from schemas.edits import EditRecipe, Edits
 from schemas.recipe import ModelSource
 
 Images = Annotated[

@@ -21,7 +21,8 @@ from factory.storage.local import LocalStore
 from factory.verbs.machine import load_studio
 from factory.work.job import run_job
 from schemas.arrow import read_rows
-from schemas.edits import EDIT, EditCompute, EditItem, EditRecipe, Edits, Ip2p
+from schemas.editors import Ip2p
+from schemas.edits import EDIT, EditCompute, EditItem, EditRecipe, Edits
 from tests.chaos.encoding import own_folder
 from tests.chaos.memory_store import MemoryStore
 from tests.chaos.subject import Subject

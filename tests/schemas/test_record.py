@@ -27,7 +27,7 @@ class NewerThresholds(Thresholds):
 
 
 class NewerRecipe(Recipe):
-    LATER = {"negative_prompt": "", "tags": ()}
+    LATER = {**Recipe.LATER, "negative_prompt": "", "tags": ()}
     thresholds: NewerThresholds
     negative_prompt: str = "ugly"
     tags: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from factory import seeds
-from factory.edits.ip2p import load_editor
+from factory.edits.editors.ip2p import load_editor
 from schemas.recipe import ModelSource
 from tests.trainer.small import SIDE
 

@@ -7,7 +7,7 @@ import torch
 from typer.testing import CliRunner
 
 from editmill import app
-from factory.edits.ip2p import load_editor
+from factory.edits.editors.ip2p import load_editor
 from factory.models.editor import pin_editor
 from factory.models.find import placed
 from factory.storage.open import open_store

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from factory.edits.ip2p import Editor
+from factory.edits.editors.ip2p import Editor
 from factory.miniature import world
 from factory.miniature.oracle import Judgement, judge, matches, read
 from factory.miniature.wilson import wilson

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.dataset.dataset import Dataset
-from factory.edits.ip2p import Editor
+from factory.edits.editors.ip2p import Editor
 from factory.engine.autoencoder import Autoencoder
 from factory.engine.checkpoint.load import TextToImage
 from factory.engine.networks import Networks

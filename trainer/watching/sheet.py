@@ -11,7 +11,7 @@ from PIL import Image
 
 from factory.dataset.decoders import Decoders
 from factory.dataset.pairs import Pairs
-from factory.edits.ip2p import Editor
+from factory.edits.editors.ip2p import Editor
 from factory.pairs.sheet import cell, grid
 from factory.pictures import Picture
 from factory.untrusted_image.decoder import ImageRefused

@@ -12,7 +12,6 @@ codes them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -31,12 +30,9 @@ class Columns:
     """b: (target token,), what stays of each column of the own map."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class CrossAttention:
-    """One row's cross-attention takes the map of another row of its request, word by word.
-
-    `replace` is for captions of as many words, `refine` for others; `auto` takes what fits.
-    """
+    """One row's cross-attention takes the map of another row of its request, word by word."""
 
     source_row: int
     edited_row: int
@@ -44,8 +40,8 @@ class CrossAttention:
     """What the source row is told."""
     target: str
     """What the edited row is told."""
-    tokenizer: Any
     kind: Literal["auto", "replace", "refine"] = "auto"
+    """`replace` is for captions of as many words, `refine` for others; `auto` takes what fits."""
     share: float = 0.8
     """Of the steps, from the first, 0..1, in which maps are taken."""
     shares: Mapping[str, float] = field(default_factory=dict)
@@ -53,41 +49,33 @@ class CrossAttention:
     weights: Mapping[str, float] = field(default_factory=dict)
     """By what the taken maps of words of the target are multiplied; they are not normalised after."""
 
-    @cached_property
-    def taken(self) -> tuple[Tensor, Tensor]:
-        """The mapper and what stays of the own map, of a step that is controlled throughout."""
-        fits = words.replaces(self.source, self.target)
-        if self.kind == "replace" or (self.kind == "auto" and fits):
-            mapper = words.replaced(self.tokenizer, self.source, self.target)
+
+class EditedMap:
+    """The columns of an edited map, step by step."""
+
+    def __init__(self, asked: CrossAttention, tokenizer: Any) -> None:
+        source, target = asked.source, asked.target
+        fits = asked.kind == "auto" and words.replaces(source, target)
+        if asked.kind == "replace" or fits:
+            mapper = words.replaced(tokenizer, source, target)
             own = torch.zeros(len(mapper), dtype=mapper.dtype)
         else:
-            mapper, own = words.refined(self.tokenizer, self.source, self.target)
-        weight = torch.ones_like(own)
-        for place, value in self._by_token(self.weights):
-            weight[place] = value
-        return mapper * weight, own * weight
+            mapper, own = words.refined(tokenizer, source, target)
 
-    @cached_property
-    def until(self) -> Tensor:
+        def by_token(values: Mapping[str, float], usual: float) -> Tensor:
+            found = torch.full_like(own, usual)
+            for word, value in values.items():
+                for number, one in enumerate(words.words_of(target)):
+                    if one == word.lower():
+                        found[words.word_tokens(tokenizer, target, number)] = value
+            return found
+
+        weight = by_token(asked.weights, 1.0)
+        self.source = mapper * weight
+        self.own = own * weight
+        self.until = by_token(asked.shares, asked.share)
         """Share of the steps for each token of the target, float64."""
-        until = torch.full_like(self.taken[1], self.share)
-        for place, value in self._by_token(self.shares):
-            until[place] = value
-        return until
-
-    def _by_token(self, values: Mapping[str, float]) -> list[tuple[int, float]]:
-        told = words.words_of(self.target)
-        return [
-            (place, value)
-            for word, value in values.items()
-            for number, one in enumerate(told)
-            if one == word.lower()
-            for place in words.word_tokens(self.tokenizer, self.target, number)
-        ]
-
-    @cached_property
-    def _known(self) -> dict[tuple[bool, ...], Columns]:
-        return {}
+        self._known: dict[tuple[bool, ...], Columns] = {}
 
     def columns(self, step: int, steps: int) -> Columns:
         """At step `step` (from 0) of `steps`: taken where step < int(share x (steps + 1)), as there.
@@ -97,9 +85,9 @@ class CrossAttention:
         on = step < (self.until * (steps + 1)).floor()
         key = tuple(on.tolist())
         if key not in self._known:
-            mapper, own = self.taken
-            taken = on.to(mapper.dtype)
-            self._known[key] = Columns(mapper * taken, own * taken + (1 - taken))
+            taken = on.to(self.source.dtype)
+            own = self.own * taken + (1 - taken)
+            self._known[key] = Columns(self.source * taken, own)
         return self._known[key]
 
 
@@ -112,7 +100,7 @@ class CrossState:
         self.source = torch.zeros(rows, tokens, tokens, dtype=dtype, device=device)
         self.own = torch.ones(rows, tokens, 1, dtype=dtype, device=device)
         self.words = torch.zeros(rows, tokens, 1, dtype=dtype, device=device)
-        """Of `WordMaps`: the tokens whose maps are summed."""
+        """Of local blends: 1 at the tokens whose maps are summed."""
         self._columns: dict[int, Columns] = {}
 
     def take(self, place: int, source_place: int, columns: Columns) -> None:

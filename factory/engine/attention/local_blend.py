@@ -5,7 +5,6 @@ by a maximum over 3 x 3 positions, over their greatest value; where either pictu
 the edit counts.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from factory.engine.attention import words
+from factory.engine.attention.words import word_tokens, words_of
 
 
 @dataclass(frozen=True)
@@ -22,9 +21,10 @@ class LocalBlend:
 
     source_row: int
     edited_row: int
-    source_tokens: tuple[int, ...]
-    """Those whose maps count, of what the source row is told."""
-    target_tokens: tuple[int, ...]
+    source: str
+    """What the source row is told; the maps of words count that only one of the two is told."""
+    target: str
+    """What the edited row is told."""
     threshold: float = 0.3
     """Least share of the greatest value, 0..1."""
     start: float = 0.2
@@ -43,26 +43,14 @@ class LocalBlend:
         """Whether it acts after step `step` (from 0) of `steps`."""
         return step + 1 > int(self.start * steps)
 
-
-def changed_tokens(
-    tokenizer: Any, source: str, target: str
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Tokens of the words that only the source has, and of those that only the target has."""
-    old, new = words.words_of(source), words.words_of(target)
-
-    def of(prompt: str, mine: Sequence[str], others: Sequence[str]) -> tuple[int, ...]:
-        return tuple(
-            place
-            for number, word in enumerate(mine)
-            if word not in others
-            for place in words.word_tokens(tokenizer, prompt, number)
-        )
-
-    return of(source, old, new), of(target, new, old)
-
-
-def column_of(tokens: Sequence[int], length: int) -> Tensor:
-    """(length,): 1 at these tokens."""
-    column = torch.zeros(length)
-    column[list(tokens)] = 1
-    return column
+    def words(self, tokenizer: Any) -> Tensor:
+        """(2, token): 1 at the tokens whose maps count, of the source row and of the edited one."""
+        old, new = words_of(self.source), words_of(self.target)
+        found = torch.zeros(2, int(tokenizer.model_max_length))
+        for row, (prompt, mine, others) in enumerate(
+            ((self.source, old, new), (self.target, new, old))
+        ):
+            for number, word in enumerate(mine):
+                if word not in others:
+                    found[row, word_tokens(tokenizer, prompt, number)] = 1
+        return found

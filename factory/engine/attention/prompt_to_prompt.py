@@ -1,9 +1,13 @@
-"""Prompt-to-Prompt as InstructPix2Pix runs it: which rows share self-attention, and until when."""
+"""Prompt-to-Prompt: InstructPix2Pix's shared self-attention, and the original's edits of word maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from factory.engine.attention.cross import CrossAttention
 from factory.engine.attention.layer import Layer
+from factory.engine.attention.local_blend import LocalBlend
+from factory.engine.attention.words import words_of
+from schemas.recipe import WordMaps
 
 
 def shares_attention(p: float, step: int, steps: int) -> bool:
@@ -31,3 +35,25 @@ class SharedAttention:
     def route(self, step: int, steps: int) -> Sequence[int]:
         """As `Control`."""
         return (0, 1, 0, 1) if shares_attention(self.p, step, steps) else (0, 1, 2, 3)
+
+
+def word_maps(
+    asked: WordMaps, source_row: int, edited_row: int, source: str, target: str
+) -> tuple[CrossAttention, LocalBlend | None]:
+    """What a recipe asks for, of two rows that are told these."""
+    new = set(words_of(target)) - set(words_of(source))
+    cross = CrossAttention(
+        source_row,
+        edited_row,
+        source,
+        target,
+        asked.words,
+        asked.share,
+        weights=dict.fromkeys(new, asked.new_words),
+    )
+    if not asked.blend:
+        return cross, None
+    threshold, scale = asked.blend_threshold, asked.blend_scale
+    return cross, LocalBlend(
+        source_row, edited_row, source, target, threshold=threshold, scale=scale
+    )

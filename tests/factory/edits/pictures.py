@@ -11,7 +11,8 @@ from factory.edits.listing import Wish, canonical, list_images, read_requests
 from factory.edits.prepare import prepare
 from factory.work.job import run_job
 from factory.work.plain_loop import run_here
-from schemas.edits import EditCompute, EditEnvironment, EditRecipe, Edits, Ip2p, Sdedit
+from schemas.editors import Ip2p, Sdedit
+from schemas.edits import EditCompute, EditEnvironment, EditRecipe, Edits
 
 IP2P = Ip2p(model={"source": "miniature/editor"}, steps=2)
 SDEDIT = Sdedit(model={"source": "miniature"}, steps=4)

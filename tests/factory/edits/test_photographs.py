@@ -15,7 +15,7 @@ from factory.ledger.verify.run import verify
 from factory.verbs.machine import load_studio
 from factory.work.job import run_job
 from factory.work.plain_loop import run_here
-from schemas.edits import Ip2p
+from schemas.editors import Ip2p
 from tests.factory.edits.pictures import config
 
 FOLDER = Path(skimage.data.__file__).parent

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from factory.edits.ip2p import edit_request
+from factory.edits.editors.ip2p import edit_request
 from factory.engine.autoencoder import Autoencoder
 from factory.engine.batch import Batch
 from factory.engine.checkpoint.load import load_models

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from factory.edits.ip2p import load_editor
+from factory.edits.editors.ip2p import load_editor
 from schemas.recipe import ModelSource
 from tests.trainer.encoded import model
 from tests.trainer.small import objects, small, train, write_pairs

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from factory import seeds
-from factory.edits.ip2p import Editor, load_editor
+from factory.edits.editors.ip2p import Editor, load_editor
 from factory.engine.autoencoder import Autoencoder
 from factory.engine.checkpoint.load import load_text_to_image
 from factory.engine.networks import Networks

@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from factory.console.config import read_config
-from factory.edits.ip2p import load_editor
+from factory.edits.editors.ip2p import load_editor
 from factory.miniature.oracle import matches
 from factory.models.find import MINIATURE
 from schemas.fit import Fit

@@ -6,7 +6,7 @@ google/prompt-to-prompt (`seq_aligner.py`, `AttentionControlEdit` and its kinds,
 of the null-text notebook) and MichalGeyer/pnp-diffusers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -96,8 +96,8 @@ class Controls:
     mapper: object = None
     weights: Tensor | None = None
     self_share: float = 0.0
-    self_rows: Sequence[int] = ()
-    """Rows that take the source's self-attention."""
+    self_rows: Mapping[int, int] = field(default_factory=dict)
+    """Rows that take another's self-attention, and whose."""
     self_layers: Callable[[str], bool] = lambda name: True
     features: Callable[[str], bool] | None = None
     feature_share: float = 0.0
@@ -136,8 +136,8 @@ class MapAttention:
         c = self.controls
         if c.step < int(c.self_share * c.steps) and c.self_layers(self.name):
             maps = maps.clone()
-            for row in c.self_rows:
-                maps[row] = maps[c.source]
+            for row, lender in c.self_rows.items():
+                maps[row] = maps[lender]
         return maps
 
     def cross_maps(self, maps: Tensor) -> Tensor:

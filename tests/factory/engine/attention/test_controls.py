@@ -10,20 +10,23 @@ from hypothesis import strategies as st
 
 from factory.engine.attention.borrowed import Borrowed
 from factory.engine.attention.cross import Columns, CrossAttention, CrossState
-from factory.engine.attention.local_blend import LocalBlend, changed_tokens, column_of
+from factory.engine.attention.local_blend import LocalBlend
 from factory.engine.autoencoder import Autoencoder
 from factory.engine.batch import Batch
+from factory.engine.checkpoint.load import load_models
 from factory.engine.networks import Networks
 from factory.engine.request import Guided, Request, Row, Start
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text.encoder import TextEncoder
+from factory.pairs.prompt_to_prompt import request_of
+from factory.seeds import noise
 from tests.factory.engine.attention.reference_controls import (
     Controls,
     controlled,
     refinement,
     replacement,
 )
-from tests.factory.engine.family import run
+from tests.factory.engine.family import draw, recipe, run, save_family
 from tests.factory.engine.reference_samplers import alphas_cumprod
 from tests.factory.engine.tiny import LATENT_SIDE, SCHEDULER, tiny_parts
 
@@ -59,7 +62,7 @@ def asked(models, kind, **fields):
         returns="latents",
     )  # fmt: skip
     if kind:
-        cross = CrossAttention(0, 2, SOURCE, target, models.text.tokenizer, kind, 0.6)
+        cross = CrossAttention(0, 2, SOURCE, target, kind, 0.6)
         request = replace(request, cross=replace(cross, **fields))
     return request
 
@@ -131,12 +134,54 @@ def test_words_are_weighed_and_have_shares_of_their_own(kind):
     )
 
 
+@pytest.mark.parametrize("attention", ["none", "self"])
+@pytest.mark.parametrize("blend", [False, True])
+def test_pairs_have_their_word_maps_edited(attention, blend, tmp_path):
+    """As a recipe's option, alone and with InstructPix2Pix's self-attention."""
+    maps = {
+        "share": 0.6,
+        "new_words": 2.0,
+        "blend": blend,
+        "blend_scale": 2,
+        "blend_threshold": 0.9,
+    }
+    family = save_family(tmp_path)
+    of = recipe(family, steps=5, solver="ddim", attention=attention, cross=maps)
+    models = load_models(of, torch.device("cpu"))
+    captions = (SOURCE, TARGETS["replace"])
+    request = request_of(draw(captions, 1, p=0.5, guidance=4.0), of)
+    (found,) = run(Batch(models, SIZE, 4), [request]).values()
+    tokenizer, start = models.text.tokenizer, torch.from_numpy(noise(1, "start", (4, *SIZE)))
+    length = tokenizer.model_max_length
+    words = LocalBlend(1, 3, *captions).words(tokenizer)
+    # p = 0.5 is two of five steps.
+    controls = Controls(
+        1, 3, "replace", torch.full((length,), 0.6).double(), replacement(tokenizer, *captions),
+        1 + words[1],
+        self_share=0.4 if attention == "self" else 0, self_rows={2: 0, 3: 1},
+    )  # fmt: skip
+    if blend:
+        controls.blend = (*words, 0.9, 0.2, LATENT_SIDE**2 // 4)
+    contexts = torch.stack([models.text.context(one) for one in ("", SOURCE, "", captions[1])])
+    expected = controlled(
+        models.unet, alphas_cumprod(SCHEDULER), contexts, [0, 0, 1, 1],
+        [([0, 1], [4.0]), ([2, 3], [4.0])], [start.double()] * 2, controls, 5,
+    )  # fmt: skip
+    torch.testing.assert_close(found, torch.stack(expected), rtol=1e-9, atol=1e-9)
+    plain = of.model_copy(update={"cross": None})
+    assert plain.recipe_hash != of.recipe_hash
+    (without,) = run(Batch(models, SIZE, 4), [request_of(draw(captions, 1), plain)]).values()
+    # The original is the same, the edit another.
+    torch.testing.assert_close(found[0], without[0], rtol=1e-9, atol=1e-9)
+    assert (found[1] - without[1]).abs().max() > 1e-2
+
+
 def test_self_attention_of_coarse_layers_is_borrowed_beside_it():
     models = networks()
     request = asked(models, "replace")
     request = replace(request, control=Borrowed((0, 1, 0), 0.5, least_scale=2))
     controls = expected_controls(models, request, "replace")
-    controls.self_share, controls.self_rows = 0.5, [2]
+    controls.self_share, controls.self_rows = 0.5, {2: 0}
     coarse = ("down_blocks.1.", "mid_block.", "up_blocks.0.")
     controls.self_layers = lambda name: name.startswith(coarse)
     made = assert_same(models, request, controls, torch.float64)
@@ -152,12 +197,12 @@ def test_local_blend_is_that_of_materialised_maps(scale, threshold, dtype):
     models = networks(dtype)
     request = asked(models, "replace")
     target = request.latents[1].rows[-1].prompt
-    tokens = changed_tokens(models.text.tokenizer, SOURCE, target)
-    blend = LocalBlend(0, 2, *tokens, threshold=threshold, start=0.2, scale=scale)
+    blend = LocalBlend(0, 2, SOURCE, target, threshold, 0.2, scale)
     request = replace(request, blend=blend)
     controls = expected_controls(models, request, "replace")
-    length = models.text.tokenizer.model_max_length
-    columns = [column_of(one, length) for one in tokens]
+    columns = blend.words(models.text.tokenizer)
+    assert columns[0, 3] == 1
+    assert columns[1, 3:].sum() > 1
     controls.blend = (*columns, threshold, 0.2, LATENT_SIDE**2 // scale**2)
     made = assert_same(models, request, controls, dtype)
     kept = made.isclose(request.follows[-1].to(made), rtol=1e-5, atol=1e-6)
@@ -174,7 +219,8 @@ def test_plug_and_play_is_that_of_injected_maps_and_features():
         features=Borrowed((0, 0, 0), 0.8, ("up.0.0",)),
     )
     controls = Controls(
-        0, 2, self_share=0.5, self_rows=[1, 2], self_layers=lambda name: name.startswith("up_blocks."),
+        0, 2, self_share=0.5, self_rows={1: 0, 2: 0},
+        self_layers=lambda name: name.startswith("up_blocks."),
         features=lambda name: name == "up_blocks.0.resnets.0.conv2", feature_share=0.8,
     )  # fmt: skip
     made = assert_same(models, request, controls, torch.float64)
@@ -214,10 +260,8 @@ def test_a_controlled_request_and_its_batch_mates_are_what_they_are_alone(dtype)
     fresh = run(Batch(models, SIZE, 12), [plain])[2]
     crossed = replace(asked(models, "refine"), seed=3, steps=4, follows=None, start=None)
     target = TARGETS["replace"]
-    tokens = changed_tokens(models.text.tokenizer, SOURCE, target)
-    blended = replace(
-        asked(models, "replace"), seed=4, blend=LocalBlend(0, 2, *tokens, 0.6, scale=2)
-    )
+    blend = LocalBlend(0, 2, SOURCE, target, 0.6, scale=2)
+    blended = replace(asked(models, "replace"), seed=4, blend=blend)
     injected = replace(
         plain,
         seed=5,
@@ -254,6 +298,6 @@ def test_latents_of_some_levels_are_returned():
 
 def test_a_blend_of_a_scale_that_the_network_lacks_is_refused():
     models = networks(torch.float32)
-    request = replace(asked(models, "replace"), blend=LocalBlend(0, 2, (1,), (1,), scale=8))
+    request = replace(asked(models, "replace"), blend=LocalBlend(0, 2, SOURCE, SOURCE, scale=8))
     with pytest.raises(ValueError, match="must be of a scale that this network attends at, got 8"):
         Batch(models, SIZE, 4).check(request)

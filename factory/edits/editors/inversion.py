@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from factory.engine.request import Finished, Guided, Request, Row, Start
-from schemas.edits import P2p, Pnp
+from schemas.editors import P2p, Pnp
 
 
 def inversion(latent: Tensor, caption: str, seed: int, settings: P2p | Pnp) -> Request:

@@ -18,14 +18,15 @@ from factory.engine.procedure import Procedure
 from factory.engine.request import Failed, Finished
 from factory.models.find import placed_parts
 from factory.pictures import Picture
-from schemas.edits import EditCompute, EditItem, EditRecipe, EngineSettings
+from schemas.editors import EngineSettings
+from schemas.edits import EditCompute, EditItem, EditRecipe
 
 COARSEST = 8
 """Latents to a side of the network's coarsest level: pictures have sides that are whole there."""
 
 
 class EngineEditor:
-    """An editor whose module in `factory/edits` has `edit_of`. Threads may share it.
+    """An editor whose module beside this one has `edit_of`. Threads may share it.
 
     The recipe's models must be pinned. Raises `ModelError` where one cannot be loaded.
     """
@@ -35,7 +36,7 @@ class EngineEditor:
         self.recipe = recipe
         self.threads = compute.threads
         self.edit_of: Callable[..., Procedure] = import_module(
-            f"factory.edits.{settings.NAME}"
+            f"factory.edits.editors.{settings.NAME}"
         ).edit_of
         device = torch_device(compute.device)
         model, autoencoder = placed_parts(settings.model, settings.autoencoder)

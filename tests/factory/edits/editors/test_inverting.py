@@ -7,12 +7,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from factory.edits.pnp import alphas, guided
+from factory.edits.editors.pnp import alphas, guided
 from factory.edits.prepare import pinned
-from factory.engine.attention.local_blend import changed_tokens, column_of
 from factory.errors import ModelError
-from schemas.edits import EditRecipe, P2p, Pnp
-from tests.factory.edits.test_editors import item, scene, studio
+from schemas.editors import P2p, Pnp
+from schemas.edits import EditRecipe
+from schemas.recipe import WordMaps
+from tests.factory.edits.editors.test_editors import item, scene, studio
 from tests.factory.engine.attention.reference_controls import (
     Controls,
     controlled,
@@ -94,24 +95,25 @@ def assert_same(ours, theirs):
 
 @pytest.mark.parametrize("blend", [False, True])
 def test_p2p_is_the_slow_reference(blend):
+    maps = WordMaps(new_words=1.5, blend=blend, blend_scale=2, blend_threshold=0.6)
     settings = P2p(
-        model=MODEL, steps=STEPS, inversion_steps=STEPS, text_guidance=2.0, self_scale=2,
-        new_words=1.5, blend=blend, blend_scale=2, blend_threshold=0.6,
-    )  # fmt: skip
+        model=MODEL, steps=STEPS, inversion_steps=STEPS, text_guidance=2.0, self_scale=2, maps=maps
+    )
     ours, networks, start = made(settings)
     tokenizer = networks.text.tokenizer
     length = tokenizer.model_max_length
-    old, new = changed_tokens(tokenizer, SOURCE, TARGET)
-    weights = torch.ones(length)
-    weights[list(new)] = 1.5
+    # "blue" and "red", of one token each, after the start, "a" and "large".
+    colour = torch.zeros(length)
+    colour[3] = 1
+    weights = 1 + 0.5 * colour
     coarse = ("down_blocks.1.", "mid_block.", "up_blocks.0.")
     shares, mapper = torch.full((length,), 0.8).double(), replacement(tokenizer, SOURCE, TARGET)
     controls = Controls(
-        0, 2, "replace", shares, mapper, weights, self_share=0.4, self_rows=[2],
+        0, 2, "replace", shares, mapper, weights, self_share=0.4, self_rows={2: 0},
         self_layers=lambda name: name.startswith(coarse),
     )  # fmt: skip
     if blend:
-        controls.blend = (column_of(old, length), column_of(new, length), 0.6, 0.2, 8 * 12)
+        controls.blend = (colour, colour, 0.6, 0.2, 8 * 12)
     rows = [([0], []), ([1, 2], [2.0])]
     told = [SOURCE, "", TARGET]
     assert_same(ours, expected(networks, start, (SOURCE, STEPS), told, rows, controls))
@@ -128,7 +130,7 @@ def test_pnp_is_the_slow_reference(alpha):
     ours, networks, start = made(settings)
     rows = [1, 2] if alpha is None else [1, 2, 3]
     controls = Controls(
-        0, rows[-1], self_share=0.5, self_rows=rows, feature_share=0.8,
+        0, rows[-1], self_share=0.5, self_rows=dict.fromkeys(rows, 0), feature_share=0.8,
         self_layers=lambda name: name.startswith("up_blocks."),
         features=lambda name: name == "up_blocks.0.resnets.0.conv2",
     )  # fmt: skip
@@ -199,7 +201,10 @@ def test_an_inversion_that_does_not_is_refused(steps, inversion):
             "feature_layers: .* 'up.1.7'",
         ),
         (P2p(model=MODEL), "self_scale: must be at most the network's 2, got 4"),
-        (P2p(model=MODEL, self_scale=2, blend=True), "blend_scale: .* the network's 1, 2, got 4"),
+        (
+            P2p(model=MODEL, self_scale=2, maps={"blend": True}),
+            "maps.blend_scale: .* the network's 1, 2, got 4",
+        ),
     ],
 )
 def test_layers_that_the_network_has_not_are_refused(settings, message):

@@ -13,15 +13,14 @@ each picture, the picture's own row follows its inversion's latents, as Plug-and
 
 from torch import Tensor
 
-from factory.edits.inversion import inversion, way_back
+from factory.edits.editors.inversion import inversion, way_back
 from factory.engine.attention.borrowed import Borrowed
-from factory.engine.attention.cross import CrossAttention
-from factory.engine.attention.local_blend import LocalBlend, changed_tokens
-from factory.engine.attention.words import words_of
+from factory.engine.attention.prompt_to_prompt import word_maps
 from factory.engine.networks import Networks
 from factory.engine.procedure import Procedure
 from factory.engine.request import Guided, Request, Row, Start
-from schemas.edits import EditItem, P2p
+from schemas.editors import P2p
+from schemas.edits import EditItem
 
 SOURCE, EDITED = 0, 2
 """Rows: the picture's own, the edit's without its caption and with it."""
@@ -33,17 +32,8 @@ def edit_of(
     """As every editor's; `picture` is the latent (channel, height, width), of unit variance."""
     source, target = item.source_caption or "", item.target_caption or ""
     scale = settings.text_guidance if item.text_guidance is None else item.text_guidance
-    tokenizer = networks.text.tokenizer
     follows = way_back((yield inversion(picture, source, seed, settings)))
-    blend = None
-    if settings.blend:
-        blend = LocalBlend(
-            SOURCE,
-            EDITED,
-            *changed_tokens(tokenizer, source, target),
-            threshold=settings.blend_threshold,
-            scale=settings.blend_scale,
-        )
+    cross, blend = word_maps(settings.maps, SOURCE, EDITED, source, target)
     yield Request(
         latents=(Guided((Row(source),)), Guided((Row(None), Row(target)), (scale,))),
         seed=seed,
@@ -52,18 +42,7 @@ def edit_of(
         start=Start(follows[0]),
         follows=follows,
         control=Borrowed((SOURCE, 1, SOURCE), settings.self_share, least_scale=settings.self_scale),
-        cross=CrossAttention(
-            SOURCE,
-            EDITED,
-            source,
-            target,
-            tokenizer,
-            settings.words,
-            settings.cross_share,
-            weights=dict.fromkeys(
-                set(words_of(target)) - set(words_of(source)), settings.new_words
-            ),
-        ),
+        cross=cross,
         blend=blend,
         shown=(1,),
         size=(picture.shape[1], picture.shape[2]),

@@ -11,11 +11,12 @@ from PIL import Image
 
 from factory import seeds
 from factory.edits.edit import seed_of
-from factory.edits.ip2p import load_editor
+from factory.edits.editors.ip2p import load_editor
 from factory.edits.studio import Studio
 from factory.miniature import world
 from factory.models.find import MINIATURE
-from schemas.edits import EditCompute, EditItem, EditRecipe, Ip2p, Sdedit
+from schemas.editors import Ip2p, Sdedit
+from schemas.edits import EditCompute, EditItem, EditRecipe
 from schemas.recipe import ModelSource
 from tests.factory.engine.tiny_xl import tiny_xl
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from factory.engine.networks import Networks
 from factory.engine.procedure import Procedure
 from factory.engine.request import Guided, Request, Row, Start
-from schemas.edits import EditItem, Sdedit
+from schemas.editors import Sdedit
+from schemas.edits import EditItem
 
 
 def edit_of(

@@ -14,12 +14,13 @@ import math
 
 from torch import Tensor
 
-from factory.edits.inversion import inversion, way_back
+from factory.edits.editors.inversion import inversion, way_back
 from factory.engine.attention.borrowed import Borrowed
 from factory.engine.networks import Networks
 from factory.engine.procedure import Procedure
 from factory.engine.request import Guided, Request, Row, Start
-from schemas.edits import EditItem, Pnp
+from schemas.editors import Pnp
+from schemas.edits import EditItem
 
 
 def edit_of(

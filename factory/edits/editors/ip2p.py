@@ -22,7 +22,8 @@ from factory.engine.networks import Networks
 from factory.engine.procedure import Procedure
 from factory.engine.request import Finished, Guided, Request, Row
 from factory.pictures import Picture
-from schemas.edits import EditItem, Ip2p
+from schemas.editors import Ip2p
+from schemas.edits import EditItem
 from schemas.recipe import ModelSource
 
 ROWS = 3

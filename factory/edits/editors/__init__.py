@@ -1,0 +1,1 @@
+"""Editors, each a page: how it asks the engine for an edit."""
