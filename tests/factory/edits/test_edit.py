@@ -320,7 +320,10 @@ def test_requests_say_each_what_is_wanted(tmp_path):
             {"image": "a.png", "instruction": "x", "strength": 2},
             'field "strength": expected a number',
         ),
-        ({"image": "a.png", "instruction": "x", "editor": "pnp"}, "must be one of ip2p, sdedit"),
+        (
+            {"image": "a.png", "instruction": "x", "editor": "paint"},
+            "must be one of ip2p, sdedit, p2p, pnp",
+        ),
         (
             {"image": "a.png", "target_caption": "x", "editor": "sdedit"},
             "configured as recipe.sdedit",
