@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from factory.edits.codec import output_key
 from factory.edits.items import ItemList, distinct, on_disk
+from factory.edits.ti2i import ENDINGS, ti2i_rows
 from factory.errors import InputError, ListError
 from factory.ledger.keys import BESIDE
 from factory.lists.read import is_missing, is_unicode, rows_of
@@ -72,7 +73,7 @@ def list_images(recipe: EditRecipe, wish: Wish) -> Listed:
 
 
 def read_requests(uri: str, recipe: EditRecipe, max_bad: int = 0) -> Listed:
-    """Read a list of requests: JSON lines, CSV or Parquet.
+    """Read a list of requests: JSON lines, CSV or Parquet, or the YAML of Plug-and-Play's benchmarks.
 
     Raises `ListError` where there is no usable line, or more than `max_bad` bad ones: the message is the
     first bad line's; where two requests name one output key.
@@ -80,10 +81,13 @@ def read_requests(uri: str, recipe: EditRecipe, max_bad: int = 0) -> Listed:
     name = uri.rstrip("/").rsplit("/", 1)[-1]
     bad: list[str] = []
     count = 0
+    rows: Iterator[tuple[str, Any]] = rows_of(uri, name, KNOWN, WANTED)
+    if name.lower().endswith(ENDINGS):
+        rows = ti2i_rows(uri, name, recipe.images)
 
     def taken() -> Iterator[EditItem]:
         nonlocal count
-        for where, row in rows_of(uri, name, KNOWN, WANTED):
+        for where, row in rows:
             try:
                 yield _request(recipe, row)
             except ValueError as error:

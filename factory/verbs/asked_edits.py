@@ -41,7 +41,7 @@ Images = Annotated[
 ]
 Instruction = Annotated[Optional[str], typer.Option(help="What to change in every picture.")]
 TargetCaption = Annotated[
-    Optional[str], typer.Option(help="What every picture should show, for sdedit.")
+    Optional[str], typer.Option(help="What every picture should show, for sdedit, p2p and pnp.")
 ]
 Requests = Annotated[
     Optional[str],

@@ -190,12 +190,20 @@ def sheet(
     count: Annotated[
         int, typer.Option(min=1, max=400, help="Pairs, one per triplet; or edits.")
     ] = 24,
+    features: Annotated[
+        bool,
+        typer.Option(
+            "--features",
+            help="Of edits by pnp: what the picture lends, its features and attention.",
+        ),
+    ] = False,
 ) -> int:
     """A contact sheet of a sealed run: original and edited, what was asked for, and scores."""
     from factory.edits.sheet import edit_sheet
     from factory.ledger.manifest import newest_manifest
     from factory.ledger.seal import Incomplete
     from factory.pairs.sheet import contact_sheet, sealed_pairs
+    from factory.verbs.features import features_of
 
     check_file("--out", out)
     opened = _run(run, "sheet")
@@ -203,7 +211,9 @@ def sheet(
     if newest is None:
         raise Incomplete(f"{run}: not sealed yet; `editmill seal --partial` makes a snapshot")
     try:
-        if opened.layout.stage == EDIT.stage:
+        if features:
+            drawn = features_of(opened, read_plan(opened), count)
+        elif opened.layout.stage == EDIT.stage:
             drawn = edit_sheet(opened, read_plan(opened), count)
         else:
             drawn = contact_sheet(sealed_pairs(opened, newest[1]), count)

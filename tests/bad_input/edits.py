@@ -129,8 +129,8 @@ REQUESTS = [
     ),
     request(
         "another editor",
-        r'field "editor": pnp must be one of ip2p, sdedit, got \'pnp\'',
-        editor="pnp",
+        r'field "editor": paint must be one of ip2p, sdedit, p2p, pnp, got \'paint\'',
+        editor="paint",
     ),
     request(
         "an editor without its caption",
@@ -188,9 +188,34 @@ EDITORS = [
     ),
     case(
         "another editor for all",
-        f"{ALL} --editor pnp",
-        r"--editor: recipe\.editor: .*'ip2p' or 'sdedit', got \"pnp\"",
+        f"{ALL} --editor paint",
+        r"--editor: recipe\.editor: .*'ip2p', 'sdedit', 'p2p' or 'pnp', got \"paint\"",
         pictures(),
+    ),
+    case(
+        "p2p without what the picture shows",
+        f"{ALL} --editor p2p",
+        r"--editor p2p: needs source_caption and target_caption, got none",
+        pictures(),
+    ),
+    case(
+        "layers that the network has not",
+        f"{EDIT} --images in --target-caption x --editor pnp "
+        "--set recipe.pnp.feature_layers=[up.3.1]",
+        r"recipe\.pnp\.feature_layers: must be among the network's up\.0\.0, .*, got 'up\.3\.1'",
+        pictures(),
+    ),
+    case(
+        "an inversion that passes over steps",
+        f"{ALL} --set recipe.p2p.inversion_steps=30",
+        r"--set: recipe\.p2p: .*inversion_steps must pass every step of 25, got 30; 25 do",
+        pictures(),
+    ),
+    case(
+        "a benchmark's list without pictures",
+        f"{EDIT} --requests r.yaml --editor pnp",
+        r'r\.yaml: entry 1: field "init_img": expected a picture beside the list, got \'/x/a\.png\' .*',
+        write("r.yaml", "- {init_img: /x/a.png, target_prompts: [a red star]}\n"),
     ),
     case(
         "a strength of nothing",

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from factory.edits.edit import Edited, seed_of
 from factory.edits.sizes import edit_size
@@ -68,9 +69,10 @@ class EngineEditor:
         finally:
             torch.set_num_threads(before)
 
-    def begin(self, item: EditItem, picture: Picture) -> tuple[Procedure, dict[str, Any]]:
-        """What is asked of the engine, and what an outcome says of it."""
-        settings = self.settings
+    def latent_of(self, picture: Picture) -> tuple[Tensor, int, int]:
+        """A picture's latent (channel, height, width) as its editor takes it, and the width and height in
+        pixels that the network is given.
+        """
         height, width = picture.shape[:2]
         wide, high = edit_size(width, height, self.recipe.size_px, COARSEST * self.factor)
         small = Image.fromarray(picture)
@@ -81,8 +83,14 @@ class EngineEditor:
             found = self.networks.autoencoder.moments(pixels)[0][0]
         # At least float32, whatever the networks compute in.
         latent = found.to(torch.promote_types(found.dtype, torch.float32)).cpu()
-        if settings.CHANNELS == 4:
+        if self.settings.CHANNELS == 4:
             latent = self.networks.autoencoder.unit(latent)
+        return latent, wide, high
+
+    def begin(self, item: EditItem, picture: Picture) -> tuple[Procedure, dict[str, Any]]:
+        """What is asked of the engine, and what an outcome says of it."""
+        settings = self.settings
+        latent, wide, high = self.latent_of(picture)
         procedure = self.edit_of(self.networks, item, settings, latent, seed_of(self.recipe, item))
         given = {
             name: own if (own := getattr(item, name)) is not None else usual
