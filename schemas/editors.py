@@ -169,10 +169,47 @@ class Pnp(_Inverting):
         return 3 if self.negative_alpha is None else 4
 
 
+PlainValue = bool | int | float | str | list[float] | None
+
+
+class DiffusersPipeline(Record):
+    """An editing pipeline of diffusers, or of a third party in its form, called as it is."""
+
+    NAME: ClassVar[str] = "diffusers"
+    NEEDS: ClassVar[tuple[str, ...]] = ("instruction",)
+    model: ModelSource
+    """A pipeline's folder as diffusers stores it, s3:// or hub id: model_index.json or
+    modular_model_index.json, and a folder of safetensors for each part."""
+    pipeline: str | None = None
+    """Its class: a name in diffusers (`FluxKontextPipeline`, or a `ModularPipeline`'s), a third party's as
+    `module:Class`, which every worker must be able to import; null is the one that the index names."""
+    dtype: Numbers = "bfloat16"
+    """Number format of all its parts."""
+    steps: int | None = Field(None, ge=1, le=1000)
+    """`num_inference_steps` of the call; null is the class's own, and so are the next three: filled in when
+    a run is created."""
+    text_guidance: float | None = Field(None, ge=0, le=100)
+    """`guidance_scale` of the call; `true_cfg_scale` where that has no number of its own."""
+    image_guidance: float | None = Field(None, ge=0, le=100)
+    """`image_guidance_scale` or `img_guidance_scale` of the call."""
+    strength: float | None = Field(None, gt=0, le=1)
+    """`strength` of the call."""
+    multiple_px: int | None = Field(None, ge=1, le=1024)
+    """What a picture's sides are multiples of; null is found by the autoencoder and the network."""
+    arguments: dict[str, PlainValue] = {}
+    """Further ones of the call by name, such as `negative_prompt`."""
+
+    def rows_of(self, strength: float | None) -> int:
+        """Its steps, or 1 where they are its own."""
+        return self.steps or 1
+
+
 TIMESTEPS = 1000
 """That Stable Diffusion was trained with."""
 EngineSettings = Ip2p | Sdedit | P2p | Pnp
 """Of an editor that asks the engine."""
-EditorSettings = EngineSettings
-EDITORS: dict[str, type[EditorSettings]] = {"ip2p": Ip2p, "sdedit": Sdedit, "p2p": P2p, "pnp": Pnp}
+EditorSettings = EngineSettings | DiffusersPipeline
+EDITORS: dict[str, type[EditorSettings]] = {
+    kind.NAME: kind for kind in (Ip2p, Sdedit, P2p, Pnp, DiffusersPipeline)
+}
 """By name: a field of the recipe, and a module of `factory/edits`."""

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from schemas.arrow import columns_of
 from schemas.config import Budget
-from schemas.editors import EditorSettings, Ip2p, P2p, Pnp, Sdedit
+from schemas.editors import DiffusersPipeline, EditorSettings, Ip2p, P2p, Pnp, Sdedit
 from schemas.layout import Layout
 from schemas.pool import Pool
 from schemas.record import Record
@@ -32,10 +32,10 @@ class Output(Record):
 class EditRecipe(Record):
     """All that decides what is made of a list of pictures."""
 
-    LATER: ClassVar[Mapping[str, Any]] = {"p2p": None, "pnp": None}
+    LATER: ClassVar[Mapping[str, Any]] = {"p2p": None, "pnp": None, "diffusers": None}
     images: str = ""
     """The folder or s3:// prefix that pictures are named below; set by `--images`."""
-    editor: Literal["ip2p", "sdedit", "p2p", "pnp"] = "ip2p"
+    editor: Literal["ip2p", "sdedit", "p2p", "pnp", "diffusers"] = "ip2p"
     """Of requests that name none."""
     ip2p: Ip2p | None = None
     """Null where no request asks for it."""
@@ -45,6 +45,8 @@ class EditRecipe(Record):
     """The same."""
     pnp: Pnp | None = None
     """The same."""
+    diffusers: DiffusersPipeline | None = None
+    """Null where no request asks for it."""
     seed: int = Field(0, ge=0, lt=2**63)
     """Root of the noise of every request that names no seed of its own."""
     size_px: int = Field(512, ge=8, le=4096)
@@ -78,6 +80,9 @@ class EditCompute(Pool):
     smaller ones. Part of the environment."""
     decode_images: int = Field(1, ge=1, le=1024)
     """Pictures decoded at once; part of the environment."""
+    pipeline_images: int = Field(1, ge=1, le=256)
+    """Edits in one call of a `diffusers` pipeline; more than 1 is done only where each worker finds, on the
+    run's first pictures, that it changes nothing. Part of the environment, with what was found."""
     calls_per_worker: int = Field(3, ge=1, le=64)
     """Units in hand at once: while one is edited the next is fetched, and the one before stored."""
     fetchers: int = Field(8, ge=1, le=256)
@@ -226,6 +231,9 @@ class EditEnvironment(Record):
     """The same."""
     threads: int
     """CPU threads."""
+    batching: str | None = None
+    """What came of comparing a pipeline's calls for several pictures with its calls for one; null where
+    none was asked for."""
 
 
 NOWHERE = EditEnvironment(device="none", wheels={}, batch_images=0, decode_images=0, threads=0)

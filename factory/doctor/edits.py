@@ -77,6 +77,9 @@ def examine_edits(
             "edit", _edit(order, recipe, listed, make_editors), "see the message"
         )
     if listed is not None:
+        if recipe is not None:
+            # With what pinning found out.
+            config = config.model_copy(update={"recipe": recipe})
         ahead = estimate_edits(config, listed, rate, order.gpus, order.price_per_gpu_hour)
         words = ", ".join(f"{name} {value}" for name, value in ahead.facts().items() if value)
         yield ok("plan", words, **ahead.as_json())
@@ -159,6 +162,8 @@ def _edit(
     told = item.instruction or item.target_caption or ""
     shown = [Image.fromarray(one) for one in (before.picture, first.picture)]
     order.sheet.write_bytes(grid([cell(shown, [item.image, f"> {told}"])], 1))
+    if batching := editors.environment().batching:
+        yield ok("batch", f"on drawn pictures: {batching}", batching=batching)
     rate = rows_of(recipe, item) / seconds
     words = f"{item.image} in {seconds:.1f} s, alone in its batch; shown in {order.sheet}"
     if same:

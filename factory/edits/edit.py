@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -11,10 +12,12 @@ from factory import seeds
 from factory.edits.codec import encoded
 from factory.edits.listing import bad_key, open_images
 from factory.edits.opening import Opened, Opener
+from factory.errors import EditmillError
+from factory.ledger.attempts import find_commit
 from factory.ledger.commits import Commit
 from factory.ledger.named import ANOTHERS, hash_at, intents
 from factory.ledger.outcomes import Outcomes
-from factory.ledger.plan import Row
+from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.pictures import Picture
 from factory.storage.patience import patiently
@@ -34,6 +37,8 @@ from schemas.tally import count
 
 RESULT_ROWS = 65_536
 """In a file of results."""
+UNITS_ASKED = 8
+"""Whose commits are read for what their workers found."""
 
 
 def edit_stage(load: Load) -> Stage:
@@ -174,6 +179,19 @@ def fail_pictures(run: Run, items: Sequence[Row], reason: str) -> Outcomes:
     hands = [_Hand(EditItem.model_validate(row), {}, reason) for row in items]
     rows = [_row(run.recipe, hand, None) for hand in hands]
     return Outcomes(rows, count(EDIT, rows_to_json(rows)), NOWHERE)
+
+
+def batching_of(run: Run, plan: Plan) -> str | None:
+    """What workers found of a pipeline's calls for several pictures, by the first unit that says it.
+
+    Theirs is the environment, and on Ray their own words may not be seen.
+    """
+    for unit in plan.units[:UNITS_ASKED]:
+        with suppress(EditmillError):
+            environment = find_commit(run, plan, unit).record.environment
+            if environment.get("batching"):
+                return str(environment["batching"])
+    return None
 
 
 def results(run: Run, commits: Iterator[Commit]) -> Iterator[tuple[str, bytes]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from factory.console.amounts import counted, duration
 from factory.edits.listing import Listed
+from schemas.editors import DiffusersPipeline
 from schemas.edits import EditItem, EditRecipe, Edits
 
 
@@ -18,8 +19,9 @@ class EditOutlook:
     units: int
     editors: dict[str, int]
     """Pictures by editor."""
-    rows: int
-    """UNet forwards: pictures x steps x rows of an edit."""
+    rows: int | None
+    """UNet forwards: pictures x steps x rows of an edit; of a pipeline steps, whatever it does in one, and
+    null where its steps are its own and not known yet: `doctor` finds them."""
     gpu_hours: float | None
     """At the rows per second given; null where none are."""
     gpus: float
@@ -65,7 +67,11 @@ def estimate_edits(
         editors[item.editor] = editors.get(item.editor, 0) + 1
         rows += rows_of(recipe, item)
     units = -(-len(listed.items) // recipe.unit_images)
-    hours = rows / rows_per_s / 3600 if rows_per_s else None
+    pipeline = recipe.diffusers
+    # What pinning left open has no steps, and counts as one.
+    is_open = pipeline is not None and pipeline.steps is None and not pipeline.model.files
+    unknown = is_open and DiffusersPipeline.NAME in editors
+    hours = rows / rows_per_s / 3600 if rows_per_s and not unknown else None
     workers = float(min(gpus or compute.max_workers * (compute.gpus_per_worker or 1), units))
     return EditOutlook(
         pictures=len(listed.items),
@@ -73,7 +79,7 @@ def estimate_edits(
         bad_lines=len(listed.bad),
         units=units,
         editors=editors,
-        rows=rows,
+        rows=None if unknown else rows,
         gpu_hours=hours,
         gpus=int(workers) if workers == int(workers) else workers,
         cost=None if hours is None or price is None else hours * price,
@@ -81,7 +87,7 @@ def estimate_edits(
 
 
 def rows_of(recipe: EditRecipe, item: EditItem) -> int:
-    """UNet forwards of one edit."""
+    """UNet forwards of one edit; of a pipeline its steps, or 1 where they are its own."""
     settings = recipe.of(item.editor)
     assert settings is not None
     return settings.rows_of(item.strength)

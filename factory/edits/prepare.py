@@ -22,7 +22,7 @@ from factory.models.layers import (
 from factory.models.pin import pin_text_to_image
 from factory.storage.open import open_store
 from factory.work.job import begin
-from schemas.editors import EDITORS, P2p, Pnp
+from schemas.editors import EDITORS, DiffusersPipeline, P2p, Pnp
 from schemas.edits import EDIT, EditItem, EditRecipe, Edits
 from schemas.recipe import ModelSource
 
@@ -142,6 +142,10 @@ def _check_layers(settings: P2p | Pnp) -> None:
 def _pinned(recipe: EditRecipe, name: str) -> object:
     settings = recipe.of(name)
     assert settings is not None
+    if isinstance(settings, DiffusersPipeline):
+        from factory.edits.editors.pipeline_class import pinned_pipeline
+
+        return pinned_pipeline(settings)
     if settings.CHANNELS == 8:
         models: dict[str, ModelSource | None] = {
             "model": pin_editor(settings.model, recipe.size_px)

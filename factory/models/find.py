@@ -18,7 +18,7 @@ from schemas.recipe import ModelSource, Recipe
 
 MINIATURE = Path(__file__).parents[1] / "miniature" / "weights"
 
-Role = Literal["text_to_image", "autoencoder", "clip", "lora"]
+Role = Literal["text_to_image", "autoencoder", "clip", "lora", "pipeline"]
 
 _BUNDLED = {
     "miniature": MINIATURE / "text_to_image",
@@ -36,6 +36,11 @@ _READ: dict[Role, tuple[str, ...]] = {
     "autoencoder": ("*.json", "diffusion_pytorch_model*.safetensors"),
     "clip": ("*.json", "*.txt", "*.safetensors"),
     "lora": ("*.safetensors",),
+    # Parts under any names; what lies beside them at the top are other formats of the same weights.
+    "pipeline": (
+        *("model_index.json", "modular_model_index.json"),
+        *(f"*/*.{end}" for end in ("json", "txt", "model", "jinja", "safetensors")),
+    ),
 }
 _VARIANTS = ("fp16", "non_ema")
 _NOT_READ = tuple(f"*.{variant}{end}" for variant in _VARIANTS for end in (".*", "-*"))

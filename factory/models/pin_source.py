@@ -24,7 +24,8 @@ from schemas.recipe import ModelSource
 
 S = TypeVar("S", bound=ModelSource)
 
-_PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+"""Endings of files that are never opened."""
 
 
 def pin_source(
@@ -86,7 +87,7 @@ def _check_weights(folder: Path, files: Sequence[Path]) -> None:
     """Refuse a folder without safetensors, and one whose index names a file that is not there."""
     if not any(file.suffix == ".safetensors" for file in files):
         there = files_below(folder)
-        pickled = [file.name for file in there if file.suffix in _PICKLES]
+        pickled = [file.name for file in there if file.suffix in PICKLES]
         variants = [file.name for file in there if is_variant(file.name)]
         got = f"only pickled weights ({pickled[0]})" if pickled else "none"
         if variants:

@@ -1,5 +1,8 @@
 """What is asked of `edit`, and before it of `plan` and `doctor`: which pictures, and what to change."""
 
+import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +34,7 @@ from factory.edits.prepare import check_places, find_recipe
 from factory.errors import ConfigError
 from factory.models.find import Role
 from factory.verbs.preset_choice import nearest
-from schemas.editors import EDITORS
+from schemas.editors import EDITORS, DiffusersPipeline
 from schemas.edits import EditRecipe, Edits
 from schemas.recipe import ModelSource
 
@@ -49,7 +52,17 @@ Requests = Annotated[
         help="A list instead: JSONL, CSV or Parquet of image, instruction, seed and more."
     ),
 ]
-Editor = Annotated[Optional[str], typer.Option(help="ip2p or sdedit, where a request names none.")]
+Editor = Annotated[
+    Optional[str], typer.Option(help="ip2p, sdedit or diffusers, where a request names none.")
+]
+Pipeline = Annotated[
+    Optional[str],
+    typer.Option(
+        metavar="[CLASS=]MODEL",
+        help="Edit with a diffusers pipeline: its folder, s3:// or hub id@commit; CLASS is a name in "
+        "diffusers, or a third party's as module:Class.",
+    ),
+]
 EditPreset = Annotated[
     Optional[str],
     preset_option(f"{EDITS}; may be left out where the run is there.", EDIT_PRESETS),
@@ -63,6 +76,12 @@ EditSettings = Annotated[
 ]
 
 
+PIPELINE_PRESET, PIPELINE_PX = "paper", 1024
+"""Whose units and workers `--pipeline` takes where no other is named, and the size it then edits at."""
+_NAMED = re.compile(r"([A-Za-z_][\w.]*(?::[A-Za-z_]\w*)?)=(.+)")
+_AT_COMMIT = re.compile(r"([^/@]+/[^/@]+)@([0-9a-f]+)")
+
+
 @dataclass(frozen=True)
 class Asked:
     """Pictures of a place and one wish, or a list of requests."""
@@ -72,6 +91,8 @@ class Asked:
     wish: Wish
     editor: str | None = None
     """Where a request names none; None is the configuration's."""
+    pipeline: str | None = None
+    """A diffusers pipeline to edit with, `[CLASS=]MODEL`."""
 
     @property
     def place(self) -> str:
@@ -106,6 +127,8 @@ class Asked:
         """
 
         def unasked() -> tuple[str, str]:
+            if self.pipeline is not None:
+                return PIPELINE_PRESET, "for --pipeline"
             begun = find_recipe(out) if out else None
             there = ""
             if begun is not None:
@@ -121,12 +144,34 @@ class Asked:
 
         given = {"--editor": f"recipe.editor={self.editor}"} if self.editor else {}
         given |= options or {}
+        said = tuple(settings)
+        if self.pipeline is not None:
+            settings = [*self._of_pipeline(preset is None and file is None), *settings]
         choice = choose_config(
             Edits, EDIT_PRESETS, preset, file, settings, options=given, unasked=unasked
         )
         recipe = choice.config.recipe.model_copy(update={"images": canonical(self.place)})
         config = choice.config.model_copy(update={"recipe": recipe})
-        return Choice(config, choice.origin, choice.settings)
+        return Choice(config, choice.origin, said)
+
+    def _of_pipeline(self, alone: bool) -> list[str]:
+        """What --pipeline sets; with no preset or file beside it the size as well."""
+        assert self.pipeline is not None
+        if self.editor not in (None, DiffusersPipeline.NAME):
+            raise ConfigError(
+                f"--pipeline: must be given with --editor diffusers, got {self.editor}"
+            )
+        kind, model = None, self.pipeline
+        if (named := _NAMED.fullmatch(model)) and not os.path.exists(model):
+            kind, model = named.groups()
+        hub = _AT_COMMIT.fullmatch(model)
+        source = {"source": hub[1], "revision": hub[2]} if hub else {"source": model}
+        found = [
+            f"recipe.editor={DiffusersPipeline.NAME}",
+            f"recipe.diffusers.model={json.dumps(source)}",
+        ]
+        found += [f"recipe.diffusers.pipeline={json.dumps(kind)}"] if kind else []
+        return found + [f"recipe.size_px={PIPELINE_PX}"] * alone
 
     def listed(self, recipe: EditRecipe, max_bad: int = 0) -> Listed:
         """The pictures. Raises `InputError`."""
@@ -142,7 +187,7 @@ def _fields(recipe: EditRecipe) -> dict[str, object]:
         if name != recipe.editor:
             del fields[name]
     for model in ("model", "autoencoder"):
-        if fields[recipe.editor][model]:
+        if fields[recipe.editor].get(model):
             del fields[recipe.editor][model]["files"]
             # Pinning fills in the family of a checkpoint in one file.
             del fields[recipe.editor][model]["name"]
@@ -154,8 +199,9 @@ def headline(choice: Choice[Edits]) -> str:
     recipe = choice.config.recipe
     settings = recipe.of(recipe.editor)
     assert settings is not None
+    steps = "its own" if settings.steps is None else settings.steps
     return choice.line(
-        f"{recipe.editor} by {settings.model.source}, {recipe.size_px} px, {settings.steps} steps"
+        f"{recipe.editor} by {settings.model.source}, {recipe.size_px} px, {steps} steps"
     )
 
 
@@ -164,6 +210,8 @@ def models_of(config: Edits) -> list[tuple[str, ModelSource, Role]]:
     name = config.recipe.editor
     settings = config.recipe.of(name)
     assert settings is not None
+    if isinstance(settings, DiffusersPipeline):
+        return [(f"{name}.model", settings.model, "pipeline")]
     models: list[tuple[str, ModelSource, Role]] = [
         (f"{name}.model", settings.model, "text_to_image")
     ]

@@ -25,6 +25,7 @@ from factory.verbs.asked_edits import (
     Editor,
     Images,
     Instruction,
+    Pipeline,
     Requests,
     TargetCaption,
 )
@@ -50,6 +51,7 @@ def doctor(
     target_caption: TargetCaption = None,
     requests: Requests = None,
     editor: Editor = None,
+    pipeline: Pipeline = None,
     max_bad: MaxBad = 0,
     out: SomeOut = None,
     gpus: Gpus = None,
@@ -63,7 +65,7 @@ def doctor(
     """
     if images is not None or requests is not None:
         wish = Wish(instruction=instruction, target_caption=target_caption)
-        asked = Asked(images, requests, wish, editor)
+        asked = Asked(images, requests, wish, editor, pipeline)
         asked.check(out)
         check_file("the sheet", SHEET)
         edits = asked.choose(preset, config, settings or [], out)

@@ -6,8 +6,8 @@ import typer
 
 from factory.console.command import resumable
 from factory.console.options import AsJson, ConfigFile, MaxBad, iso_time
-from factory.console.say import Opening
-from factory.edits.edit import edit_stage
+from factory.console.say import Opening, say
+from factory.edits.edit import batching_of, edit_stage
 from factory.edits.listing import Wish
 from factory.edits.prepare import listed_before, prepare
 from factory.models.find import still_to_fetch
@@ -19,6 +19,7 @@ from factory.verbs.asked_edits import (
     EditSettings,
     Images,
     Instruction,
+    Pipeline,
     Requests,
     TargetCaption,
     headline,
@@ -40,6 +41,7 @@ def edit(
     target_caption: TargetCaption = None,
     requests: Requests = None,
     editor: Editor = None,
+    pipeline: Pipeline = None,
     on_existing: Annotated[
         Optional[str],
         typer.Option(help="skip or fail, where something that is not this run's stands at a key."),
@@ -79,7 +81,7 @@ def edit(
     }
     given = {name: f"{key}={value}" for name, (key, value) in options.items() if value is not None}
     wish = Wish(instruction=instruction, target_caption=target_caption)
-    asked = Asked(images, requests, wish, editor)
+    asked = Asked(images, requests, wish, editor, pipeline)
     asked.check(out)
     choice = asked.choose(preset, config, settings or [], out, given)
     loaded, recipe, opening = choice.config, choice.config.recipe, Opening(headline(choice))
@@ -101,5 +103,9 @@ def edit(
     result = run_job(stage, run, plan, loaded, machine.runner(stage, loaded.compute))
     from factory.ledger.status import status as read_status
 
+    # In this process the editor has said so itself.
+    away = loaded.compute.pipeline_images > 1 and loaded.compute.where == "ray"
+    if away and (batching := batching_of(run, plan)):
+        say(f"editor diffusers: {batching}")
     print_result(read_status(run, plan, result.book), result, as_json)
     return result.exit_code

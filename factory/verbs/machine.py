@@ -6,6 +6,7 @@ from functools import partial
 
 from factory.doctor.finding import Device, MeasuredSource
 from factory.edits.edit import EditMaker, Editors
+from factory.edits.first_pictures import first_pictures
 from factory.ledger.run import Run
 from factory.models.find import placed_models
 from factory.models.pin import pin
@@ -16,6 +17,7 @@ from factory.work.plain_loop import run_here
 from factory.work.reports import Runner
 from factory.work.stage import Stage
 from schemas.config import Compute, Config
+from schemas.editors import DiffusersPipeline
 from schemas.edits import EditCompute, EditRecipe
 from schemas.pool import Pool
 from schemas.recipe import Recipe
@@ -44,7 +46,10 @@ def load_engine(run: Run, compute: Compute) -> PairMaker:
 
 def load_studio(run: Run, compute: EditCompute) -> EditMaker:
     """What a worker edits pictures with."""
-    return EditMaker(run, compute, studio(run.recipe, compute))
+    from factory.edits.studio import Studio
+
+    first = partial(first_pictures, run, compute, DiffusersPipeline.NAME)
+    return EditMaker(run, compute, Studio(run.recipe, compute, first))
 
 
 def studio(recipe: EditRecipe, compute: EditCompute) -> Editors:

@@ -22,7 +22,15 @@ from factory.edits.listing import Wish
 from factory.errors import ConfigError
 from factory.pairs.estimate import counts, estimate
 from factory.pairs.triplets import TripletList, read_triplets
-from factory.verbs.asked_edits import Asked, Editor, Images, Instruction, Requests, TargetCaption
+from factory.verbs.asked_edits import (
+    Asked,
+    Editor,
+    Images,
+    Instruction,
+    Pipeline,
+    Requests,
+    TargetCaption,
+)
 from factory.verbs.asked_edits import headline as edits_headline
 from factory.verbs.asked_edits import tell_of as tell_of_edits
 from factory.verbs.headline import headline
@@ -40,6 +48,7 @@ def plan(
     target_caption: TargetCaption = None,
     requests: Requests = None,
     editor: Editor = None,
+    pipeline: Pipeline = None,
     preset: PlanPreset = None,
     config: ConfigFile = None,
     settings: Settings = None,
@@ -58,7 +67,7 @@ def plan(
         if triplets is not None:
             raise ConfigError("--triplets: must not be given with pictures to edit, got both")
         wish = Wish(instruction=instruction, target_caption=target_caption)
-        asked = Asked(images, requests, wish, editor)
+        asked = Asked(images, requests, wish, editor, pipeline)
         asked.check(None)
         edits = asked.choose(preset, config, settings or [])
         listed = asked.listed(edits.config.recipe, max_bad)

@@ -212,7 +212,7 @@ def sheet(
         raise Incomplete(f"{run}: not sealed yet; `editmill seal --partial` makes a snapshot")
     try:
         if features:
-            drawn = features_of(opened, read_plan(opened), count)
+            drawn = features_of(opened, count)
         elif opened.layout.stage == EDIT.stage:
             drawn = edit_sheet(opened, read_plan(opened), count)
         else:

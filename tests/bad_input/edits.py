@@ -1,11 +1,13 @@
 """Bulk edits: places, requests, editors. What is wrong with single pictures is a row of the results."""
 
 import json
+import shutil
 from pathlib import Path
 
 from PIL import Image
 
-from tests.bad_input.materials import Step, write
+from factory.models.find import MINIATURE
+from tests.bad_input.materials import PICKLE, Step, write
 from tests.bad_input.table import Case, case
 
 EDIT = "edit --json --preset miniature --out out"
@@ -129,7 +131,7 @@ REQUESTS = [
     ),
     request(
         "another editor",
-        r'field "editor": paint must be one of ip2p, sdedit, p2p, pnp, got \'paint\'',
+        r'field "editor": paint must be one of ip2p, sdedit, p2p, pnp, diffusers, got \'paint\'',
         editor="paint",
     ),
     request(
@@ -189,7 +191,7 @@ EDITORS = [
     case(
         "another editor for all",
         f"{ALL} --editor paint",
-        r"--editor: recipe\.editor: .*'ip2p', 'sdedit', 'p2p' or 'pnp', got \"paint\"",
+        r"--editor: recipe\.editor: .*'ip2p', 'sdedit', 'p2p', 'pnp' or 'diffusers', got \"paint\"",
         pictures(),
     ),
     case(
@@ -224,4 +226,139 @@ EDITORS = [
         pictures(),
     ),
 ]
-EDITS = [*PLACES, *REQUESTS, *EDITORS]
+
+
+def weights(*parts: str, **index: object) -> Step:
+    """A folder `model` with the bundled editor's parts and the index given, its own where none is."""
+
+    def copy() -> None:
+        for part in parts:
+            shutil.copytree(EDITOR / part, Path("model", part))
+        own = json.loads((EDITOR / "model_index.json").read_bytes())
+        Path("model", "model_index.json").write_text(json.dumps(own | index))
+
+    return copy
+
+
+def pickled() -> None:
+    Path("model", "unet", "diffusion_pytorch_model.safetensors").unlink()
+    Path("model", "unet", "diffusion_pytorch_model.bin").write_bytes(PICKLE)
+
+
+EDITOR = MINIATURE / "editor"
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+HERE = "--set compute.where=here --set compute.device=cpu --set compute.gpus_per_worker=0"
+BY_PIPELINE = ALL.replace("--preset miniature", f"--pipeline model {HERE}")
+PIPELINES = [
+    case(
+        "a pipeline for another editor",
+        f"{BY_PIPELINE} --editor ip2p",
+        r"--pipeline: must be given with --editor diffusers, got ip2p",
+        pictures(),
+    ),
+    case(
+        "a pipeline that is not there",
+        BY_PIPELINE,
+        r"model: no such file or folder, and not a hub id owner/name",
+        pictures(),
+    ),
+    case(
+        "a pipeline without its index",
+        BY_PIPELINE,
+        r"model: must be a model's folder with model_index\.json, got unet",
+        pictures(),
+        lambda: Path("model", "unet").mkdir(parents=True),
+    ),
+    case(
+        "a pipeline with pickled weights",
+        BY_PIPELINE,
+        r"model/unet: weights must be \.safetensors files, got only pickled weights "
+        r"\(diffusion_pytorch_model\.bin\)",
+        pictures(),
+        weights(*PARTS),
+        pickled,
+    ),
+    case(
+        "a pipeline that lacks a part",
+        BY_PIPELINE,
+        r"model/model_index\.json: vae must lie in the folder vae beside it, got none; .*",
+        pictures(),
+        weights("unet", "text_encoder", "tokenizer", "scheduler"),
+    ),
+    case(
+        "a part of another library",
+        BY_PIPELINE,
+        r"model/model_index\.json: vae must be of diffusers, transformers or a folder of "
+        r"diffusers\.pipelines, got 'os'",
+        pictures(),
+        weights(*PARTS, vae=["os", "system"]),
+    ),
+    case(
+        "a part with code beside it",
+        BY_PIPELINE,
+        r"model/vae/diffusers\.py: must not be there, since it would be run; install it as a package",
+        pictures(),
+        weights(*PARTS),
+        write("model/vae/diffusers.py", "raise SystemExit(0)\n"),
+    ),
+    case(
+        "a pipeline by a file of its folder",
+        BY_PIPELINE,
+        r"model/model_index\.json: _class_name must be a class's name, got \['my', 'Own'\]; .*",
+        pictures(),
+        weights(*PARTS, _class_name=["my", "Own"]),
+    ),
+]
+CLASSES = [
+    case(
+        "an unknown class of pipelines",
+        BY_PIPELINE.replace("--pipeline model", "--pipeline FluxContextPipeline=model"),
+        r"recipe\.diffusers\.pipeline: must be a pipeline's class in diffusers \S+, or module:Class, got "
+        r"'FluxContextPipeline'; did you mean FluxKontextPipeline\?",
+        pictures(),
+        weights(*PARTS),
+    ),
+    case(
+        "a third party's class that is not installed",
+        BY_PIPELINE.replace("--pipeline model", "--pipeline nowhere.at_all:Own=model"),
+        r"recipe\.diffusers\.pipeline: must be module:Class that can be imported here and by every worker, "
+        r"got 'nowhere\.at_all:Own' \(ModuleNotFoundError\)",
+        pictures(),
+        weights(*PARTS),
+    ),
+    case(
+        "a pipeline that edits nothing",
+        BY_PIPELINE,
+        r"model: must be an editing pipeline, whose call takes image and prompt, got "
+        r"StableDiffusionPipeline without image",
+        pictures(),
+        weights(*PARTS, _class_name="StableDiffusionPipeline"),
+    ),
+    case(
+        "an argument that a pipeline does not know",
+        f"{BY_PIPELINE} --set recipe.diffusers.arguments.negative_promt=blurry",
+        r"recipe\.diffusers\.arguments: must be arguments of StableDiffusionInstructPix2PixPipeline's "
+        r"call, got 'negative_promt'; did you mean 'negative_prompt'\?",
+        pictures(),
+        weights(*PARTS),
+    ),
+    case(
+        "an argument that is a setting",
+        f"{BY_PIPELINE} --set recipe.diffusers.arguments.guidance_scale=3",
+        r"recipe\.diffusers\.arguments: must not name 'guidance_scale', which "
+        r"recipe\.diffusers\.text_guidance is",
+        pictures(),
+        weights(*PARTS),
+    ),
+    case(
+        "a setting that a pipeline does not know",
+        f"{BY_PIPELINE} --set recipe.diffusers.strength=0.5",
+        r"recipe\.diffusers\.strength: must be null where StableDiffusionInstructPix2PixPipeline's call "
+        r"has no strength, got 0\.5",
+        pictures(),
+        weights(*PARTS),
+    ),
+]
+EDITS = [*PLACES, *REQUESTS, *EDITORS, *PIPELINES]
+LATE = CLASSES
+"""Refused once diffusers was asked what the class is."""

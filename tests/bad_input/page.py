@@ -9,9 +9,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.bad_input import command_lines, configs
+from tests.bad_input import command_lines, configs, edits
 from tests.bad_input.checkpoints import CHECKPOINTS
-from tests.bad_input.edits import EDITS
 from tests.bad_input.lists import LISTS
 from tests.bad_input.runs import RUNS
 from tests.bad_input.s3 import S3, emulator, refused_by_s3
@@ -31,7 +30,7 @@ SECTIONS: dict[str, list[Case]] = {
     "Buckets": S3,
     "Options and other files": [*command_lines.COMMAND_LINES, *command_lines.LATE],
     "Training": [*OPTIONS, *TRAININGS],
-    "Bulk edits": EDITS,
+    "Bulk edits": [*edits.EDITS, *edits.LATE],
 }
 LETTERS = "LCMSBOTE"
 LONGEST = 110
@@ -43,9 +42,9 @@ the remedy where it is not plain. `tests/bad_input` holds each row to its exit c
 looks at every file and object before and after: nothing that was there changes, and what is *left*
 is nothing, or the record of a training that could not go on (the few bytes by which a store is tried
 are removed again). No GPU is touched: all but the last rows of
-*Configurations* and *Options* and most of *Training* are refused before torch or Ray is imported. Exit
-code 2 asks for another input, 3 says that something stored is damaged, unfinished or
-not to be reached, 4 that the work itself must not go on.
+*Configurations*, *Options* and *Bulk edits* and most of *Training* are refused before torch or Ray is
+imported. Exit code 2 asks for another input, 3 says that something stored is damaged, unfinished or not
+to be reached, 4 that the work itself must not go on.
 
 The page is written by `python -m tests.bad_input.page`. Long messages are cut, folders and hashes
 are shown as `…`; of what the parser of options refuses, the name that it gives is shown.

@@ -10,11 +10,10 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.bad_input import command_lines, configs
+from tests.bad_input import command_lines, configs, edits
 from tests.bad_input.checkpoints import CHECKPOINTS
 from tests.bad_input.command_lines import COMMAND_LINES
 from tests.bad_input.configs import CONFIGS
-from tests.bad_input.edits import EDITS
 from tests.bad_input.lists import LISTS
 from tests.bad_input.runs import RUNS
 from tests.bad_input.s3 import S3, emulator, refused_by_s3
@@ -24,8 +23,8 @@ from tests.bad_input.unfitting import UNFITTING
 from tests.servers.fixtures import S3Access
 
 ROOT = Path(__file__).parents[2]
-EARLY = [*LISTS, *CONFIGS, *CHECKPOINTS, *UNFITTING, *RUNS, *COMMAND_LINES, *OPTIONS, *EDITS]
-LATE = [*configs.LATE, *command_lines.LATE, *TRAININGS]
+EARLY = [*LISTS, *CONFIGS, *CHECKPOINTS, *UNFITTING, *RUNS, *COMMAND_LINES, *OPTIONS, *edits.EDITS]
+LATE = [*configs.LATE, *command_lines.LATE, *TRAININGS, *edits.LATE]
 
 
 @pytest.mark.parametrize("case", EARLY + LATE, ids=lambda case: case.id)
