@@ -14,9 +14,9 @@ TRIED = 20
 
 
 def first_pictures(
-    run: Run, compute: EditCompute, editor: str, most: int = MOST
+    run: Run, images: str, compute: EditCompute, editor: str, most: int = MOST
 ) -> list[tuple[EditItem, Picture]]:
-    """The plan's first pictures (height, width, 3) that open, of requests for an editor; at most `most`.
+    """The plan's first pictures (height, width, 3) below `images` that open, of requests for an editor.
 
     Raises `StorageError` where their place gives no answer.
     """
@@ -24,7 +24,7 @@ def first_pictures(
     plan, tried = find_plan(run), 0
     if plan is None:
         return found
-    opener = Opener(open_images(run.recipe.images), compute.most_pixels)
+    opener = Opener(open_images(images), compute.most_pixels)
     try:
         for unit in plan.units:
             for row in plan.items(unit):

@@ -16,7 +16,7 @@ def features_of(run: Run, count: int) -> bytes:
     from factory.edits.editors.pnp_features import feature_sheet
 
     compute = EditCompute(device="auto")
-    found = first_pictures(run, compute, "pnp", count)
+    found = first_pictures(run, recipe.images, compute, "pnp", count)
     if not found:
         raise InputError(
             f"--features: must have a picture of pnp that opens, got none in {run.uri}"

@@ -48,7 +48,7 @@ def load_studio(run: Run, compute: EditCompute) -> EditMaker:
     """What a worker edits pictures with."""
     from factory.edits.studio import Studio
 
-    first = partial(first_pictures, run, compute, DiffusersPipeline.NAME)
+    first = partial(first_pictures, run, run.recipe.images, compute, DiffusersPipeline.NAME)
     return EditMaker(run, compute, Studio(run.recipe, compute, first))
 
 
