@@ -130,6 +130,9 @@ def evaluate(fit: Path, editor: Path, judged: Path, threads: int) -> None:
     report = judged / "evaluation.json"
     if report.exists() and json.loads(report.read_bytes())["files"] == pinned.files:
         return
+    if report.exists():
+        # Of other files, with which it would not go on.
+        shutil.rmtree(judged)
     preset = ["--preset", "miniature-editor", *_set(f"compute.threads={threads}")]
     of = ["--editor", str(editor), "--edits", str(EDITS)]
     run(["evaluate", *preset, *of, "--out", str(judged)])

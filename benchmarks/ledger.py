@@ -3,7 +3,7 @@
 python benchmarks/ledger.py                  (from the repository's root; Ceph comes from apt)
 python benchmarks/ledger.py --server swift   (weak conditional writes; from PyPI)
 python benchmarks/ledger.py --miniature
-python benchmarks/ledger.py --stage encode   (or edit; beside `generate`, whose figures stay)
+python benchmarks/ledger.py --stage encode   (or edit, evaluate; beside `generate`, whose figures stay)
 python benchmarks/ledger.py --crash-points   (these alone; the other figures of the result stay)
 python benchmarks/ledger.py --damage         (likewise)
 python benchmarks/ledger.py --scale 0.05 --server moto --dry
@@ -102,7 +102,9 @@ ENCODE = {
 
 EDIT = ENCODE | {"subject": "edit"}
 """The stage `edit` with its real maker, on units of three pictures."""
-REAL = {"encode": ENCODE, "edit": EDIT}
+EVALUATE = ENCODE | {"subject": "evaluate"}
+"""The stage `evaluate` with its real maker, on units of three edits."""
+REAL = {"encode": ENCODE, "edit": EDIT, "evaluate": EVALUATE}
 """The other stages of the product."""
 
 

@@ -74,9 +74,9 @@ PHASES = [
     Phase(
         "evaluating",
         "evaluate --editor e --out o",
-        "factory.models.editor:pin_editor",
-        ("torch", "factory.edits.editors.ip2p", "trainer.evaluate"),
+        "factory.edits.prepare:pin_editor",
     ),
+    Phase("comparing", "compare o", "trainer.evaluation.compare:open_run"),
     Phase(
         "training the miniature",
         "train-miniature --out o --stage card",

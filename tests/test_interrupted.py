@@ -32,7 +32,7 @@ def test_a_command_that_is_interrupted_says_so_and_ends_with_3(ends, phase):
     end = ends[phase]
     assert end["came"], end["err"]
     assert end["code"] == 3, end["err"]
-    resumes = ("generate", "demo", "fit", "encode", "train-miniature")
+    resumes = ("generate", "demo", "fit", "encode", "evaluate", "train-miniature")
     assert end["err"].endswith(RESUMED if COMMANDS[phase].startswith(resumes) else LINE)
     assert "Traceback" not in end["err"]
 

@@ -11,17 +11,16 @@ from typing import Annotated, Optional
 
 import typer
 
-from factory.console.amounts import counted
-from factory.console.command import command, resumable
+from factory.console.command import resumable
 from factory.console.config import FIT_PRESETS as PRESETS
-from factory.console.config import MINIATURE, Choice, choose_config
+from factory.console.config import Choice
 from factory.console.options import FITS, AsJson, ConfigFile, preset_option
 from factory.console.places import check_folder, check_store
 from factory.console.progress import Progress
 from factory.console.say import Opening, print_facts, print_json, say
 from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import ConfigError, EditmillError
-from factory.models.find import Role, placed, still_to_fetch
+from factory.models.find import Role, still_to_fetch
 from factory.storage.open import open_store
 from factory.verbs.machine import check_machine, runner
 from factory.work.job import NOTHING_KEPT
@@ -29,7 +28,9 @@ from factory.work.reports import Runner
 from factory.work.stage import Stage
 from schemas.fit import Fit
 from schemas.recipe import ModelSource
-from trainer.headline import encode_headline, evaluate_headline, fit_headline
+from trainer.evaluation.compare import compare_app
+from trainer.evaluation.verb import evaluate_app
+from trainer.headline import encode_headline, fit_headline
 
 Preset = Annotated[
     Optional[str],
@@ -214,57 +215,8 @@ def fit_editor(
     return code
 
 
-@app.command()
-@command
-def evaluate(
-    editor: Annotated[
-        str,
-        typer.Option(help="What `fit` wrote: a folder, s3://bucket/prefix, or `miniature/editor`."),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for evaluation.json, edits.jsonl, sheet.png.")],
-    edits: Annotated[
-        int, typer.Option(min=1, max=1000, help="Held-out scenes and instructions.")
-    ] = 300,
-    preset: Annotated[
-        Optional[str], preset_option(f"{FITS}; miniature is the default.", PRESETS)
-    ] = None,
-    config: ConfigFile = None,
-    settings: Settings = None,
-    as_json: AsJson = False,
-) -> int:
-    """Let the oracle judge an editor of the miniature's world, on scenes no model has seen.
-
-    Of the configuration `watching.sampler`, `compute.device` and `compute.threads` count; without one they
-    are those of `--preset miniature`.
-    """
-    check_folder("--out", out)
-    choice = choose_config(
-        Fit, PRESETS, preset, config, settings or [], unasked=lambda: (MINIATURE, "")
-    )
-    given, opening = choice.config, Opening(evaluate_headline(choice, editor))
-    import torch
-
-    from factory.edits.editors.ip2p import load_editor
-    from factory.miniature.world import SIDE_PX
-    from factory.models.editor import pin_editor
-    from trainer.evaluate import write_evaluation
-    from trainer.miniature.editing import AT_ONCE
-
-    torch.set_num_threads(given.compute.threads)
-    pinned = pin_editor(ModelSource(source=editor), SIDE_PX)
-    loaded = load_editor(placed(pinned, "text_to_image"), given.compute.device)
-    opening.begin()
-    with Progress("edits", edits) as progress:
-        progress.say(f"edits {counted(edits, 'held-out scene')}, {AT_ONCE} at once")
-        report = write_evaluation(
-            out, loaded, pinned, edits, given.watching.sampler, progress.advance
-        )
-    if as_json:
-        print_json(report)
-    else:
-        shown = {k: v for k, v in report.items() if isinstance(v, float)}
-        print_facts(shown | {"edits": edits, "sheet": out / "sheet.png"})
-    return 0
+app.add_typer(evaluate_app)
+app.add_typer(compare_app)
 
 
 if __name__ == "__main__":

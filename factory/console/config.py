@@ -21,6 +21,8 @@ FIT_PRESETS = Path(__file__).parents[2] / "trainer" / "presets"
 """Of trainings: the trainer's files, which `config show` shows as well."""
 EDIT_PRESETS = Path(__file__).parents[1] / "edits" / "presets"
 """Of bulk edits."""
+EVALUATION_PRESETS = Path(__file__).parents[2] / "trainer" / "evaluation" / "presets"
+"""Of curves over editors' settings."""
 MINIATURE = "miniature"
 """The preset for trying; its triplets and its model are called so as well."""
 

@@ -67,19 +67,23 @@ def pin(recipe: Recipe) -> Recipe:
     if recipe.cross is not None:
         unet = unet_config(folder, text_to_image.name)
         check_blend("recipe.cross", recipe.cross, attention_scales(unet))
-    clip = recipe.clip
     models: dict[str, Any] = {
         "text_to_image": text_to_image,
         "autoencoder": autoencoder,
-        "clip": pin_source(
-            clip,
-            "clip",
-            () if clip.name else ("open_clip_config.json",),
-            weights=lambda folder: check_clip(folder, clip.name),
-        ),
+        "clip": pin_clip(recipe.clip),
         "loras": tuple(_pinned_lora(lora, folder, text_to_image.name) for lora in recipe.loras),
     }
     return recipe.model_copy(update=models)
+
+
+def pin_clip(source: ModelSource) -> ModelSource:
+    """A CLIP of open_clip's with its files' hashes. Raises `ModelError`, as `pin`."""
+    return pin_source(
+        source,
+        "clip",
+        () if source.name else ("open_clip_config.json",),
+        weights=lambda folder: check_clip(folder, source.name),
+    )
 
 
 def pin_text_to_image(

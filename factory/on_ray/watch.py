@@ -1,13 +1,12 @@
 """The driver's watch over its workers' deaths: which are strikes, and which units run alone."""
 
-import os
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import psutil
 import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -33,6 +32,8 @@ its company, no more.
 """
 MOST_STILLBORN = 5
 """Processes that may die one after the other without one coming to a unit; Ray starts another for ever."""
+END_AGAIN_S = 15.0
+"""The task that ends a process that hangs may die before it does; then another one is sent."""
 PROOF_S = 30.0
 """So long a node has to show that it lives. Ray gives a silent one up after 15 s."""
 
@@ -51,7 +52,8 @@ class Watch:
     _last_look: float = 0.0
     _stillborn: int = 0
     _longest: float = 0.0
-    _ended: set[tuple[str, int]] = field(default_factory=set)
+    _ended: dict[tuple[str, int], float] = field(default_factory=dict)
+    """When each process that hangs was last ended."""
 
     def __post_init__(self) -> None:
         self.strikes = read_strikes(self.run.store)
@@ -138,13 +140,16 @@ class Watch:
 
     def _end(self, silent: Silent) -> None:
         """End a process that hangs; its successor tells of its death, which is a strike as any other."""
-        if (silent.node, silent.process) in self._ended:
+        process, now = (silent.node, silent.process), time.monotonic()
+        last = self._ended.get(process)
+        if last is not None and now - last < END_AGAIN_S:
             return
-        self._ended.add((silent.node, silent.process))
-        say(
-            f"unit {silent.unit}: its worker has said nothing for {self.silence_s:.0f} s and is ended; "
-            "another one takes it"
-        )
+        self._ended[process] = now
+        if last is None:
+            say(
+                f"unit {silent.unit}: its worker has said nothing for {self.silence_s:.0f} s and is ended; "
+                "another one takes it"
+            )
         there = NodeAffinitySchedulingStrategy(silent.node, soft=False)
         options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
         ray.remote(_kill).options(**options).remote(silent.process)
@@ -206,8 +211,11 @@ def node_answers(node: str, should_stop: Callable[[], bool]) -> bool:
 
 
 def _kill(process: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(process, signal.SIGKILL)
+    # Only a worker of Ray's: a number may be another's by now.
+    with suppress(psutil.NoSuchProcess):
+        found = psutil.Process(process)
+        if "ray::" in " ".join(found.cmdline()):
+            found.kill()
 
 
 def _here() -> str:

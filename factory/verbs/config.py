@@ -9,6 +9,7 @@ import typer
 from factory.console.command import command
 from factory.console.config import (
     EDIT_PRESETS,
+    EVALUATION_PRESETS,
     FIT_PRESETS,
     MINIATURE,
     PRESETS,
@@ -20,6 +21,7 @@ from factory.console.options import EDITS, FITS, OURS, AsJson, ConfigFile, Setti
 from factory.console.say import say
 from schemas.config import Config
 from schemas.edits import Edits
+from schemas.evaluation import Evaluation
 from schemas.fit import Fit
 from schemas.record import Record
 
@@ -29,19 +31,25 @@ KINDS: dict[str, tuple[type[Record], Path]] = {
     "generate": (Config, PRESETS),
     "fit": (Fit, FIT_PRESETS),
     "edit": (Edits, EDIT_PRESETS),
+    "evaluate": (Evaluation, EVALUATION_PRESETS),
 }
 """By the command that takes them, with their presets."""
 
 Of = Annotated[
-    Literal["generate", "fit", "edit"],
+    Literal["generate", "fit", "edit", "evaluate"],
     typer.Option(
-        help="`plan` and `doctor` take what `generate` does, `encode` and `evaluate` `fit`'s."
+        help="`plan` and `doctor` take what `generate` does, `encode` `fit`'s; `evaluate --sweep` takes "
+        "`evaluate`'s, without it `fit`'s."
     ),
 ]
 AnyPreset = Annotated[
     Optional[str],
     preset_option(
-        f"{OURS}; of `fit` {FITS}; of `edit` {EDITS}.", PRESETS, FIT_PRESETS, EDIT_PRESETS
+        f"{OURS}; of `fit` {FITS}; of `edit` and `evaluate` {EDITS}.",
+        PRESETS,
+        FIT_PRESETS,
+        EDIT_PRESETS,
+        EVALUATION_PRESETS,
     ),
 ]
 

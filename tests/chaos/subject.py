@@ -6,6 +6,8 @@
 `encode-stub`   the same with networks that are a few sums: for hundreds of runs
 `edit`          `edit` as it is, with a tiny model of random weights
 `edit-stub`     the same with an editor that turns colours round
+`evaluate`      `evaluate` as it is, with a tiny editor of random weights, the miniature's CLIP and oracle
+`evaluate-stub` the same with such an editor, and scores that are a few sums
 """
 
 from abc import ABC, abstractmethod
@@ -44,6 +46,8 @@ CLASSES = {
     "encode-stub": ("tests.chaos.encoding", "EncodeStub"),
     "edit": ("tests.chaos.editing", "Edit"),
     "edit-stub": ("tests.chaos.editing", "EditStub"),
+    "evaluate": ("tests.chaos.evaluating", "Evaluate"),
+    "evaluate-stub": ("tests.chaos.evaluating", "EvaluateStub"),
 }
 """By the name on the command line; imported when they are asked for, since `encode` needs torch."""
 
@@ -69,6 +73,7 @@ STAGES = {
     "generate": Work(),
     "encode": Work(subject="encode-stub", outcomes=2),
     "edit": Work(subject="edit-stub", outcomes=2),
+    "evaluate": Work(subject="evaluate-stub", outcomes=2),
 }
 """Each of the product's stages at so little work that it is made hundreds of times."""
 

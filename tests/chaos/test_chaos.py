@@ -88,6 +88,15 @@ def test_the_same_of_edits_by_their_real_maker():
     assert 0 < figures["done"] < figures["pictures"]
 
 
+@pytest.mark.slow
+def test_the_same_of_scores_by_their_real_maker():
+    few = FEW | {"worker_kills": 2, "node_kills": 0}
+    figures = chaos("moto", subject="evaluate", pause=0.1, **few, **SMALL | {"store_faults": 1})
+    assert_nothing_wrong(figures, EditCompute().calls_per_worker)
+    assert {name: figures[name] for name in few} == few
+    assert 0 < figures["scored"] == figures["edits"]
+
+
 @pytest.mark.servers
 def test_the_same_on_a_real_server_with_a_poison_unit(ceph, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ceph.access_key)

@@ -8,12 +8,16 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from editmill import app
+from factory.edits.editors.ip2p import load_editor
 from factory.engine.checkpoint.load import load_text_to_image
 from factory.miniature.oracle import ORACLE_VERSION
+from schemas.fit import Sampler
 from schemas.recipe import ModelSource
 from tests.trainer.encoded import model
 from tests.trainer.small import write_pairs
+from trainer.evaluation.scores import l1
 from trainer.learning.editor import widen, write_editor
+from trainer.miniature.editing import judged_edits
 
 torch.set_num_threads(1)
 
@@ -57,6 +61,27 @@ def test_the_same_editor_is_judged_alike_twice(editor, tmp_path):
     assert first == second
 
 
+def test_the_stage_edits_as_a_training_watches_its_editor(editor, tmp_path):
+    """Same noise, same pictures: up to what a batch of another shape changes in the last bits."""
+    assert evaluate(editor, tmp_path / "out").exit_code == 0
+    point = json.loads((tmp_path / "out" / "report.json").read_bytes())["points"][0]
+    watched = load_editor(ModelSource(source=str(editor)), "cpu")
+    tasks, edits, _ = judged_edits(watched, 3, Sampler(steps=2))
+    apart = [l1(task.picture, edit) for task, edit in zip(tasks, edits, strict=True)]
+    assert point["l1"]["value"] == pytest.approx(sum(apart) / 3, abs=1e-4)
+    assert point["l1"]["low"] < point["l1"]["high"]
+
+
+def test_an_evaluation_is_gone_on_with_and_no_other_begun_in_its_place(editor, tmp_path):
+    for _ in range(2):
+        result = evaluate(editor, tmp_path / "out")
+        assert result.exit_code == 0
+    assert "resuming: 1 of 1 units are committed" in result.stderr
+    other = evaluate(editor, tmp_path / "out", "--set", "watching.sampler.text_guidance=3")
+    assert other.exit_code == 2
+    assert "holds a run with another recipe; differing: entrants" in other.stderr
+
+
 def test_a_text_to_image_model_is_no_editor(tmp_path):
     result = evaluate(model(), tmp_path / "out")
     assert result.exit_code == 2
@@ -66,7 +91,7 @@ def test_a_text_to_image_model_is_no_editor(tmp_path):
 
 def test_a_start_says_first_what_is_judged_and_how(editor, tmp_path):
     result = evaluate(editor, tmp_path / "out")
-    assert "edits 3 held-out scenes, 16 at once\n3/3 edits\n" in result.stderr
+    assert "edits 3 held-out scenes, 3 at once\n1 unit to make; " in result.stderr
     assert (
         f"preset miniature: {editor}, 2 steps, guidance 7.5 for the instruction and 1.5 for the picture; "
         "watching.sampler={steps: 2}, compute.threads=1\n"

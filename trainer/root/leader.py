@@ -22,7 +22,8 @@ from trainer.learning.group import Group
 from trainer.learning.lora import merged, write_adapter
 from trainer.learning.state import State
 from trainer.loop import StepReport
-from trainer.miniature.editing import edit_figures, judged_edits
+from trainer.miniature.editing import judged_edits
+from trainer.miniature.tasks import edit_figures
 from trainer.root.checkpoint import Checkpoints, steps_in
 from trainer.root.training import store_folder
 from trainer.watching.sheet import edit_sheet

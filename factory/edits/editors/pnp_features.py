@@ -12,9 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from factory.edits.editors.engine_editor import EngineEditor
-from factory.edits.editors.inversion import inversion
+from factory.edits.editors.inversion import inversion, way_back
 from factory.engine.attention.layer import Layer
-from factory.engine.denoiser import Conditioning
 from factory.engine.request import Finished
 from factory.engine.solvers import solver_of
 from factory.engine.text.encoder import conditioning
@@ -30,41 +29,42 @@ def feature_sheet(editor: EngineEditor, pictures: Sequence[tuple[str, Picture]])
     """A PNG: each picture, by its name, beside its components in the layers that the recipe names."""
     settings = editor.settings
     assert isinstance(settings, Pnp)
-    found = [_looked_at(editor, settings, picture) for _, picture in pictures]
+    latents = [editor.latent_of(picture)[0] for _, picture in pictures]
+    inversions = [inversion(latent, "", 0, settings) for latent in latents]
+    made = editor.engine.make(inversions)
+    ways = {id(one.request): way_back(one) for one in made if isinstance(one, Finished)}
+    step = int(SHARE * settings.steps)
+    found = [_looked_at(editor, settings, step, ways[id(one)][step]) for one in inversions]
     shown: list[list[Image.Image]] = [[Image.fromarray(picture)] for _, picture in pictures]
     features = [name for name in found[0] if name.startswith("features")]
     for name in features:
-        together = _components([one[name] for one in found])
+        together = components([one[name] for one in found])
         for row, image in zip(shown, together, strict=True):
             row.append(image)
     maps = [name for name in found[0] if not name.startswith("features")]
     for row, one in zip(shown, found, strict=True):
-        row += [_components([one[name]])[0] for name in maps]
+        row += [components([one[name]])[0] for name in maps]
     words = ", ".join([*features, *maps])
     cells = [
-        cell(row, [name, f"{words} at step {int(SHARE * settings.steps)} of {settings.steps}"])
+        cell(row, [name, f"{words} at step {step} of {settings.steps}"])
         for row, (name, _) in zip(shown, pictures, strict=True)
     ]
     return grid(cells, 1)
 
 
 @torch.inference_mode()
-def _looked_at(editor: EngineEditor, settings: Pnp, picture: Picture) -> dict[str, Tensor]:
-    """Each layer's (height, width, channel): features, or of each position its row of the attention."""
+def _looked_at(editor: EngineEditor, settings: Pnp, step: int, at: Tensor) -> dict[str, Tensor]:
+    """Of one latent (channel, height, width) before a step each layer's (height, width, channel): features,
+    or of each position its row of the attention.
+    """
     networks = editor.networks
-    latent, wide, high = editor.latent_of(picture)
-    (inverted,) = editor.engine.make([inversion(latent, "", 0, settings)])
-    assert isinstance(inverted, Finished)
-    assert inverted.latents is not None
     road = solver_of("ddim").road(networks.schedule, settings.steps)
-    step = int(SHARE * settings.steps)
-    # Clean first, so the noisiest is the last of them.
-    unit = inverted.latents[settings.steps - step].to(networks.dtype)
+    size = (int(at.shape[1]), int(at.shape[2]))
+    height, width = (side * editor.factor for side in size)
     text = networks.text.words("")
-    context, added = conditioning([text], high, wide, text.tokens)
+    context, added = conditioning([text], height, width, text.tokens)
     found: dict[str, Tensor] = {}
     hooks = []
-    size = (unit.shape[2], unit.shape[3])
     for name, module in networks.unet.named_modules():
         if name.endswith(".conv2") and name.startswith("up_blocks."):
             layer = Layer.of(name, networks.unet)
@@ -75,14 +75,8 @@ def _looked_at(editor: EngineEditor, settings: Pnp, picture: Picture) -> dict[st
             if layer.within(settings.attention_layers):
                 hooks.append(module.register_forward_hook(_attention(found, layer, size)))
     try:
-        told = Conditioning(context, added)
-        networks.unet(
-            unit,
-            road.timesteps[step],
-            told.context,
-            added_cond_kwargs=told.added,
-            return_dict=False,
-        )
+        x = at[None].to(networks.device).to(networks.dtype)
+        networks.unet(x, road.timesteps[step], context, added_cond_kwargs=added, return_dict=False)
     finally:
         for hook in hooks:
             hook.remove()
@@ -110,8 +104,10 @@ def _attention(found: dict[str, Tensor], layer: Layer, size: tuple[int, int]):  
     return hook
 
 
-def _components(of: Sequence[Tensor]) -> list[Image.Image]:
-    """Three principal components of all positions together, each stretched over its own range."""
+def components(of: Sequence[Tensor]) -> list[Image.Image]:
+    """Pictures of the three main components of all positions (height, width, channel) together, each
+    stretched over its own range.
+    """
     rows = torch.cat([one.flatten(0, 1) for one in of]).double()
     centred = rows - rows.mean(0)
     # The largest come last.

@@ -9,7 +9,8 @@ import pytest
 from factory.miniature import world
 from factory.miniature.oracle import read
 from schemas.fit import Sampler
-from trainer.miniature.editing import AT_ONCE, edit_figures, edit_tasks, judge_edits, judged_edits
+from trainer.miniature.editing import AT_ONCE, judged_edits
+from trainer.miniature.tasks import edit_figures, edit_tasks, judge_edits
 
 TASKS = edit_tasks(60)
 

@@ -20,7 +20,8 @@ from trainer.__main__ import PRESETS
 from trainer.learning.editor import widen
 from trainer.miniature.autoencoder import build_autoencoder
 from trainer.miniature.diffusion import TextToImage
-from trainer.miniature.editing import edit_figures, edit_tasks, judged_edits
+from trainer.miniature.editing import judged_edits
+from trainer.miniature.tasks import edit_figures, edit_tasks
 from trainer.miniature.train import save_pipeline
 
 torch.set_num_threads(1)

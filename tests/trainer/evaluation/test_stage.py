@@ -1,0 +1,182 @@
+"""The stage `evaluate`: what is listed, what becomes of each, and that a broken off run is gone on with."""
+
+import csv
+import io
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from factory.edits.edit import Edited
+from factory.ledger.manifest import manifest_hash, newest_manifest
+from factory.ledger.plan import read_plan
+from factory.ledger.run import open_run
+from factory.ledger.seal import seal
+from schemas.evaluation import Entrant, EvaluationRecipe, Sweep
+from tests.chaos.command import command, undisturbed_run
+from tests.chaos.evaluating import NumberedEditors, Sums, scenes_of
+from tests.chaos.memory_store import MemoryStore
+from tests.chaos.subject import small
+from trainer.evaluation.held_out import Task, Unreadable
+from trainer.evaluation.report import NAMES
+from trainer.evaluation.stage import EvaluationMaker, items_of, seed_of
+from trainer.evaluation.verb import _finish
+
+SUBJECT = small("evaluate", units=4)
+IP2P = {"ip2p": {"model": {"source": "m"}}}
+
+
+def finished(store):
+    """What its manifest names, by name."""
+    run = open_run(store)
+    _, sealed = newest_manifest(run)
+    return [store.get(one.key) for one in sealed.objects], manifest_hash(run, sealed)
+
+
+def in_peace():
+    """The same by a run that is left in peace."""
+    store = MemoryStore()
+    assert command(SUBJECT, store).exit_code == 0
+    return finished(store)
+
+
+def test_a_run_that_is_broken_off_is_gone_on_with_and_seals_the_same():
+    made = []
+    store = MemoryStore()
+    for limit in (1, 3, None):
+        result = command(SUBJECT, store, lambda item, _: made.append(item), limit=limit)
+        assert result.exit_code == 0
+    assert len(made) == len(set(made)) == 4 * SUBJECT.unit_items
+    assert finished(store) == in_peace()
+    assert len(finished(store)[0]) == len(NAMES)
+
+
+def test_a_killed_worker_costs_its_unit_alone():
+    store, made = MemoryStore(), []
+
+    def dies(item, _):
+        if len(made) == SUBJECT.unit_items + 1:
+            raise KeyboardInterrupt
+        made.append(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        command(SUBJECT, store, dies)
+    again = []
+    assert command(SUBJECT, store, lambda item, _: again.append(item)).exit_code == 0
+    assert not set(made[: SUBJECT.unit_items]) & set(again)
+    assert finished(store) == in_peace()
+
+
+def test_a_run_is_sealed_again_by_who_knows_no_stage():
+    store = undisturbed_run(SUBJECT)
+    run = open_run(store)
+    assert isinstance(run.recipe, dict)
+    sequence, _ = newest_manifest(run)
+    assert seal(run, read_plan(run), finish=_finish)[0] == sequence
+
+
+def test_the_table_has_a_row_a_point_and_says_where_it_is_from():
+    store = undisturbed_run(SUBJECT)
+    data = next(d for k, d in store.objects.items() if k.startswith("finish/table"))
+    rows = list(csv.DictReader(io.StringIO(data.decode())))
+    assert [(row["entrant"], row["image_guidance"]) for row in rows] == [
+        ("tiny", "1.0"),
+        ("tiny", "1.5"),
+    ]
+    assert {row["recipe"] for row in rows} == {open_run(store).recipe_hash}
+    assert {row["held_out"] for row in rows} == {SUBJECT.recipe.held_out.digest}
+    assert {row["versions"] for row in rows} == {"evaluate 1, oracle 1"}
+    assert all(len(row["pictures_seen"]) == 64 for row in rows)
+    assert float(rows[0]["l1"]) == pytest.approx(float(rows[0]["l1_low"]), abs=0.5)
+
+
+def recipe(**fields):
+    sweep = Sweep(parameter="image_guidance", values=(1.0, 1.2))
+    entrants = (Entrant(name="a", edits=IP2P, sweep=sweep), Entrant(name="b", edits=IP2P))
+    return EvaluationRecipe(entrants=entrants, clip={"source": "c"}, **fields)
+
+
+TASKS = [Task(number, str(number), None, "do it", None, None) for number in range(3)]
+
+
+def test_every_picture_is_listed_at_every_setting_for_every_attempt():
+    items = items_of(recipe(attempts=2), TASKS)
+    assert len(items) == len({item.item_id for item in items}) == 3 * 3 * 2
+    assert [item.entrant for item in items] == ["a"] * 12 + ["b"] * 6
+    assert {item.point for item in items} == {"image_guidance=1", "image_guidance=1.2", "own"}
+
+
+def test_noise_is_the_same_for_all_editors_and_settings_and_another_for_each_attempt():
+    items = items_of(recipe(attempts=2), TASKS)
+    by = {(item.number, item.attempt): set() for item in items}
+    for item in items:
+        by[item.number, item.attempt].add(item.seed)
+    assert all(len(seeds) == 1 for seeds in by.values())
+    assert len({seed for seeds in by.values() for seed in seeds}) == 6
+    # As `evaluate` numbered its pictures before it was a stage.
+    assert [seed_of(recipe(), task, 0) for task in TASKS] == [0, 1, 2]
+    assert seed_of(recipe(seed=1), TASKS[0], 0) > 2**32
+
+
+def test_an_editor_is_told_all_that_it_is_swept_over():
+    item = items_of(recipe(), TASKS)[3]
+    told = item.asked("ip2p")
+    assert (told.editor, told.image_guidance, told.seed) == ("ip2p", 1.2, 0)
+    assert (told.text_guidance, told.strength, told.instruction) == (None, None, "do it")
+
+
+class Failing(NumberedEditors):
+    def edit(self, asked):
+        for place, edited in super().edit(asked):
+            yield place, Edited(None, "not finite", {}) if place == 0 else edited
+
+
+def test_what_cannot_be_opened_or_made_is_a_failed_row():
+    run = SimpleNamespace(recipe=SUBJECT.recipe)
+    items = [item.model_dump() for item in SUBJECT.items(2)]
+
+    class Some:
+        def open(self, item):
+            if item.number == 1:
+                raise Unreadable("no such picture")
+            return scenes_of(SUBJECT.recipe.held_out.count).open(item)
+
+    compute = SUBJECT.terms().compute
+    maker = EvaluationMaker(run, compute, Some(), lambda entrant: Failing(0), Sums(0))
+    outcomes = maker.make(0, items)
+    assert [(row.number, row.verdict, row.reason) for row in outcomes.rows] == [
+        (0, "failed", "not finite"),
+        (1, "failed", "no such picture"),
+        (2, "scored", None),
+        (3, "scored", None),
+    ]
+    assert outcomes.tally.total == {"scored": 2, "failed": 2}
+    assert outcomes.rows[0].picture_sha256 is not None
+    assert set(outcomes.tally.by_kind) == {item["kind"] for item in items}
+
+
+@pytest.mark.parametrize(
+    ("sweep", "words"),
+    [
+        ({"parameter": "strength", "values": [0.5]}, "over a setting of ip2p, got strength"),
+        ({"parameter": "image_guidance", "values": [1, 1]}, "must be distinct"),
+        ({"parameter": "image_guidance", "values": [-1]}, "greater than or equal to 0"),
+    ],
+)
+def test_a_sweep_that_its_editor_cannot_make_is_refused(sweep, words):
+    with pytest.raises(ValueError, match=words):
+        Entrant(name="a", edits=IP2P, sweep=sweep)
+
+
+def test_two_editors_of_one_name_are_refused():
+    twice = (Entrant(name="a", edits=IP2P), Entrant(name="a", edits=IP2P))
+    with pytest.raises(ValueError, match="names of their own, got a, a"):
+        EvaluationRecipe(entrants=twice, clip={"source": "c"})
+
+
+def test_places_are_no_part_of_what_a_held_out_set_is():
+    here, there = (
+        recipe(held_out={"kind": "dataset", "source": place, "digest": "d"}) for place in "ab"
+    )
+    assert here.identity() == there.identity()
+    assert json.dumps(here.identity()) != json.dumps(recipe().identity())

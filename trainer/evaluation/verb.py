@@ -1,0 +1,378 @@
+"""The command `evaluate`: one editor judged by the oracle, or several along a curve."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from factory.console.amounts import counted
+from factory.console.command import resumable
+from factory.console.config import (
+    EVALUATION_PRESETS,
+    FIT_PRESETS,
+    MINIATURE,
+    Choice,
+    choose_config,
+    load_config,
+    preset_names,
+)
+from factory.console.options import EDITS, FITS, AsJson, ConfigFile, preset_option
+from factory.console.places import check_folder
+from factory.console.say import Opening, print_facts, print_json, print_table, say
+from factory.errors import ConfigError, first_line
+from factory.models.find import Role, still_to_fetch
+from factory.verbs.machine import check_machine, runner
+from factory.verbs.runs import FINISHES
+from factory.work.job import JobResult, run_job
+from schemas.editors import Ip2p
+from schemas.edits import EditCompute, EditRecipe, Output
+from schemas.evaluation import EVALUATE, Entrant, Evaluation, EvaluationRecipe, HeldOut
+from schemas.fit import Fit
+from schemas.recipe import ModelSource
+from trainer.evaluation.entrants import of_these, with_editor
+from trainer.headline import evaluate_headline
+
+if TYPE_CHECKING:
+    from trainer.evaluation.held_out import Tasks
+
+evaluate_app = typer.Typer(no_args_is_help=True)
+
+
+def _finish(run: Any, commits: Any) -> Any:
+    """For `seal`; what draws is imported only then."""
+    from trainer.evaluation.report import finish
+
+    return finish(run, commits)
+
+
+FINISHES[EVALUATE.stage] = _finish
+
+
+@evaluate_app.command()
+@resumable
+def evaluate(
+    out: Annotated[
+        str,
+        typer.Option(
+            help="Folder or s3:// prefix for evaluation.json, edits.jsonl, sheet.png, table.csv, "
+            "report.json and the curve."
+        ),
+    ],
+    editor: Annotated[
+        Optional[str],
+        typer.Option(
+            help="What `fit` wrote: a folder, s3://bucket/prefix, or `miniature/editor`; with --sweep "
+            "in place of the first entrant's that takes pictures."
+        ),
+    ] = None,
+    edits: Annotated[
+        Optional[int],
+        typer.Option(min=1, help="Held-out pictures; of the miniature 300 unasked, 1,000 at most."),
+    ] = None,
+    sweep: Annotated[
+        Optional[str],
+        typer.Option(
+            help=f"Editors along a curve of settings: {EDITS}, or a YAML file (`config show --of "
+            "evaluate`); --set then means its keys."
+        ),
+    ] = None,
+    editors: Annotated[
+        Optional[str], typer.Option(help="With --sweep: of its entrants these, as a,b.")
+    ] = None,
+    dataset: Annotated[
+        Optional[str],
+        typer.Option(help="With --sweep: judge on a dataset's pictures, as `fit` reads it."),
+    ] = None,
+    requests: Annotated[
+        Optional[str],
+        typer.Option(help="With --sweep: judge on a list of requests, as `edit` reads it."),
+    ] = None,
+    images: Annotated[
+        Optional[str], typer.Option(help="Of --requests, what keys lie below.")
+    ] = None,
+    attempts: Annotated[
+        Optional[int], typer.Option(min=1, help="With --sweep: edits of each picture.")
+    ] = None,
+    preset: Annotated[
+        Optional[str], preset_option(f"{FITS}; miniature is the default.", FIT_PRESETS)
+    ] = None,
+    config: ConfigFile = None,
+    settings: Annotated[
+        Optional[list[str]],
+        typer.Option("--set", help="key=value, e.g. watching.sampler.steps=50; repeatable."),
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option(help="Make again what failed, and nothing else.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Judge editors on pictures no model has seen. Run it again to resume.
+
+    With --editor the oracle judges one in the miniature's world: of the configuration `watching.sampler`,
+    `compute.device` and `compute.threads` count; without one they are those of `--preset miniature`. With
+    --sweep each of several editors is measured at each of several settings (docs/evaluation.md).
+    """
+    if "://" not in out:
+        check_folder("--out", Path(out))
+    asked = {
+        "--editors": editors,
+        "--dataset": dataset,
+        "--requests": requests,
+        "--images": images,
+        "--attempts": attempts,
+    }
+    if sweep is None:
+        for name, value in asked.items():
+            if value is not None:
+                raise ConfigError(f"{name}: needs --sweep, got none")
+        if editor is None:
+            raise ConfigError("--editor or --sweep: must be given, got neither")
+        choice = choose_config(
+            Fit, FIT_PRESETS, preset, config, settings or [], unasked=lambda: (MINIATURE, "")
+        )
+        given = of_one(choice.config, editor, edits or 300)
+        opening = Opening(evaluate_headline(choice, editor))
+    else:
+        if preset is not None or config is not None:
+            raise ConfigError(
+                "--preset and --config: must be left out with --sweep, which names both"
+            )
+        chosen = chosen_sweep(sweep, settings or [], editor, edits, asked)
+        given, opening = chosen.config, Opening(_headline(chosen))
+    check_machine(given.compute)
+    return _run(given, out, opening, choice if sweep is None else None, retry_failed, as_json)
+
+
+def _run(
+    given: Evaluation,
+    out: str,
+    opening: Opening,
+    one: Choice[Fit] | None,
+    retry_failed: bool,
+    as_json: bool,
+) -> int:
+    """Make what is open and seal; `one` is the configuration of a single editor."""
+    from trainer.evaluation.prepare import prepare
+    from trainer.evaluation.results import write_judged, write_results
+    from trainer.evaluation.stage import evaluate_stage, loaded
+
+    for line in still_to_fetch(_models(given.recipe)):
+        opening(line)
+    run, plan, tasks = prepare(given, out, retry_failed=retry_failed)
+    opening.begin()
+    say(_amount(given, tasks))
+    stage = evaluate_stage(loaded(tasks.place))
+    result = run_job(stage, run, plan, given, runner(stage, given.compute))
+    if result.exit_code or result.sealed is None or result.sealed.partial:
+        say(result.message)
+        for problem in result.problems:
+            say(f"unit {problem.unit}: {problem.message}")
+        if result.sealed is not None:
+            write_results(result)
+        if as_json:
+            print_json({"exit_code": result.exit_code, "message": result.message})
+        return result.exit_code
+    report = write_results(result)
+    _write_sheet(result, tasks, given.compute)
+    if one is not None:
+        report = write_judged(result, one.config.watching.sampler.model_dump())
+    if as_json:
+        print_json(report)
+    elif one is not None:
+        shown = {k: v for k, v in report.items() if isinstance(v, float)}
+        print_facts(shown | {"edits": report["edits"], "sheet": f"{out.rstrip('/')}/sheet.png"})
+    else:
+        _print_report(report, out)
+    return 0
+
+
+def of_one(fit: Fit, editor: str, edits: int) -> Evaluation:
+    """One editor of the miniature's world at one setting. Raises `ConfigError`."""
+    from factory.miniature.world import SIDE_PX
+    from trainer.miniature.tasks import MOST
+
+    if edits > MOST:
+        raise ConfigError(f"--edits: must be at most {MOST} of the miniature, got {edits}")
+    at_once, miniature = min(AT_ONCE, edits), load_config(MINIATURE).recipe
+    try:
+        settings = Ip2p(
+            model=ModelSource(source=editor),
+            dtype="float32",
+            solver="euler_ancestral",
+            **fit.watching.sampler.model_dump(),
+        )
+    except ValueError as error:
+        raise ConfigError(f"watching.sampler: {first_line(error)}") from None
+    recipe = EvaluationRecipe(
+        entrants=(
+            Entrant(
+                name="ip2p",
+                edits=EditRecipe(
+                    editor="ip2p", ip2p=settings, size_px=SIDE_PX, output=Output(size="model")
+                ),
+            ),
+        ),
+        held_out=HeldOut(count=edits),
+        clip=miniature.clip,
+        gates=miniature.thresholds,
+        unit_edits=AT_ONCE,
+    )
+    compute = EditCompute(
+        where="here",
+        device=fit.compute.device,
+        gpus_per_worker=0,
+        threads=fit.compute.threads,
+        batch_images=at_once,
+        decode_images=at_once,
+    )
+    return Evaluation(recipe=recipe, compute=compute)
+
+
+AT_ONCE = 16
+"""Edits of a unit, and of a batch, of one editor."""
+
+
+def chosen_sweep(
+    sweep: str,
+    settings: Sequence[str],
+    editor: str | None,
+    edits: int | None,
+    asked: Mapping[str, Any],
+) -> Choice[Evaluation]:
+    """The configuration of a curve. Raises `ConfigError`."""
+    is_preset = sweep in preset_names(EVALUATION_PRESETS)
+    options: dict[str, str] = {}
+
+    def set_(option: str, key: str, value: Any) -> None:
+        options[f"{option} {key}"] = f"recipe.{key}={json.dumps(value)}"
+
+    if asked["--dataset"] and asked["--requests"]:
+        raise ConfigError("--dataset and --requests: give one, got both")
+    if asked["--images"] and not asked["--requests"]:
+        raise ConfigError("--images: needs --requests, got none")
+    for kind in ("dataset", "requests"):
+        if asked[f"--{kind}"]:
+            set_(f"--{kind}", "held_out.kind", kind)
+            set_(f"--{kind}", "held_out.source", asked[f"--{kind}"])
+    if asked["--images"]:
+        set_("--images", "held_out.images", asked["--images"])
+    if edits is not None:
+        set_("--edits", "held_out.count", edits)
+    if asked["--attempts"] is not None:
+        set_("--attempts", "attempts", asked["--attempts"])
+    choice = choose_config(
+        Evaluation,
+        EVALUATION_PRESETS,
+        sweep if is_preset else None,
+        None if is_preset else Path(sweep),
+        settings,
+        options=options,
+    )
+    recipe = choice.config.recipe
+    held_out = recipe.held_out
+    if held_out.kind != "miniature" and not held_out.source:
+        raise ConfigError(
+            f"--dataset or --requests: must be given with --sweep {sweep}, got neither"
+        )
+    if asked["--editors"] is not None:
+        recipe = of_these(recipe, asked["--editors"])
+    if editor is not None:
+        recipe = with_editor(recipe, editor)
+    return Choice(
+        choice.config.model_copy(update={"recipe": recipe}), choice.origin, choice.settings
+    )
+
+
+def _models(recipe: EvaluationRecipe) -> list[tuple[str, ModelSource, Role]]:
+    models: list[tuple[str, ModelSource, Role]] = [("clip", recipe.clip, "clip")]
+    for entrant in recipe.entrants:
+        models.append((entrant.name, entrant.settings.model, "text_to_image"))
+    return models
+
+
+def _headline(choice: Choice[Evaluation]) -> str:
+    recipe = choice.config.recipe
+    names = ", ".join(f"{e.name} at {counted(len(e.points), 'setting')}" for e in recipe.entrants)
+    return choice.line(f"{names}; {recipe.held_out.source or recipe.held_out.kind}")
+
+
+def _amount(given: Evaluation, tasks: "Tasks") -> str:
+    recipe, count = given.recipe, len(tasks.tasks)
+    points = sum(len(entrant.points) for entrant in recipe.entrants)
+    what = "held-out scene" if recipe.held_out.kind == MINIATURE else "held-out picture"
+    times = points * recipe.attempts
+    each = f", {times} times each" if times > 1 else ""
+    return f"edits {counted(count, what)}{each}, {given.compute.batch_images} at once"
+
+
+def _write_sheet(result: JobResult, tasks: "Tasks", compute: EditCompute) -> None:
+    """Edit the first pictures again, here: an evaluation keeps no edits."""
+    from factory.edits.studio import Studio
+    from trainer.evaluation.held_out import open_pictures
+    from trainer.evaluation.results import (
+        ON_SHEET,
+        SHEET,
+        commits_of,
+        judged_of,
+        middle,
+        put,
+        sheet,
+        verdict,
+    )
+    from trainer.evaluation.stage import items_of
+
+    run = result.book.run
+    recipe: EvaluationRecipe = run.recipe
+    first = tasks.tasks[:ON_SHEET]
+    shown = {entrant.name: middle(entrant) for entrant in recipe.entrants}
+    items = [
+        item
+        for item in items_of(recipe, first)
+        if item.attempt == 0
+        and all(getattr(item, name) == v for name, v in shown[item.entrant].items())
+    ]
+    words: dict[int, str] = {}
+    if recipe.held_out.kind == MINIATURE and len(recipe.entrants) == 1:
+        rows = (row for commit in commits_of(result.book) for row in commit.rows)
+        wanted = {item.item_id for item in items}
+        for item, row in zip(items_of(recipe, tasks.tasks), rows, strict=True):
+            if item.item_id in wanted:
+                words[item.number] = verdict(judged_of(row))
+    pictures = open_pictures(run, tasks.place, compute.most_pixels)
+    studios = {entrant.name: Studio(entrant.edits, compute) for entrant in recipe.entrants}
+    try:
+        drawn = sheet(recipe, first, items, pictures, lambda e: studios[e.name], words)
+    finally:
+        pictures.close()
+    put(run, SHEET, drawn)
+
+
+_SHORT = {"image_guidance": "image", "text_guidance": "text", "strength": "strength"}
+"""So that a row has room on a terminal."""
+
+
+def _print_report(report: Mapping[str, Any], out: str) -> None:
+    """The curve as a table, and which lies above which."""
+    rows = [
+        (
+            point["entrant"],
+            " ".join(f"{_SHORT[n]} {v:g}" for n, v in point["setting"].items() if v is not None),
+            *(_said(point[name]) for name in ("clip_sim_dir", "clip_sim_image", "true")),
+            point["failed"],
+        )
+        for point in report["points"]
+    ]
+    print_table(("editor", "setting", "direction", "image", "edit accuracy", "failed"), rows)
+    for name, figure in report["figures"].items():
+        print_facts({name: figure})
+    print_facts({"results": f"{out.rstrip('/')}/ report.json, table.csv, curve.svg, curve.png"})
+
+
+def _said(estimate: Mapping[str, float | None] | None) -> str:
+    if estimate is None or estimate["value"] is None:
+        return "-"
+    if estimate["low"] is None or estimate["high"] is None:
+        return f"{estimate['value']:.3f}"
+    return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
