@@ -2,6 +2,7 @@
 
 python benchmarks/edits.py                     (from the repository's root; Ceph comes from apt)
 python benchmarks/edits.py --only kills        (these figures alone; the others of the result stay)
+python benchmarks/edits.py --only above --work DIR    (an hour; goes on in DIR where it was stopped)
 python benchmarks/edits.py --tiny --dry        (a small run on the emulator; writes nothing)
 
 Both edit the same pictures by the shipped editor at 64 px, two cores, against one S3 server, every request
@@ -310,14 +311,33 @@ def memory(counts: tuple[int, int]) -> dict[str, Any]:
     }
 
 
+def above(work: str, count: int, editors: str) -> dict[str, Any]:
+    """The shipped editor's trade-off curve beside SDEdit's, on scenes that no model has seen."""
+    told = [
+        "evaluate",
+        "--sweep",
+        "miniature",
+        "--editors",
+        editors,
+        "--edits",
+        str(count),
+        "--out",
+        work,
+    ]
+    subprocess.run([sys.executable, "-m", "trainer", *told], check=True, stdout=sys.stderr)
+    report = json.loads(Path(work, "report.json").read_text())
+    return {"above_sdedit": report["figures"].get("above_sdedit"), "above_pictures": count}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--server", default="ceph", help="ceph, swift or moto")
-    parser.add_argument("--only", choices=("speed", "kills", "memory"))
+    parser.add_argument("--only", choices=("speed", "kills", "memory", "above"))
     parser.add_argument(
         "--images", type=int, default=1000, help="of the run whose speed is measured"
     )
     parser.add_argument("--of-loop", type=int, default=1000, help="how many of them the loop edits")
+    parser.add_argument("--work", help="where curves are made, to go on after a stop")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--dry", action="store_true", help="write no result")
     parser.add_argument("--plan", nargs=2, help=argparse.SUPPRESS)
@@ -328,7 +348,7 @@ def main() -> None:
     where = machine()
     figures: dict[str, Any] = {}
     server = "moto" if given.tiny else given.server
-    with nullcontext("") if given.only == "memory" else s3_server(server) as endpoint:
+    with nullcontext("") if given.only in ("memory", "above") else s3_server(server) as endpoint:
         if given.only in (None, "kills"):
             figures |= kills(*((16, 20, 1, 10.0) if given.tiny else (1900, 100, 20, 24.0)))
         if given.only in (None, "speed"):
@@ -338,6 +358,10 @@ def main() -> None:
                 figures |= speed(endpoint, given.images, given.of_loop, DELAYS)
     if given.only in (None, "memory"):
         figures |= memory((100, 1000) if given.tiny else FLAT)
+    if given.only in (None, "above"):
+        with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as work:
+            count, editors = (4, "sdedit") if given.tiny else (300, "ip2p-text,sdedit")
+            figures |= above(work, count, editors)
     print(json.dumps(figures, indent=1))
     if given.dry:
         return
