@@ -43,6 +43,7 @@ Images = Annotated[
     typer.Option(help="Pictures: a folder or s3:// prefix; of --requests, what keys lie below."),
 ]
 Instruction = Annotated[Optional[str], typer.Option(help="What to change in every picture.")]
+SourceCaption = Annotated[Optional[str], typer.Option(help="What every picture shows, for p2p.")]
 TargetCaption = Annotated[
     Optional[str], typer.Option(help="What every picture should show, for sdedit, p2p and pnp.")
 ]
@@ -53,7 +54,8 @@ Requests = Annotated[
     ),
 ]
 Editor = Annotated[
-    Optional[str], typer.Option(help="ip2p, sdedit or diffusers, where a request names none.")
+    Optional[str],
+    typer.Option(help="ip2p, sdedit, p2p, pnp or diffusers, where a request names none."),
 ]
 Pipeline = Annotated[
     Optional[str],

@@ -27,6 +27,7 @@ from factory.verbs.asked_edits import (
     Instruction,
     Pipeline,
     Requests,
+    SourceCaption,
     TargetCaption,
 )
 from factory.verbs.asked_edits import headline as edits_headline
@@ -48,6 +49,7 @@ def doctor(
     triplets: SomeTriplets = None,
     images: Images = None,
     instruction: Instruction = None,
+    source_caption: SourceCaption = None,
     target_caption: TargetCaption = None,
     requests: Requests = None,
     editor: Editor = None,
@@ -64,7 +66,7 @@ def doctor(
     `doctor.png`.
     """
     if images is not None or requests is not None:
-        wish = Wish(instruction=instruction, target_caption=target_caption)
+        wish = Wish(instruction, source_caption, target_caption)
         asked = Asked(images, requests, wish, editor, pipeline)
         asked.check(out)
         check_file("the sheet", SHEET)

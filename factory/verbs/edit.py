@@ -21,6 +21,7 @@ from factory.verbs.asked_edits import (
     Instruction,
     Pipeline,
     Requests,
+    SourceCaption,
     TargetCaption,
     headline,
     models_of,
@@ -38,6 +39,7 @@ def edit(
     out: Annotated[str, typer.Option(help="Where edited pictures go: a folder or s3:// prefix.")],
     images: Images = None,
     instruction: Instruction = None,
+    source_caption: SourceCaption = None,
     target_caption: TargetCaption = None,
     requests: Requests = None,
     editor: Editor = None,
@@ -80,7 +82,7 @@ def edit(
         "--deadline": ("budget.deadline", deadline and iso_time(deadline, "--deadline")),
     }
     given = {name: f"{key}={value}" for name, (key, value) in options.items() if value is not None}
-    wish = Wish(instruction=instruction, target_caption=target_caption)
+    wish = Wish(instruction, source_caption, target_caption)
     asked = Asked(images, requests, wish, editor, pipeline)
     asked.check(out)
     choice = asked.choose(preset, config, settings or [], out, given)

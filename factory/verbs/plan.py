@@ -29,6 +29,7 @@ from factory.verbs.asked_edits import (
     Instruction,
     Pipeline,
     Requests,
+    SourceCaption,
     TargetCaption,
 )
 from factory.verbs.asked_edits import headline as edits_headline
@@ -45,6 +46,7 @@ def plan(
     triplets: SomeTriplets = None,
     images: Images = None,
     instruction: Instruction = None,
+    source_caption: SourceCaption = None,
     target_caption: TargetCaption = None,
     requests: Requests = None,
     editor: Editor = None,
@@ -66,7 +68,7 @@ def plan(
     if images is not None or requests is not None:
         if triplets is not None:
             raise ConfigError("--triplets: must not be given with pictures to edit, got both")
-        wish = Wish(instruction=instruction, target_caption=target_caption)
+        wish = Wish(instruction, source_caption, target_caption)
         asked = Asked(images, requests, wish, editor, pipeline)
         asked.check(None)
         edits = asked.choose(preset, config, settings or [])

@@ -88,3 +88,26 @@ def test_the_demo_edits_what_it_draws(folder, capsys):
     edited = {path.name for path in (folder / "demo" / "edits-4").glob("*.*")}
     assert {"000.png", "001.jpg", "002.webp", "003.png"} <= edited
     assert Image.open(folder / "demo" / "edits-4.png").size[0] > 3 * 2 * 192
+
+
+@pytest.mark.parametrize(
+    ("asked", "rows"),
+    [
+        (
+            "--editor p2p --source-caption 'a red star' --set recipe.p2p.inversion_steps=2",
+            2 + 2 * 3,
+        ),
+        ("--editor pnp --set recipe.pnp.inversion_steps=4", 4 + 2 * 3),
+    ],
+)
+def test_editors_that_invert_take_captions_and_show_what_they_lend(asked, rows, folder, capsys):
+    name = asked.split()[1]
+    told = f"{asked} --target-caption 'a blue star' --images in {FAST} --set recipe.{name}.steps=2"
+    assert said(f"plan --json {told}", capsys)["rows"] == 2 * rows
+    assert said(f"edit --json --out out {told}", capsys)["counts"]["done"] == 2
+    if name == "pnp":
+        said("sheet out --features --out features.png", capsys)
+        assert Image.open(folder / "features.png").size[1] > 2 * 192
+    else:
+        words = said("sheet out --features --out features.png", capsys, 2)
+        assert "--features: must be of edits by pnp, got" in words
