@@ -28,6 +28,10 @@ CLEAR_LINE = "\r\x1b[2K\x1b[?25h"
 """On a terminal: what a bar has left there, and its hidden cursor."""
 
 
+_MARK = bytes([255])
+"""No signal's number."""
+
+
 class Drain:
     """Inside, SIGTERM and SIGINT only set `asked`; a second one is the operator's last word.
 
@@ -81,6 +85,8 @@ class _Program:
         self._code: int | None = None
         self._others = 0
         self._errors = 2
+        self._write_end = -1
+        self._passed = threading.Event()
 
     def answer(self) -> None:
         """From now on, or again after a library took the signals for itself."""
@@ -90,6 +96,7 @@ class _Program:
             self._errors = os.dup(2)
             read_end, write_end = os.pipe()
             os.set_blocking(write_end, False)
+            self._write_end = write_end
             signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
             threading.Thread(target=self._listen, args=(read_end,), daemon=True).start()
             # What is registered first is done last: the interpreter's own end takes a while, and by then it
@@ -119,8 +126,17 @@ class _Program:
         try:
             yield
         finally:
+            self._pass()
             self._others -= 1
             self.take_back()
+
+    def _pass(self) -> None:
+        """Wait until the thread has heard of every signal so far: those were others'."""
+        if self.answers:
+            self._passed.clear()
+            with suppress(OSError):
+                os.write(self._write_end, _MARK)
+                self._passed.wait(1.0)
 
     def at_end(self, act: Callable[[], object]) -> None:
         self._acts.append(act)
@@ -138,7 +154,9 @@ class _Program:
     def _listen(self, read_end: int) -> None:
         while True:
             for number in os.read(read_end, 16):
-                if number in SIGNALS and not self._others:
+                if number == _MARK[0]:
+                    self._passed.set()
+                elif number in SIGNALS and not self._others:
                     self._hear()
 
     def _hear(self) -> None:

@@ -215,9 +215,9 @@ EDITORS = [
     ),
     case(
         "a benchmark's list without pictures",
-        f"{EDIT} --requests r.yaml --editor pnp",
+        f"{EDIT} --requests list/r.yaml --editor pnp",
         r'r\.yaml: entry 1: field "init_img": expected a picture beside the list, got \'/x/a\.png\' .*',
-        write("r.yaml", "- {init_img: /x/a.png, target_prompts: [a red star]}\n"),
+        write("list/r.yaml", "- {init_img: /x/a.png, target_prompts: [a red star]}\n"),
     ),
     case(
         "a strength of nothing",

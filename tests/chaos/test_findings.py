@@ -21,7 +21,7 @@ from tests.chaos.memory_store import MemoryStore
 from tests.chaos.subject import STAGES, Own, small
 
 UNITS = 4
-OUTCOMES = {"generate": 20, "encode": 7, "edit": 8}
+OUTCOMES = {"generate": 20, "encode": 7, "edit": 8, "evaluate": 8}
 LANDED = dict.fromkeys(range(UNITS), 100.0)
 
 
@@ -88,14 +88,19 @@ def finish(subject, run, plan, *, number=0, limit=None):
 
 
 def first_data(subject, store):
-    return next(key for key in sorted(store.objects) if key.startswith(subject.folder_of_kept))
+    kept = [key for key in sorted(store.objects) if key.startswith(subject.folder_of_kept)]
+    if not kept:
+        pytest.skip("this stage leaves rows alone")
+    return kept[0]
 
 
 def test_run_like_the_undisturbed_one_shows_nothing(subject, store, examined):
     found = examined(store)
     assert (found.faults, found.words) == (0, [])
     assert (found.units, found.outcomes, found.made) == (4, OUTCOMES[subject.layout.stage], 4)
-    assert 0 < found.kept < found.outcomes
+    # Of the stub's edits every one is scored.
+    none_lost = subject.layout.stage == "evaluate"
+    assert 0 < found.kept < found.outcomes + none_lost
 
 
 def test_missing_data_are_lost(subject, store, examined):

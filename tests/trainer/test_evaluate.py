@@ -54,6 +54,7 @@ def test_the_oracle_reads_nothing_in_what_random_weights_make(editor, tmp_path):
         assert sheet.width > 3 * 2 * 64
 
 
+@pytest.mark.long
 def test_the_same_editor_is_judged_alike_twice(editor, tmp_path):
     for name in ("a", "b"):
         assert evaluate(editor, tmp_path / name).exit_code == 0
@@ -61,6 +62,7 @@ def test_the_same_editor_is_judged_alike_twice(editor, tmp_path):
     assert first == second
 
 
+@pytest.mark.long
 def test_the_stage_edits_as_a_training_watches_its_editor(editor, tmp_path):
     """Same noise, same pictures: up to what a batch of another shape changes in the last bits."""
     assert evaluate(editor, tmp_path / "out").exit_code == 0

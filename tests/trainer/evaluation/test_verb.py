@@ -108,6 +108,7 @@ def test_another_wish_is_refused_where_a_run_is(config, judged):
     assert "holds a run with another recipe; differing: attempts: 1 -> 2" in result.stderr
 
 
+@pytest.mark.long
 def test_people_compare_what_it_made(judged, tmp_path):
     out, _ = judged
     result = call("compare", out, "--pictures", 2, "--at", "ours=1", "--threads", 1, "--json")

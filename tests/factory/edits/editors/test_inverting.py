@@ -155,6 +155,7 @@ def test_what_pnp_leads_away_from():
     assert alphas(0.5, "constant", 2) == [0.5, 0.5]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "settings",
     [
