@@ -154,15 +154,18 @@ class Comparison:
     entrant: str
     than: str
     above: bool | None
-    """At every directional similarity that both reach; null where there is none."""
+    """At every place that both reach; null where there is none."""
     from_: float | None
     to: float | None
-    """The directional similarities that both reach."""
+    """The places that both reach."""
     least: Estimate
-    """The least that it lies above, in image similarity; a bootstrap over pictures, the same for both."""
+    """The least that it lies above; a bootstrap over pictures, the same for both."""
 
 
 X, Y = "clip_sim_dir", "clip_sim_image"
+"""Along a trade-off curve: how much is edited, and above it how much is kept."""
+DONE, KEPT = "edit_done", "rest_kept"
+"""The same by the oracle, places of shapes included."""
 
 
 Line = tuple[Numbers, Numbers]
@@ -188,7 +191,9 @@ def crossings(line: Line) -> Numbers:
     """The places at which a curve meets itself."""
     x, y = line
     step = np.array([np.inf if b == a else 1 / (b - a) for a, b in pairwise(x)])
-    steep = (y[1:] - y[:-1]) * step
+    # Where a curve stands still there is no slope, and no matter.
+    with np.errstate(invalid="ignore"):
+        steep = (y[1:] - y[:-1]) * step
     known = np.isfinite(steep)
     base, steep = (y[:-1] - steep * x[:-1])[known], steep[known]
     first, second = np.triu_indices(len(base), 1)
@@ -213,11 +218,11 @@ def least_margin(one: Line, other: Line) -> tuple[float, float, float] | None:
     return float(low), float(high), float(margins.min())
 
 
-def compare(one: Sequence[Point], other: Sequence[Point]) -> Comparison:
-    """Two editors' curves; each has a point at least."""
+def compare(one: Sequence[Point], other: Sequence[Point], x: str = X, y: str = Y) -> Comparison:
+    """Two editors' curves of the measure `y` over `x`; each has a point at least."""
     names = one[0].entrant, other[0].entrant
     numbers = sorted({row["number"] for point in (*one, *other) for row in point.rows})
-    first, second = (_means(points, numbers) for points in (one, other))
+    first, second = (_means(points, numbers, x, y) for points in (one, other))
     whole = np.full((1, len(numbers)), 1 / max(1, len(numbers)))
     curves = [_curves(of, whole)[0] for of in (first, second)]
     if any(not np.isfinite(part).all() for curve in curves for part in curve):
@@ -243,13 +248,15 @@ def compare(one: Sequence[Point], other: Sequence[Point]) -> Comparison:
     )
 
 
-def _means(points: Sequence[Point], numbers: Sequence[int]) -> list[tuple[Numbers, Numbers]]:
-    """Of each point both similarities by picture; a picture that has none is not a number."""
+def _means(
+    points: Sequence[Point], numbers: Sequence[int], x: str, y: str
+) -> list[tuple[Numbers, Numbers]]:
+    """Of each point both measures by picture; a picture that has none is not a number."""
     place_of = {number: place for place, number in enumerate(numbers)}
     found = []
     for point in points:
         both = []
-        for measure in (X, Y):
+        for measure in (x, y):
             held = np.full(len(numbers), np.nan)
             there, values = point.by_picture(measure)
             held[[place_of[number] for number in there]] = values

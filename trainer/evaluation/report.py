@@ -27,6 +27,8 @@ from schemas.evaluation import (
 from schemas.recipe import ModelSource
 from trainer.evaluation.plot import Curve, plot
 from trainer.evaluation.points import (
+    DONE,
+    KEPT,
     PASSES,
     Comparison,
     Estimate,
@@ -176,7 +178,10 @@ def report_of(
     """Every number and where it comes from."""
     of = {e.name: [p for p in points if p.entrant == e.name] for e in recipe.entrants}
     names = list(of)
-    comparisons = [compare(of[one], of[other]) for one in names for other in names if one != other]
+    pairs = [(of[one], of[other]) for one in names for other in names if one != other]
+    comparisons = [compare(*pair) for pair in pairs]
+    has_oracle = recipe.held_out.kind == "miniature"
+    keeping = [compare(*pair, DONE, KEPT) for pair in pairs] if has_oracle else []
     return {
         "figures": {
             f"above_{found.than}": found.above
@@ -185,6 +190,7 @@ def report_of(
         },
         "points": [_point(recipe, point) for point in points],
         "above": [_comparison(found) for found in comparisons],
+        "keeps_more": [_comparison(found) for found in keeping],
         "provenance": dict(origin),
         "measures": MEANINGS,
         "intervals": "95 %: of means the percentiles of 2,000 resamples of the pictures, beyond 10,000 "

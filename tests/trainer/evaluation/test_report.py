@@ -118,6 +118,29 @@ def test_it_says_whose_curve_is_above(found):
     assert theirs["above"] is False
 
 
+def test_it_says_who_keeps_more_where_as_many_edits_are_done(found):
+    """By the oracle: from half of the edits done to all, ours keep all, theirs half and then none."""
+    read = {
+        ("ip2p", 1): ((True, True), (True, True)),
+        ("ip2p", 2): ((False, True), (True, True)),
+        ("sdedit", 0.4): ((False, False), (True, True)),
+        ("sdedit", 0.8): ((True, False), (True, False)),
+    }
+
+    def word(row):
+        value = row["image_guidance"] or row["strength"]
+        done, kept = read[row["entrant"], value][row["number"]]
+        return row | {"edit_done": done, "rest_kept": kept}
+
+    report = json.loads(made(tuple(word(row) for row in rows()))["report.json"])
+    ours, theirs = report["keeps_more"]
+    assert (ours["entrant"], ours["above"], ours["from"], ours["to"]) == ("ip2p", True, 0.5, 1.0)
+    assert ours["least_margin"]["value"] == 0.5
+    assert theirs["above"] is False
+    # Of equal ones neither does.
+    assert not any(one["above"] for one in json.loads(found["report.json"])["keeps_more"])
+
+
 def test_it_says_where_every_number_is_from(found):
     origin = json.loads(found["report.json"])["provenance"]
     assert origin["recipe"] == "ee" * 32
