@@ -8,12 +8,12 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from factory.storage.open import open_store
 from tests.bad_input.materials import models
 from tests.bad_input.table import PLAN, S3_OUT, Case, case, generated, refused
 from tests.factory.storage.crooked import answer, crooked_server, cut_listings, page
+from tests.servers.emulator import emulator as new_emulator
 from tests.servers.fixtures import S3Access
 
 LIST = f"{PLAN} s3://there/lists/t.jsonl"
@@ -160,7 +160,7 @@ S3 = REACHED + UNREACHED + CUT + ANSWERED + MODELS
 
 @contextmanager
 def emulator() -> Iterator[S3Access]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = new_emulator()
     server.start()
     host, port = server.get_host_and_port()
     yield S3Access(f"http://{host}:{port}", "key-of-nobody", "secret-of-nobody")

@@ -9,11 +9,11 @@ from pathlib import Path
 from unittest.mock import patch
 
 import boto3
-from moto.server import ThreadedMotoServer
 
 from factory.storage.protocol import ObjectStore
 from factory.storage.s3.store import S3Store
 from tests.servers.ceph import Cluster
+from tests.servers.emulator import emulator
 from tests.servers.processes import Server
 from tests.servers.swift import Swift
 
@@ -30,7 +30,7 @@ def s3_server(kind: str) -> Iterator[str]:
     """
     if kind == "moto":
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server = emulator()
         server.start()
         host, port = server.get_host_and_port()
         try:

@@ -9,10 +9,10 @@ from typing import Literal
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
+from tests.servers.emulator import emulator
 from tests.servers.fixtures import S3Access, ceph, swift
 
 __all__ = ["ceph", "swift"]
@@ -37,7 +37,7 @@ class Place:
 @pytest.fixture(scope="session")
 def moto() -> Iterator[S3Access]:
     """An S3 emulator in this process."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = emulator()
     server.start()
     host, port = server.get_host_and_port()
     yield S3Access(f"http://{host}:{port}", "canary-access-key", SECRET)
