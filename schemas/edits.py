@@ -134,6 +134,14 @@ class EditItem(Record):
         """Tells it from the others."""
         return self.key
 
+    def options(self, settings: EditorSettings) -> dict[str, float]:
+        """Guidance and strength, of those that its editor knows: its own, or the editor's."""
+        return {
+            name: own if (own := getattr(self, name)) is not None else usual
+            for name in ("text_guidance", "image_guidance", "strength")
+            if (usual := getattr(settings, name, None)) is not None
+        }
+
     @property
     def words(self) -> str:
         """For a message."""

@@ -4,6 +4,7 @@ import os
 import resource
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -11,6 +12,17 @@ import torch
 
 from factory.errors import ModelError
 from schemas.pool import Pool
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Inside, the calling thread computes with so many: OpenMP counts them for each."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class DeviceInHand:

@@ -8,6 +8,7 @@ from itertools import cycle
 import torch
 
 from factory.engine.batch import Batch
+from factory.engine.device import cpu_threads
 from factory.engine.engine import Engine
 from factory.engine.request import Request
 
@@ -21,7 +22,7 @@ def steps_of_other_sizes(
     Decoding and scoring are not in it: they have a batch size of their own. Nobody else may use the
     engine meanwhile.
     """
-    batches, threads = dict[int, Batch](), torch.get_num_threads()
+    batches = dict[int, Batch]()
 
     def seconds(rows: int) -> float:
         if rows not in batches:
@@ -35,12 +36,8 @@ def steps_of_other_sizes(
         _wait(batch.x)
         return time.perf_counter() - started
 
-    # OpenMP counts them for each calling thread.
-    torch.set_num_threads(engine.threads)
-    try:
+    with cpu_threads(engine.threads):
         yield seconds
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _wait(x: torch.Tensor) -> None:

@@ -9,7 +9,6 @@ given, many of which forbid commercial use (FLUX.1 Kontext: FLUX.1 [dev] Non-Com
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
@@ -24,7 +23,7 @@ from factory.edits.editors.batch_check import Batching, compare
 from factory.edits.editors.pipeline_class import Call, call_of
 from factory.edits.sizes import edit_size
 from factory.engine.checkpoint.load import DTYPES
-from factory.engine.device import torch_device
+from factory.engine.device import cpu_threads, torch_device
 from factory.errors import ConfigError, ModelError, first_line
 from factory.models.find import model_folder
 from factory.pictures import Picture
@@ -130,7 +129,7 @@ class PipelineEditor:
             for name, values in told.items()
             if name in call.arguments
         }
-        with self._lock, self._threads(), torch.inference_mode():
+        with self._lock, cpu_threads(self.threads), torch.inference_mode():
             result = self.pipeline(**given)
         return _pictures(result, len(rows), row.picture.size, self.settings.dtype)
 
@@ -165,11 +164,7 @@ class PipelineEditor:
         small = Image.fromarray(picture)
         if small.size != wanted:
             small = small.resize(wanted, Image.Resampling.LANCZOS)
-        options = {
-            name: own if (own := getattr(item, name)) is not None else usual
-            for name in ("text_guidance", "image_guidance", "strength")
-            if (usual := getattr(self.settings, name)) is not None
-        }
+        options = item.options(self.settings)
         return _Row(small, item.instruction or "", seed_of(self.recipe, item), options)
 
     def _compared_rows(self, first: Asked, most: int) -> list[_Row]:
@@ -211,16 +206,6 @@ class PipelineEditor:
                 len(one(words, verbose=False).input_ids) > one.model_max_length
                 for one in tokenizers
             )
-
-    @contextmanager
-    def _threads(self) -> Iterator[None]:
-        """Inside, this thread computes with as many as the configuration says."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
 
 
 def sides_of(pipeline: Any) -> int:

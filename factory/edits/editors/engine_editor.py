@@ -1,7 +1,6 @@
 """An editor that asks the engine: its network with its batches, pictures to latents and back."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from factory.edits.edit import Edited, seed_of
 from factory.edits.sizes import edit_size
 from factory.engine.checkpoint.load import DTYPES, load_networks
-from factory.engine.device import torch_device
+from factory.engine.device import cpu_threads, torch_device
 from factory.engine.engine import Engine
 from factory.engine.procedure import Procedure
 from factory.engine.request import Failed, Finished
@@ -54,20 +53,10 @@ class EngineEditor:
 
     def edit(self, asked: Sequence[tuple[EditItem, Picture]]) -> Iterator[tuple[int, Edited]]:
         """As `Editor`."""
-        with self._threads():
+        with cpu_threads(self.threads):
             begun = [self.begin(item, picture) for item, picture in asked]
         for place, result in self.engine.carry_out([procedure for procedure, _ in begun]):
             yield place, self._edited(result, begun[place][1], asked[place][1])
-
-    @contextmanager
-    def _threads(self) -> Iterator[None]:
-        """Inside, this thread computes with as many as the configuration says: OpenMP counts for each."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
 
     def latent_of(self, picture: Picture) -> tuple[Tensor, int, int]:
         """A picture's latent (channel, height, width) as its editor takes it, and the width and height in
@@ -92,12 +81,7 @@ class EngineEditor:
         settings = self.settings
         latent, wide, high = self.latent_of(picture)
         procedure = self.edit_of(self.networks, item, settings, latent, seed_of(self.recipe, item))
-        given = {
-            name: own if (own := getattr(item, name)) is not None else usual
-            for name in ("text_guidance", "image_guidance", "strength")
-            if (usual := getattr(settings, name, None)) is not None
-        }
-        facts = {"steps": settings.steps, **given}
+        facts = {"steps": settings.steps, **item.options(settings)}
         return procedure, facts | {"model_width": wide, "model_height": high}
 
     def _edited(self, result: Finished | Failed, facts: dict[str, Any], before: Picture) -> Edited:
