@@ -36,9 +36,9 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import torch  # noqa: E402
 
-from benchmarks import engine_rivals  # noqa: E402
-from benchmarks.device_time import Memory  # noqa: E402
-from benchmarks.engine_model import (  # noqa: E402
+from benchmarks.on_gpu import engine_rivals  # noqa: E402
+from benchmarks.on_gpu.device_time import Memory  # noqa: E402
+from benchmarks.on_gpu.engine_model import (  # noqa: E402
     FULL,
     TINY,
     Size,
@@ -47,10 +47,10 @@ from benchmarks.engine_model import (  # noqa: E402
     tflop_per_row,
     write_model,
 )
-from benchmarks.engine_rounds import bitwise, decoding, denoising, engine_rows  # noqa: E402
-from benchmarks.matmul import matmul_rate  # noqa: E402
+from benchmarks.on_gpu.engine_rounds import bitwise, decoding, denoising, engine_rows  # noqa: E402
+from benchmarks.on_gpu.matmul import matmul_rate  # noqa: E402
+from benchmarks.on_gpu.stages import Figures, Stage, Stages  # noqa: E402
 from benchmarks.record import machine, recorded, write_results  # noqa: E402
-from benchmarks.stages import Figures, Stage, Stages  # noqa: E402
 from factory.engine.device import torch_device  # noqa: E402
 from factory.pairs.prompt_to_prompt import PromptToPrompt  # noqa: E402
 

@@ -19,7 +19,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 import ray  # noqa: E402
 import torch  # noqa: E402
 
-from benchmarks.engine_rivals import plain_attention  # noqa: E402
+from benchmarks.on_gpu.engine_rivals import plain_attention  # noqa: E402
 from benchmarks.record import machine, write_results  # noqa: E402
 from factory.console.config import load_config  # noqa: E402
 from factory.engine.checkpoint.load import load_models  # noqa: E402

@@ -23,8 +23,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 import torch  # noqa: E402
 import typer  # noqa: E402
 
-from benchmarks.original_draws import drawn_settings  # noqa: E402
-from benchmarks.released_checks import (  # noqa: E402
+from benchmarks.released.checks import (  # noqa: E402
     Regenerated,
     Regenerator,
     allowance,
@@ -32,7 +31,8 @@ from benchmarks.released_checks import (  # noqa: E402
     psnr,
     rescored,
 )
-from benchmarks.released_folder import ReleasedPair, released_pairs  # noqa: E402
+from benchmarks.released.folder import ReleasedPair, released_pairs  # noqa: E402
+from benchmarks.released.original_draws import drawn_settings  # noqa: E402
 from factory.console.command import command  # noqa: E402
 from factory.console.config import PRESETS, load_config  # noqa: E402
 from factory.console.options import OURS, AsJson, ConfigFile, Settings, preset_option  # noqa: E402

@@ -32,9 +32,9 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 import torch  # noqa: E402
 
 from benchmarks import editors  # noqa: E402
-from benchmarks.diffusers_law import DiffusersLaw  # noqa: E402
 from benchmarks.record import machine, replace_results, write_results  # noqa: E402
-from benchmarks.trainer_model import SIDE, encodes_over_step, write_model, write_pairs  # noqa: E402
+from benchmarks.training.diffusers_law import DiffusersLaw  # noqa: E402
+from benchmarks.training.model import SIDE, encodes_over_step, write_model, write_pairs  # noqa: E402
 from factory.dataset.dataset import Dataset  # noqa: E402
 from factory.dataset.decoders import Decoders  # noqa: E402
 from factory.engine.checkpoint.load import load_text_to_image  # noqa: E402

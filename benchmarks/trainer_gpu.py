@@ -12,7 +12,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.matmul import MATRIX, matmul_rate
+from benchmarks.on_gpu.matmul import MATRIX, matmul_rate
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text.encoder import Words
 from factory.models.family import family_fields

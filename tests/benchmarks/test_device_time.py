@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from benchmarks.device_time import Memory, busy_and_wall, covered, place, seconds_of, waits_in
+from benchmarks.on_gpu.device_time import (
+    Memory,
+    busy_and_wall,
+    covered,
+    place,
+    seconds_of,
+    waits_in,
+)
 
 CPU = torch.device("cpu")
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import engine_gpu, engine_rounds
+from benchmarks import engine_gpu
 from benchmarks.engine_gpu import Benchmark, concluded, ratios
-from benchmarks.engine_model import FULL, TINY, candidates, recipe, tflop_per_row
+from benchmarks.on_gpu import engine_rounds
+from benchmarks.on_gpu.engine_model import FULL, TINY, candidates, recipe, tflop_per_row
 from factory.pairs.source import Made, NotMade
 from schemas.candidate import Scores
 
@@ -36,7 +37,7 @@ def without(tmp_path: Path) -> dict[str, str]:
 
 IMPORTS = """
 import importlib
-for name in ("engine_gpu", "engine_model", "engine_rivals", "engine_rounds"):
+for name in ("engine_gpu", "on_gpu.engine_model", "on_gpu.engine_rivals", "on_gpu.engine_rounds"):
     importlib.import_module(f"benchmarks.{name}")
 from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionPipeline
 from tests.factory.engine import reference, reference_samplers, reference_scores

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from benchmarks.original_draws import ChainedNoise, drawn_settings
-from benchmarks.released_checks import allowance
-from benchmarks.released_folder import released_pairs
+from benchmarks.released.checks import allowance
+from benchmarks.released.folder import released_pairs
+from benchmarks.released.original_draws import ChainedNoise, drawn_settings
 from benchmarks.released_pairs import app
 from factory.engine.checkpoint.load import load_clip
 from factory.errors import Damaged, InputError

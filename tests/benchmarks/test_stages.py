@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.stages import STOPPED, Stage, Stages, merged
+from benchmarks.on_gpu.stages import STOPPED, Stage, Stages, merged
 
 ROOT = Path(__file__).parents[2]
 
@@ -96,7 +96,7 @@ def test_memory_is_forgotten_before_a_measure_and_read_after_it():
 
 HANGS = """
 import json, sys, threading, time
-from benchmarks.stages import Stage, Stages
+from benchmarks.on_gpu.stages import Stage, Stages
 
 file = sys.argv[1]
 stages = Stages(60, lambda found: open(file, "w").write(json.dumps(found)))

@@ -11,8 +11,8 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 from torch import Tensor
 
-from benchmarks.device_time import median_s, seconds_of, wait
-from benchmarks.engine_model import DTYPE, FAMILY, Size, candidates
+from benchmarks.on_gpu.device_time import median_s, seconds_of, wait
+from benchmarks.on_gpu.engine_model import DTYPE, FAMILY, Size, candidates
 from factory.engine.batch import Batch
 from factory.engine.decoder import Decoder
 from factory.engine.networks import Models

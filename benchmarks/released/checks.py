@@ -9,8 +9,8 @@ import torch
 from PIL import Image, JpegImagePlugin
 from torch import Tensor
 
-from benchmarks.original_draws import ChainedNoise
-from benchmarks.released_folder import ReleasedPair
+from benchmarks.released.folder import ReleasedPair
+from benchmarks.released.original_draws import ChainedNoise
 from factory.engine.batch import Batch
 from factory.engine.clip_scorer import ClipScorer, similarities
 from factory.engine.decoder import Decoder

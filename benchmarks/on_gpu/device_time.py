@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 Act = Callable[[], object]
 GIB = 2**30
 

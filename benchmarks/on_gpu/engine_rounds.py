@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.device_time import busy_and_wall, median_s, waits_in
-from benchmarks.engine_model import Size, candidates
+from benchmarks.on_gpu.device_time import busy_and_wall, median_s, waits_in
+from benchmarks.on_gpu.engine_model import Size, candidates
 from factory.engine.batch import Batch
 from factory.engine.clip_scorer import similarities
 from factory.engine.decoder import Decoder

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from benchmarks.matmul import MATRIX
+from benchmarks.on_gpu.matmul import MATRIX
 from factory.console.config import load_config
 from factory.engine.checkpoint.single_file import load_tokenizer
 from factory.models.family import autoencoder_fields, family_fields
