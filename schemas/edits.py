@@ -227,7 +227,7 @@ EDIT = Layout(
 
 
 class EditEnvironment(Record):
-    """What may change the last bits of an edit; recorded, never part of the recipe."""
+    """What may change the last bits of an edit, or of its scores; recorded, never part of a recipe."""
 
     device: str
     """Processor or GPU model."""

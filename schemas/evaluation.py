@@ -281,27 +281,6 @@ EVALUATE = Layout(
 """How a run of `evaluate` is stored."""
 
 
-class EvaluationEnvironment(Record):
-    """What may change the last bits of a score; recorded, never part of the recipe."""
-
-    device: str
-    """Processor or GPU model."""
-    wheels: dict[str, str]
-    """Version of each package that computes, and of this one."""
-    batch_images: int
-    """As in the configuration."""
-    decode_images: int
-    """The same."""
-    threads: int
-    """CPU threads."""
-
-
-NOWHERE = EvaluationEnvironment(
-    device="none", wheels={}, batch_images=0, decode_images=0, threads=0
-)
-"""Of what was never made."""
-
-
 class Side(Record):
     """An edit on a page that people compare."""
 

@@ -20,12 +20,10 @@ from factory.pictures import Picture
 from factory.seeds import candidate_seed
 from factory.work.stage import Load, Stage
 from schemas.arrow import rows_to_json
-from schemas.edits import EditCompute
+from schemas.edits import NOWHERE, EditCompute, EditEnvironment
 from schemas.evaluation import (
     EVALUATE,
-    NOWHERE,
     Entrant,
-    EvaluationEnvironment,
     EvaluationItem,
     EvaluationRecipe,
     EvaluationRow,
@@ -113,17 +111,13 @@ class EvaluationMaker:
         found = self.scorer.measure(item, before, edited.picture)
         return row_of(item, verdict=Verdict.SCORED, **facts, **found)
 
-    def _environment(self, asked: Sequence[EvaluationItem]) -> EvaluationEnvironment:
+    def _environment(self, asked: Sequence[EvaluationItem]) -> EditEnvironment:
         names = dict.fromkeys(item.entrant for item in asked)
         several = [self.editors(self.recipe.of(name)).environment() for name in names]
         wheels = {name: found for each in several for name, found in each.wheels.items()}
-        return EvaluationEnvironment(
-            device=several[0].device,
-            wheels=wheels | {name: _version(name) for name in WHEELS},
-            batch_images=self.compute.batch_images,
-            decode_images=self.compute.decode_images,
-            threads=self.compute.threads,
-        )
+        wheels |= {name: _version(name) for name in WHEELS}
+        batching = next((each.batching for each in several if each.batching), None)
+        return several[0].model_copy(update={"wheels": wheels, "batching": batching})
 
 
 def _version(name: str) -> str:
