@@ -1,5 +1,6 @@
 """The command `evaluate`: one editor judged by the oracle, or several along a curve."""
 
+import difflib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -242,7 +243,14 @@ def chosen_sweep(
     asked: Mapping[str, Any],
 ) -> Choice[Evaluation]:
     """The configuration of a curve. Raises `ConfigError`."""
-    is_preset = sweep in preset_names(EVALUATION_PRESETS)
+    presets = preset_names(EVALUATION_PRESETS)
+    is_preset = sweep in presets
+    if not is_preset and Path(sweep).suffix == "":
+        near = difflib.get_close_matches(sweep, presets, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(
+            f"--sweep: must be {', '.join(presets)} or a YAML file, got {sweep!r}{hint}"
+        )
     options: dict[str, str] = {}
 
     def set_(option: str, key: str, value: Any) -> None:
