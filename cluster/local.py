@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,10 +38,11 @@ class LocalCluster:
 
 
 @contextmanager
-def local_cluster() -> Iterator[LocalCluster]:
+def local_cluster(gpu_nodes: int = 0) -> Iterator[LocalCluster]:
     """Start a cluster, and end every process of it afterwards.
 
-    Raises `ClusterUnavailable` when it does not come up.
+    With `gpu_nodes` it begins with its head alone, and Ray's autoscaler starts and ends up to so many nodes
+    (`fake_nodes`). Raises `ClusterUnavailable` when it does not come up.
     """
     # Short, because the paths of Ray's sockets may have no more than 107 characters; and ours
     # alone, which Ray's own folder in it is not: Ray lets everyone write there.
@@ -50,12 +51,19 @@ def local_cluster() -> Iterator[LocalCluster]:
     (folder / "token").touch(mode=0o600)
     (folder / "token").write_text(token)
     port = _free_port()
+    cpus = max(CPUS, os.cpu_count() or 1)
+    options: dict[str, object] = {"port": 0}
+    environment: dict[str, str] = {}
+    if gpu_nodes:
+        from cluster.fake_nodes import scaling_options
+
+        options, environment = scaling_options(folder, _free_port(), gpu_nodes, cpus)
     log = folder / "head.log"
     family: set[psutil.Process] = set()
     with log.open("wb") as output:
         head = subprocess.Popen(
-            _command(folder, port),
-            env=_environment(folder),
+            _command(folder, port, {"num-cpus": cpus, **options}),
+            env=_environment(folder) | environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -72,10 +80,9 @@ def local_cluster() -> Iterator[LocalCluster]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _command(folder: Path, port: int) -> list[str]:
+def _command(folder: Path, port: int, more: Mapping[str, object]) -> list[str]:
     options = {
         "node-ip-address": "127.0.0.1",
-        "port": 0,
         "dashboard-host": "127.0.0.1",
         "dashboard-port": port,
         # Free ports instead of fixed ones, which another Ray on this machine may hold.
@@ -83,9 +90,9 @@ def _command(folder: Path, port: int) -> list[str]:
         "metrics-export-port": 0,
         "min-worker-port": 0,
         "max-worker-port": 0,
-        "num-cpus": max(CPUS, os.cpu_count() or 1),
         "object-store-memory": OBJECT_STORE_BYTES,
         "temp-dir": folder / "ray",
+        **more,
     }
     return [
         *(sys.executable, "-m", "ray.scripts.scripts"),
