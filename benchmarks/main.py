@@ -122,7 +122,7 @@ def rows_per_s(repeats: int = 5) -> dict[str, float]:
 def bare_rows_per_s(engine: PromptToPrompt, steps: int = 10) -> float:
     """Of the network alone, with the attention that the library gives it, all else left out."""
     batch = engine.engine.resident.batch
-    unet, told = batch.networks.unet, batch.told
+    unet, told = batch.networks.unet, batch.conditioning
     x, timestep = torch.randn_like(batch.x), torch.full((batch.rows,), 500.0)
     torch.set_num_threads(engine.threads)
     with plain_attention(unet):

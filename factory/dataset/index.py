@@ -21,7 +21,8 @@ from factory.storage.protocol import ObjectStore
 
 FOLDER = "dataset/"
 FILES = "files"
-ARRAYS = ("file", "group", "offset", "prompt", "said")
+ARRAYS = {name: name for name in ("file", "group", "offset", "prompt")} | {"instruction": "said"}
+"""Of an index, by the names under which they are stored."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Index:
     """Its place in that."""
     prompt: NDArray[np.uint8]
     """(rows, 8): equal for rows with the same captions and instruction."""
-    said: NDArray[np.uint8]
+    instruction: NDArray[np.uint8]
     """(rows, 16): stands for the instruction, see `instruction_name`."""
 
     def __len__(self) -> int:
@@ -70,7 +71,7 @@ class Index:
             group=self.group[rows],
             offset=self.offset[rows],
             prompt=self.prompt[rows],
-            said=self.said[rows],
+            instruction=self.instruction[rows],
         )
 
 
@@ -86,7 +87,7 @@ def instruction_name(instruction: str) -> bytes:
 
 def store_index(store: ObjectStore, index: Index) -> None:
     """Put it into a root, under its digest."""
-    arrays = {name: np.ascontiguousarray(getattr(index, name)) for name in ARRAYS}
+    arrays = {stored: np.ascontiguousarray(getattr(index, name)) for name, stored in ARRAYS.items()}
     # One entry: of several, safetensors writes now one first and now another.
     named = json.dumps([index.files, index.footers])
     data = save(arrays, metadata={FILES: named})
@@ -99,7 +100,8 @@ def find_index(store: ObjectStore, digest: str) -> Index | None:
 
     def taken(data: bytes) -> Index:
         try:
-            arrays = load(data)
+            stored = load(data)
+            arrays = {name: stored[as_stored] for name, as_stored in ARRAYS.items()}
             header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
             files, footers = map(tuple, json.loads(header[FILES]))
             index = Index(files=files, footers=footers, **arrays)

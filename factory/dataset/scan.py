@@ -76,12 +76,14 @@ def scan(
         group=np.concatenate([np.full(count, group, np.int32) for group, count in groups]),
         offset=np.concatenate([np.arange(count, dtype=np.int32) for _, count in groups]),
         prompt=_array([rows.prompts for rows in found], 8),
-        said=_array([rows.instructions for rows in found], 16),
+        instruction=_array([rows.instructions for rows in found], 16),
     )
     if limit is None:
         return index, None
     is_cut = _array([rows.cut for rows in found], 1)[:, 0] > 0
-    whole, cut = (len(np.unique(names, axis=0)) for names in (index.said, index.said[is_cut]))
+    whole, cut = (
+        len(np.unique(names, axis=0)) for names in (index.instruction, index.instruction[is_cut])
+    )
     return index, InstructionsRecord(instructions=whole, truncated=cut, limit=limit.tokens)
 
 

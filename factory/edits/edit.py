@@ -159,11 +159,11 @@ def _row(recipe: EditRecipe, hand: _Hand, data: bytes | None) -> EditRow:
     """What is said of a picture."""
     given = {name: getattr(hand.item, name) for name in _ASKED}
     given["seed"] = seed_of(recipe, hand.item)
-    said = dict.fromkeys(EditRow.model_fields) | given | {"truncated": False, "flattened": False}
-    said |= hand.facts | {"verdict": hand.verdict, "reason": hand.reason}
+    facts = dict.fromkeys(EditRow.model_fields) | given | {"truncated": False, "flattened": False}
+    facts |= hand.facts | {"verdict": hand.verdict, "reason": hand.reason}
     if data is not None:
-        said |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
-    return EditRow(**said)
+        facts |= {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    return EditRow(**facts)
 
 
 _ASKED = ("image", "key", "editor", "instruction", "source_caption", "target_caption")

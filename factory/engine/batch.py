@@ -52,8 +52,8 @@ class Batch:
         self.x = self._empty(rows)
         self._last = self._empty(rows)
         """Predictions of the step before, for solvers that take them."""
-        self.told = self._nothing(rows)
-        tokens = self.told.context.shape[1]
+        self.conditioning = self._nothing(rows)
+        tokens = self.conditioning.context.shape[1]
         self._cross = CrossState(rows, tokens, networks.dtype, networks.device)
         self._seating = Seating(rows)
         # Drawn ahead, so that the device does not wait for the processor.
@@ -75,7 +75,7 @@ class Batch:
 
     def check(self, request: Request) -> None:
         """Raise `ValueError` for what no batch of this network and size can hold."""
-        picture = self.told.picture is not None
+        picture = self.conditioning.picture is not None
         if len(request.rows) > self.rows:
             raise ValueError(
                 f"request: must have at most {self.rows} rows, got {len(request.rows)}"
@@ -163,16 +163,16 @@ class Batch:
 
     def _tell(self, slot: Slot) -> None:
         """What each row is told, which stays as it is until the request leaves."""
-        text, told, picture = self.networks.text, self.told, slot.request.picture
-        if told.picture is not None and picture is not None:
-            picture = ahead(picture, self.x.device).to(told.picture)
+        text, given, picture = self.networks.text, self.conditioning, slot.request.picture
+        if given.picture is not None and picture is not None:
+            picture = ahead(picture, self.x.device).to(given.picture)
         for place, row in zip(slot.places, slot.request.rows, strict=True):
             words = text.nothing() if row.prompt is None else text.words(row.prompt)
-            told.context[place] = words.tokens
-            if told.added is not None and words.pooled is not None:
-                told.added["text_embeds"][place] = words.pooled
-            if told.picture is not None:
-                told.picture[place] = picture if picture is not None and row.sees_picture else 0
+            given.context[place] = words.tokens
+            if given.added is not None and words.pooled is not None:
+                given.added["text_embeds"][place] = words.pooled
+            if given.picture is not None:
+                given.picture[place] = picture if picture is not None and row.sees_picture else 0
         if (blend := slot.request.blend) is not None:
             columns = blend.words(text.tokenizer).to(self._cross.words)
             for number, column in zip((blend.source_row, blend.edited_row), columns, strict=True):
@@ -262,7 +262,7 @@ class Batch:
         of = seating.latent_of
         rows, sigma, timestep = (each.index_select(0, of) for each in (self.x, sigma, timestep))
         with self.router.use(sharing) if self.router and sharing else nullcontext():
-            denoised = self.denoise(rows, sigma, timestep, self.told)
+            denoised = self.denoise(rows, sigma, timestep, self.conditioning)
         if sharing is not None and sharing.maps:
             self._add_maps(sharing)
         return guide(denoised, seating.rungs, seating.scales)

@@ -32,15 +32,21 @@ class Denoiser:
         self.unet = unet
         self.v_prediction = schedule.prediction == "v_prediction"
 
-    def __call__(self, x: Tensor, sigma: Tensor, timestep: Tensor, told: Conditioning) -> Tensor:
+    def __call__(
+        self, x: Tensor, sigma: Tensor, timestep: Tensor, conditioning: Conditioning
+    ) -> Tensor:
         """x (row, channel, height, width), sigma and timestep (row,)."""
         level = sigma.to(x.dtype).view(-1, 1, 1, 1)
         spread = (level**2 + 1).sqrt()
         scaled = (x / spread).to(self.unet.dtype)
-        if told.picture is not None:
-            scaled = torch.cat([scaled, told.picture], 1)
+        if conditioning.picture is not None:
+            scaled = torch.cat([scaled, conditioning.picture], 1)
         predicted = self.unet(
-            scaled, timestep, told.context, added_cond_kwargs=told.added, return_dict=False
+            scaled,
+            timestep,
+            conditioning.context,
+            added_cond_kwargs=conditioning.added,
+            return_dict=False,
         )[0].to(x.dtype)
         if self.v_prediction:
             return x / spread**2 - predicted * level / spread

@@ -88,8 +88,8 @@ def write_commit(
         ended=attempt.started + attempt.seconds,
         earlier=earlier,
     )
-    told = {_RECORD: to_json(to_stored(run.layout, record)).decode()}
-    committed = to_parquet(type(outcomes.rows[0]), outcomes.rows, told)
+    metadata = {_RECORD: to_json(to_stored(run.layout, record)).decode()}
+    committed = to_parquet(type(outcomes.rows[0]), outcomes.rows, metadata)
     if run.commits == "sealed":
         own = keys.attempt(unit, generation, attempt.name)
         patiently(lambda: store.put(own, committed))

@@ -117,7 +117,7 @@ def answerable(key: Key, shown: Mapping[int, Shown]) -> list[Question]:
 
 def _question(place: int, question: Question, shown: Shown) -> str:
     item, name = shown.item, question.question
-    told = item.instruction or item.target_caption or ""
+    words = item.instruction or item.target_caption or ""
     choices = "".join(
         f'<label><input type="radio" name="{name}" value="{value}">{words}</label>'
         for value, words in (("left", "left"), ("neither", "no difference"), ("right", "right"))
@@ -131,7 +131,7 @@ def _question(place: int, question: Question, shown: Shown) -> str:
         )
     )
     return (
-        f'<section id="q{name}"><h2>{place}. {escape(told)}</h2>{figures}'
+        f'<section id="q{name}"><h2>{place}. {escape(words)}</h2>{figures}'
         f"<p>Which did as it was told and kept the rest? {choices}</p></section>"
     )
 

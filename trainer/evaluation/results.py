@@ -136,8 +136,8 @@ def edited_again(
                 asked.append((item, pictures.open(item)))
             except Unreadable:
                 continue
-        told = [(item.asked(entrant.edits.editor), before) for item, before in asked]
-        for place, edited in editors(entrant).edit(told):
+        wanted = [(item.asked(entrant.edits.editor), before) for item, before in asked]
+        for place, edited in editors(entrant).edit(wanted):
             yield *asked[place], edited.picture
 
 

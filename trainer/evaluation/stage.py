@@ -97,8 +97,8 @@ class EvaluationMaker:
         for name in dict.fromkeys(item.entrant for item in asked):
             places = [place for place in opened if asked[place].entrant == name]
             editor = self.recipe.of(name).edits.editor
-            told = [(asked[place].asked(editor), opened[place]) for place in places]
-            for number, edited in self.editors(self.recipe.of(name)).edit(told):
+            wanted = [(asked[place].asked(editor), opened[place]) for place in places]
+            for number, edited in self.editors(self.recipe.of(name)).edit(wanted):
                 yield places[number], edited
 
     def _row(self, item: EvaluationItem, before: Picture, edited: Edited) -> EvaluationRow:
@@ -127,12 +127,12 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def row_of(item: EvaluationItem, **said: Any) -> EvaluationRow:
+def row_of(item: EvaluationItem, **facts: Any) -> EvaluationRow:
     """What is said of an edit; failed unless another verdict is."""
     shared = EvaluationRow.model_fields.keys() & EvaluationItem.model_fields.keys()
     fields = dict.fromkeys(EvaluationRow.model_fields) | {"truncated": False}
     fields |= {name: getattr(item, name) for name in shared} | {"verdict": Verdict.FAILED}
-    return EvaluationRow(**(fields | said))
+    return EvaluationRow(**(fields | facts))
 
 
 def fail_edits(run: Run, items: Sequence[Row], reason: str) -> Outcomes:

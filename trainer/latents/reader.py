@@ -170,7 +170,7 @@ class LatentReader(Reader):
 
     def _content(self, row: int, flip: bool) -> tuple[Shape, Any]:
         number = self._unit_of(row)
-        mapped, name = self._mapped(number), self._index.said[row].tobytes()
+        mapped, name = self._mapped(number), self._index.instruction[row].tobytes()
         found = mapped.row(int(row - self._first[number]), flip) if mapped else None
         if found is None:
             reasons = self._latents.reasons(number)

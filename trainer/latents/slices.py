@@ -45,7 +45,9 @@ def cut(index: Index, size_px: int) -> list[Slice]:
 
 def homes(index: Index) -> dict[bytes, int]:
     """Each instruction's first row in the dataset: that row's unit holds its context."""
-    names, rows = np.unique(index.said.view(np.dtype((np.void, 16))).ravel(), return_index=True)
+    names, rows = np.unique(
+        index.instruction.view(np.dtype((np.void, 16))).ravel(), return_index=True
+    )
     found = {bytes(name): int(row) for name, row in zip(names, rows, strict=True)}
     # The empty instruction is the first unit's in any case.
     return found | {instruction_name(""): 0, NOTHING: 0}

@@ -41,6 +41,6 @@ def test_rows_of_one_file_are_those_of_the_whole(tmp_path):
     pairs = Dataset.open(write_pairs(tmp_path, prompts=5, files=3))
     parts = [pairs.index.of_file(name) for name in pairs.index.files]
     assert [len(part) for part in parts] == [4, 4, 2]
-    for name in ("group", "offset", "prompt", "said"):
+    for name in ("group", "offset", "prompt", "instruction"):
         joined = np.concatenate([getattr(part, name) for part in parts])
         assert np.array_equal(joined, getattr(pairs.index, name))
