@@ -132,10 +132,5 @@ COMPARISONS = [
     case(
         "a comparison of nothing", COMPARE, r"out: must be what `evaluate` wrote, got no run in it"
     ),
-    case(
-        "a point of no editor",
-        f"{COMPARE} --at ip2p",
-        r"out: must be what `evaluate` wrote, got no run in it|--at: must be EDITOR=VALUE, got 'ip2p'",
-    ),
 ]
 EVALUATIONS: list[Case] = [*OPTIONS, *HELD_OUT, *COMPARISONS]
