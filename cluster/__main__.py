@@ -13,7 +13,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from cluster.chaining.verb import chain_app
 from cluster.description import read_cluster
+from cluster.jobs import jobs_app
+from cluster.launching.verb import launching_app
+from cluster.preflight import is_our_program, preflight, unseen_from_here
 from factory.console.command import command
 from factory.console.say import say
 from factory.errors import InputError
@@ -59,12 +63,23 @@ def submit(
         bool,
         typer.Option("--open-cluster", help="Submit although the cluster asks nobody for a token."),
     ] = False,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Submit without looking at the command here first.")
+    ] = False,
 ) -> int:
     """Run a verb as a job on a Ray cluster: its log on stdout, its exit code as this one's."""
     cluster = read_cluster(file)
+    from cluster.submit import check_words
     from cluster.submit import submit as run_there
 
+    check_words(verb)
+    if not unchecked and is_our_program(cluster):
+        preflight(verb, verb[0], unseen_from_here(cluster))
     return run_there(cluster, verb, open_cluster)
+
+
+for verbs in (chain_app, launching_app, jobs_app):
+    app.add_typer(verbs)
 
 
 if __name__ == "__main__":

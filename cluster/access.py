@@ -27,6 +27,37 @@ class JobUnknown(EditmillError):
     """The cluster answers and has no such job: its head was started anew."""
 
 
+def access_to(address: str, open_cluster: bool) -> str | None:
+    """The token to send to a cluster; None where it is open to everyone and `open_cluster` says it may be.
+
+    Raises `AccessRefused`, `ClusterUnavailable`.
+    """
+    if not asks_for_token(address, open_cluster):
+        return None
+    token = find_token()
+    if token is None:
+        raise AccessRefused(
+            f"{address}: the cluster asks for a token, got none; set RAY_AUTH_TOKEN_PATH or "
+            "RAY_AUTH_TOKEN, or write ~/.ray/auth_token"
+        )
+    return token
+
+
+def asks_for_token(address: str, open_cluster: bool) -> bool:
+    """Whether a token must be sent. Raises `AccessRefused` for an open cluster, unless that is wanted."""
+    if not is_open(address):
+        return True
+    if open_cluster:
+        say(f"{address}: open to everyone who can reach it (--open-cluster)")
+        return False
+    raise AccessRefused(
+        f"{address}: the cluster must ask for a token, got an answer without one: whoever reaches "
+        "its jobs API runs code there with its credentials, and such clusters are searched for and "
+        "robbed (ShadowRay, CVE-2023-48022). Start it with RAY_AUTH_MODE=token; or give "
+        "--open-cluster where the network lets nobody else in"
+    )
+
+
 def find_token() -> str | None:
     """The token, from the places and in the order that Ray's own programs use; None without one.
 

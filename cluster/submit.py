@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from cluster.access import AccessRefused, find_token, is_open
+from cluster.access import access_to
 from cluster.interruption import Interruption
 from cluster.job import Job, JobLost, follow
 from cluster.local import local_cluster
@@ -28,7 +28,7 @@ def submit(cluster: Cluster, verb: Sequence[str], open_cluster: bool = False) ->
     SIGINT and SIGTERM stop the job, which then drains; a second one does not wait for that.
     Raises `ConfigError` and `AccessRefused` before anything starts, `JobLost` after.
     """
-    _check(verb)
+    check_words(verb)
     with Interruption() as interruption:
         try:
             with ExitStack() as stack:
@@ -38,25 +38,21 @@ def submit(cluster: Cluster, verb: Sequence[str], open_cluster: bool = False) ->
                     started = stack.enter_context(local_cluster())
                     address, python, token = started.address, sys.executable, started.token
                     say(f"it runs at {address} until the job ends (process {started.pid})")
-                elif _asks_for_token(address, open_cluster):
-                    token = find_token()
-                    if token is None:
-                        raise AccessRefused(
-                            f"{address}: the cluster asks for a token, got none; set "
-                            "RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN, or write ~/.ray/auth_token"
-                        )
+                else:
+                    token = access_to(address, open_cluster)
                 job = Job(address, cluster.submission_id or _new_id(verb), token)
                 interruption.stop = job.stop
                 command = shlex.join([python, "-m", "editmill", *verb])
                 _send(job, cluster, command, open_cluster)
                 say(f"{address}: job {job.id} submitted; Ctrl-C stops it")
-                return _exit_code(job, asyncio.run(follow(job)), interruption.asked)
+                return exit_code_of(job, asyncio.run(follow(job)), interruption.asked)
         except KeyboardInterrupt:
             say("interrupted; a job that was submitted is told to stop and may still be draining")
             return INCOMPLETE
 
 
-def _check(verb: Sequence[str]) -> None:
+def check_words(verb: Sequence[str]) -> None:
+    """Raise `ConfigError` for what is no verb of another program, and for a secret."""
     if verb[0].startswith("-") or verb[0] == "submit":
         raise ConfigError(f"--: must be followed by a verb of a program, got {verb[0]!r}")
     for word in verb:
@@ -65,20 +61,6 @@ def _check(verb: Sequence[str]) -> None:
                 f"{verb[0]}: its options must hold no secret, got one by its look; Ray shows a "
                 "job's command to everyone with access. Set it on the nodes"
             )
-
-
-def _asks_for_token(address: str, open_cluster: bool) -> bool:
-    if not is_open(address):
-        return True
-    if open_cluster:
-        say(f"{address}: open to everyone who can reach it (--open-cluster)")
-        return False
-    raise AccessRefused(
-        f"{address}: the cluster must ask for a token, got an answer without one: whoever reaches "
-        "its jobs API runs code there with its credentials, and such clusters are searched for and "
-        "robbed (ShadowRay, CVE-2023-48022). Start it with RAY_AUTH_MODE=token; or give "
-        "--open-cluster where the network lets nobody else in"
-    )
 
 
 def _new_id(verb: Sequence[str]) -> str:
@@ -98,7 +80,8 @@ def _send(job: Job, cluster: Cluster, command: str, open_cluster: bool) -> None:
     job.send(f"exec {command}", environment, cluster.entrypoint_num_cpus)
 
 
-def _exit_code(job: Job, state: dict[str, Any], stopped: bool) -> int:
+def exit_code_of(job: Job, state: dict[str, Any], stopped: bool) -> int:
+    """What a job's last state comes to; `stopped` is whether it was asked to stop. Raises `JobLost`."""
     status, code = state["status"], state.get("driver_exit_code")
     if status == "SUCCEEDED":
         return 0

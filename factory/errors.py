@@ -62,6 +62,10 @@ class StorageRefused(StorageError):
     exit_code = 2
 
 
+class BucketMissing(StorageRefused):
+    """There is no such bucket at this endpoint, whatever keys one has."""
+
+
 class StorageUnavailable(StorageError):
     """The store gave no clear answer; the object may or may not be there."""
 

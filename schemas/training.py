@@ -11,6 +11,7 @@ from schemas.record import Record
 RECORD = "FIT.json"
 EDITOR = "editor/"
 LORA = "lora/"
+CHECKPOINTS = "checkpoints/"
 """What lies in a training's root beside checkpoints."""
 
 

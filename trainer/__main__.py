@@ -6,11 +6,13 @@ if __name__ == "__main__":
     # Before what follows, which takes a second: Ctrl-C is answered in words from here on.
     answer_signals()
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
+from factory.console.check import CheckOnly
 from factory.console.command import resumable
 from factory.console.config import FIT_PRESETS as PRESETS
 from factory.console.config import Choice
@@ -28,6 +30,7 @@ from factory.work.reports import Runner
 from factory.work.stage import Stage
 from schemas.fit import Fit
 from schemas.recipe import ModelSource
+from trainer.checks import check_encode, check_fit
 from trainer.evaluation.compare import compare_app
 from trainer.evaluation.verb import evaluate_app
 from trainer.headline import encode_headline, fit_headline
@@ -128,9 +131,13 @@ def encode(
         bool, typer.Option(help="Make units again of which not one row could be encoded.")
     ] = False,
     as_json: AsJson = False,
+    check: CheckOnly = False,
 ) -> int:
     """Encode a dataset's latents and instructions once; run it again to resume. `fit` uses them."""
-    choice = _choose(preset, config, settings, dataset, out)
+    chosen = partial(_choose, preset, config, settings, dataset, out)
+    if check:
+        return check_encode(dataset, chosen, out, is_chosen=bool(preset or config))
+    choice = chosen()
     given, opening = choice.config, Opening(encode_headline(choice))
     check_machine(given.compute)
     check_store("--out", open_store(out))
@@ -176,9 +183,13 @@ def fit_editor(
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: AsJson = False,
+    check: CheckOnly = False,
 ) -> int:
     """Train an instruction editor on a dataset of pairs. Run it again to resume."""
-    choice = _choose(preset, config, settings, dataset, out)
+    chosen = partial(_choose, preset, config, settings, dataset, out)
+    if check:
+        return check_fit(dataset, latents, chosen, out, is_chosen=bool(preset or config))
+    choice = chosen()
     given, opening = choice.config, Opening(fit_headline(choice))
     if latents is not None:
         reading = given.reading.model_copy(update={"latents": latents})

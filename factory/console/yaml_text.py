@@ -34,12 +34,17 @@ def read_mapping(path: Path, where: str) -> CommentedMap:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    return mapping_of(data, where, str(path))
+
+
+def mapping_of(data: bytes, where: str, file: str) -> CommentedMap:
+    """The mapping in a file's bytes, of which MOST_BYTES and one more are enough. Raises `ConfigError`."""
     if len(data) > MOST_BYTES:
-        raise ConfigError(f"{path}: must be YAML of at most {MOST_BYTES:,} bytes, got more")
+        raise ConfigError(f"{file}: must be YAML of at most {MOST_BYTES:,} bytes, got more")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: must be UTF-8, got a bad byte at {error.start}") from None
+        raise ConfigError(f"{file}: must be UTF-8, got a bad byte at {error.start}") from None
     mapping = parse_yaml(text, where)
     if not isinstance(mapping, CommentedMap):
         got = json.dumps(plain(mapping))[:80]

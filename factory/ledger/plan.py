@@ -184,19 +184,9 @@ def write_plan(
         taken.add(_rows(items))
         _write_head(run, 0, None, items, unit_items, duplicates, taken)
         present, taken = read_plan(run), ListDigest()
-    planned = present.record.items
-    taken.add(_rows(items[:planned]))
-    new: Sequence[Item] = items[planned:]
-    if taken.value != present.record.digest:
-        new, taken = _new_items(present, items), ListDigest()
-        taken.add(present.all_items())
+    new, taken = new_items(run, present, items, extend=extend)
     if not new:
         return present
-    if not extend:
-        raise RunMismatch(
-            f"{run.uri}: was planned with {planned} {run.layout.item}s, the list given adds "
-            f"{len(new)}; --extend appends them"
-        )
     # A part that is damaged is told before units are added to it.
     for part in (part for head in present.records for part in head.parts):
         present.part_bytes(part)
@@ -209,6 +199,27 @@ def write_plan(
             "list; run again to see what is new beside it"
         )
     return read_plan(run)
+
+
+def new_items(
+    run: Run, plan: Plan, items: Sequence[Any], *, extend: bool
+) -> tuple[Sequence[Item], ListDigest]:
+    """What a list adds to a plan, in its order, and the digest of what the plan holds. Nothing is written.
+
+    Raises `RunMismatch` where the list lacks a planned item, and where it adds some unasked.
+    """
+    planned, taken = plan.record.items, ListDigest()
+    taken.add(_rows(items[:planned]))
+    new: Sequence[Item] = items[planned:]
+    if taken.value != plan.record.digest:
+        new, taken = _added(plan, items), ListDigest()
+        taken.add(plan.all_items())
+    if new and not extend:
+        raise RunMismatch(
+            f"{run.uri}: was planned with {planned} {run.layout.item}s, the list given adds "
+            f"{len(new)}; --extend appends them"
+        )
+    return new, taken
 
 
 def _write_head(
@@ -255,7 +266,7 @@ def _write_parts(
     return parts
 
 
-def _new_items(plan: Plan, items: Sequence[Any]) -> list[Item]:
+def _added(plan: Plan, items: Sequence[Any]) -> list[Item]:
     """What a list adds to the plan, in its order. Raises `RunMismatch` where it is no superset."""
     given, things = {item.item_id: item for item in items}, plan.layout.item + "s"
     for row in plan.all_items():

@@ -121,6 +121,17 @@ def model_sources(recipe: Recipe) -> list[tuple[str, ModelSource, Role]]:
     return sources + [(f"loras.{i}", lora, "lora") for i, lora in enumerate(recipe.loras)]
 
 
+def whereabouts(source: ModelSource) -> Literal["bundled", "here", "bucket", "hub", "nowhere"]:
+    """Where a model lies, by its source alone; `nowhere` is a path that is not on this machine."""
+    if source.source in _BUNDLED:
+        return "bundled"
+    if source.source.startswith("s3://"):
+        return "bucket"
+    if _local(source):
+        return "here"
+    return "hub" if _is_on_hub(source) else "nowhere"
+
+
 def still_to_fetch(models: Sequence[tuple[str, ModelSource, Role]]) -> list[str]:
     """What `model_folder` will ask the hub for, to be said before: without a network it tries long."""
     if not any(_is_on_hub(source) for _, source, _ in models):

@@ -101,8 +101,8 @@ class Asked:
         """Where pictures are read from."""
         return self.images or place_of(self.requests or "")
 
-    def check(self, out: str | None) -> None:
-        """Raise `InputError` for what contradicts itself or is not there."""
+    def check(self, out: str | None, look: bool = True) -> None:
+        """Raise `InputError` for what contradicts itself, and with `look` for what is not there."""
         asked = [name for name, value in self.wish.fields.items() if value is not None]
         if self.requests is None and self.images is None:
             raise ConfigError("--images or --requests: must be given, got neither")
@@ -111,7 +111,8 @@ class Asked:
         if self.requests is not None and asked:
             name = asked[0].replace("_", "-")
             raise ConfigError(f"--{name}: must stand in --requests where that is given, got both")
-        open_images(self.place)
+        if look:
+            open_images(self.place)
         if out is not None:
             check_places(self.place, out)
 

@@ -1,9 +1,11 @@
 """The command `edit`: every picture of a folder or bucket, to keys of the same names."""
 
+from functools import partial
 from typing import Annotated, Optional
 
 import typer
 
+from factory.console.check import CheckOnly
 from factory.console.command import resumable
 from factory.console.options import AsJson, ConfigFile, MaxBad, iso_time
 from factory.console.say import Opening, say
@@ -27,6 +29,7 @@ from factory.verbs.asked_edits import (
     models_of,
     tell_of,
 )
+from factory.verbs.checks import check_edit
 from factory.verbs.results import print_result
 from factory.work.job import run_job
 
@@ -68,6 +71,7 @@ def edit(
         Optional[str], typer.Option(help="Stop at this ISO time; without a zone it is local.")
     ] = None,
     as_json: AsJson = False,
+    check: CheckOnly = False,
 ) -> int:
     """Edit every picture of a folder or bucket. Run it again to resume.
 
@@ -84,8 +88,11 @@ def edit(
     given = {name: f"{key}={value}" for name, (key, value) in options.items() if value is not None}
     wish = Wish(instruction, source_caption, target_caption)
     asked = Asked(images, requests, wish, editor, pipeline)
+    chosen = partial(asked.choose, preset, config, settings or [], out, given)
+    if check:
+        return check_edit(asked, max_bad, chosen, out, extend)
     asked.check(out)
-    choice = asked.choose(preset, config, settings or [], out, given)
+    choice = chosen()
     loaded, recipe, opening = choice.config, choice.config.recipe, Opening(headline(choice))
     machine.check_machine(loaded.compute)
     for line in still_to_fetch(models_of(loaded)):

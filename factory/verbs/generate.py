@@ -1,9 +1,11 @@
 """The command `generate`: the main job, from a list of triplets to a sealed run of pairs."""
 
+from functools import partial
 from typing import Annotated, Optional
 
 import typer
 
+from factory.console.check import CheckOnly
 from factory.console.command import resumable
 from factory.console.options import (
     AsJson,
@@ -19,6 +21,7 @@ from factory.models.find import model_sources, still_to_fetch
 from factory.pairs.generate import prepare
 from factory.pairs.triplets import read_triplets
 from factory.verbs import machine
+from factory.verbs.checks import check_generate
 from factory.verbs.headline import headline
 from factory.verbs.plan import tell_of
 from factory.verbs.preset_choice import choose
@@ -54,6 +57,7 @@ def generate(
         Optional[str], typer.Option(help="Stop at this ISO time; without a zone it is local.")
     ] = None,
     as_json: AsJson = False,
+    check: CheckOnly = False,
 ) -> int:
     """The main job: make pairs, keep those that pass. Run it again to resume.
 
@@ -71,10 +75,13 @@ def generate(
         for name, value in budget.items()
         if value is not None
     }
+    chosen = partial(choose, preset, config, settings or [], triplets, out, options)
+    if check:
+        return check_generate(triplets, max_bad, chosen, out, extend)
     # A list that cannot be read is said before a preset is asked for, settings before the list is read.
     is_given = preset is not None or config is not None
     wanted = None if is_given else read_triplets(triplets, max_bad)
-    choice = choose(preset, config, settings or [], triplets, out, options)
+    choice = chosen()
     loaded, opening = choice.config, Opening(headline(choice))
     wanted = wanted or read_triplets(triplets, max_bad)
     machine.check_machine(loaded.compute)

@@ -14,10 +14,17 @@ import psutil
 import pytest
 
 from cluster import local
-from cluster.access import AccessRefused, ClusterUnavailable, find_token, get_json, is_open
+from cluster.access import (
+    AccessRefused,
+    ClusterUnavailable,
+    asks_for_token,
+    find_token,
+    get_json,
+    is_open,
+)
 from cluster.interruption import Interruption
 from cluster.job import Job, JobLost
-from cluster.submit import _asks_for_token, _exit_code
+from cluster.submit import exit_code_of
 from cluster.submit import submit as submit_here
 from factory.errors import ConfigError
 from factory.on_ray.session import is_open as is_joined_by_anyone
@@ -93,7 +100,7 @@ def test_a_job_prints_its_log_and_ends_with_0_and_the_token_shows_nowhere(
 
 
 @pytest.mark.long
-def test_the_exit_code_of_a_refused_input_comes_back(
+def test_theexit_code_of_of_a_refused_input_comes_back(
     submit: Submit, cluster_file: Path, token_file: Path, tmp_path: Path
 ) -> None:
     bad = tmp_path / "bad.jsonl"
@@ -199,7 +206,7 @@ def test_an_open_cluster_is_refused_unless_asked_for_and_ends_without_a_trace(
         with pytest.raises(AccessRefused, match="must ask for a token") as refused:
             submit_here(Cluster(address=cluster.address), ["generate"])
         jobs = get_json(f"{cluster.address}/api/jobs/", None)
-        asks = _asks_for_token(cluster.address, open_cluster=True)
+        asks = asks_for_token(cluster.address, open_cluster=True)
         joined = subprocess.run(
             [sys.executable, "-c", JOINING],
             cwd=Path(__file__).parents[2],
@@ -260,16 +267,16 @@ def test_the_token_is_looked_for_where_ray_looks_and_in_its_order(
 
 def test_a_job_that_ray_stopped_or_lost_is_incomplete() -> None:
     job = Job("http://127.0.0.1:1", "j", None)
-    assert _exit_code(job, {"status": "STOPPED", "driver_exit_code": None}, False) == 3
-    assert _exit_code(job, {"status": "FAILED", "driver_exit_code": 4}, False) == 4
+    assert exit_code_of(job, {"status": "STOPPED", "driverexit_code_of": None}, False) == 3
+    assert exit_code_of(job, {"status": "FAILED", "driverexit_code_of": 4}, False) == 4
     # Asked to stop, yet it had ended by itself: its own word counts.
-    assert _exit_code(job, {"status": "SUCCEEDED", "driver_exit_code": 0}, stopped=True) == 0
-    assert _exit_code(job, {"status": "FAILED", "driver_exit_code": 4}, stopped=True) == 4
-    assert _exit_code(job, {"status": "FAILED", "driver_exit_code": -15}, stopped=True) == 3
+    assert exit_code_of(job, {"status": "SUCCEEDED", "driverexit_code_of": 0}, stopped=True) == 0
+    assert exit_code_of(job, {"status": "FAILED", "driverexit_code_of": 4}, stopped=True) == 4
+    assert exit_code_of(job, {"status": "FAILED", "driverexit_code_of": -15}, stopped=True) == 3
     with pytest.raises(JobLost, match="killed by signal 9"):
-        _exit_code(job, {"status": "FAILED", "driver_exit_code": -9}, False)
+        exit_code_of(job, {"status": "FAILED", "driverexit_code_of": -9}, False)
     with pytest.raises(JobLost, match="the node died") as lost:
-        _exit_code(job, {"status": "FAILED", "message": "the node died"}, False)
+        exit_code_of(job, {"status": "FAILED", "message": "the node died"}, False)
     assert lost.value.exit_code == 3
 
 

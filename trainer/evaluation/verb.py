@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from factory.console.amounts import counted
+from factory.console.check import CheckOnly
 from factory.console.command import resumable
 from factory.console.config import (
     EVALUATION_PRESETS,
@@ -32,6 +33,7 @@ from schemas.edits import EditCompute, EditRecipe, Output
 from schemas.evaluation import EVALUATE, Entrant, Evaluation, EvaluationRecipe, HeldOut
 from schemas.fit import Fit
 from schemas.recipe import ModelSource
+from trainer.checks import check_evaluate
 from trainer.evaluation.entrants import of_these, with_editor
 from trainer.headline import evaluate_headline
 
@@ -108,6 +110,7 @@ def evaluate(
         bool, typer.Option(help="Make again what failed, and nothing else.")
     ] = False,
     as_json: AsJson = False,
+    check: CheckOnly = False,
 ) -> int:
     """Judge editors on pictures no model has seen. Run it again to resume.
 
@@ -115,7 +118,7 @@ def evaluate(
     `compute.device` and `compute.threads` count; without one they are those of `--preset miniature`. With
     --sweep each of several editors is measured at each of several settings (docs/evaluation.md).
     """
-    if "://" not in out:
+    if "://" not in out and not check:
         check_folder("--out", Path(out))
     asked = {
         "--editors": editors,
@@ -142,6 +145,8 @@ def evaluate(
             )
         chosen = chosen_sweep(sweep, settings or [], editor, edits, asked)
         given, opening = chosen.config, Opening(_headline(chosen))
+    if check:
+        return check_evaluate(given, _models(given.recipe), dataset, out)
     check_machine(given.compute)
     return _run(given, out, opening, choice if sweep is None else None, retry_failed, as_json)
 

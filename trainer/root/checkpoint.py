@@ -19,9 +19,9 @@ from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import read_stamped
 from schemas.commit import StoredObject
 from schemas.stamped import to_stamped_json
+from schemas.training import CHECKPOINTS as RECORDS
 from schemas.training import CheckpointRecord
 
-RECORDS = "checkpoints/"
 FILES = "state/"
 ABANDONED_S = 24 * 3600
 """Files that no record names are what killed workers left, once they are so old."""

@@ -9,7 +9,13 @@ from botocore import exceptions as botocore
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
-from factory.errors import ObjectMissing, StorageError, StorageRefused, StorageUnavailable
+from factory.errors import (
+    BucketMissing,
+    ObjectMissing,
+    StorageError,
+    StorageRefused,
+    StorageUnavailable,
+)
 
 KEYS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 EXPIRED = "the session's keys have expired; get new ones"
@@ -185,4 +191,5 @@ def error_of_reply(error: ClientError, verb: str, place: str) -> StorageError:
     elif known is RIGHTS and error.response.get("Error", {}).get("Endpoint"):
         # Where a bucket lies elsewhere, some say only this and where.
         known = REGION
-    return StorageRefused(f"{answer}; {known}")
+    kind = BucketMissing if known is BUCKET else StorageRefused
+    return kind(f"{answer}; {known}")

@@ -1,0 +1,1 @@
+"""Run several verbs in turn, each resumable, as one submission with one status and one log."""

@@ -1,0 +1,145 @@
+"""Which tool starts and ends the cluster that a file describes, and by which words."""
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from cluster.description import FILL_IN
+from factory.errors import ConfigError
+
+MOST_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A file and its tool."""
+
+    tool: str
+    """Name of the program."""
+    up: tuple[str, ...]
+    """Its words that start the cluster, without those that answer questions beforehand."""
+    down: tuple[str, ...]
+    yes: tuple[str, ...]
+    """What makes it ask nothing."""
+    then: str
+    """How to reach it once it is up, for a person."""
+
+    def program(self) -> str:
+        """Where the tool lies: beside this Python, or on PATH. Raises `ConfigError`."""
+        beside = Path(sys.executable).parent / self.tool
+        found = str(beside) if os.access(beside, os.X_OK) else shutil.which(self.tool)
+        if found is None:
+            raise ConfigError(
+                f"{self.tool}: must be installed and on PATH for such a file, got none; "
+                f"{INSTALL[self.tool]}"
+            )
+        return found
+
+
+INSTALL = {
+    "ray": "it comes with editmill",
+    "kubectl": "https://kubernetes.io/docs/tasks/tools",
+    "sky": "pip install skypilot, with the extra of your cloud",
+}
+
+
+def launch_of(file: str) -> Launch:
+    """By the kind of the file: a launcher's, KubeRay's or SkyPilot's.
+
+    Raises `ConfigError` for a file of no such kind, and for one in which something must be filled in.
+    """
+    text = _text(Path(file))
+    for number, line in enumerate(text.splitlines(), start=1):
+        if FILL_IN in line.partition("#")[0]:
+            raise ConfigError(
+                f"{file}:{number}: must be filled in, got {line.strip()!r}; `grep {FILL_IN}` finds all "
+                "there are"
+            )
+    given = _first_document(text, file)
+    if str(given.get("apiVersion", "")).startswith("ray.io/"):
+        return _kuberay(file, given)
+    if "provider" in given and "cluster_name" in given:
+        return _launcher(file)
+    if "resources" in given and "address" not in given:
+        return _sky(file, given)
+    if "address" in given:
+        raise ConfigError(
+            f"{file}: must describe a cluster to start, got the address of one; `submit` and `chain` "
+            "take it"
+        )
+    raise ConfigError(
+        f"{file}: must be Ray's launcher YAML (cluster_name, provider), KubeRay's (apiVersion: ray.io/v1) "
+        f"or SkyPilot's (resources), got one with {', '.join(sorted(map(str, given)))[:80] or 'nothing'}"
+        f"{'; Slurm has sbatch and scancel' if text.startswith('#!') else ''}"
+    )
+
+
+def _launcher(file: str) -> Launch:
+    return Launch(
+        tool="ray",
+        up=("up", file),
+        down=("down", file),
+        yes=("--yes",),
+        then=f"`ray dashboard {file}` brings its port 8265 here: `address: http://127.0.0.1:8265` in a "
+        "cluster file",
+    )
+
+
+def _kuberay(file: str, given: dict[str, Any]) -> Launch:
+    metadata = given.get("metadata") or {}
+    name, kind = metadata.get("name", "NAME"), given.get("kind")
+    if kind == "RayJob":
+        then = (
+            f"`kubectl get rayjob {name}` says how far it is; its log: `kubectl logs -f job/{name}`"
+        )
+    else:
+        then = (
+            f"`kubectl port-forward svc/{name}-head-svc 8265` brings it here: `address: "
+            "http://127.0.0.1:8265` in a cluster file"
+        )
+    return Launch(
+        tool="kubectl",
+        up=("apply", "-f", file),
+        down=("delete", "--ignore-not-found", "-f", file),
+        yes=(),
+        then=then,
+    )
+
+
+def _sky(file: str, given: dict[str, Any]) -> Launch:
+    name = str(given.get("name") or Path(file).stem)
+    return Launch(
+        tool="sky",
+        up=("launch", "--cluster", name, "--detach-run", file),
+        down=("down", name),
+        yes=("--yes",),
+        then=f"`sky status {name}` says how it is, `sky logs {name}` what it does",
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise ConfigError(f"{path}: must be YAML of at most {MOST_BYTES:,} bytes, got more")
+        return data.decode()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: must be UTF-8, got a bad byte at {error.start}") from None
+
+
+def _first_document(text: str, file: str) -> dict[str, Any]:
+    try:
+        found = next(iter(YAML(typ="safe").load_all(StringIO(text))), None)
+    except YAMLError as error:
+        raise ConfigError(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from None
+    return found if isinstance(found, dict) else {}
