@@ -13,6 +13,7 @@ import secrets
 import shutil
 import sys
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
@@ -31,15 +32,15 @@ PACKAGES = ("radosgw", "ceph-mon", "ceph-osd")
 TEMPLATE = Path(__file__).with_name("ceph.conf.template")
 
 
-def unpack_packages(cache: Path) -> Path:
-    """The folder with Ceph's programs; fetched from Debian's mirrors the first time (70 MB)."""
+def unpack_packages(cache: Path, packages: Sequence[str] = PACKAGES) -> Path:
+    """The folder with Ceph's programs, or others; fetched from Debian's mirrors the first time (70 MB)."""
     ready = cache / "unpacked"
     if ready.is_dir():
         return ready
     for program in ("apt-get", "dpkg"):
         if shutil.which(program) is None:
             raise ServerFailed(
-                f"{program}: Ceph comes from Debian's packages, and this is not there"
+                f"{program}: {packages[0]} comes from Debian's packages, and this is not there"
             )
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
@@ -47,13 +48,13 @@ def unpack_packages(cache: Path) -> Path:
         if ready.is_dir():
             return ready
         try:
-            archives = download(cache)
+            archives = download(cache, packages)
         except ServerFailed:
             # Package lists that are missing or older than the mirror.
             if os.geteuid() != 0:
                 raise
             finish(["apt-get", "update"], 300)
-            archives = download(cache)
+            archives = download(cache, packages)
         partial = cache / "unpacked.partial"
         shutil.rmtree(partial, ignore_errors=True)
         for archive in archives:
@@ -63,9 +64,9 @@ def unpack_packages(cache: Path) -> Path:
     return ready
 
 
-def download(cache: Path) -> list[Path]:
+def download(cache: Path, packages: Sequence[str]) -> list[Path]:
     simulated = finish(
-        ["apt-get", "install", "--simulate", "--yes", "--no-install-recommends", *PACKAGES], 120
+        ["apt-get", "install", "--simulate", "--yes", "--no-install-recommends", *packages], 120
     )
     names = [line.split()[1] for line in simulated.splitlines() if line.startswith("Inst ")]
     folder = cache / "archives"
