@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-train demo-edit test check lint types format test-long test-servers test-slow benchmark clean
+.PHONY: help setup demo demo-train demo-edit cluster-demo test check lint types format test-long test-servers test-slow benchmark clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -22,6 +22,9 @@ demo: $(STAMP)  ## the main job on the embedded miniature: a table and a contact
 
 demo-edit: $(STAMP)  ## pictures of a folder edited by the shipped editor, before and after on one sheet
 	$(BIN)/editmill demo-edit
+
+cluster-demo: $(STAMP)  ## a local cluster that scales to four nodes, a chain of verbs on it, and its end
+	$(BIN)/python -m cluster.demo
 
 demo-train: demo  ## goes on with the shipped editor on the demo's pairs, and a sheet of its edits
 	RUN=$$(ls -dt demo/run-* | head -n 1) && OUT=demo/trained-$${RUN##*run-} && \

@@ -4,37 +4,21 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from cluster.access import ClusterUnavailable
 from cluster.local import LocalCluster, local_cluster
-from cluster.nodes import living_nodes
+from cluster.nodes import GpuNodes
 from tests.environment import without_ray
 
 ROOT = Path(__file__).parents[2]
-LOOK_EVERY_S = 0.5
 BACK_S = 90.0
 """How long nodes may take to be ended when there is nothing left to do."""
-
-
-@dataclass
-class Seen:
-    """What a watcher of the cluster's nodes has seen."""
-
-    counts: list[tuple[float, int]] = field(default_factory=list)
-    """Seconds since the begin, and GPU nodes, whenever they changed."""
-    killed: int = 0
-
-    @property
-    def most(self) -> int:
-        return max((count for _, count in self.counts), default=0)
 
 
 @dataclass
@@ -44,9 +28,12 @@ class Trial:
     code: int
     result: dict[str, object]
     """The verb's JSON."""
-    seen: Seen
     first: int
     """GPU nodes before the job."""
+    most: int
+    """While it ran."""
+    seen: list[tuple[float, int]]
+    killed: int
     left: int
     """GPU nodes after it, once they had time to go."""
     back_s: float
@@ -59,40 +46,10 @@ def raylets(cluster: LocalCluster) -> list[psutil.Process]:
     for process in psutil.Process(cluster.pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             parent = process.parent()
-            if (
-                process.name() == "raylet"
-                and parent is not None
-                and "monitor.py" in " ".join(parent.cmdline())
-            ):
+            started_by = " ".join(parent.cmdline()) if parent is not None else ""
+            if process.name() == "raylet" and "monitor.py" in started_by:
                 found.append(process)
     return sorted(found, key=lambda process: process.create_time())
-
-
-class Watcher(threading.Thread):
-    """Counts GPU nodes, and kills the oldest once when there are as many as asked."""
-
-    def __init__(self, cluster: LocalCluster, kill_at: int | None) -> None:
-        super().__init__(daemon=True)
-        self.cluster, self.kill_at = cluster, kill_at
-        self.seen, self.ended = Seen(), threading.Event()
-        self.begun = time.monotonic()
-
-    def count(self) -> int:
-        nodes = living_nodes(self.cluster.address, self.cluster.token)
-        return sum(node.gpus > 0 for node in nodes)
-
-    def run(self) -> None:
-        while not self.ended.wait(LOOK_EVERY_S):
-            try:
-                count = self.count()
-            except ClusterUnavailable:
-                continue
-            if not self.seen.counts or self.seen.counts[-1][1] != count:
-                self.seen.counts.append((round(time.monotonic() - self.begun, 1), count))
-            if self.kill_at is not None and count >= self.kill_at and not self.seen.killed:
-                with suppress(psutil.NoSuchProcess, IndexError):
-                    raylets(self.cluster)[0].kill()
-                    self.seen.killed += 1
 
 
 def job(folder: Path, nodes: int, verb: Sequence[str], kill_at: int | None = None) -> Trial:
@@ -100,6 +57,15 @@ def job(folder: Path, nodes: int, verb: Sequence[str], kill_at: int | None = Non
 
     `kill_at` kills a node, without notice, once there are so many.
     """
+    killed = 0
+
+    def hear(count: int) -> None:
+        nonlocal killed
+        if kill_at is not None and count >= kill_at and not killed:
+            with suppress(psutil.NoSuchProcess, IndexError):
+                raylets(cluster)[0].kill()
+                killed += 1
+
     bin_folder = str(Path(sys.executable).parent)
     os.environ["PATH"] = os.pathsep.join([bin_folder, os.environ["PATH"]])
     with local_cluster(nodes) as cluster:
@@ -107,9 +73,9 @@ def job(folder: Path, nodes: int, verb: Sequence[str], kill_at: int | None = Non
         file.write_text(f"address: {cluster.address}\n")
         token.touch(mode=0o600)
         token.write_text(cluster.token)
-        watcher = Watcher(cluster, kill_at)
-        first = watcher.count()
-        watcher.start()
+        watch = GpuNodes(cluster.address, cluster.token, hear)
+        first = watch.count()
+        watch.start()
         ended = subprocess.run(
             [sys.executable, "-m", "editmill", "submit", str(file), "--", *verb],
             env=without_ray() | {"PYTHONPATH": str(ROOT), "RAY_AUTH_TOKEN_PATH": str(token)},
@@ -118,15 +84,15 @@ def job(folder: Path, nodes: int, verb: Sequence[str], kill_at: int | None = Non
             timeout=900,
         )
         begun = time.monotonic()
-        while (left := watcher.count()) and time.monotonic() - begun < BACK_S:
-            time.sleep(LOOK_EVERY_S)
+        left = watch.wait_for_none(BACK_S)
         back_s = time.monotonic() - begun
-        watcher.ended.set()
-        watcher.join()
+        watch.close()
     lines = [line for line in ended.stdout.splitlines() if line.startswith("{")]
     result = json.loads(lines[-1]) if lines else {}
     words = ended.stdout[-4000:] + ended.stderr[-4000:]
-    return Trial(ended.returncode, result, watcher.seen, first, left, back_s, words)
+    return Trial(
+        ended.returncode, result, first, watch.most, watch.seen, killed, left, back_s, words
+    )
 
 
 def generating(out: Path, triplets: int, nodes: int) -> list[str]:

@@ -15,9 +15,9 @@ NODES = 4
 def scaled(trial: Trial) -> None:
     assert trial.code == 0, trial.words
     assert trial.first == 0
-    assert trial.seen.most == NODES, trial.seen.counts
-    assert trial.seen.killed == 1
-    assert trial.left == 0, trial.seen.counts
+    assert trial.most == NODES, trial.seen
+    assert trial.killed == 1
+    assert trial.left == 0, trial.seen
 
 
 def test_rays_own_check_takes_the_nodes():
