@@ -52,7 +52,7 @@ format: $(STAMP)  ## put the code into shape
 test-long: $(STAMP)  ## runs that are killed everywhere, jobs on a cluster, the built wheel
 	$(BIN)/pytest -n 2 -m 'long and not slow'
 
-test-servers: $(STAMP)  ## the store's contract and chaos on real S3 servers (Ceph, Swift)
+test-servers: $(STAMP)  ## the store's contract and chaos on real S3 servers (Ceph, Swift); a real Prometheus
 	EDITMILL_REQUIRE_SERVERS=1 $(BIN)/pytest -m servers
 
 test-slow: $(STAMP)  ## the full-size architectures and nodes that come and go: minutes, 10 GiB

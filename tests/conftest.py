@@ -8,12 +8,13 @@ from botocore.loaders import create_loader
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-from tests.environment import prefer_workers
+from tests.environment import keep_no_logs, prefer_workers
 
 RAY = ("on_ray", "cluster")
 """Folders whose tests start a Ray; one after the other, since each takes both cores."""
 
 prefer_workers()
+keep_no_logs()
 
 
 class ByFile(LoadScopeScheduling):

@@ -1,4 +1,4 @@
-"""What Ray is told by the environment, in these tests and in the processes that they start."""
+"""What the environment says, in these tests and in the processes that they start."""
 
 import os
 
@@ -8,6 +8,11 @@ NICENESS = "RAY_worker_niceness"
 def prefer_workers() -> None:
     """Ray starts its workers with a niceness of 15: beside other tests they would hardly ever run."""
     os.environ[NICENESS] = "0"
+
+
+def keep_no_logs() -> None:
+    """Of starts in tests, in the folder of whoever runs them."""
+    os.environ["EDITMILL_LOG_DIR"] = ""
 
 
 def without_ray() -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Optional
 import typer
 
 from factory.console.config import PRESETS, preset_names
+from factory.console.log import FILE, FORMAT, LogFormat
 from factory.errors import ConfigError
 
 
@@ -52,6 +53,24 @@ SomeTriplets = Annotated[
 ]
 MaxBad = Annotated[int, typer.Option(min=0, help="Bad lines to skip and list before refusing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
+ToFormat = Annotated[
+    LogFormat,
+    typer.Option(
+        "--log-format",
+        envvar=FORMAT,
+        rich_help_panel="Log",
+        help="What is said on stderr: text, or one JSON object a line.",
+    ),
+]
+ToFile = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--log-file",
+        envvar=FILE,
+        rich_help_panel="Log",
+        help="Append the same there, one JSON object a line.",
+    ),
+]
 RunUri = Annotated[str, typer.Argument(metavar="RUN", help="The run's folder or s3:// prefix.")]
 SomeOut = Annotated[
     Optional[str], typer.Option("--out", help="The run to come: its store is tried, no more.")

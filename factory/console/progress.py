@@ -1,12 +1,14 @@
 """One status line: counts, rate and time left; plain lines where there is no terminal."""
 
-import sys
 import time
 from collections import deque
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
+
+from factory.console.log import is_json, note, tell
 
 LINE_EVERY_S = 10.0
 """Seconds between plain lines."""
@@ -53,7 +55,7 @@ class Progress:
             MofNCompleteColumn(),
             TextColumn("{task.fields[words]}", markup=False),
             console=self._console,
-            disable=not self._console.is_terminal,
+            disable=not self.has_bar,
         )
         self._task = self._bar.add_task(noun, total=total, completed=done, words="")
 
@@ -61,7 +63,7 @@ class Progress:
         self._bar.start()
         _shown.append(self)
         if done := self.resumed:
-            self.say(f"resuming: {done} of {self.total} {self.noun} are committed")
+            self.say(f"resuming: {done} of {self.total} {self.noun} are committed", done=done)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,8 +72,8 @@ class Progress:
 
     @property
     def has_bar(self) -> bool:
-        """Whether there is a terminal to draw on."""
-        return self._console.is_terminal
+        """Whether there is a terminal to draw on, and nobody asked for lines."""
+        return self._console.is_terminal and not is_json()
 
     def advance(self, **counts: int) -> None:
         """One more is done."""
@@ -86,31 +88,44 @@ class Progress:
             words += " in this start"
         beside = ", ".join(filter(None, (words, self._pace())))
         self.reach(self.done, beside)
-        due = now - self._last_line >= LINE_EVERY_S or self.done == self.total
-        if due and not self.has_bar:
+        if now - self._last_line >= LINE_EVERY_S or self.done == self.total:
             self._last_line = now
-            self.say(", ".join(filter(None, (f"{self.done}/{self.total} {self.noun}", beside))))
+            line = ", ".join(filter(None, (f"{self.done}/{self.total} {self.noun}", beside)))
+            # A bar shows it already.
+            (note if self.has_bar else tell)(line, "info", **self._fields(), **counts)
 
     def reach(self, done: int, words: str) -> None:
         """So many are done, and what the bar says beside that."""
         self.done = done
         self._bar.update(self._task, completed=done, words=words)
 
-    def say(self, text: str) -> None:
-        """A line of its own."""
+    def say(self, text: str, level: str = "info", **fields: Any) -> None:
+        """A line of its own; see `say.say`."""
         if self.has_bar:
             self._console.print(text, highlight=False, markup=False)
+            note(text, level, **fields)
         else:
-            print(text, file=sys.stderr, flush=True)
+            tell(text, level, **fields)
+
+    @property
+    def _each_s(self) -> float | None:
+        """From the first that was done in this start, or of the recent ones, to the last; None where too
+        little is known.
+        """
+        if len(self._ends) < ENOUGH or (took := self._ends[-1] - self._ends[0]) < SOON_S:
+            return None
+        return took / (len(self._ends) - 1)
 
     def _pace(self) -> str:
-        """From the first that was done in this start, or of the recent ones, to the last."""
-        if len(self._ends) < ENOUGH or (took := self._ends[-1] - self._ends[0]) < SOON_S:
-            return ""
-        each = took / (len(self._ends) - 1)
-        words = f"{60 / each:.1f} a minute"
-        left = self.total - self.done
-        return f"{words}, {duration(left * each)} left" if left > 0 else words
+        each = self._each_s
+        return pace(each, self.total - self.done) if each else ""
+
+    def _fields(self) -> dict[str, Any]:
+        """How far it is, for machines."""
+        each, left = self._each_s, self.total - self.done
+        fields = {"what": self.noun, "done": self.done, "total": self.total}
+        times = {"a_minute": round(60 / each, 2), "left_s": round(left * each)} if each else {}
+        return fields | times
 
 
 _shown: list[Progress] = []
@@ -119,6 +134,12 @@ _shown: list[Progress] = []
 def shown_bar() -> Progress | None:
     """The bar that a terminal shows, if one does."""
     return _shown[-1] if _shown and _shown[-1].has_bar else None
+
+
+def pace(each_s: float, left: int) -> str:
+    """How many a minute, and how long the rest will take."""
+    words = f"{60 / each_s:.1f} a minute"
+    return f"{words}, {duration(left * each_s)} left" if left > 0 else words
 
 
 def duration(seconds: float) -> str:

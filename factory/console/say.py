@@ -1,7 +1,6 @@
 """How a program speaks: results on stdout, everything else on stderr."""
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,21 +8,28 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from factory.console.log import note, tell
 from factory.console.progress import Reached, shown_bar
 from schemas.cluster import hide_secrets
 
 TABLE_ROWS = 20
 
 
-def say(text: str) -> None:
-    """A line for the person, on stderr; where a bar is shown, above it, or what it then shows."""
+def say(text: str, level: str = "info", **fields: Any) -> None:
+    """A line for the person, on stderr; where a bar is shown, above it, or what it then shows.
+
+    `level` is info, warning or error; `fields` are what it says, for machines that read the log.
+    """
     bar = shown_bar()
+    if isinstance(text, Reached):
+        fields["done"] = text.done
     if bar is None:
-        print(printable(text), file=sys.stderr, flush=True)
+        tell(printable(text), level, **fields)
     elif isinstance(text, Reached):
         bar.reach(text.done, printable(text.beside))
+        note(printable(text), level, **fields)
     else:
-        bar.say(printable(text))
+        bar.say(printable(text), level, **fields)
 
 
 class Opening:
@@ -55,7 +61,7 @@ def printable(text: str) -> str:
 
 def print_json(value: dict[str, Any]) -> None:
     """The one JSON object that a machine reads, on stdout."""
-    print(json.dumps(value, ensure_ascii=False, default=str))
+    print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
 
 
 def print_facts(facts: dict[str, Any]) -> None:

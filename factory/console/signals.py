@@ -85,6 +85,7 @@ class _Program:
         self._code: int | None = None
         self._others = 0
         self._errors = 2
+        self._formed: Callable[[str], str] = str
         self._write_end = -1
         self._passed = threading.Event()
 
@@ -178,8 +179,13 @@ class _Program:
                 act()
         os._exit(code)
 
+    def say_as(self, formed: Callable[[str], str]) -> None:
+        self._formed = formed
+
     def _say(self, line: str) -> None:
         before = CLEAR_LINE if os.isatty(self._errors) else ""
+        with suppress(Exception):
+            line = self._formed(line)
         with suppress(OSError):
             os.write(self._errors, f"{before}{line}\n".encode())
 
@@ -203,6 +209,8 @@ at_end = _program.at_end
 """Have something done before a signal ends the process; must be quick."""
 give_up = _program.give_up
 """End a program with 3 and these words, from any thread: what it rests on has gone."""
+say_as = _program.say_as
+"""How its own lines look on stderr, where they are not to be plain."""
 settle = _program.settle
 """The exit code is known: from now on a signal only hurries the end."""
 

@@ -101,6 +101,16 @@ class EditMaker:
         self.opener = Opener(open_images(self.recipe.images), compute.most_pixels)
         self._threads = ThreadPoolExecutor(compute.fetchers, "editmill-fetcher")
 
+    @property
+    def rows_run(self) -> int:
+        """As `Metered`."""
+        return getattr(self.editors, "rows_run", 0)
+
+    @property
+    def idle_s(self) -> float | None:
+        """As `Metered`."""
+        return getattr(self.editors, "idle_s", None)
+
     def close(self) -> None:
         self._threads.shutdown(wait=True)
         self.opener.close()

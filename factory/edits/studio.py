@@ -64,6 +64,17 @@ class Studio:
             for number, edited in self.editor(name).edit([asked[place] for place in places]):
                 yield places[number], edited
 
+    @property
+    def rows_run(self) -> int:
+        """UNet rows that carried an edit so far; a pipeline of diffusers tells none."""
+        return sum(getattr(editor, "rows_run", 0) for editor in list(self._editors.values()))
+
+    @property
+    def idle_s(self) -> float | None:
+        """Seconds in which the one editor waited; of several nobody knows when all did."""
+        editors = list(self._editors.values())
+        return getattr(editors[0], "idle_s", None) if len(editors) == 1 else None
+
     def environment(self) -> EditEnvironment:
         """This device, these wheels, these shapes."""
         wheels = {name: version(name) for name in _WHEELS}

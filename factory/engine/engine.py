@@ -94,6 +94,11 @@ class Engine:
         """UNet rows that carried a request so far."""
         return self.resident.rows_run
 
+    @property
+    def idle_s(self) -> float:
+        """Seconds without a request, between the first and the newest."""
+        return self.resident.idle_s
+
 
 def _alone(request: Request) -> Procedure:
     yield request

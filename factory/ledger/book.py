@@ -54,6 +54,11 @@ class Book:
         self._known[unit] = 1
 
     @property
+    def rolled_up(self) -> frozenset[int]:
+        """Segments that have a roll-up."""
+        return frozenset(self._rolled_up)
+
+    @property
     def segments(self) -> range:
         """The numbers of all segments of the plan."""
         last = self.plan.units[-1] if self.plan.units else -1

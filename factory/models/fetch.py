@@ -3,13 +3,13 @@
 import hashlib
 import json
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from factory.console.log import tell
 from factory.errors import Damaged, ModelError
 from factory.storage.key_rules import is_key
 from factory.storage.open import open_store
@@ -160,4 +160,4 @@ def _fetch(listed: _Listed, place: Path, choose: Choose) -> None:
 def tell_fetch(what: str, size: int | None) -> None:
     """A line on stderr, once a file of a model begins to come: the large ones take minutes."""
     much = "" if size is None else f", {size / 1e6:,.1f} MB" if size >= 1e6 else f", {size:,} bytes"
-    print(f"fetches {what}{much}", file=sys.stderr, flush=True)
+    tell(f"fetches {what}{much}")

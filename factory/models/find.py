@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from factory.console.log import is_json
 from factory.errors import ModelError
 from factory.models import family_xl
 from factory.models.fetch import fetched, tell_fetch
@@ -197,7 +198,7 @@ def _snapshot(source: ModelSource, role: Role, *, local_files_only: bool = False
         if here is not None:
             return here
     _read_names([file.filename for file in planned], role, where)
-    if not sys.stderr.isatty():
+    if is_json() or not sys.stderr.isatty():
         # On a terminal the library draws a bar.
         for file in planned:
             if file.will_download and _is_read(file.filename, role):

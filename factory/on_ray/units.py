@@ -13,6 +13,7 @@ from ray.exceptions import RayError
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.on_ray.alone import run_alone
+from factory.on_ray.metrics import DriverMeter
 from factory.on_ray.pool import Asked, rows_of
 from factory.on_ray.rows import ClusterFailed, report_of
 from factory.on_ray.session import connect
@@ -56,6 +57,8 @@ def _reports(
     watch = Watch(stage, run, plan)
     made_with: dict[str, Any] = {"run": run, "plan": plan, "pool": pool, "load": stage.load}
     made_with["witness"] = watch.witness
+    meter = DriverMeter(run, len(units), watch.deaths)
+    meter.begin()
     try:
         open_units = list(units)
         while open_units and not should_stop():
@@ -68,12 +71,14 @@ def _reports(
                 if row["aside"]:
                     open_units.append(row["unit"])
                 else:
+                    meter.open_units -= 1
                     yield report_of(row)
             for unit in alone:
                 if should_stop():
                     return
                 end = run_alone(unit, made_with, resources(pool), watch, should_stop)
                 if end is not None:
+                    meter.open_units -= 1
                     yield end
             if open_units and not should_stop():
                 watch.settle(should_stop)
@@ -83,6 +88,7 @@ def _reports(
     except RayError as error:
         raise ClusterFailed(f"ray: {plain(error)}") from error
     finally:
+        meter.close()
         watch.close()
 
 

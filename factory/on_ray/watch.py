@@ -1,6 +1,7 @@
 """The driver's watch over its workers' deaths: which are strikes, and which units run alone."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from factory.ledger.attempts import find_commit
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.ledger.strikes import is_poison, read_strikes, runs_alone, write_strike
+from factory.on_ray.metrics import NODE, PROCESS
 from factory.on_ray.ray_internals import draining_nodes
 from factory.on_ray.witness import Death, Silent, Witness
 from factory.work.stage import SILENCE, Stage
@@ -46,6 +48,8 @@ class Watch:
     run: Run
     plan: Plan
     strikes: dict[int, list[StrikeRecord]] = field(default_factory=dict)
+    deaths: Counter[str] = field(default_factory=Counter)
+    """Of workers in this start, by cause."""
     _unjudged: list[tuple[float, Death]] = field(default_factory=list)
     _asked: Any = None
     _silent: Any = None
@@ -125,10 +129,13 @@ class Watch:
 
     def judge(self, death: Death, *, alone: bool) -> bool:
         """Whether a death is a strike, which is then written. Raises `StorageError`."""
+        stays = node_stays(death.node)
         if death.unit is None:
-            self._stillborn += node_stays(death.node)
+            self.deaths[PROCESS if stays else NODE] += 1
+            self._stillborn += stays
             return False
-        if not node_stays(death.node) or self._is_committed(death.unit):
+        if not stays or self._is_committed(death.unit):
+            self.deaths[PROCESS if stays else NODE] += 1
             self.witness.forgive.remote(death.unit)
             return False
         unit, generation = death.unit, self.plan.generation(death.unit)
@@ -136,6 +143,7 @@ class Watch:
             self.run.store, unit, generation, alone=alone, worker=death.worker, node=death.node
         )
         self.strikes.setdefault(unit, []).append(record)
+        self.deaths[PROCESS] += 1
         return True
 
     def _end(self, silent: Silent) -> None:

@@ -16,6 +16,7 @@ from factory import deeds
 from factory.errors import EditmillError, first_line
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
+from factory.on_ray.metrics import WorkerMeter
 from factory.work.reports import UnitProblem, UnitReport
 from factory.work.stage import Load, Maker
 from factory.work.unit import attempt_unit
@@ -51,6 +52,8 @@ class UnitWorker:
         self.witness = witness
         ray.get(witness.arrive.remote(self.worker, context.get_node_id(), os.getpid()))
         self.gpus = ",".join(context.get_accelerator_ids().get("GPU", []))
+        self.meter = WorkerMeter(run, plan)
+        self.meter.begin()
         self.maker: Maker | None = None
         self.broken: Exception | None = None
         try:
@@ -58,6 +61,7 @@ class UnitWorker:
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             self.broken = error
+        self.meter.maker = self.maker
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         """One small row per unit, as JSON: Ray would hand back NumPy's scalars."""
@@ -72,7 +76,10 @@ class UnitWorker:
         if not ray.get(self.witness.begin.remote(self.worker, unit, self.alone)):
             return self._described(unit, None)
         try:
-            return self._described(unit, self._outcome(unit))
+            with self.meter.in_hand():
+                outcome = self._outcome(unit)
+            self.meter.see(outcome)
+            return self._described(unit, outcome)
         finally:
             self.witness.end.remote(self.worker, unit)
 

@@ -67,6 +67,16 @@ class PairMaker:
         wanted = _draws(self.recipe, items)
         return judged(self.recipe, items, self.source.pairs(wanted), self.source.environment)
 
+    @property
+    def rows_run(self) -> int:
+        """As `Metered`."""
+        return getattr(self.source, "rows_run", 0)
+
+    @property
+    def idle_s(self) -> float | None:
+        """As `Metered`."""
+        return getattr(self.source, "idle_s", None)
+
     def close(self) -> None:
         """Nothing: a source ends with its process."""
 

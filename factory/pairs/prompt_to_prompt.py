@@ -124,6 +124,11 @@ class PromptToPrompt:
         """UNet rows that carried a candidate so far, four a pair and step."""
         return self.engine.rows_run
 
+    @property
+    def idle_s(self) -> float:
+        """Seconds in which the engine waited for a candidate, since the first."""
+        return self.engine.idle_s
+
     def environment(self) -> Environment:
         """This device, these wheels, these shapes."""
         return Environment(

@@ -3,10 +3,11 @@
 import hashlib
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
-from factory.errors import Damaged, ObjectMissing, StorageUnavailable
+from factory.errors import Damaged, ObjectMissing, StorageRefused, StorageUnavailable
 from factory.storage.protocol import ObjectStore
 
 TRIES = 6
@@ -14,6 +15,12 @@ TRIES = 6
 
 READS = 4
 """How often an object is read before it is called damaged: a proxy may have spoilt the reply."""
+
+UNCLEAR, REFUSED, SPOILT = "unclear", "refused", "spoilt"
+"""Kinds of `troubles`: no clear answer, a refusal, bytes that were not those that were stored."""
+
+troubles: Counter[str] = Counter()
+"""How often, since this process began, its stores did not do what the ledger asked; for who watches."""
 
 T = TypeVar("T")
 
@@ -23,7 +30,11 @@ def patiently(act: Callable[[], T]) -> T:
     for tried in range(TRIES):
         try:
             return act()
+        except StorageRefused:
+            troubles[REFUSED] += 1
+            raise
         except StorageUnavailable:
+            troubles[UNCLEAR] += 1
             if tried == TRIES - 1:
                 raise
             time.sleep(random.uniform(0.5, 1.0) * min(8.0, 0.2 * 2**tried))
@@ -47,6 +58,7 @@ def read_whole(store: ObjectStore, key: str, take: Callable[[bytes], T]) -> T:
         try:
             return take(data)
         except Damaged as error:
+            troubles[SPOILT] += 1
             before, damage = data, error
     assert damage is not None
     raise damage

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from factory.console.log import note
 from factory.console.say import print_facts, print_json, print_table, printable, say
 from factory.doctor.finding import Finding, Level
 from factory.errors import InputError
@@ -74,13 +75,16 @@ def _share(counts: Mapping[str, int]) -> float:
 
 def print_result(status: Status, result: JobResult, as_json: bool) -> None:
     """How a start of the main job ended, on stdout."""
+    level = "info" if result.exit_code == 0 else "warning"
     if as_json:
+        # It is on stdout already.
+        note(result.message, level)
         ended = {"exit_code": result.exit_code, "message": result.message}
         problems = [f"unit {p.unit}: {p.message}" for p in result.problems]
         print_json(status_json(status) | ended | {"problems": problems})
     else:
         print_status(status)
-        say(result.message)
+        say(result.message, level)
 
 
 def print_findings(findings: Iterable[Finding], as_json: bool) -> int:

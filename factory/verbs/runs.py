@@ -52,11 +52,28 @@ def _open(uri: str, verb: str) -> tuple[Run, Plan]:
 
 @run_app.command()
 @command
-def status(run: RunUri, as_json: AsJson = False) -> int:
+def status(
+    run: RunUri,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Go on until it is sealed; with --json an object a line and look."
+        ),
+    ] = False,
+    every: Annotated[
+        float, typer.Option(min=0.1, help="Seconds from one look of --watch to the next.")
+    ] = 5.0,
+    as_json: AsJson = False,
+) -> int:
     """How far a run is: counts, acceptance by edit kind, reasons."""
+    opened = _open(run, "status")
+    if live:
+        from factory.verbs.live_status import watch
+
+        return watch(*opened, every, as_json)
     from factory.ledger.status import status as read_status
 
-    state = read_status(*_open(run, "status"))
+    state = read_status(*opened)
     if as_json:
         print_json(status_json(state))
     else:

@@ -113,7 +113,8 @@ def run_job(stage: Stage, run: Run, plan: Plan, terms: Terms, runner: Runner) ->
                     if isinstance(report, UnitProblem):
                         problems.append(report)
                         guards.lose(report)
-                        progress.say(f"unit {report.unit}: {report.message}")
+                        words = f"unit {report.unit}: {report.message}"
+                        progress.say(words, "warning", unit=report.unit)
                     else:
                         made += report.made
                         roller.see(report.unit)

@@ -1,7 +1,7 @@
 """What workers say of their units, and what a place to run them must do."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
@@ -24,6 +24,8 @@ class UnitReport:
     """GPU ids that it holds, joined by commas."""
     peak_rss_mib: float = 0.0
     """Its process's peak memory so far."""
+    marks: dict[str, int] = field(default_factory=dict)
+    """Outcomes with something to note, such as scores close to a gate."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Row
@@ -23,6 +23,19 @@ class Maker(Protocol):
 
     def close(self) -> None:
         """End what it started; nothing is asked of it afterwards."""
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """A maker that says how much its device does, for who watches; others need not."""
+
+    @property
+    def rows_run(self) -> int:
+        """UNet rows that carried a request so far."""
+
+    @property
+    def idle_s(self) -> float | None:
+        """Seconds in which its device waited for a request; None where that is not known."""
 
 
 Load = Callable[[Run, Any], Maker]

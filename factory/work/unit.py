@@ -32,7 +32,8 @@ def make_unit(run: Run, plan: Plan, unit: int, maker: Maker) -> UnitReport:
             return _committed(run, plan, unit, attempt, made=True)
         except ObjectMissing as error:
             raise StorageUnavailable(f"{error}: they overwrote each other's objects") from None
-    return UnitReport(unit, outcomes.tally.total, attempt.seconds, made=True)
+    tally = outcomes.tally
+    return UnitReport(unit, tally.total, attempt.seconds, made=True, marks=tally.marks)
 
 
 def attempt_unit(run: Run, plan: Plan, unit: int, maker: Maker) -> UnitReport | UnitProblem:
@@ -60,5 +61,5 @@ def _committed(
     run: Run, plan: Plan, unit: int, attempt: Attempt, *, made: bool = False
 ) -> UnitReport:
     """What the commit in the store says, whoever wrote it. Raises `ObjectMissing`."""
-    counts = find_commit(run, plan, unit).record.tally.total
-    return UnitReport(unit, counts, attempt.seconds, made=made)
+    tally = find_commit(run, plan, unit).record.tally
+    return UnitReport(unit, tally.total, attempt.seconds, made=made, marks=tally.marks)

@@ -33,7 +33,7 @@ TEMPLATE = Path(__file__).with_name("ceph.conf.template")
 
 
 def unpack_packages(cache: Path, packages: Sequence[str] = PACKAGES) -> Path:
-    """The folder with Ceph's programs, or others; fetched from Debian's mirrors the first time (70 MB)."""
+    """The folder with the programs; fetched from Debian's mirrors the first time (Ceph's are 70 MB)."""
     ready = cache / "unpacked"
     if ready.is_dir():
         return ready

@@ -72,6 +72,19 @@ class EvaluationMaker:
         self.editors = editors
         self.scorer = scorer
 
+    @property
+    def rows_run(self) -> int:
+        """As `Metered`."""
+        several = [self.editors(entrant) for entrant in self.recipe.entrants]
+        return sum(getattr(one, "rows_run", 0) for one in several)
+
+    @property
+    def idle_s(self) -> float | None:
+        """As `Metered`; where there are several entrants nobody knows when all waited."""
+        entrants = self.recipe.entrants
+        one = self.editors(entrants[0]) if len(entrants) == 1 else None
+        return getattr(one, "idle_s", None)
+
     def close(self) -> None:
         self.pictures.close()
 

@@ -58,6 +58,16 @@ class EngineEditor:
         for place, result in self.engine.carry_out([procedure for procedure, _ in begun]):
             yield place, self._edited(result, begun[place][1], asked[place][1])
 
+    @property
+    def rows_run(self) -> int:
+        """UNet rows that carried an edit so far."""
+        return self.engine.rows_run
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds in which the engine waited for an edit, since the first."""
+        return self.engine.idle_s
+
     def latent_of(self, picture: Picture) -> tuple[Tensor, int, int]:
         """A picture's latent (channel, height, width) as its editor takes it, and the width and height in
         pixels that the network is given.

@@ -1,5 +1,6 @@
 """A unit alone in its process, and what counts as its death; Ray is played, as it would answer."""
 
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -71,6 +72,7 @@ def stage(monkeypatch):
     class PlayedWatch(Watch):
         def __init__(self, witness):
             self.stage, self.run, self.plan, self.strikes = STAGE, run, plan, read_strikes(store)
+            self.deaths = Counter()
             calls = ("bury", "forgive", "silent")
             self.witness = SimpleNamespace(
                 **{name: SimpleNamespace(remote=getattr(witness, name)) for name in calls}

@@ -2,6 +2,9 @@
 
 import os
 
+import pytest
+from ray.util import metrics
+
 from factory.on_ray import ray_internals
 from trainer.on_ray.pause import ENDING, RESIZING, WAITING
 
@@ -43,3 +46,20 @@ def test_ray_starts_its_processes_by_what_gives_them_a_session_of_their_own(monk
     finally:
         started.kill()
         started.wait()
+
+
+def test_a_counter_that_takes_no_0_may_be_told_of_nothing(monkeypatch):
+    counter, told = metrics.Counter("editmill_test", "", ("stage",)), []
+    with pytest.raises(ValueError, match="must be >0"):
+        counter.inc(0, {"stage": "edit"})
+    monkeypatch.setattr(counter, "_metric", Recorder(told))
+    ray_internals.count_nothing(counter, {"stage": "edit"})
+    assert told == [(0.0, {"stage": "edit"})]
+
+
+class Recorder:
+    def __init__(self, told):
+        self.told = told
+
+    def record(self, value, tags):
+        self.told.append((value, tags))

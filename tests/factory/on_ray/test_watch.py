@@ -1,5 +1,7 @@
 """The watch beside a store that does not answer; no cluster is needed for that."""
 
+from collections import Counter
+
 from factory.errors import StorageUnavailable
 from factory.on_ray import watch
 from factory.on_ray.watch import Watch
@@ -33,6 +35,7 @@ class Judging(Watch):
 
     def __init__(self):
         self._unjudged = []
+        self.deaths = Counter()
 
     def see(self, *deaths):
         self._unjudged = [(0.0, death) for death in deaths]
@@ -53,6 +56,7 @@ def test_workers_that_only_die_are_waited_for_so_often_and_no_longer(monkeypatch
     seen.see(UNBORN)
     assert "5 workers' processes died one after the other" in seen.gives_up()
     assert "run the same command to resume" in seen.gives_up()
+    assert seen.deaths == {"process": 2 * watch.MOST_STILLBORN - 1}
 
 
 def test_those_of_nodes_that_leave_do_not_count(monkeypatch):
@@ -60,3 +64,4 @@ def test_those_of_nodes_that_leave_do_not_count(monkeypatch):
     seen = Judging()
     seen.see(*[UNBORN] * 20)
     assert seen.gives_up() is None
+    assert seen.deaths == {"node": 20}

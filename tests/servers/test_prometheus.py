@@ -1,0 +1,68 @@
+"""The rules and the dashboard's queries on a real Prometheus that reads a real Ray's endpoint."""
+
+import os
+import time
+
+import pytest
+
+from tests.cluster.queries import RULES, metrics_of, queries, rules, variables
+from tests.factory.on_ray.metered import runs_at
+from tests.servers.processes import ServerFailed, free_ports
+from tests.servers.prometheus import prometheus
+
+pytestmark = pytest.mark.servers
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prometheus")
+    (port,) = free_ports(1)
+    try:
+        with (
+            prometheus(folder, RULES, f"127.0.0.1:{port}") as found,
+            runs_at(folder, port, ["generate"]) as process,
+        ):
+            process.stdout.readline()
+            # Of each counter two samples, so that there is a rate.
+            time.sleep(4)
+            yield found
+    except ServerFailed as error:
+        if os.environ.get("EDITMILL_REQUIRE_SERVERS"):
+            pytest.fail(f"Prometheus could not be started: {error}")
+        pytest.skip(f"Prometheus could not be started: {error}")
+
+
+def test_promtool_finds_nothing_wrong_with_the_rules(server):
+    assert f"{len(rules())} rules found" in server.check_rules(RULES)
+
+
+def test_the_rules_are_loaded_and_evaluated(server):
+    (group,) = server.get("/api/v1/rules")["data"]["groups"]
+    found = {rule["name"]: (rule["health"], rule.get("lastError", "")) for rule in group["rules"]}
+    assert found == {rule["alert"]: ("ok", "") for rule in rules()}
+
+
+def test_the_endpoint_is_read(server):
+    (target,) = server.get("/api/v1/targets")["data"]["activeTargets"]
+    assert (target["health"], target["lastError"]) == ("up", "")
+
+
+@pytest.mark.parametrize(("where", "query"), queries().items(), ids=queries())
+def test_a_query_is_answered(server, where, query):
+    """Without an error; and each of its metrics is found."""
+    server.query(query)
+    for name, _ in metrics_of(query):
+        assert server.query(f"count_over_time({name}[5m])"), name
+
+
+def test_counters_say_what_was_made(server):
+    made = server.query('sum by (run, stage) (ray_editmill_units_total{end="made"})')
+    ((labels, value),) = [(one["metric"], one["value"][1]) for one in made]
+    assert (labels["stage"], value) == ("generate", "6")
+    assert labels["run"].endswith("/generate/out/_editmill")
+
+
+def test_variables_find_their_values(server):
+    for name, label in variables().values():
+        found = server.get(f"/api/v1/label/{label}/values", **{"match[]": name})
+        assert found["data"], label
