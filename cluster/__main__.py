@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 
 from cluster.chaining.verb import chain_app
 from cluster.description import read_cluster
+from cluster.forecast.verb import forecast_app
 from cluster.jobs import jobs_app
 from cluster.launching.verb import launching_app
 from cluster.preflight import is_our_program, preflight, unseen_from_here
@@ -78,7 +79,7 @@ def submit(
     return run_there(cluster, verb, open_cluster)
 
 
-for verbs in (chain_app, launching_app, jobs_app):
+for verbs in (chain_app, launching_app, jobs_app, forecast_app):
     app.add_typer(verbs)
 
 

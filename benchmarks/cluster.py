@@ -1,0 +1,237 @@
+"""A job on a cluster: how well a pilot tells it, and what a pool makes of nodes that come and go.
+
+python benchmarks/cluster.py                      (from the repository's root)
+python benchmarks/cluster.py --only forecast      (these figures alone; the others of the result stay)
+python benchmarks/cluster.py --only forecast --run RUN    (of another run, of 80 triplets at least)
+python benchmarks/cluster.py --keep RUN           (writes the table of a run that `forecast` reads else)
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+import numpy as np  # noqa: E402
+
+from benchmarks.record import RESULTS, machine, replace_results, write_results  # noqa: E402
+from cluster.forecast.acceptance import STATED, Range, rest_of  # noqa: E402
+from cluster.forecast.forecast import Forecast, Gpu, Pool, forecast  # noqa: E402
+from cluster.forecast.pilot import Pilot, read_pilot  # noqa: E402
+from cluster.forecast.simulation import Life, limit_s, lives_of, simulate  # noqa: E402
+from factory.console.config import load_config  # noqa: E402
+
+TRACES = ROOT / "benchmarks" / "traces"
+TABLE = TRACES / "miniature_400.json"
+"""A run of 400 triplets on the miniature, as `--keep` writes it."""
+PILOTS = 200
+MANY = 2000
+"""As well, since of 200 a right interval holds 86 to 94 % by chance alone."""
+PILOT = 40
+"""Triplets of a pilot."""
+
+START_UP_S = 180.0
+NOTICE_S = 120.0
+"""AWS tells two minutes before."""
+UNITS_S = (10, 30, 60, 120, 180, 240, 300, 600, 1200, 2400)
+SPREAD = 0.1
+"""Of the seconds that units take; without it they would end in step with the trace's points."""
+ROUNDS = 10
+ROWS_PER_S = 390.0
+"""Of Stable Diffusion 1.5 at 512 px on an H100, as predicted in docs/gpu.md; it was never measured."""
+
+
+def told(run: str | None) -> dict[str, Any]:
+    """How often a pilot's interval holds what came of the rest, and one pilot beside it in full."""
+    whole = read_pilot(run, workers=1) if run else kept()
+    rng = np.random.default_rng(0)
+    held: dict[str, list[bool]] = {"": [], "_with_a_pair": []}
+    outcomes = np.array(whole.kept)
+    for _ in range(MANY):
+        order = rng.permutation(whole.triplets)
+        pilot, rest = outcomes[order[:PILOT]], outcomes[order[PILOT:]]
+        found = rest_of(pilot.tolist(), whole.most, len(rest))
+        held[""].append(Range.of(found.pairs).holds(rest.sum()))
+        held["_with_a_pair"].append(Range.of(found.with_pairs).holds((rest > 0).sum()))
+    units = len(whole.unit_s)
+    each = PILOT // whole.unit_triplets
+    times = [time_held(whole, rng.permutation(units)[:each].tolist()) for _ in range(PILOTS)]
+    # One took an hour and a half, as if its process had been stopped meanwhile.
+    calm = without_the_longest(whole)
+    calm_times = [
+        time_held(calm, rng.permutation(units - 1)[:each].tolist()) for _ in range(PILOTS)
+    ]
+    shown = of_units(whole, range(each))
+    first, took = ahead(shown, whole), sum(whole.unit_s[each:])
+    real = sum(whole.kept[PILOT:]) / ((whole.triplets - PILOT) * whole.candidates)
+    return {
+        "forecast_coverage": share(held[""][:PILOTS]),
+        "forecast_coverage_with_a_pair": share(held["_with_a_pair"][:PILOTS]),
+        f"forecast_coverage_of_{MANY}": share(held[""]),
+        f"forecast_coverage_with_a_pair_of_{MANY}": share(held["_with_a_pair"]),
+        "forecast_stated": STATED,
+        "forecast_pilots": PILOTS,
+        "forecast_triplets": whole.triplets,
+        "forecast_candidates": whole.candidates,
+        "forecast_first_pilot_share": ends(first.total.share) | {"real": round(real, 4)},
+        "forecast_first_pilot_seconds": ends(first.spendings[0].hours.times(3600))
+        | {"real": round(took, 1)},
+        "forecast_time_coverage": share(times),
+        "forecast_time_coverage_without_the_longest": share(calm_times),
+        "forecast_unit_seconds": {
+            "least": round(min(whole.unit_s), 1),
+            "middle": round(float(np.median(whole.unit_s)), 1),
+            "longest": round(max(whole.unit_s), 1),
+        },
+    }
+
+
+def share(held: Sequence[bool]) -> float:
+    return round(mean(map(int, held)), 4)
+
+
+def of_units(whole: Pilot, units: Sequence[int]) -> Pilot:
+    """A pilot of some of a run's units."""
+    each = whole.unit_triplets
+    chosen = [number for unit in units for number in range(unit * each, (unit + 1) * each)]
+    return replace(
+        whole,
+        kinds=tuple(whole.kinds[number] for number in chosen),
+        kept=tuple(whole.kept[number] for number in chosen),
+        unit_s=tuple(whole.unit_s[unit] for unit in units),
+    )
+
+
+def without_the_longest(whole: Pilot) -> Pilot:
+    longest = int(np.argmax(whole.unit_s))
+    return of_units(whole, [unit for unit in range(len(whole.unit_s)) if unit != longest])
+
+
+def ahead(pilot: Pilot, whole: Pilot) -> Forecast:
+    """What a pilot tells of the rest of its run, made by one worker; start-up not counted."""
+    return forecast(pilot, whole.triplets, Pool(workers=1, start_up_s=0), [Gpu("one")])
+
+
+def time_held(whole: Pilot, units: Sequence[int]) -> bool:
+    """Whether a pilot of these units tells what the others took."""
+    pilot = of_units(whole, units)
+    took = sum(whole.unit_s) - sum(pilot.unit_s)
+    return ahead(pilot, whole).spendings[0].hours.holds(took / 3600)
+
+
+def ends(one: Range) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in asdict(one).items()}
+
+
+def kept() -> Pilot:
+    """The run of 400, from its table."""
+    fields = json.loads(TABLE.read_text())
+    lists = {name: tuple(fields[name]) for name in ("kinds", "kept", "unit_s")}
+    return Pilot(**fields | lists)
+
+
+def keep(run: str) -> None:
+    """Write the table of the first 400 triplets of a run, made by one worker."""
+    whole = read_pilot(run, workers=1)
+    first = of_units(whole, range(400 // whole.unit_triplets))
+    table = asdict(replace(first, uri="miniature"))
+    table["unit_s"] = [round(seconds, 2) for seconds in first.unit_s]
+    TABLE.write_text(json.dumps(table) + "\n")
+
+
+def trace() -> dict[str, Any]:
+    """Committed unit-seconds on a trace of spot nodes, over the most that any scheduler could commit there.
+
+    That is all seconds in which the trace has nodes, but for a cold start whenever one begins: no scheduler
+    that needs so long to start makes more of them, whatever it knows of the future. The seconds after a
+    notice are among them, since it could work to the last one.
+    """
+    recorded = json.loads((TRACES / "spot_v100_4_nodes.json").read_text())
+    step_s = recorded["metadata"]["gap_seconds"]
+    lives = lives_of(recorded["data"], step_s, NOTICE_S)
+    reached = partial(over_limit, lives)
+    by_unit = {str(unit_s): reached(unit_s) for unit_s in UNITS_S}
+    presets = {name: unit_seconds(name) for name in ("fast", "paper")}
+    return {
+        "trace_over_limit": reached(presets["fast"]),
+        "trace_over_limit_paper": reached(presets["paper"]),
+        "trace_over_limit_paper_one_triplet_a_unit": reached(unit_seconds("paper", 1)),
+        "trace_unit_seconds": {name: round(seconds, 1) for name, seconds in presets.items()},
+        "trace_over_limit_by_unit_seconds": by_unit,
+        "trace_over_limit_one_unit_in_hand": {
+            str(unit_s): reached(unit_s, calls=1) for unit_s in UNITS_S
+        },
+        "trace_over_limit_by_start_up": {
+            str(start_up_s): reached(60, start_up_s=start_up_s)
+            for start_up_s in (30.0, 180.0, 600.0)
+        },
+        "trace_over_limit_without_notice": over_limit(
+            lives_of(recorded["data"], step_s, 0.0), presets["fast"]
+        ),
+        "trace_start_up_s": START_UP_S,
+        "trace_notice_s": NOTICE_S,
+        "trace_node_hours": round(sum(recorded["data"]) * step_s / 3600, 2),
+        "trace_limit_hours": round(limit_s(lives, START_UP_S) / 3600, 2),
+        "trace_nodes_begun": len(lives),
+    }
+
+
+def over_limit(
+    lives: Sequence[Life], unit_s: float, calls: int = 2, start_up_s: float = START_UP_S
+) -> float:
+    """The mean of several replays with units of some `unit_s` seconds, each of its own length."""
+    limit = limit_s(lives, start_up_s)
+    shares = []
+    for seed in range(ROUNDS):
+        rng = np.random.default_rng(seed)
+        count = int(2 * limit / unit_s) + 10
+        work = (unit_s * rng.lognormal(-(SPREAD**2) / 2, SPREAD, count)).tolist()
+        found = simulate(work, [[life] for life in lives], start_up_s, calls)
+        shares.append(found.committed_s / limit)
+    return round(mean(shares), 4)
+
+
+def unit_seconds(preset: str, triplets: int | None = None) -> float:
+    """What a unit of a preset takes, of its own size or another."""
+    recipe = load_config(preset).recipe
+    rows = (triplets or recipe.unit_triplets) * recipe.candidates * recipe.steps * 4
+    return rows / ROWS_PER_S
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--run", help="for `forecast`, in place of the table that is kept")
+    parser.add_argument("--keep", metavar="RUN", help="write that table, and nothing else")
+    parser.add_argument("--dry", action="store_true", help="write no result")
+    figures: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+        "forecast": lambda given: told(given.run),
+        "trace": lambda given: trace(),
+    }
+    """By the prefix of their names."""
+    parser.add_argument("--only", choices=figures)
+    given = parser.parse_args()
+    if given.keep:
+        keep(given.keep)
+        return
+    where = machine()
+    for prefix, measure in figures.items():
+        if given.only in (None, prefix):
+            found = measure(given)
+            print(json.dumps(found, indent=1))
+            if given.dry:
+                continue
+            if (RESULTS / "cluster.json").exists():
+                replace_results("cluster", prefix, found, where)
+            else:
+                write_results("cluster", found, where)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What a whole job will take, told from a pilot run."""
