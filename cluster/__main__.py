@@ -18,7 +18,7 @@ from cluster.description import read_cluster
 from cluster.forecast.verb import forecast_app
 from cluster.jobs import jobs_app
 from cluster.launching.verb import launching_app
-from cluster.preflight import is_our_program, preflight, unseen_from_here
+from cluster.preflight import Look, is_our_program, preflight, unseen_from_here
 from factory.console.command import command
 from factory.console.say import say
 from factory.errors import InputError
@@ -75,7 +75,7 @@ def submit(
 
     check_words(verb)
     if not unchecked and is_our_program(cluster):
-        preflight(verb, verb[0], unseen_from_here(cluster))
+        preflight([Look(verb, verb[0], unseen_from_here(cluster))])
     return run_there(cluster, verb, open_cluster)
 
 

@@ -9,6 +9,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.programs import parse
@@ -19,22 +21,44 @@ from schemas.cluster import LOCAL, Cluster
 
 PROGRAM: Sequence[str] = (sys.executable, "-m", "editmill")
 PREFIX = "editmill: "
+MOST_AT_ONCE = 4
+"""Each is a process, which takes a second or two."""
 
 
-def preflight(words: Sequence[str], where: str, unseen: Sequence[str] = ()) -> None:
-    """Look at a command; `unseen` are places that cannot be looked at here.
+@dataclass(frozen=True)
+class Look:
+    """A command that is to be looked at."""
 
-    Raises `ConfigError` where the command would end with 2. What could not be looked at is said.
+    words: Sequence[str]
+    where: str
+    """What messages call it."""
+    unseen: Sequence[str] = ()
+    """Places that cannot be looked at here."""
+
+
+def preflight(looks: Sequence[Look]) -> None:
+    """Look at commands, and say what could not be looked at.
+
+    Raises `ConfigError` for the first that would end with 2.
     """
-    if not parse(words, where).can_be_checked:
-        return
-    done = subprocess.run(
-        [*PROGRAM, *words, "--check"],
+    # Parsed one after the other: typer's parser is not made for threads.
+    asked = [look for look in looks if parse(look.words, look.where).can_be_checked]
+    with ThreadPoolExecutor(MOST_AT_ONCE) as pool:
+        for look, done in zip(asked, pool.map(_ask, asked), strict=True):
+            _tell(look.where, done)
+
+
+def _ask(look: Look) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*PROGRAM, *look.words, "--check"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        env=os.environ | {UNSEEN: json.dumps([*unseen])},
+        env=os.environ | {UNSEEN: json.dumps([*look.unseen])},
     )
+
+
+def _tell(where: str, done: "subprocess.CompletedProcess[str]") -> None:
     lines = done.stderr.splitlines()
     last = lines[-1].removeprefix(PREFIX) if lines else ""
     if done.returncode == InputError.exit_code:

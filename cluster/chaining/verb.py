@@ -2,10 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -16,16 +13,13 @@ from cluster.chaining.record import ChainRecord
 from cluster.chaining.run import is_done, run_chain
 from cluster.chaining.status import chain_status, facts, newest_start, rows
 from cluster.description import read_cluster
-from cluster.preflight import is_our_program, preflight, unseen_from_here
+from cluster.preflight import Look, is_our_program, preflight, unseen_from_here
 from factory.console.command import resumable
 from factory.console.options import AsJson
 from factory.console.say import print_facts, print_json, print_table, say
 from factory.errors import ConfigError, EditmillError
 from factory.storage.open import open_store
 from schemas.cluster import Cluster
-
-MOST_LOOKS = 4
-"""At once."""
 
 chain_app = typer.Typer(no_args_is_help=True)
 
@@ -121,18 +115,15 @@ def check(found: Chain, place: Cluster | None, again: bool) -> None:
         say(f"working_dir {place.working_dir}: holds another program; its steps are not looked at")
         return
     done = set() if again else done_steps(found, place)
-    looks: list[Callable[[], None]] = []
+    looks: list[Look] = []
     for step in found.steps:
         # What is done is not looked at: its input may be gone by now.
         if step.name in done:
             continue
-        looks.append(partial(preflight, step.words, found.where(step), tuple(unseen)))
+        looks.append(Look(step.words, found.where(step), tuple(unseen)))
         if step.out is not None:
             unseen.append(step.out)
-    # Each is a process, which takes a second or two.
-    with ThreadPoolExecutor(MOST_LOOKS) as pool:
-        for look in [pool.submit(look) for look in looks]:
-            look.result()
+    preflight(looks)
 
 
 def done_steps(found: Chain, place: Cluster | None) -> set[str]:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from cluster import submit as submitting
 from cluster.chaining import verb
 from cluster.chaining.file import chain_of
+from cluster.preflight import Look
 from editmill import app
 from factory.errors import ConfigError
 from schemas.cluster import Cluster
@@ -29,13 +30,13 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
     """What was looked at ahead, in place of looking: where it stands, and what it must not look at."""
     found: Looks = []
 
-    def look(words: Sequence[str], where: str, unseen: Sequence[str] = ()) -> None:
-        found.append((f"{where.rpartition(': ')[2]}: {words[0]}", tuple(unseen)))
-        if "refused" in words:
-            raise ConfigError(f"{where}: --preset: must be another")
+    def preflight(looks: Sequence[Look]) -> None:
+        for look in looks:
+            found.append((f"{look.where.rpartition(': ')[2]}: {look.words[0]}", tuple(look.unseen)))
+            if "refused" in look.words:
+                raise ConfigError(f"{look.where}: --preset: must be another")
 
-    monkeypatch.setattr(verb, "preflight", look)
-    monkeypatch.setattr(verb, "MOST_LOOKS", 1)
+    monkeypatch.setattr(verb, "preflight", preflight)
     return found
 
 
