@@ -15,11 +15,11 @@ import numpy as np
 
 from cluster.forecast.acceptance import DRAWS, STATED, Floats, Range, Rest, rest_of
 from cluster.forecast.pilot import Pilot
-from cluster.forecast.simulation import preempted, simulate
+from cluster.forecast.simulation import Outcome, preempted, simulate
 from factory.errors import ConfigError
 
 MOST_UNITS = 10_000
-"""Units that are simulated at most, or `EACH_WORKER` for every worker; a longer job is in proportion."""
+"""Units that are simulated at most, or `EACH_WORKER` for every worker; a longer job goes on like these."""
 EACH_WORKER = 20
 SIMULATED = 300_000
 """Units in all simulations of one type of GPU."""
@@ -206,7 +206,6 @@ def _spending(pilot: Pilot, units: int, pool: Pool, gpu: Gpu, rest: Rest) -> Spe
     rng = np.random.default_rng(0)
     took = np.array(pilot.unit_s) / gpu.speed
     simulated = min(units, max(MOST_UNITS, EACH_WORKER * pool.workers))
-    longer = units / simulated
     scales = _scales(took, min(MOST, max(FEWEST, SIMULATED // simulated)), rng)
     _must_end(pool, float(took.max() * scales.max() * pilot.calls))
     seconds, alive, busy, taken = np.empty((4, len(scales)))
@@ -217,9 +216,11 @@ def _spending(pilot: Pilot, units: int, pool: Pool, gpu: Gpu, rest: Rest) -> Spe
             for place in range(min(pool.workers, simulated))
         )
         outcome = simulate(work, places, pool.start_up_s, pilot.calls)
-        seconds[number] = pool.start_up_s + (outcome.seconds - pool.start_up_s) * longer
+        seconds[number] = _whole_s(outcome, units)
+        # Every place has a node until the last commit.
+        longer = seconds[number] / (outcome.seconds or 1.0)
         alive[number] = outcome.alive_s * longer
-        busy[number] = outcome.committed_s / outcome.alive_s if outcome.alive_s else 1.0
+        busy[number] = sum(work) * units / simulated / (alive[number] or 1.0)
         taken[number] = outcome.ends * longer
     hours = Range.of(alive / 3600)
     cost = per_pair = None
@@ -237,6 +238,16 @@ def _spending(pilot: Pilot, units: int, pool: Pool, gpu: Gpu, rest: Rest) -> Spe
         cost=cost,
         cost_per_pair=per_pair,
     )
+
+
+def _whole_s(outcome: Outcome, units: int) -> float:
+    """Until the last of all units, of which the first were simulated: the others take as long as those in
+    the middle did, since beginning and end are there once.
+    """
+    times = outcome.times
+    first, last = len(times) // 4, 3 * len(times) // 4
+    more = units - len(times)
+    return outcome.seconds + (more * (times[last] - times[first]) / (last - first) if more else 0.0)
 
 
 def _must_end(pool: Pool, longest_s: float) -> None:

@@ -38,6 +38,8 @@ class Outcome:
     """From its start to its last commit, or to the end of its last worker."""
     committed: list[int] = field(default_factory=list)
     """Units in the order of their commits."""
+    times: list[float] = field(default_factory=list, compare=False, repr=False)
+    """When each of them was committed."""
     committed_s: float = 0.0
     """Work of what was committed."""
     lost_s: float = 0.0
@@ -140,6 +142,7 @@ class _Job:
 
     def _commit(self, unit: int) -> None:
         self.outcome.committed.append(unit)
+        self.outcome.times.append(self.env.now)
         self.outcome.committed_s += self.work[unit]
         self.left -= 1
         if not self.left:

@@ -10,7 +10,7 @@ from factory.console.say import print_facts, print_table, say
 
 WHAT_IT_DOES_NOT_KNOW = (
     "the rest is taken to be like the pilot: a list in random order, the same recipe, stores and networks "
-    "as fast, nodes that are there when asked for; cluster/README.md says more"
+    "as fast, nodes that are there when asked for; cluster/forecast/README.md says more"
 )
 
 

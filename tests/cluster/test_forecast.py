@@ -201,6 +201,18 @@ def test_a_long_job_is_simulated_in_part_and_is_in_proportion(
     assert taken.preemptions.middle == pytest.approx(taken.gpu_hours.middle * 3.6, rel=0.1)
 
 
+def test_a_long_job_begins_and_ends_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of three workers wait for the last unit, and all start for 1000 s: what is simulated of a job
+    does both, and the job as a whole no more often."""
+    monkeypatch.setattr("cluster.forecast.forecast.MOST_UNITS", 300)
+    pilot = made_up([1] * 10, most=3, unit_s=(8.0, 8.0))
+    pool = Pool(workers=3, start_up_s=1000)
+    (found,) = forecast(pilot, 10 + 2 * 3001, pool, [Gpu("one")]).spendings
+    assert ends(found.hours) == pytest.approx([(1000 + 1000.33 * 8) / 3600] * 3, rel=0.002)
+    assert ends(found.gpu_hours) == pytest.approx([3 * n for n in ends(found.hours)])
+    assert ends(found.busy) == pytest.approx([3001 * 8 / (3 * 9003)] * 3, rel=0.002)
+
+
 def test_the_odds_of_few_triplets_are_what_bayes_says() -> None:
     """Against the same law written out by quadrature."""
     kept, most, ahead = [0, 0, 1, 2], 2, 3
