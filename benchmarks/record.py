@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("torch", "ray", "diffusers", "transformers", "open_clip_torch", "pyarrow", "numpy")
+PACKAGES = (
+    "torch",
+    "ray",
+    "diffusers",
+    "transformers",
+    "open_clip_torch",
+    "pyarrow",
+    "numpy",
+    "simpy",
+)
 
 
 def machine() -> dict[str, Any]:

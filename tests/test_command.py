@@ -14,7 +14,8 @@ from editmill import app
 ROOT = Path(__file__).parent.parent
 VERBS = (
     *("plan", "doctor", "generate", "status", "verify", "seal", "sheet", "demo"),
-    *("config", "train-miniature", "encode", "fit", "submit"),
+    *("config", "train-miniature", "encode", "fit", "evaluate", "compare", "edit", "gc"),
+    *("submit", "chain", "forecast", "up", "down", "jobs", "logs", "stop"),
 )
 
 

@@ -267,14 +267,14 @@ def test_the_token_is_looked_for_where_ray_looks_and_in_its_order(
 
 def test_a_job_that_ray_stopped_or_lost_is_incomplete() -> None:
     job = Job("http://127.0.0.1:1", "j", None)
-    assert exit_code_of(job, {"status": "STOPPED", "driverexit_code_of": None}, False) == 3
-    assert exit_code_of(job, {"status": "FAILED", "driverexit_code_of": 4}, False) == 4
+    assert exit_code_of(job, {"status": "STOPPED", "driver_exit_code": None}, False) == 3
+    assert exit_code_of(job, {"status": "FAILED", "driver_exit_code": 4}, False) == 4
     # Asked to stop, yet it had ended by itself: its own word counts.
-    assert exit_code_of(job, {"status": "SUCCEEDED", "driverexit_code_of": 0}, stopped=True) == 0
-    assert exit_code_of(job, {"status": "FAILED", "driverexit_code_of": 4}, stopped=True) == 4
-    assert exit_code_of(job, {"status": "FAILED", "driverexit_code_of": -15}, stopped=True) == 3
+    assert exit_code_of(job, {"status": "SUCCEEDED", "driver_exit_code": 0}, stopped=True) == 0
+    assert exit_code_of(job, {"status": "FAILED", "driver_exit_code": 4}, stopped=True) == 4
+    assert exit_code_of(job, {"status": "FAILED", "driver_exit_code": -15}, stopped=True) == 3
     with pytest.raises(JobLost, match="killed by signal 9"):
-        exit_code_of(job, {"status": "FAILED", "driverexit_code_of": -9}, False)
+        exit_code_of(job, {"status": "FAILED", "driver_exit_code": -9}, False)
     with pytest.raises(JobLost, match="the node died") as lost:
         exit_code_of(job, {"status": "FAILED", "message": "the node died"}, False)
     assert lost.value.exit_code == 3
