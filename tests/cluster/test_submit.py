@@ -106,7 +106,7 @@ def test_theexit_code_of_of_a_refused_input_comes_back(
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"original_prompt": "a", "edit_prompt": null, "edited_prompt": "b"}\n')
     words = ("generate", "--triplets", bad, "--out", tmp_path / "run")
-    done = submit(cluster_file, "--", *words, token_path=token_file)
+    done = submit("--unchecked", cluster_file, "--", *words, token_path=token_file)
     assert done.returncode == 2, done.stderr
     assert "bad.jsonl:1:" in done.stdout
     assert not (tmp_path / "run").exists()
@@ -224,6 +224,27 @@ def test_an_open_cluster_is_refused_unless_asked_for_and_ends_without_a_trace(
     assert len(family) > 3
     assert not [process for process in family if process.is_running()]
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("generate", "--tripletz", "x"), "generate: No such option: --tripletz"),
+        (
+            ("generate", "--triplets", "miniature", "--out", "s3://bucket/run", "--preset", "odd"),
+            "odd",
+        ),
+        (("export", "x"), "export: must begin with a verb of this version, got 'export'"),
+    ],
+)
+def test_what_would_end_with_2_is_refused_before_the_cluster_is_asked(
+    submit: Submit, tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    file = tmp_path / "cluster.yaml"
+    # Nothing answers there.
+    file.write_text("address: http://127.0.0.1:9\n")
+    done = submit(file, "--", *words)
+    assert (done.returncode, message in done.stderr) == (2, True), done.stderr
 
 
 def test_a_secret_on_the_command_line_is_refused_before_anything_starts() -> None:
