@@ -100,7 +100,7 @@ def test_a_job_prints_its_log_and_ends_with_0_and_the_token_shows_nowhere(
 
 
 @pytest.mark.long
-def test_theexit_code_of_of_a_refused_input_comes_back(
+def test_the_exit_code_of_a_refused_input_comes_back(
     submit: Submit, cluster_file: Path, token_file: Path, tmp_path: Path
 ) -> None:
     bad = tmp_path / "bad.jsonl"
