@@ -84,7 +84,8 @@ def launch_of(file: str) -> Launch:
 def _launcher(file: str) -> Launch:
     return Launch(
         tool="ray",
-        up=("up", file),
+        # Else it would start Ray anew where one runs, which the files' start command refuses.
+        up=("up", "--no-restart", file),
         down=("down", file),
         yes=("--yes",),
         then=f"`ray dashboard {file}` brings its port 8265 here: `address: http://127.0.0.1:8265` in a "

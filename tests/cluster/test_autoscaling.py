@@ -30,7 +30,8 @@ def test_rays_own_check_takes_the_nodes():
 def test_generate_begins_without_a_node_and_leaves_none(tmp_path: Path):
     trial = job(tmp_path, NODES, generating(tmp_path / "run", 36, NODES), kill_at=3)
     scaled(trial)
-    assert trial.result["candidates"] == 36 * 4
+    assert trial.result["committed_units"] == 36
+    assert sum(trial.result["counts"].values()) == 36 * 4
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ def write(tmp_path: Path, text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "up", "down"),
     [
-        (LAUNCHER, "ray up FILE", "ray down FILE"),
+        (LAUNCHER, "ray up --no-restart FILE", "ray down FILE"),
         (
             KUBERAY.format(kind="RayCluster"),
             "kubectl apply -f FILE",
