@@ -9,6 +9,7 @@ python benchmarks/cluster.py --keep RUN           (writes the table of a run tha
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -21,16 +22,20 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
+from benchmarks.on_cluster import goodput, scale  # noqa: E402
 from benchmarks.record import RESULTS, machine, replace_results, write_results  # noqa: E402
 from cluster.forecast.acceptance import STATED, Range, rest_of  # noqa: E402
 from cluster.forecast.forecast import Forecast, Gpu, Pool, forecast  # noqa: E402
 from cluster.forecast.pilot import Pilot, read_pilot  # noqa: E402
 from cluster.forecast.simulation import Life, limit_s, lives_of, simulate  # noqa: E402
 from factory.console.config import load_config  # noqa: E402
+from tests.cluster import autoscaling  # noqa: E402
 
 TRACES = ROOT / "benchmarks" / "traces"
 TABLE = TRACES / "miniature_400.json"
 """A run of 400 triplets on the miniature, as `--keep` writes it."""
+LONG = (4_000, 40_000, 451_990)
+"""Captions of the runs that a stub makes, four a unit; the last are the paper's."""
 PILOTS = 200
 MANY = 2000
 """As well, since of 200 a right interval holds 86 to 94 % by chance alone."""
@@ -205,6 +210,34 @@ def unit_seconds(preset: str, triplets: int | None = None) -> float:
     return rows / ROWS_PER_S
 
 
+def scaled(work: Path) -> dict[str, Any]:
+    """The main job on a cluster without a GPU node, one of those that come being killed."""
+    nodes = 4
+    trial = autoscaling.job(work, nodes, autoscaling.generating(work / "run", 36, nodes), kill_at=3)
+    return {
+        "autoscaled_to": trial.most,
+        "scaled_back": trial.left == 0,
+        "scaled_from": trial.first,
+        "scaled_back_s": round(trial.back_s, 1),
+        "scaled_nodes_killed": trial.killed,
+        "scaled_exit_code": trial.code,
+        "scaled_seen": trial.seen,
+    }
+
+
+def long_runs(work: Path) -> dict[str, Any]:
+    """The paper's number of captions, made by a stub; and how what a start takes grows up to there."""
+    found: dict[str, Any] = {"captions": LONG[-1], **scale.on_s3(work)}
+    for captions in LONG:
+        found[f"scale_{captions}"] = scale.in_folder(work, captions)
+    last = found[f"scale_{LONG[-1]}"]
+    return found | {
+        "driver_ms_per_unit": last["whole"]["driver_ms_per_unit"],
+        "driver_rss_mib": last["whole"]["driver_rss_mib"],
+        "resume_at_99_s": last["resume_at_99_s"],
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--run", help="for `forecast`, in place of the table that is kept")
@@ -213,10 +246,15 @@ def main() -> None:
     figures: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
         "forecast": lambda given: told(given.run),
         "trace": lambda given: trace(),
+        "goodput": lambda given: goodput.measured(given.work / "goodput"),
+        "scaled": lambda given: scaled(given.work),
+        "scale": lambda given: long_runs(given.work),
     }
     """By the prefix of their names."""
     parser.add_argument("--only", choices=figures)
+    parser.add_argument("--work", type=Path, help="a folder for runs; some 15 GB for `scale`")
     given = parser.parse_args()
+    given.work = given.work or Path(tempfile.mkdtemp(prefix="editmill-cluster-"))
     if given.keep:
         keep(given.keep)
         return

@@ -11,6 +11,7 @@ some 24 kB. Beside the models all is the product's: draws, keep rule, pairs, com
 import json
 import os
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -19,12 +20,15 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
+import psutil  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
+from factory.ledger import keys  # noqa: E402
 from factory.ledger.run import Run, open_run  # noqa: E402
 from factory.ledger.verify.run import verify  # noqa: E402
 from factory.on_ray.units import run_on_ray  # noqa: E402
@@ -39,11 +43,13 @@ from schemas.candidate import Scores  # noqa: E402
 from schemas.config import Config  # noqa: E402
 from schemas.environment import Environment  # noqa: E402
 from schemas.recipe import ModelSource, Recipe  # noqa: E402
+from tests.chaos.servers import BUCKET, s3_server  # noqa: E402
 
 UNIT_TRIPLETS = 4
 CANDIDATES = 100
 WORKERS = 2
 KINDS = ("colour", "shape", "size", "style")
+SERVERS = ("radosgw", "ceph-osd", "ceph-mon")
 SIDE = 8
 """Of a picture, in pixels: no picture is of interest here."""
 
@@ -169,6 +175,78 @@ def verified(uri: str) -> dict[str, Any]:
     problems = len(found.damages) + found.open_units
     seconds = round(time.monotonic() - begun, 1)
     return {"verify_s": seconds, "verify_rss_mib": peak_mib(), "verify_problems": problems}
+
+
+def open_again(uri: str, keep: int) -> None:
+    """Take away all that was made of units from `keep` on, as if they had never been made."""
+    store = open_store(uri)
+    first = keys.segment_of(keep)
+    for info in list(store.list()):
+        key = info.key
+        named = keys.commit_name(key)
+        unit = named.unit if named else keys.unit_of_data("generate", key)
+        is_later = unit is not None and unit >= keep
+        number = int(key.removeprefix(keys.SEGMENTS)[:6]) if key.startswith(keys.SEGMENTS) else -1
+        if is_later or number >= first or key.startswith(keys.MANIFESTS):
+            store.delete(key)
+
+
+def on_s3(folder: Path, units: int = 5000) -> dict[str, Any]:
+    """A run on a real S3 server that shares the two cores; who worked how long, apart."""
+    write_list(folder / "s3.parquet", units * UNIT_TRIPLETS)
+    with s3_server("ceph"):
+        servers = [one for one in psutil.process_iter(["name"]) if one.info["name"] in SERVERS]
+        before = sum(map(cpu_of, servers))
+        clients = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found = child("start", str(folder / "s3.parquet"), f"s3://{BUCKET}/scale")
+        server_s = sum(map(cpu_of, servers)) - before
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    client_s = after.ru_utime + after.ru_stime - clients.ru_utime - clients.ru_stime
+    return {
+        "units_per_s": found["units_per_s"],
+        "s3_units": found["units"],
+        "s3_client_cpu_ms_per_unit": round(1000 * client_s / units, 1),
+        "s3_server_cpu_ms_per_unit": round(1000 * server_s / units, 1),
+        "s3_exit_code": found["exit_code"],
+    }
+
+
+def in_folder(folder: Path, captions: int) -> dict[str, Any]:
+    """A whole run against a folder, verified, and resumed where half and where 1 % is open."""
+    file, uri = folder / f"{captions}.parquet", str(folder / f"run-{captions}")
+    units = -(-captions // UNIT_TRIPLETS)
+    if not file.exists():
+        write_list(file, captions)
+    found = {"whole": child("start", str(file), uri)}
+    found |= child("verify", uri)
+    for share in (50, 99):
+        open_again(uri, units * share // 100)
+        begun = time.monotonic()
+        resumed = child("start", str(file), uri)
+        # Of the process, its imports and Ray's start too, to the first unit that is made.
+        imports = time.monotonic() - begun - resumed["seconds"]
+        found[f"resume_at_{share}_s"] = round(resumed["begin_s"] + imports, 1)
+        found[f"resumed_at_{share}"] = resumed
+    return found
+
+
+def cpu_of(process: psutil.Process) -> float:
+    used = process.cpu_times()
+    return float(used.user + used.system)
+
+
+def child(*words: str) -> dict[str, Any]:
+    """A verb of this file in a process of its own, whose memory and time are its alone."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.on_cluster.scale", *words],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return figures
 
 
 if __name__ == "__main__":
