@@ -8,9 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
+from factory.on_ray.ray_internals import fake_node_provider
 
-PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
 HEAD = "ray.head.default"
 GPU = "gpu"
 IDLE_S = 6.0
@@ -28,6 +27,7 @@ UNUSED = {
 
 def scaling_config(gcs: str, most: int, head_cpus: int) -> dict[str, Any]:
     """What Ray's launcher would be given: a head, and 0 to `most` GPU nodes. `gcs` is host:port."""
+    provider, head = fake_node_provider()
     node = {"CPU": 2, "GPU": 1, "object_store_memory": NODE_BYTES}
     return {
         **UNUSED,
@@ -38,8 +38,8 @@ def scaling_config(gcs: str, most: int, head_cpus: int) -> dict[str, Any]:
         "head_node_type": HEAD,
         "provider": {
             "type": "external",
-            "module": PROVIDER,
-            "head_node_id": FAKE_HEAD_NODE_ID,
+            "module": provider,
+            "head_node_id": head,
             "gcs_address": gcs,
             "launch_multiple": True,
         },
@@ -56,11 +56,12 @@ def scaling_options(
     """Options and environment that `ray start --head` takes beside its own."""
     file = folder / "nodes.json"
     file.write_text(json.dumps(scaling_config(f"127.0.0.1:{gcs_port}", most, head_cpus)))
+    _, head = fake_node_provider()
     environment = {
         "RAY_FAKE_CLUSTER": "1",
         "RAY_enable_autoscaler_v2": "1",
-        "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
-        "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
+        "RAY_CLOUD_INSTANCE_ID": head,
+        "RAY_OVERRIDE_NODE_ID_FOR_TESTING": head,
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
     }
     return {"port": gcs_port, "num-gpus": 0, "autoscaling-config": file}, environment

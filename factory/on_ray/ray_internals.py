@@ -66,3 +66,14 @@ def controller_callback(changed: Callable[[str], None]) -> Any:
             changed(type(current_state).__name__)
 
     return StateCallback()
+
+
+def fake_node_provider() -> tuple[str, str]:
+    """Where the provider lies with which Ray tests its autoscaler, and the id that it gives the head."""
+    from ray.autoscaler._private.fake_multi_node.node_provider import (
+        FAKE_HEAD_NODE_ID,
+        FakeMultiNodeProvider,
+    )
+
+    provider = FakeMultiNodeProvider
+    return f"{provider.__module__}.{provider.__name__}", FAKE_HEAD_NODE_ID

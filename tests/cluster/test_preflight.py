@@ -79,6 +79,7 @@ def test_paths_are_looked_at_only_where_the_job_runs_on_this_machine() -> None:
     assert unseen_from_here(Cluster(address="http://head:8265")) == ("/",)
 
 
+@pytest.mark.long
 def test_several_are_looked_at_at_once_and_spoken_of_in_their_order(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Ray still has what we use of it without a public name."""
 
+import importlib
 import os
 
 import pytest
@@ -55,6 +56,15 @@ def test_a_counter_that_takes_no_0_may_be_told_of_nothing(monkeypatch):
     monkeypatch.setattr(counter, "_metric", Recorder(told))
     ray_internals.count_nothing(counter, {"stage": "edit"})
     assert told == [(0.0, {"stage": "edit"})]
+
+
+def test_ray_has_a_provider_of_nodes_that_are_none():
+    provider, head = ray_internals.fake_node_provider()
+    module, _, name = provider.rpartition(".")
+    assert hasattr(
+        getattr(importlib.import_module(module), name), "create_node_with_resources_and_labels"
+    )
+    assert set(head) <= set("0123456789abcdef")
 
 
 class Recorder:
