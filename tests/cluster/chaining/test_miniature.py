@@ -139,7 +139,7 @@ def test_a_rebuild_as_a_job_goes_on_where_it_was_killed(
     assert (found["done"], found["start"]) == (True, 2)
     assert found["steps"][2]["progress"] == {"step": 4, "steps": 4, "editor": True}
 
-    said, _ = command(environment, tmp_path, *words, "--dry-run", "--unchecked").communicate()
+    said, _ = command(environment, tmp_path, root, "--dry-run", "--unchecked").communicate()
     assert said.count(": is done: editmill ") == 4
 
 
