@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +83,14 @@ def status(environment: dict[str, str], folder: Path, root: Path) -> Any:
 
 def driver_of(head: LocalCluster) -> psutil.Process:
     """The chain itself, as it runs on the cluster."""
-    family = psutil.Process(head.pid).children(recursive=True)
-    (found,) = [p for p in family if "--given" in p.cmdline() and p.cmdline()[1:2] == ["-m"]]
-    return found
+    found: list[psutil.Process] = []
+    for process in psutil.Process(head.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # a worker may end meanwhile
+            words = process.cmdline()
+            if "--given" in words and words[1:2] == ["-m"]:
+                found.append(process)
+    # A step that is just forked still has the chain's own words.
+    return min(found, key=lambda process: process.create_time())
 
 
 @pytest.mark.long
