@@ -79,12 +79,10 @@ def test_the_same_of_latents_by_their_real_maker():
     assert 0 < figures["encoded"] < figures["rows"]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_same_of_edits_by_their_real_maker():
     few = FEW | {"worker_kills": 2, "node_kills": 0}
-    figures = chaos(
-        "moto", subject="edit", pause=0.1, **few, **SMALL | {"store_faults": 1, "gap": 4}
-    )
+    figures = chaos("moto", subject="edit", pause=0.1, **few, **SMALL | {"store_faults": 1})
     assert_nothing_wrong(figures, EditCompute().calls_per_worker)
     assert {name: figures[name] for name in few} == few
     assert 0 < figures["done"] < figures["pictures"]
