@@ -213,7 +213,7 @@ def unit_seconds(preset: str, triplets: int | None = None) -> float:
 def scaled(work: Path) -> dict[str, Any]:
     """The main job on a cluster without a GPU node, one of those that come being killed."""
     nodes = 4
-    trial = autoscaling.job(work, nodes, autoscaling.generating(work / "run", 36, nodes), kill_at=3)
+    trial = autoscaling.job(nodes, autoscaling.generating(work / "run", 36, nodes), kill_at=3)
     return {
         "autoscaled_to": trial.most,
         "scaled_back": trial.left == 0,

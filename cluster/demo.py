@@ -11,9 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.local import local_cluster
+from cluster.local import LocalCluster, local_cluster
 from cluster.nodes import GpuNodes
 from factory.console.progress import duration
 from factory.console.say import print_facts, say
@@ -24,34 +27,61 @@ BACK_S = 120.0
 """How long nodes may take to be ended when there is nothing left to do."""
 
 
-def demonstrate(out: Path) -> int:
-    """Run the chain below `out`; its exit code, or 1 where nodes were left."""
-    begun = time.monotonic()
+@dataclass(frozen=True)
+class Scaling:
+    """A cluster that runs, and what its clients need."""
+
+    cluster: LocalCluster
+    nodes: GpuNodes
+    first: int
+    """GPU nodes at its begin."""
+    file: Path
+    """A cluster file."""
+    environment: dict[str, str]
+    """Names the file with its token."""
+
+
+@contextmanager
+def scaling_cluster(most: int, tell: Callable[[int], None]) -> Iterator[Scaling]:
+    """A cluster of this machine with 0 to `most` GPU nodes, gone afterwards; `tell` hears each new number.
+
+    Raises `ClusterUnavailable`.
+    """
     # A head resolves `python` on its PATH, as the image's would.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    say(f"starting a cluster of one head and 0 to {NODES} GPU nodes on this machine")
-    with local_cluster(NODES) as cluster, tempfile.TemporaryDirectory() as folder:
-        say(f"it runs at {cluster.address} (process {cluster.pid})")
+    with local_cluster(most) as cluster, tempfile.TemporaryDirectory() as folder:
         file, token = Path(folder, "cluster.yaml"), Path(folder, "token")
         file.write_text(f"address: {cluster.address}\n")
         token.touch(mode=0o600)
         token.write_text(cluster.token)
-        nodes = GpuNodes(cluster.address, cluster.token, lambda count: say(f"GPU nodes: {count}"))
+        nodes = GpuNodes(cluster.address, cluster.token, tell)
         first = nodes.count()
         nodes.start()
-        words = [str(CHAIN), "--cluster", str(file), "--root", str(out.resolve())]
+        try:
+            yield Scaling(cluster, nodes, first, file, {"RAY_AUTH_TOKEN_PATH": str(token)})
+        finally:
+            nodes.close()
+
+
+def demonstrate(out: Path) -> int:
+    """Run the chain below `out`; its exit code, or 1 where nodes were left."""
+    begun = time.monotonic()
+    say(f"starting a cluster of one head and 0 to {NODES} GPU nodes on this machine")
+    with scaling_cluster(NODES, lambda count: say(f"GPU nodes: {count}")) as scaling:
+        nodes, cluster = scaling.nodes, scaling.cluster
+        say(f"it runs at {cluster.address} (process {cluster.pid})")
+        words = [str(CHAIN), "--cluster", str(scaling.file), "--root", str(out.resolve())]
         ended = subprocess.run(
             [sys.executable, "-m", "editmill", "chain", *words],
-            env=os.environ | {"RAY_AUTH_TOKEN_PATH": str(token)},
+            env=os.environ | scaling.environment,
         )
         say("the job has ended; its nodes have nothing to do")
         left = nodes.wait_for_none(BACK_S)
-        nodes.close()
         say(f"ending process {cluster.pid} and those that it started")
     print_facts(
         {
             "exit code": ended.returncode,
-            "GPU nodes before": first,
+            "GPU nodes before": scaling.first,
             "GPU nodes at most": nodes.most,
             "GPU nodes left": left,
             "time": duration(time.monotonic() - begun),

@@ -1,7 +1,6 @@
 """A verb as a job on a cluster that begins without a GPU node: how many come and go, one of them killed."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -12,13 +11,11 @@ from pathlib import Path
 
 import psutil
 
-from cluster.local import LocalCluster, local_cluster
-from cluster.nodes import GpuNodes
+from cluster.demo import BACK_S, scaling_cluster
+from cluster.local import LocalCluster
 from tests.environment import without_ray
 
 ROOT = Path(__file__).parents[2]
-BACK_S = 90.0
-"""How long nodes may take to be ended when there is nothing left to do."""
 
 
 @dataclass
@@ -52,7 +49,7 @@ def raylets(cluster: LocalCluster) -> list[psutil.Process]:
     return sorted(found, key=lambda process: process.create_time())
 
 
-def job(folder: Path, nodes: int, verb: Sequence[str], kill_at: int | None = None) -> Trial:
+def job(nodes: int, verb: Sequence[str], kill_at: int | None = None) -> Trial:
     """Submit a verb to a cluster of its own that may come to so many GPU nodes, and watch those.
 
     `kill_at` kills a node, without notice, once there are so many.
@@ -63,35 +60,26 @@ def job(folder: Path, nodes: int, verb: Sequence[str], kill_at: int | None = Non
         nonlocal killed
         if kill_at is not None and count >= kill_at and not killed:
             with suppress(psutil.NoSuchProcess, IndexError):
-                raylets(cluster)[0].kill()
+                raylets(scaling.cluster)[0].kill()
                 killed += 1
 
-    bin_folder = str(Path(sys.executable).parent)
-    os.environ["PATH"] = os.pathsep.join([bin_folder, os.environ["PATH"]])
-    with local_cluster(nodes) as cluster:
-        file, token = folder / "cluster.yaml", folder / "token"
-        file.write_text(f"address: {cluster.address}\n")
-        token.touch(mode=0o600)
-        token.write_text(cluster.token)
-        watch = GpuNodes(cluster.address, cluster.token, hear)
-        first = watch.count()
-        watch.start()
+    with scaling_cluster(nodes, hear) as scaling:
         ended = subprocess.run(
-            [sys.executable, "-m", "editmill", "submit", str(file), "--", *verb],
-            env=without_ray() | {"PYTHONPATH": str(ROOT), "RAY_AUTH_TOKEN_PATH": str(token)},
+            [sys.executable, "-m", "editmill", "submit", str(scaling.file), "--", *verb],
+            env=without_ray() | {"PYTHONPATH": str(ROOT)} | scaling.environment,
             capture_output=True,
             text=True,
             timeout=900,
         )
         begun = time.monotonic()
-        left = watch.wait_for_none(BACK_S)
+        left = scaling.nodes.wait_for_none(BACK_S)
         back_s = time.monotonic() - begun
-        watch.close()
+    watch = scaling.nodes
     lines = [line for line in ended.stdout.splitlines() if line.startswith("{")]
     result = json.loads(lines[-1]) if lines else {}
     words = ended.stdout[-4000:] + ended.stderr[-4000:]
     return Trial(
-        ended.returncode, result, first, watch.most, watch.seen, killed, left, back_s, words
+        ended.returncode, result, scaling.first, watch.most, watch.seen, killed, left, back_s, words
     )
 
 

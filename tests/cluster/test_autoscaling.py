@@ -28,7 +28,7 @@ def test_rays_own_check_takes_the_nodes():
 
 @pytest.mark.slow
 def test_generate_begins_without_a_node_and_leaves_none(tmp_path: Path):
-    trial = job(tmp_path, NODES, generating(tmp_path / "run", 36, NODES), kill_at=3)
+    trial = job(NODES, generating(tmp_path / "run", 36, NODES), kill_at=3)
     scaled(trial)
     assert trial.result["committed_units"] == 36
     assert sum(trial.result["counts"].values()) == 36 * 4
@@ -40,6 +40,6 @@ def test_edit_begins_without_a_node_and_leaves_none(tmp_path: Path):
     pictures.mkdir()
     for number in range(120):
         Image.new("RGB", (64, 64), (number, 255 - number, 90)).save(pictures / f"{number:03d}.png")
-    trial = job(tmp_path, NODES, editing(pictures, tmp_path / "out", NODES), kill_at=3)
+    trial = job(NODES, editing(pictures, tmp_path / "out", NODES), kill_at=3)
     scaled(trial)
     assert len(list((tmp_path / "out").glob("*.png"))) == 120

@@ -27,7 +27,7 @@ from ray.train import (
     WorkerGroupError,
     get_context,
 )
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from factory import deeds
 from factory.console.say import say
@@ -152,9 +152,12 @@ def _trainer(compute: Where, settings: dict[str, Any], scratch: str) -> TorchTra
     if compute.max_workers > compute.min_workers:
         workers = (compute.min_workers, compute.max_workers)
     held = {"GPU": compute.gpus_per_worker} if compute.gpus_per_worker else {"CPU": 1.0}
+    # Ray takes NCCL for whoever holds a GPU, also where that is not computed on.
+    backend = "gloo" if compute.device == "cpu" else None
     return TorchTrainer(
         train,
         train_loop_config=settings,
+        torch_config=TorchConfig(backend=backend),
         scaling_config=ScalingConfig(
             num_workers=workers,
             use_gpu=bool(compute.gpus_per_worker),

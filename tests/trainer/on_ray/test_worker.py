@@ -10,10 +10,12 @@ from factory import deeds
 from factory.dataset.dataset import Dataset
 from factory.errors import InputError, ObjectMissing, RunMismatch, StorageRefused
 from factory.storage.local import LocalStore
+from schemas.fit import Where
 from schemas.training import RECORD
 from tests.trainer.small import png, small, write_pairs
 from trainer.fit import Fitted, fit, prepare
 from trainer.learning.group import Group
+from trainer.on_ray import fit as on_ray
 from trainer.on_ray.desk import Desk
 from trainer.root.training import begun_dataset
 
@@ -137,3 +139,11 @@ def test_a_worker_that_did_a_step_tells_no_refusal_as_if_nothing_had_been_starte
     with pytest.raises(StorageRefused):
         work(refuse)
     assert [error.exit_code for error in failed] == [code]
+
+
+@pytest.mark.parametrize(("device", "backend"), [("cpu", "gloo"), ("auto", "nccl"), ("cuda", "nccl")])
+def test_workers_that_hold_a_gpu_talk_by_what_they_compute_on(device, backend, desk, tmp_path):
+    compute = Where(device=device, gpus_per_worker=1)
+    trainer = on_ray._trainer(compute, {"desk": desk}, str(tmp_path))
+    assert trainer.scaling_config.use_gpu
+    assert trainer.backend_config.backend == backend
