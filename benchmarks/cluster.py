@@ -1,7 +1,10 @@
 """A job on a cluster: how well a pilot tells it, and what a pool makes of nodes that come and go.
 
-python benchmarks/cluster.py                      (from the repository's root)
-python benchmarks/cluster.py --only forecast      (these figures alone; the others of the result stay)
+python benchmarks/cluster.py                      (from the repository's root; all of it takes hours)
+python benchmarks/cluster.py --only forecast      (or trace: these figures alone; the other results stay)
+python benchmarks/cluster.py --only scaled        (4 minutes; a real Ray that scales)
+python benchmarks/cluster.py --only goodput       (20 minutes; a real Ray whose nodes are taken away)
+python benchmarks/cluster.py --only scale --work DIR      (hours; runs of very many units in DIR)
 python benchmarks/cluster.py --only forecast --run RUN    (of another run, of 80 triplets at least)
 python benchmarks/cluster.py --keep RUN           (writes the table of a run that `forecast` reads else)
 """
@@ -53,7 +56,7 @@ ROWS_PER_S = 390.0
 """Of Stable Diffusion 1.5 at 512 px on an H100, as predicted in docs/gpu.md; it was never measured."""
 
 
-def told(run: str | None) -> dict[str, Any]:
+def coverage(run: str | None) -> dict[str, Any]:
     """How often a pilot's interval holds what came of the rest, and one pilot beside it in full."""
     whole = read_pilot(run, workers=1) if run else kept()
     rng = np.random.default_rng(0)
@@ -238,23 +241,27 @@ def long_runs(work: Path) -> dict[str, Any]:
     }
 
 
+def work_of(given: argparse.Namespace) -> Path:
+    """Where runs go."""
+    return given.work or Path(tempfile.mkdtemp(prefix="editmill-cluster-"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--run", help="for `forecast`, in place of the table that is kept")
     parser.add_argument("--keep", metavar="RUN", help="write that table, and nothing else")
     parser.add_argument("--dry", action="store_true", help="write no result")
     figures: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-        "forecast": lambda given: told(given.run),
+        "forecast": lambda given: coverage(given.run),
         "trace": lambda given: trace(),
-        "goodput": lambda given: goodput.measured(given.work / "goodput"),
-        "scaled": lambda given: scaled(given.work),
-        "scale": lambda given: long_runs(given.work),
+        "goodput": lambda given: goodput.measured(work_of(given) / "goodput"),
+        "scaled": lambda given: scaled(work_of(given)),
+        "scale": lambda given: long_runs(work_of(given)),
     }
     """By the prefix of their names."""
     parser.add_argument("--only", choices=figures)
     parser.add_argument("--work", type=Path, help="a folder for runs; some 15 GB for `scale`")
     given = parser.parse_args()
-    given.work = given.work or Path(tempfile.mkdtemp(prefix="editmill-cluster-"))
     if given.keep:
         keep(given.keep)
         return

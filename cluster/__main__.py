@@ -18,6 +18,7 @@ from cluster.description import read_cluster
 from cluster.forecast.verb import forecast_app
 from cluster.jobs import jobs_app
 from cluster.launching.verb import launching_app
+from cluster.options import OpenCluster
 from cluster.preflight import Look, is_our_program, preflight, unseen_from_here
 from factory.console.command import command
 from factory.console.say import say
@@ -60,10 +61,7 @@ def submit(
             metavar="-- VERB ...", help="What to run there, e.g. -- generate --out s3://…"
         ),
     ],
-    open_cluster: Annotated[
-        bool,
-        typer.Option("--open-cluster", help="Submit although the cluster asks nobody for a token."),
-    ] = False,
+    open_cluster: OpenCluster = False,
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Submit without looking at the command here first.")
     ] = False,

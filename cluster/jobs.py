@@ -1,6 +1,5 @@
 """The commands `jobs`, `logs` and `stop`: what runs on a cluster, by the API that `submit` speaks."""
 
-import asyncio
 import sys
 import time
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ import typer
 
 from cluster.access import access_to, get_json
 from cluster.description import read_cluster
+from cluster.options import OpenCluster
 from factory.console.command import command
 from factory.console.options import AsJson
 from factory.console.progress import duration
@@ -24,9 +24,6 @@ PROGRAM = "-m editmill "
 File = Annotated[str, typer.Argument(metavar="FILE", help="The cluster file.")]
 SomeJob = Annotated[
     Optional[str], typer.Argument(metavar="JOB", help="Its name; unasked the newest.")
-]
-OpenCluster = Annotated[
-    bool, typer.Option("--open-cluster", help="Although the cluster asks nobody for a token.")
 ]
 
 
@@ -63,6 +60,8 @@ def logs(
         answer = get_json(f"{address}/api/jobs/{name}/logs", token)
         sys.stdout.write(answer.get("logs") or "")
         return 0
+    import asyncio
+
     from cluster.job import Job
     from cluster.job import follow as to_its_end
     from cluster.submit import exit_code_of

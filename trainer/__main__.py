@@ -30,7 +30,6 @@ from factory.work.reports import Runner
 from factory.work.stage import Stage
 from schemas.fit import Fit
 from schemas.recipe import ModelSource
-from trainer.checks import check_encode, check_fit
 from trainer.evaluation.compare import compare_app
 from trainer.evaluation.verb import evaluate_app
 from trainer.headline import encode_headline, fit_headline
@@ -136,6 +135,8 @@ def encode(
     """Encode a dataset's latents and instructions once; run it again to resume. `fit` uses them."""
     chosen = partial(_choose, preset, config, settings, dataset, out)
     if check:
+        from trainer.checks import check_encode
+
         return check_encode(dataset, chosen, out, is_chosen=bool(preset or config))
     choice = chosen()
     given, opening = choice.config, Opening(encode_headline(choice))
@@ -188,6 +189,8 @@ def fit_editor(
     """Train an instruction editor on a dataset of pairs. Run it again to resume."""
     chosen = partial(_choose, preset, config, settings, dataset, out)
     if check:
+        from trainer.checks import check_fit
+
         return check_fit(dataset, latents, chosen, out, is_chosen=bool(preset or config))
     choice = chosen()
     given, opening = choice.config, Opening(fit_headline(choice))

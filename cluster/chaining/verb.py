@@ -13,6 +13,7 @@ from cluster.chaining.record import ChainRecord
 from cluster.chaining.run import is_done, run_chain
 from cluster.chaining.status import chain_status, facts, newest_start, rows
 from cluster.description import read_cluster
+from cluster.options import OpenCluster
 from cluster.preflight import Look, is_our_program, preflight, unseen_from_here
 from factory.console.command import resumable
 from factory.console.options import AsJson
@@ -58,10 +59,7 @@ def chain(
     unchecked: Annotated[
         bool, typer.Option("--unchecked", help="Begin without looking at all steps first.")
     ] = False,
-    open_cluster: Annotated[
-        bool,
-        typer.Option("--open-cluster", help="Submit although the cluster asks nobody for a token."),
-    ] = False,
+    open_cluster: OpenCluster = False,
     given: Annotated[Optional[str], typer.Option("--given", hidden=True)] = None,
     as_json: AsJson = False,
 ) -> int:

@@ -127,11 +127,8 @@ def _commits(run: Run, plan: Plan) -> list[Found]:
 
 def most_at_once(spans: Sequence[Span]) -> int:
     """How many of several spans of time cover one moment at most; an end is before a beginning."""
-    changes = sorted(
-        (when, step) for span in spans for when, step in zip(span, (1, -1), strict=True)
-    )
     held = most = 0
-    for _, step in changes:
+    for _, step in _changes(spans):
         held += step
         most = max(most, held)
     return most
@@ -143,9 +140,7 @@ def worker_seconds(spans: Sequence[Span], workers: int) -> list[float]:
     They add up to the time in which workers had something in hand, so that pauses between starts are no
     unit's, and two units that feed one worker are not counted twice.
     """
-    changes = sorted(
-        (when, step) for span in spans for when, step in zip(span, (1, -1), strict=True)
-    )
+    changes = _changes(spans)
     reached = {changes[0][0]: 0.0}
     held, share = 0, 0.0
     for (before, step), (now, _) in pairwise(changes):
@@ -153,3 +148,8 @@ def worker_seconds(spans: Sequence[Span], workers: int) -> list[float]:
         share += (now - before) * min(workers, held) / held if held else 0.0
         reached[now] = share
     return [reached[end] - reached[begin] for begin, end in spans]
+
+
+def _changes(spans: Sequence[Span]) -> list[tuple[float, int]]:
+    """Every beginning (1) and end (-1) in their order, an end before a beginning."""
+    return sorted((when, step) for span in spans for when, step in zip(span, (1, -1), strict=True))

@@ -46,7 +46,7 @@ def forecast(
     in which it lies with a chance of 90 %.
     """
     from cluster.forecast.forecast import Gpu, Pool
-    from cluster.forecast.forecast import forecast as told_by
+    from cluster.forecast.forecast import forecast as forecast_of
     from cluster.forecast.pilot import read_pilot
     from cluster.forecast.tables import print_forecast
 
@@ -56,7 +56,7 @@ def forecast(
     every_s = None if preempted_every is None else preempted_every * 3600
     pilot = read_pilot(run, pilot_workers)
     pool = Pool(workers, start_up, every_s, notice)
-    found = told_by(pilot, captions, pool, asked or [Gpu(pilot.device, price_per_gpu_hour)])
+    found = forecast_of(pilot, captions, pool, asked or [Gpu(pilot.device, price_per_gpu_hour)])
     if as_json:
         print_json(found.as_json())
     else:

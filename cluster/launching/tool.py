@@ -12,9 +12,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from cluster.description import FILL_IN
+from factory.console.yaml_text import read_text
 from factory.errors import ConfigError
-
-MOST_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def launch_of(file: str) -> Launch:
 
     Raises `ConfigError` for a file of no such kind, and for one in which something must be filled in.
     """
-    text = _text(Path(file))
+    text = read_text(Path(file))
     for number, line in enumerate(text.splitlines(), start=1):
         if FILL_IN in line.partition("#")[0]:
             raise ConfigError(
@@ -123,19 +122,6 @@ def _sky(file: str, given: dict[str, Any]) -> Launch:
         yes=("--yes",),
         then=f"`sky status {name}` says how it is, `sky logs {name}` what it does",
     )
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise ConfigError(f"{path}: must be YAML of at most {MOST_BYTES:,} bytes, got more")
-        return data.decode()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: must be UTF-8, got a bad byte at {error.start}") from None
 
 
 def _first_document(text: str, file: str) -> dict[str, Any]:

@@ -28,23 +28,35 @@ DEEPEST = 20
 
 def read_mapping(path: Path, where: str) -> CommentedMap:
     """The mapping in a file, which messages call `where`. Raises `ConfigError`."""
+    return _mapping(read_text(path), where)
+
+
+def mapping_of(data: bytes, where: str, file: str) -> CommentedMap:
+    """The mapping in a file's bytes, of which MOST_BYTES and one more are enough. Raises `ConfigError`."""
+    return _mapping(_text(data, file), where)
+
+
+def read_text(path: Path) -> str:
+    """What a YAML file says. Raises `ConfigError`."""
     try:
         with path.open("rb") as file:
             # Not to its end: it may be a checkpoint by mistake, or have none.
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    return mapping_of(data, where, str(path))
+    return _text(data, str(path))
 
 
-def mapping_of(data: bytes, where: str, file: str) -> CommentedMap:
-    """The mapping in a file's bytes, of which MOST_BYTES and one more are enough. Raises `ConfigError`."""
+def _text(data: bytes, file: str) -> str:
     if len(data) > MOST_BYTES:
         raise ConfigError(f"{file}: must be YAML of at most {MOST_BYTES:,} bytes, got more")
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file}: must be UTF-8, got a bad byte at {error.start}") from None
+
+
+def _mapping(text: str, where: str) -> CommentedMap:
     mapping = parse_yaml(text, where)
     if not isinstance(mapping, CommentedMap):
         got = json.dumps(plain(mapping))[:80]

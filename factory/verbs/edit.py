@@ -29,7 +29,6 @@ from factory.verbs.asked_edits import (
     models_of,
     tell_of,
 )
-from factory.verbs.checks import check_edit
 from factory.verbs.results import print_result
 from factory.work.job import run_job
 
@@ -90,6 +89,8 @@ def edit(
     asked = Asked(images, requests, wish, editor, pipeline)
     chosen = partial(asked.choose, preset, config, settings or [], out, given)
     if check:
+        from factory.verbs.checks import check_edit
+
         return check_edit(asked, max_bad, chosen, out, extend)
     asked.check(out)
     choice = chosen()

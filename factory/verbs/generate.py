@@ -21,7 +21,6 @@ from factory.models.find import model_sources, still_to_fetch
 from factory.pairs.generate import prepare
 from factory.pairs.triplets import read_triplets
 from factory.verbs import machine
-from factory.verbs.checks import check_generate
 from factory.verbs.headline import headline
 from factory.verbs.plan import tell_of
 from factory.verbs.preset_choice import choose
@@ -77,6 +76,8 @@ def generate(
     }
     chosen = partial(choose, preset, config, settings or [], triplets, out, options)
     if check:
+        from factory.verbs.checks import check_generate
+
         return check_generate(triplets, max_bad, chosen, out, extend)
     # A list that cannot be read is said before a preset is asked for, settings before the list is read.
     is_given = preset is not None or config is not None

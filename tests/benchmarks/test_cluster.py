@@ -49,7 +49,7 @@ def test_the_table_is_a_run_of_400_triplets_on_the_miniature() -> None:
 
 @pytest.mark.long
 def test_the_recorded_coverage_is_what_the_table_gives() -> None:
-    found = cluster.told(None)
+    found = cluster.coverage(None)
     assert 0.85 <= found["forecast_coverage"] <= 0.95
     for name, value in found.items():
         assert value == pytest.approx(FIGURES[name], rel=0.05), name

@@ -33,7 +33,6 @@ from schemas.edits import EditCompute, EditRecipe, Output
 from schemas.evaluation import EVALUATE, Entrant, Evaluation, EvaluationRecipe, HeldOut
 from schemas.fit import Fit
 from schemas.recipe import ModelSource
-from trainer.checks import check_evaluate
 from trainer.evaluation.entrants import of_these, with_editor
 from trainer.headline import evaluate_headline
 
@@ -146,6 +145,8 @@ def evaluate(
         chosen = chosen_sweep(sweep, settings or [], editor, edits, asked)
         given, opening = chosen.config, Opening(_headline(chosen))
     if check:
+        from trainer.checks import check_evaluate
+
         return check_evaluate(given, _models(given.recipe), dataset, out)
     check_machine(given.compute)
     return _run(given, out, opening, choice if sweep is None else None, retry_failed, as_json)

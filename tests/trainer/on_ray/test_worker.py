@@ -141,7 +141,9 @@ def test_a_worker_that_did_a_step_tells_no_refusal_as_if_nothing_had_been_starte
     assert [error.exit_code for error in failed] == [code]
 
 
-@pytest.mark.parametrize(("device", "backend"), [("cpu", "gloo"), ("auto", "nccl"), ("cuda", "nccl")])
+@pytest.mark.parametrize(
+    ("device", "backend"), [("cpu", "gloo"), ("auto", "nccl"), ("cuda", "nccl")]
+)
 def test_workers_that_hold_a_gpu_talk_by_what_they_compute_on(device, backend, desk, tmp_path):
     compute = Where(device=device, gpus_per_worker=1)
     trainer = on_ray._trainer(compute, {"desk": desk}, str(tmp_path))
