@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from schemas.arrow import columns_of
 from schemas.config import Budget
 from schemas.editors import DiffusersPipeline, EditorSettings, Ip2p, P2p, Pnp, Sdedit
-from schemas.layout import Layout
+from schemas.ledger.layout import Layout
 from schemas.pool import Pool
 from schemas.record import Record
 

@@ -11,7 +11,7 @@ from schemas.config import Budget
 from schemas.editors import EditorSettings
 from schemas.edits import EditCompute, EditItem, EditRecipe
 from schemas.fit import Columns
-from schemas.layout import Layout
+from schemas.ledger.layout import Layout
 from schemas.recipe import ModelSource, Thresholds
 from schemas.record import Record
 

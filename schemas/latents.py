@@ -7,7 +7,7 @@ from pydantic import Field
 
 from schemas.arrow import columns_of
 from schemas.fit import Columns
-from schemas.layout import Layout
+from schemas.ledger.layout import Layout
 from schemas.record import Record
 
 

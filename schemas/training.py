@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from schemas.commit import StoredObject
 from schemas.fit import Columns
+from schemas.ledger.commit import StoredObject
 from schemas.record import Record
 
 RECORD = "FIT.json"

@@ -23,7 +23,7 @@ from factory.verbs.checks import (
 from schemas.evaluation import EVALUATE, Evaluation
 from schemas.fit import Fit, Law
 from schemas.latents import ENCODE
-from schemas.layout import Layout
+from schemas.ledger.layout import Layout
 from schemas.recipe import ModelSource
 from trainer.root.training import find_training
 

@@ -11,7 +11,7 @@ from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import find_stamped, read_stamped
 from schemas.chain import ChainStart, ChainStep, StepEnd
-from schemas.stamped import to_stamped_json
+from schemas.ledger.stamped import to_stamped_json
 
 FOLDER = "_chain/"
 STARTS = f"{FOLDER}starts/"

@@ -12,8 +12,8 @@ from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, open_run
 from schemas.candidate import Verdict
 from schemas.environment import NOWHERE
-from schemas.layout import GENERATE
-from schemas.tally import KIND_NOT_GIVEN
+from schemas.ledger.layout import GENERATE
+from schemas.ledger.tally import KIND_NOT_GIVEN
 
 USUAL_CALLS = 2
 """Units that one worker has in hand at most, unless its configuration says otherwise."""

@@ -10,7 +10,7 @@ from factory.dataset.index import FOLDER
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import find_stamped
-from schemas.stamped import to_stamped_json
+from schemas.ledger.stamped import to_stamped_json
 from schemas.training import InstructionsRecord
 
 

@@ -33,7 +33,7 @@ from schemas.edits import (
     EditRow,
     Verdict,
 )
-from schemas.tally import count
+from schemas.ledger.tally import count
 
 RESULT_ROWS = 65_536
 """In a file of results."""

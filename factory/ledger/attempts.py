@@ -20,9 +20,9 @@ from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.storage.patience import patiently, read_whole
 from schemas.canonical import canonical_json
-from schemas.commit import CommitRecord, LedgerLine, UnitLine
-from schemas.layout import Layout, to_stored
-from schemas.tally import Tally
+from schemas.ledger.commit import CommitRecord, LedgerLine, UnitLine
+from schemas.ledger.layout import Layout, to_stored
+from schemas.ledger.tally import Tally
 
 Attempts = tuple[str, ...]
 

@@ -17,7 +17,7 @@ from factory.ledger.manifest import newest_manifest, part_lines
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.storage.patience import patiently, read_whole, write_once
-from schemas.commit import LedgerLine, UnitLine
+from schemas.ledger.commit import LedgerLine, UnitLine
 
 READERS = 8
 """Commits that are read at once."""

@@ -20,7 +20,7 @@ from factory.ledger.run import Run
 from factory.ledger.seal import Incomplete
 from factory.storage.key_rules import PROBES
 from factory.storage.protocol import ObjectInfo, Upload
-from schemas.commit import LedgerLine, Manifest
+from schemas.ledger.commit import LedgerLine, Manifest
 
 LEAST_HOURS = 24.0
 """Nothing younger is ever removed."""

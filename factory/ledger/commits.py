@@ -25,8 +25,8 @@ from factory.storage.patience import patiently, read_whole
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import file_metadata, read_rows, rows_to_json, to_parquet
 from schemas.canonical import content_hash
-from schemas.commit import CommitRecord, DataFile
-from schemas.layout import from_stored, to_stored
+from schemas.ledger.commit import CommitRecord, DataFile
+from schemas.ledger.layout import from_stored, to_stored
 
 _RECORD = "editmill"
 

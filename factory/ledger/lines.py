@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from schemas.arrow import read_rows, write_rows
-from schemas.commit import LedgerLine, UnitLine
-from schemas.layout import Layout, from_stored, renamed, to_stored
-from schemas.tally import Tally
+from schemas.ledger.commit import LedgerLine, UnitLine
+from schemas.ledger.layout import Layout, from_stored, renamed, to_stored
+from schemas.ledger.tally import Tally
 
 L = TypeVar("L", bound=UnitLine)
 

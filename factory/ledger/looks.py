@@ -23,7 +23,7 @@ from factory.ledger.reopen import is_failed
 from factory.ledger.run import Run
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectInfo
-from schemas.commit import LedgerLine, Manifest
+from schemas.ledger.commit import LedgerLine, Manifest
 
 PLAN_EVERY = 6
 """Looks between two at whether the plan is longer, or units were opened again."""

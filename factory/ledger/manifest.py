@@ -10,8 +10,8 @@ from factory.ledger.run import Run
 from factory.storage.numbered import numbers
 from factory.storage.patience import read_named, read_whole
 from schemas.canonical import canonical_json, content_hash
-from schemas.commit import Manifest, Part, UnitLine
-from schemas.layout import from_stored, to_stored
+from schemas.ledger.commit import Manifest, Part, UnitLine
+from schemas.ledger.layout import from_stored, to_stored
 
 
 def manifest_sequences(run: Run) -> list[int]:

@@ -22,9 +22,9 @@ from factory.ledger.run import Run
 from factory.storage.patience import READS, patiently, read_whole
 from schemas.arrow import rows_to_json
 from schemas.canonical import canonical_json
-from schemas.layout import Layout
+from schemas.ledger.layout import Layout
+from schemas.ledger.tally import count
 from schemas.record import Record
-from schemas.tally import count
 
 WRITERS = 8
 """Of one unit's objects at once."""

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from schemas.ledger.tally import Tally
 from schemas.record import Record
-from schemas.tally import Tally
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from factory.storage.patience import read_named, read_whole, write_once
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import read_rows, to_parquet
 from schemas.canonical import canonical_json
-from schemas.commit import Part
-from schemas.layout import Layout, from_stored, to_stored
+from schemas.ledger.commit import Part
+from schemas.ledger.layout import Layout, from_stored, to_stored
+from schemas.ledger.run import PlanRecord
+from schemas.ledger.stamped import stamped, unstamped
 from schemas.record import Record
-from schemas.run import PlanRecord
-from schemas.stamped import stamped, unstamped
 
 Row = dict[str, Any]
 """An item as plain JSON."""

@@ -19,9 +19,9 @@ from factory.ledger.retries import next_retry, open_again, read_retries
 from factory.ledger.run import Run
 from factory.ledger.verify.run import Verification
 from factory.storage.patience import patiently
-from schemas.commit import UnitLine
-from schemas.layout import Layout
-from schemas.run import RetryRecord
+from schemas.ledger.commit import UnitLine
+from schemas.ledger.layout import Layout
+from schemas.ledger.run import RetryRecord
 
 
 def is_failed(layout: Layout, line: UnitLine) -> bool:

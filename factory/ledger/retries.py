@@ -13,8 +13,8 @@ from factory.storage.numbered import numbers
 from factory.storage.patience import write_once
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import read_stamped
-from schemas.run import RetryRecord
-from schemas.stamped import to_stamped_json
+from schemas.ledger.run import RetryRecord
+from schemas.ledger.stamped import to_stamped_json
 
 
 @dataclass(frozen=True)

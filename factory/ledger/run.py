@@ -14,11 +14,11 @@ from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import read_stamped
 from schemas.canonical import content_hash
-from schemas.layout import GENERATE, Layout
+from schemas.ledger.layout import GENERATE, Layout
+from schemas.ledger.run import RunRecord
+from schemas.ledger.stamped import to_stamped_json
 from schemas.recipe import STAGE_VERSIONS, Recipe
 from schemas.record import Record
-from schemas.run import RunRecord
-from schemas.stamped import to_stamped_json
 
 Commits = Literal["conditional", "sealed"]
 """How it is decided which attempt's commit counts; see `RunRecord.commits`."""

@@ -29,7 +29,7 @@ from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run, open_run
 from factory.storage.patience import patiently, read_whole, write_once
 from factory.storage.protocol import ObjectInfo
-from schemas.commit import LedgerLine, Manifest, Part, StoredObject, UnitLine
+from schemas.ledger.commit import LedgerLine, Manifest, Part, StoredObject, UnitLine
 
 SAMPLE_OF = 100
 """Of so many data objects of a segment, sealing reads one and compares its hash."""

@@ -9,8 +9,8 @@ from factory.ledger.manifest import manifest_hash, newest_manifest
 from factory.ledger.plan import Plan
 from factory.ledger.reopen import is_failed
 from factory.ledger.run import Run
-from schemas.layout import renamed
-from schemas.tally import Tally
+from schemas.ledger.layout import renamed
+from schemas.ledger.tally import Tally
 
 
 @dataclass

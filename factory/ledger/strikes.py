@@ -12,8 +12,8 @@ from factory.ledger import keys
 from factory.storage.patience import write_once
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import read_stamped
-from schemas.run import StrikeRecord
-from schemas.stamped import to_stamped_json
+from schemas.ledger.run import StrikeRecord
+from schemas.ledger.stamped import to_stamped_json
 
 COMPANY = 2
 """Strikes after which a unit runs alone."""

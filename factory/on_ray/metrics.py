@@ -22,7 +22,7 @@ from factory.on_ray.ray_internals import count_nothing
 from factory.storage.patience import REFUSED, SPOILT, UNCLEAR, troubles
 from factory.work.reports import UnitProblem, UnitReport
 from schemas.cluster import hide_secrets
-from schemas.layout import Layout
+from schemas.ledger.layout import Layout
 
 EVERY_S = 5.0
 """Between two tellings, where there is no news. Ray itself passes on what it was told every 10 s."""

@@ -22,7 +22,7 @@ from factory.on_ray.metrics import NODE, PROCESS
 from factory.on_ray.ray_internals import draining_nodes
 from factory.on_ray.witness import Death, Silent, Witness
 from factory.work.stage import SILENCE, Stage
-from schemas.run import StrikeRecord
+from schemas.ledger.run import StrikeRecord
 
 LOOK_EVERY_S = 1.0
 SETTLE_S = 5.0

@@ -17,7 +17,7 @@ from schemas.arrow import to_parquet
 from schemas.candidate import Candidate
 from schemas.config import Config
 from schemas.environment import NOWHERE
-from schemas.layout import GENERATE
+from schemas.ledger.layout import GENERATE
 from schemas.pair import Pair
 from schemas.recipe import Recipe
 from schemas.record import Record

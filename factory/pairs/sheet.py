@@ -13,7 +13,7 @@ from factory.ledger.run import Run
 from factory.storage.patience import read_whole
 from schemas.arrow import from_parquet
 from schemas.candidate import Scores
-from schemas.commit import Manifest
+from schemas.ledger.commit import Manifest
 from schemas.pair import Pair
 
 CELL_PX = 192

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from schemas.arrow import rows_to_json
 from schemas.candidate import Candidate
-from schemas.layout import GENERATE
-from schemas.tally import Tally, count
+from schemas.ledger.layout import GENERATE
+from schemas.ledger.tally import Tally, count
 from schemas.triplet import Triplet
 
 

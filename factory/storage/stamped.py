@@ -5,8 +5,8 @@ from typing import TypeVar
 from factory.errors import Damaged, ObjectMissing, first_line
 from factory.storage.patience import read_whole
 from factory.storage.protocol import ObjectStore
+from schemas.ledger.stamped import from_stamped_json
 from schemas.record import Record
-from schemas.stamped import from_stamped_json
 
 R = TypeVar("R", bound=Record)
 

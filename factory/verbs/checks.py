@@ -26,7 +26,7 @@ from factory.verbs.plan import tell_of
 from schemas.config import Config
 from schemas.editors import EDITORS
 from schemas.edits import EDIT, EditRecipe, Edits
-from schemas.layout import GENERATE, Layout
+from schemas.ledger.layout import GENERATE, Layout
 from schemas.pool import Pool
 from schemas.recipe import ModelSource
 from schemas.record import Record

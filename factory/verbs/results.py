@@ -10,8 +10,8 @@ from factory.doctor.finding import Finding, Level
 from factory.errors import InputError
 from factory.ledger.status import Status
 from factory.work.job import JobResult
-from schemas.layout import GENERATE
-from schemas.tally import KIND_NOT_GIVEN
+from schemas.ledger.layout import GENERATE
+from schemas.ledger.tally import KIND_NOT_GIVEN
 
 MARKS = {"truncated": "prompts cut"}
 """What is noted of outcomes, as a person reads it."""

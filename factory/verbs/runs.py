@@ -20,7 +20,7 @@ from factory.pairs.verify import check_pairs
 from factory.verbs.results import print_status, status_json
 from factory.verbs.runs_near import runs_near
 from schemas.edits import EDIT
-from schemas.layout import GENERATE
+from schemas.ledger.layout import GENERATE
 
 run_app = typer.Typer(no_args_is_help=True)
 

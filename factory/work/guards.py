@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from factory import deeds
 from factory.work.reports import UnitProblem, UnitReport
 from schemas.config import Budget
-from schemas.layout import Layout
+from schemas.ledger.layout import Layout
 from schemas.pool import Pool
 
 MOST_LOST = 5

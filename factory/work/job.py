@@ -20,10 +20,10 @@ from factory.work.guards import Guards, Stop
 from factory.work.reports import Runner, UnitProblem, UnitReport
 from factory.work.roller import Roller
 from factory.work.stage import Stage, Terms
-from schemas.commit import Manifest
-from schemas.layout import Layout
+from schemas.ledger.commit import Manifest
+from schemas.ledger.layout import Layout
+from schemas.ledger.tally import Tally
 from schemas.record import Record
-from schemas.tally import Tally
 
 _INTERRUPTED = Stop(INTERRUPTED, 3)
 NOTHING_KEPT = 4

@@ -8,7 +8,7 @@ from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Row
 from factory.ledger.run import Run
 from factory.ledger.seal import Finish
-from schemas.layout import Layout
+from schemas.ledger.layout import Layout
 from schemas.pool import Pool
 
 

@@ -26,7 +26,7 @@ from factory.pairs.source import Draw, Made, NotMade
 from factory.pairs.triplets import read_triplets
 from schemas.candidate import Scores
 from schemas.environment import Environment
-from schemas.stamped import to_stamped_json
+from schemas.ledger.stamped import to_stamped_json
 from tests.making import run_here, run_job
 
 GOOD = '{"input": "a cat", "edit": "make it a dog", "output": "a dog"}\n'

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from schemas.run import RunRecord
+from schemas.ledger.run import RunRecord
 from tests.bad_input.materials import (
     CLIP_SHAPES,
     GOOD,

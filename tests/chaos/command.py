@@ -16,7 +16,7 @@ from factory.ledger.plan import find_plan
 from factory.ledger.run import open_run
 from factory.storage.protocol import ObjectStore
 from factory.work.job import JobResult
-from schemas.layout import Layout
+from schemas.ledger.layout import Layout
 from tests.chaos.memory_store import MemoryStore
 from tests.chaos.subject import Hear, Name, Subject
 

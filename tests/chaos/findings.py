@@ -15,7 +15,7 @@ from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run, open_run
 from factory.ledger.verify.run import verify
 from factory.storage.protocol import ObjectStore
-from schemas.commit import UnitLine
+from schemas.ledger.commit import UnitLine
 from tests.chaos.command import around, committed, names
 from tests.chaos.subject import Name, Subject
 

@@ -13,7 +13,7 @@ from factory.verbs.machine import engine
 from factory.work.job import run_job
 from schemas.arrow import from_parquet
 from schemas.config import Budget, Compute, Config
-from schemas.layout import GENERATE
+from schemas.ledger.layout import GENERATE
 from schemas.pair import Pair
 from schemas.recipe import Recipe, Thresholds
 from tests import stub_source

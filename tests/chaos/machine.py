@@ -17,7 +17,7 @@ from factory.storage.protocol import ObjectStore
 from factory.work.job import NOTHING_KEPT, run_job
 from factory.work.plain_loop import run_here
 from factory.work.unit import fail_unit, make_unit
-from schemas.commit import CommitRecord
+from schemas.ledger.commit import CommitRecord
 from tests.chaos.actors import Task, WeakStore
 from tests.chaos.model import Model
 from tests.chaos.stepped import Stepped

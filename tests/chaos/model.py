@@ -15,7 +15,7 @@ from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.ledger.seal import Incomplete
 from factory.ledger.verify.run import verify
-from schemas.commit import CommitRecord, UnitLine
+from schemas.ledger.commit import CommitRecord, UnitLine
 from tests.chaos.actors import Task
 from tests.chaos.command import AtOnce
 from tests.chaos.findings import strays

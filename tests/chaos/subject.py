@@ -29,8 +29,8 @@ from factory.work import plain_loop
 from factory.work.job import JobResult
 from factory.work.reports import Runner
 from factory.work.stage import Maker, Stage, Terms
-from schemas.commit import UnitLine
-from schemas.layout import Layout
+from schemas.ledger.commit import UnitLine
+from schemas.ledger.layout import Layout
 from schemas.record import Record
 
 Name = tuple[str, int]

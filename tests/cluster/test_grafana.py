@@ -12,7 +12,7 @@ from factory.on_ray.metrics import ALL, METRICS, counters_of
 from schemas.edits import EDIT
 from schemas.evaluation import EVALUATE
 from schemas.latents import ENCODE
-from schemas.layout import GENERATE
+from schemas.ledger.layout import GENERATE
 from tests.cluster.queries import (
     OF_HISTOGRAMS,
     dashboard,

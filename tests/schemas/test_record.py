@@ -3,7 +3,7 @@
 from schemas.arrow import columns_of
 from schemas.candidate import Candidate, Verdict
 from schemas.fit import Law
-from schemas.layout import GENERATE
+from schemas.ledger.layout import GENERATE
 from schemas.recipe import ModelSource, Recipe, Thresholds
 from schemas.record import Record
 from schemas.triplet import Triplet

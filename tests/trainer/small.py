@@ -13,10 +13,10 @@ from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import to_parquet
-from schemas.commit import StoredObject
 from schemas.fit import Fit
+from schemas.ledger.commit import StoredObject
+from schemas.ledger.stamped import from_stamped_json
 from schemas.pair import Pair
-from schemas.stamped import from_stamped_json
 from schemas.training import CheckpointRecord
 from tests.trainer.encoded import model
 from trainer.fit import Fitted, fit, pin_law

@@ -15,7 +15,7 @@ from factory.ledger.run import create_run
 from factory.ledger.seal import seal
 from factory.storage.open import open_store
 from schemas.fit import Fit
-from schemas.stamped import to_stamped_json
+from schemas.ledger.stamped import to_stamped_json
 from schemas.training import TrainingRecord
 from tests.making import generate_unit
 from tests.stub_source import StubSource, recipe, triplets

@@ -29,7 +29,7 @@ from schemas.evaluation import (
     EvaluationRow,
     Verdict,
 )
-from schemas.tally import count
+from schemas.ledger.tally import count
 from trainer.evaluation.held_out import Pictures, Task, Unreadable, open_pictures
 from trainer.evaluation.report import finish
 

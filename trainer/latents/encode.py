@@ -27,7 +27,7 @@ from schemas.arrow import rows_to_json
 from schemas.config import Budget
 from schemas.fit import Fit, Where
 from schemas.latents import ENCODE, EncodedRow, EncodingEnvironment, LatentsLaw, Slice, Verdict
-from schemas.tally import count
+from schemas.ledger.tally import count
 from trainer.latents.encoder import Encoder
 from trainer.latents.reader import Latents, find_latents
 from trainer.latents.slices import cut, homes, latents_law

@@ -25,8 +25,8 @@ from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from factory.storage.shelf import Shelf
 from factory.untrusted_image.decoder import ImageRefused
-from schemas.commit import UnitLine
 from schemas.latents import ENCODE, LatentsLaw, Slice
+from schemas.ledger.commit import UnitLine
 from trainer.feeding.pictures import Shape
 from trainer.feeding.reader import LoadedRow, Reader
 from trainer.latents.slices import NOTHING, homes

@@ -17,8 +17,8 @@ from factory.errors import Damaged, ObjectMissing, StorageError, first_line
 from factory.storage.patience import patiently, read_named
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import read_stamped
-from schemas.commit import StoredObject
-from schemas.stamped import to_stamped_json
+from schemas.ledger.commit import StoredObject
+from schemas.ledger.stamped import to_stamped_json
 from schemas.training import CHECKPOINTS as RECORDS
 from schemas.training import CheckpointRecord
 

@@ -15,7 +15,7 @@ from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import find_stamped
 from schemas.fit import Fit, Law, Reading
-from schemas.stamped import to_stamped_json
+from schemas.ledger.stamped import to_stamped_json
 from schemas.training import RECORD, TrainingRecord
 
 

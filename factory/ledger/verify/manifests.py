@@ -9,7 +9,7 @@ from factory.ledger.manifest import part_lines, read_manifest
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.storage.patience import read_named
-from schemas.commit import Manifest, Part, UnitLine
+from schemas.ledger.commit import Manifest, Part, UnitLine
 
 Counts = dict[str, int]
 

@@ -11,7 +11,7 @@ from factory.ledger.commits import commit_names
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run
 from factory.ledger.verify.unit import Check, check_unit, no_check
-from schemas.commit import LedgerLine, UnitLine
+from schemas.ledger.commit import LedgerLine, UnitLine
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from factory.ledger.commits import Commit, commit_of
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.storage.patience import read_named
-from schemas.commit import DataFile
+from schemas.ledger.commit import DataFile
 
 Check = Callable[[Run, list[Row], Commit, bytes | None], Iterator[tuple[str, str]]]
 """What a stage knows of its own units: of a run, a unit's items, its commit and its data, what is amiss,

@@ -20,10 +20,10 @@ from factory.storage.local import LocalStore
 from factory.work.job import JobResult
 from schemas.arrow import from_parquet, to_parquet
 from schemas.canonical import canonical_json, content_hash
-from schemas.commit import LedgerLine, UnitLine
 from schemas.config import Config
+from schemas.ledger.commit import LedgerLine, UnitLine
+from schemas.ledger.stamped import stamped, unstamped
 from schemas.pair import Pair
-from schemas.stamped import stamped, unstamped
 from tests.making import commit_failed, generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 

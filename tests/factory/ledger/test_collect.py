@@ -19,8 +19,8 @@ from factory.ledger.run import create_run, open_run
 from factory.ledger.seal import Incomplete, manifest_part, seal
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
-from schemas.commit import Manifest, UnitLine
 from schemas.config import Config
+from schemas.ledger.commit import Manifest, UnitLine
 from tests.factory.ledger.watched_store import KeepingStore, WeakStore
 from tests.making import commit_failed, generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets

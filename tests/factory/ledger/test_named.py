@@ -17,7 +17,7 @@ from factory.ledger.run import create_run
 from factory.ledger.seal import Incomplete
 from factory.ledger.verify.run import verify
 from factory.work.unit import make_unit
-from schemas.run import RetryRecord
+from schemas.ledger.run import RetryRecord
 from tests.chaos.command import in_ignorance
 from tests.chaos.passing_store import PassingStore
 from tests.factory.work.test_toy_stage import Shouted, Weak, age

@@ -17,9 +17,9 @@ from factory.ledger.seal import seal
 from factory.ledger.status import status
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
+from schemas.ledger.run import RunRecord
+from schemas.ledger.stamped import to_stamped_json
 from schemas.recipe import STAGE_VERSIONS
-from schemas.run import RunRecord
-from schemas.stamped import to_stamped_json
 from tests.factory.ledger.test_collect import age, finish, litter
 from tests.making import generate_unit
 from tests.stub_source import StubSource, recipe, triplets

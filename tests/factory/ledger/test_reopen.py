@@ -16,7 +16,7 @@ from factory.ledger.strikes import is_poison, read_strikes, runs_alone, write_st
 from factory.pairs.verify import candidates_of
 from factory.storage.local import LocalStore
 from schemas.config import Config
-from schemas.run import RetryRecord
+from schemas.ledger.run import RetryRecord
 from tests.making import commit_failed, generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 

@@ -11,7 +11,7 @@ from factory.storage.local import LocalStore
 from factory.storage.stamped import read_stamped
 from factory.verbs.machine import engine, load_engine
 from schemas.config import Compute
-from schemas.run import BatchRecord
+from schemas.ledger.run import BatchRecord
 from tests.factory.engine.family import recipe, save_family
 
 torch.set_num_threads(1)

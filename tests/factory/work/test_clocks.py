@@ -16,7 +16,7 @@ from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from factory.work.guards import Guards
 from schemas.config import Budget, Compute
-from schemas.layout import GENERATE
+from schemas.ledger.layout import GENERATE
 from tests.chaos.passing_store import PassingStore
 from tests.factory.ledger.test_collect import age, finish, litter, start
 from tests.making import generate_unit

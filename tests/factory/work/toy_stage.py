@@ -9,9 +9,9 @@ from factory.work.stage import Stage
 from schemas.arrow import columns_of, rows_to_json
 from schemas.canonical import canonical_json
 from schemas.environment import NOWHERE
-from schemas.layout import Layout
+from schemas.ledger.layout import Layout
+from schemas.ledger.tally import count
 from schemas.record import Record
-from schemas.tally import count
 
 
 class Recipe(Record):

@@ -5,8 +5,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from schemas.commit import Part
-from schemas.layout import Layout
+from schemas.ledger.commit import Part
+from schemas.ledger.layout import Layout
 from schemas.record import Record
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from schemas.layout import Layout
+from schemas.ledger.layout import Layout
 from schemas.record import Record
 
 KIND_NOT_GIVEN = "not given"

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from schemas.ledger.tally import Tally
 from schemas.record import Record
-from schemas.tally import Tally
 
 
 class StoredObject(Record):
