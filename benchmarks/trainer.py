@@ -4,6 +4,7 @@ python benchmarks/trainer.py                 (from the repository's root)
 python benchmarks/trainer.py --repeats 2 --steps 1 --dry
 python benchmarks/trainer.py --work DIR      (what editors.py found there alone; the other figures stay)
 python benchmarks/trainer.py --gpu           (needs a CUDA device; on no machine so far)
+python benchmarks/trainer.py --gpu --tiny    (the same on a small network, also on a CPU: does it run?)
 
 Without a GPU: a small Stable Diffusion with random weights, in which encoding both pictures costs what the
 UNet's step does, as in SD 1.5. Sides take turns, so that a busy machine is busy for all of them; figures
@@ -241,18 +242,24 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9, help="turns that count")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--gpu", action="store_true", help="measure SD 1.5's UNet on a GPU instead")
+    parser.add_argument("--tiny", action="store_true", help="with --gpu: small, on any device; dry")
     parser.add_argument("--work", type=Path, help="of benchmarks/editors.py, when it has ended")
     parser.add_argument("--dry", action="store_true", help="print, write no result")
     given = parser.parse_args()
     where = machine()
-    if given.gpu:
+    if given.gpu and given.tiny:
+        from benchmarks.trainer_gpu import at_small_size
+
+        torch.set_num_threads(given.threads)
+        figures = at_small_size()
+    elif given.gpu:
         from benchmarks.trainer_gpu import on_gpu
 
         figures = on_gpu()
         where["gpu"] = torch.cuda.get_device_name()
     else:
         figures = editors.figures(given.work) if given.work else on_cpu(given)
-    if given.dry:
+    if given.dry or given.tiny:
         print(json.dumps(figures, indent=1))
     elif given.work:
         print(replace_results("trainer", "editors", figures, where))

@@ -1,6 +1,6 @@
 """SD 1.5's UNet as an editor at 256 px on a GPU: a step from latents, and its share of the matmul rate.
 
-Written where there is no GPU: a test runs it on a CPU with a small UNet, on a GPU it has not run yet.
+Written where there is no GPU: it runs on a CPU with a small UNet (`--tiny`), on a GPU it has not run yet.
 """
 
 import statistics
@@ -12,6 +12,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.on_gpu.engine_model import TINY
 from benchmarks.on_gpu.matmul import MATRIX, matmul_rate
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text.encoder import Words
@@ -66,6 +67,14 @@ def on_gpu() -> dict[str, object]:
     unet = UNet2DConditionModel.from_config(fields["unet"])
     figures = measured(unet, fields["scheduler"], device, BATCH, STEPS, torch.compile)
     return figures | {"peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 1)}
+
+
+def at_small_size() -> dict[str, object]:
+    """The same on a small network, on any machine: whether it runs, no figure to keep."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    unet = UNet2DConditionModel.from_config(TINY.unet_fields)
+    scheduler = family_fields("sd-1")["scheduler"]
+    return measured(unet, scheduler, device, 2, 3, lambda network: network, TINY.matrix)
 
 
 def measured(

@@ -4,10 +4,9 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from schemas.recipe import ModelSource, WordMaps
+from schemas.recipe import ModelSource, Solver, WordMaps
 from schemas.record import Record
 
-Solver = Literal["euler_ancestral", "ddim", "dpm_solver"]
 Numbers = Literal["float64", "float32", "bfloat16", "float16"]
 
 

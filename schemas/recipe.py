@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 from schemas.canonical import content_hash
 from schemas.record import Record
 
+Solver = Literal["euler_ancestral", "ddim", "dpm_solver"]
+"""Of the engine's solvers those that a recipe or an editor may ask for; each is a file of
+`factory/engine/solvers`."""
 STAGE_VERSIONS = {"plan": 1, "seeds": 1, "sampler": 2, "scorer": 1, "codec": 1}
 """Raised by one only when a stage's bytes change."""
 
@@ -106,7 +109,7 @@ class Recipe(Record):
     """The model behind the four similarities."""
     dtype: Literal["float64", "float32", "bfloat16", "float16"] = "float32"
     """Number format of the networks; the sampler's state is at least float32."""
-    solver: Literal["euler_ancestral", "ddim", "dpm_solver"] = "euler_ancestral"
+    solver: Solver = "euler_ancestral"
     """The sampler; `euler_ancestral` is the paper's, `dpm_solver` DPM-Solver++(2M), takes some 20 steps."""
     steps: int = Field(100, ge=1, le=1000)
     """Sampler steps."""

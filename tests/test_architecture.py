@@ -198,6 +198,17 @@ def test_files_stay_small():
     assert not long, f"look for the noun that hides in {long}"
 
 
+def test_the_engine_names_nobody_who_asks_it():
+    """Candidates and their triplets are a stage's; the engine has requests."""
+    named = re.compile(r"(?<![a-z])(draws?|drawn|triplets?)(?![a-z])", re.IGNORECASE)
+    found = {
+        path.relative_to(ROOT).as_posix(): named.findall(path.read_text())
+        for path in SOURCES
+        if path.is_relative_to(ROOT / "factory/engine")
+    }
+    assert not {name: words for name, words in found.items() if words}
+
+
 def test_every_preset_is_in_the_wheel():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     shipped = project["tool"]["setuptools"]["package-data"]

@@ -102,7 +102,7 @@ class Loop:
             total += losses.detach().double().sum()
             done.append((part.items, losses.detach()))
         bad = dict(self.reader.bad)
-        sums = self.group.sum(torch.stack([total, total.new_tensor(len(bad) - self._bad)]))
+        sums = self.group.sum(torch.stack([total, torch.full_like(total, len(bad) - self._bad)]))
         # The one place of a step that waits for the device.
         summed, unreadable, norm = torch.cat([sums, self.state.clip().to(sums)[None]]).tolist()
         if unreadable:

@@ -15,12 +15,13 @@ from factory.engine.attention.cross import CrossState, EditedMap
 from factory.engine.attention.routing import Router, Sharing
 from factory.engine.denoiser import Conditioning, Denoiser
 from factory.engine.guidance import guide
-from factory.engine.networks import Networks, ahead
+from factory.engine.networks import Networks
 from factory.engine.request import Request
 from factory.engine.seating import Seating, Slot, Walk
 from factory.engine.solvers import solver_of
 from factory.engine.solvers.noise import NoiseLaw, hashed_noise
 from factory.engine.solvers.solver import Levels
+from factory.engine.staging import ahead, ahead_into
 from factory.engine.text.encoder import conditioning
 
 
@@ -56,8 +57,8 @@ class Batch:
         tokens = self.conditioning.context.shape[1]
         self._cross = CrossState(rows, tokens, networks.dtype, networks.device)
         self._seating = Seating(rows)
-        # Drawn ahead, so that the device does not wait for the processor.
-        self._drawers = ThreadPoolExecutor(1, "editmill-noise")
+        # Made ahead, so that the device does not wait for the processor.
+        self._noise_thread = ThreadPoolExecutor(1, "editmill-noise")
 
     @property
     def rows(self) -> int:
@@ -103,7 +104,6 @@ class Batch:
             first += len(latent.rows)
         follows = None if request.follows is None else ahead(request.follows, self.x.device)
         acting, injecting = self._acting(request)
-        tokenizer = self.networks.text.tokenizer
         slot = Slot(
             request=request,
             solver=solver,
@@ -114,7 +114,7 @@ class Batch:
             follows=follows,
             acting=acting,
             injecting=injecting,
-            edited=EditedMap(request.cross, tokenizer) if request.cross else None,
+            edited=self._edited(request),
         )
         # In its place before anything can fail, so that whoever asked hears of it.
         self.slots.append(slot)
@@ -124,7 +124,7 @@ class Batch:
             for place in slot.latents:
                 self.x[place] = start
             self._tell(slot)
-        self._draw(slot)
+        self._begin_noise(slot)
         return slot
 
     def _acting(self, request: Request) -> tuple[Tensor, Tensor]:
@@ -144,6 +144,11 @@ class Batch:
             )
         )
         return acting, injecting
+
+    def _edited(self, request: Request) -> EditedMap | None:
+        text = self.networks.text
+        with text.tokenizing:
+            return EditedMap(request.cross, text.tokenizer) if request.cross else None
 
     def _scales(self) -> set[int]:
         return {layer.scale for layer in self.router.layers} if self.router else set()
@@ -174,14 +179,15 @@ class Batch:
             if given.picture is not None:
                 given.picture[place] = picture if picture is not None and row.sees_picture else 0
         if (blend := slot.request.blend) is not None:
-            columns = blend.words(text.tokenizer).to(self._cross.words)
+            with text.tokenizing:
+                columns = blend.words(text.tokenizer)
             for number, column in zip((blend.source_row, blend.edited_row), columns, strict=True):
-                self._cross.words[slot.places[number]] = column[:, None]
+                ahead_into(self._cross.words[slot.places[number]], column[:, None])
 
-    def _draw(self, slot: Slot) -> None:
-        """Begin to draw the noise of the step that comes."""
+    def _begin_noise(self, slot: Slot) -> None:
+        """Begin to make the noise of the step that comes."""
         if slot.solver.noisy:
-            slot.noise = self._drawers.submit(self._noise, slot.request, str(slot.step))
+            slot.noise = self._noise_thread.submit(self._noise, slot.request, str(slot.step))
 
     @torch.inference_mode()
     def advance(self) -> list[tuple[Slot, Tensor]]:
@@ -202,7 +208,7 @@ class Batch:
         for slot in self.slots:
             slot.step += 1
             if slot.step < len(slot.road):
-                self._draw(slot)
+                self._begin_noise(slot)
                 continue
             self._arrive(slot)
             latents = self.unit(slot)
@@ -273,8 +279,8 @@ class Batch:
         at, predicted = levels.at(places), denoised.index_select(0, places)
         noise = last = None
         if solver.noisy:
-            drawn = torch.stack([slot.noise.result() for slot in walk.slots if slot.noise])
-            noise = ahead(drawn, self.x.device).index_select(0, walk.slot_of)
+            fresh = torch.stack([slot.noise.result() for slot in walk.slots if slot.noise])
+            noise = ahead(fresh, self.x.device).index_select(0, walk.slot_of)
         if solver.remembers:
             last = self._last.index_select(0, places)
             first = at.sigma_last == at.sigma
@@ -323,7 +329,7 @@ class Batch:
         self._cross.leave(range(self.rows))
         self.slots, self._free = [], list(range(self.rows))
         self._seating.changed = True
-        self.x = torch.zeros_like(self.x)
+        self.x.zero_()
 
     def _empty(self, rows: int) -> Tensor:
         return torch.zeros((rows, *self.shape), dtype=self.dtype, device=self.networks.device)

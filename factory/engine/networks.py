@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from factory.engine.autoencoder import Autoencoder
 from factory.engine.clip_scorer import ClipScorer
@@ -40,9 +39,3 @@ class Models(Networks):
     """What an engine needs that scores, too."""
 
     clip: ClipScorer
-
-
-def ahead(values: Tensor, device: torch.device) -> Tensor:
-    """Host values on a device, which copies them by itself: nobody waits for what it does now."""
-    held = values.pin_memory() if device.type == "cuda" else values
-    return held.to(device, non_blocking=device.type != "cpu")

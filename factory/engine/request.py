@@ -101,7 +101,7 @@ class Request:
     shown: tuple[int, ...] | None = None
     """The numbers of the latents that become pictures; None is all."""
     noise_name: str = ""
-    """Before the purpose of each draw of noise, so that programs with equal seeds draw apart."""
+    """Before the purpose of each piece of noise: programs with equal seeds so have noise of their own."""
     size: tuple[int, int] | None = None
     """Height and width of its latents; None is the engine's own."""
 

@@ -211,7 +211,9 @@ class _Finisher:
 
     def take(self, asked: list[Asked], made: list[tuple[Request, Tensor]]) -> None:
         """Latents that the present stream has been told to make."""
-        ready = torch.cuda.current_stream().record_event() if self._stream else None
+        ready = (
+            torch.cuda.current_stream(self._stream.device).record_event() if self._stream else None
+        )
         self._thread.submit(self._finish, asked, made, ready)
 
     def _finish(

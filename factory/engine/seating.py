@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from factory.engine.attention.cross import EditedMap
-from factory.engine.networks import ahead
 from factory.engine.request import Control, Request
 from factory.engine.solvers.solver import Levels, Road, Solver
+from factory.engine.staging import ahead, ahead_into
 
 
 @dataclass(kw_only=True)
@@ -65,6 +65,8 @@ class Seating:
         self._scales = torch.empty(0)
         self._changing = False
         """Whether any scale is not the same at every step."""
+        self._buffers: dict[str, Tensor] = {}
+        """Routes on the device, where they stay: what is captured or compiled reads the same memory."""
 
     def lay_out(self, slots: Sequence[Slot], device: torch.device) -> None:
         """Who is where."""
@@ -124,15 +126,17 @@ class Seating:
 
     def routes(self, slots: Sequence[Slot], layers: int, device: torch.device) -> Tensor:
         """Of the step that comes: the row whose queries and keys each uses, int64 (layer, row)."""
-        return self._routes([(s, s.request.control, s.acting) for s in slots], layers, device)
+        asked = [(s, s.request.control, s.acting) for s in slots]
+        return self._routes("attention", asked, layers, device)
 
     def features(self, slots: Sequence[Slot], layers: int, device: torch.device) -> Tensor | None:
         """The same of features; None where nobody asks for them."""
         asked = [(s, s.request.features, s.injecting) for s in slots if s.request.features]
-        return self._routes(asked, layers, device) if asked else None
+        return self._routes("features", asked, layers, device) if asked else None
 
     def _routes(
         self,
+        name: str,
         asked: Sequence[tuple[Slot, Control | None, Tensor]],
         layers: int,
         device: torch.device,
@@ -144,4 +148,7 @@ class Seating:
                 lenders = torch.tensor([slot.places[row] for row in to])
                 own = torch.tensor(slot.places)
                 routes[:, own] = torch.where(acting[:, None], lenders, own)
-        return ahead(routes, device)
+        if name not in self._buffers:
+            self._buffers[name] = torch.empty_like(routes, device=device)
+        ahead_into(self._buffers[name], routes)
+        return self._buffers[name]

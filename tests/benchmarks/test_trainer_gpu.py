@@ -1,8 +1,14 @@
 """What is to be measured on a GPU runs here on a CPU, with a small network."""
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
+from benchmarks.record import RESULTS, ROOT
 from benchmarks.trainer_gpu import measured
 from tests.factory.engine.tiny import SCHEDULER, tiny_parts
 
@@ -17,3 +23,19 @@ def test_the_measure_of_a_step_counts_its_work():
     # Going forward through the input layer alone: 2 pairs, 32x32 places, 9 weights, 8 to 32 channels.
     assert figures["tflop_per_step"] * 1e12 > 2 * 2 * 32**2 * 9 * 8 * 32
     assert figures["matmul_share"] > 0
+
+
+@pytest.mark.long
+def test_the_documented_small_run_ends_well_and_writes_nothing():
+    before = {path: path.read_bytes() for path in RESULTS.iterdir()}
+    done = subprocess.run(
+        [sys.executable, "benchmarks/trainer.py", "--gpu", "--tiny", "--threads", "1"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout)["matmul_share"] > 0
+    assert {path: path.read_bytes() for path in RESULTS.iterdir()} == before

@@ -14,6 +14,7 @@ from torch import Tensor
 from factory import seeds
 from factory.dataset.decoders import Decoders
 from factory.dataset.pairs import Pairs
+from factory.engine.staging import ahead
 from factory.engine.text.encoder import Words, conditioning
 from factory.errors import InputError
 from factory.untrusted_image.decoder import ImageRefused
@@ -146,7 +147,7 @@ def assemble(
     *latents, instructions = reader.encode(rows)
     # Alike from every reader: the network's last bits change with its input's strides.
     mean, log_variance, condition = (latent.contiguous() for latent in latents)
-    mean = mean.to(device, dtype)
+    mean = ahead(mean, device).to(dtype)
     items = [one.item for one in rows]
     nothing = reader.nothing()
     words = [
@@ -162,15 +163,17 @@ def assemble(
     )
     # A product, not a choice, would let a latent that is not finite through.
     kept = torch.where(
-        keeps_image.view(-1, 1, 1, 1).to(condition.device), condition, torch.zeros_like(condition)
+        ahead(keeps_image.view(-1, 1, 1, 1), condition.device),
+        condition,
+        torch.zeros_like(condition),
     )
     return MicroBatch(
         mean=mean,
-        log_variance=log_variance.to(device, dtype),
-        condition=kept.to(device, dtype),
+        log_variance=ahead(log_variance, device).to(dtype),
+        condition=ahead(kept, device).to(dtype),
         context=context,
-        timestep=torch.tensor([item.timestep for item in items], device=device),
-        posterior=posterior.to(device, dtype),
-        noise=noise.to(device, dtype),
+        timestep=ahead(torch.tensor([item.timestep for item in items]), device),
+        posterior=ahead(posterior, device).to(dtype),
+        noise=ahead(noise, device).to(dtype),
         added=added,
     )

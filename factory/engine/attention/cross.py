@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from factory.engine.attention import words
+from factory.engine.staging import ahead_into
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,13 +108,15 @@ class CrossState:
         """Row `place` takes these columns of another's map."""
         if self._columns.get(place) is not columns:
             self._columns[place] = columns
-            self.source_row[place] = source_place
-            self.source[place] = columns.source.to(self.source)
-            self.own[place] = columns.own[:, None].to(self.own)
+            self.source_row[place].fill_(source_place)
+            ahead_into(self.source[place], columns.source)
+            ahead_into(self.own[place], columns.own[:, None])
 
     def leave(self, places: Sequence[int]) -> None:
         """These rows keep to themselves again."""
         for place in places:
             self._columns.pop(place, None)
-            self.source_row[place] = place
-            self.source[place], self.own[place], self.words[place] = 0, 1, 0
+            self.source_row[place].fill_(place)
+            self.source[place].zero_()
+            self.own[place].fill_(1)
+            self.words[place].zero_()

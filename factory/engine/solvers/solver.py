@@ -46,7 +46,8 @@ class Solver(Protocol):
     noisy: bool
     """Whether a step takes fresh noise."""
     remembers: bool
-    """Whether a step takes the prediction of the step before."""
+    """Whether a step takes the prediction of the step before: all that is kept of the past. One that
+    wants more of it wants more of `Batch`, which keeps it for each latent."""
 
     def road(self, schedule: NoiseSchedule, steps: int) -> Road:
         """The noise levels of so many steps."""

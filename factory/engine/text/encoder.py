@@ -3,11 +3,13 @@
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from factory.engine.staging import ahead
 from factory.prompt_text import told_text
 
 
@@ -35,6 +37,9 @@ class TextEncoder:
         self.encoder = encoder
         self.limit = int(tokenizer.model_max_length)
         self.remembered = remembered
+        self.tokenizing = Lock()
+        """Held while the tokenizer is asked: how it cuts and fills is its state, and steps and decoding ask
+        it from threads of their own."""
         self._words: OrderedDict[str, Words] = OrderedDict()
 
     @property
@@ -64,13 +69,15 @@ class TextEncoder:
 
     def truncates(self, prompt: str) -> bool:
         """Whether the prompt is longer than the encoder's limit."""
-        tokens = self.tokenizer(told_text(prompt), truncation=False, verbose=False)
+        with self.tokenizing:
+            tokens = self.tokenizer(told_text(prompt), truncation=False, verbose=False)
         return len(tokens.input_ids) > self.limit
 
     def _encode(self, prompt: str) -> Words:
         """The last hidden state."""
-        tokens = token_ids(self.tokenizer, prompt)
-        return Words(self.encoder(tokens.to(self.encoder.device)).last_hidden_state[0])
+        with self.tokenizing:
+            tokens = token_ids(self.tokenizer, prompt)
+        return Words(self.encoder(ahead(tokens, self.encoder.device)).last_hidden_state[0])
 
 
 def token_ids(tokenizer: Any, prompt: str) -> Tensor:

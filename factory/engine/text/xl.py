@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from factory.engine.staging import ahead
 from factory.engine.text.encoder import TextEncoder, Words, token_ids
 
 
@@ -49,9 +50,11 @@ class TextEncoderXl(TextEncoder):
         return Words(torch.zeros_like(empty.tokens), torch.zeros_like(empty.pooled))
 
     def _encode(self, prompt: str) -> Words:
+        with self.tokenizing:
+            asked = [token_ids(tokenizer, prompt) for tokenizer in self.tokenizers]
         found = [
-            encoder(token_ids(tokenizer, prompt).to(encoder.device), output_hidden_states=True)
-            for tokenizer, encoder in zip(self.tokenizers, self.encoder, strict=True)
+            encoder(ahead(tokens, encoder.device), output_hidden_states=True)
+            for tokens, encoder in zip(asked, self.encoder, strict=True)
         ]
         tokens = torch.cat([one.hidden_states[-2][0] for one in found], -1)
         return Words(tokens, found[1].text_embeds[0])

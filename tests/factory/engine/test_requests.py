@@ -12,6 +12,7 @@ from factory.engine.checkpoint.load import load_models
 from factory.engine.engine import Engine
 from factory.engine.networks import Networks
 from factory.engine.request import Guided, Request, Row, Start
+from factory.engine.solvers.noise import hashed_noise
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text.encoder import TextEncoder
 from factory.pairs.prompt_to_prompt import request_of
@@ -21,6 +22,7 @@ from tests.factory.engine.reference_samplers import (
     invert_ddim,
     sample_unguided,
 )
+from tests.factory.engine.test_solvers import by_diffusers, dpm_scheduler
 from tests.factory.engine.tiny import LATENT_SIDE, SCHEDULER, tiny_parts
 from trainer.learning.editor import widen
 
@@ -203,3 +205,30 @@ def test_an_engine_gives_each_what_it_gets_alone_on_any_number_of_threads(editor
             assert torch.equal(alone.latents, together[id(request)])
     finally:
         torch.set_num_threads(threads)
+
+
+@torch.inference_mode()
+def test_dpm_solver_in_a_batch_is_diffusers():
+    """Requests at different steps beside each other, each with what its own last step predicted."""
+    parts = tiny_parts(dtype=torch.float64)
+    text = TextEncoder(parts.tokenizer, parts.text_encoder)
+    schedule = NoiseSchedule.from_config(SCHEDULER)
+    networks = Networks(parts.unet, Autoencoder(parts.vae), text, schedule)
+    asked = [
+        plain(captions[0], seed, solver="dpm_solver", steps=steps)
+        for captions, seed, steps in zip(CAPTIONS, (1, 2, 3), (6, 8, 7), strict=False)
+    ]
+    found = run(Batch(networks, SIZE, 4), asked, apart=1)
+    for request in asked:
+        told = torch.stack([networks.text.context(words) for words in ("", request.prompts[0])])
+
+        def guided(x, timestep, told=told):
+            rows = torch.cat([x, x])
+            nothing, words = networks.unet(rows, timestep, encoder_hidden_states=told).sample.chunk(
+                2
+            )
+            return nothing + 3.0 * (words - nothing)
+
+        start = hashed_noise(request.seed, "start", SHAPE).double()[None]
+        expected = by_diffusers(dpm_scheduler(), start, request.steps, guided)
+        torch.testing.assert_close(found[request.seed], expected, rtol=0, atol=1e-6)

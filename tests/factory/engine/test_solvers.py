@@ -1,5 +1,7 @@
 """Each solver alone: against diffusers' scheduler, and there and back."""
 
+from collections.abc import Callable
+
 import diffusers
 import pytest
 import torch
@@ -14,6 +16,9 @@ torch.set_num_threads(1)
 SCHEDULE = NoiseSchedule.from_config(SCHEDULER)
 ABAR = 1 / (1 + SCHEDULE.sigmas**2)
 SHAPE = (1, 4, 8, 8)
+
+
+Network = Callable[[torch.Tensor, float], torch.Tensor]
 
 
 def predicted(x: torch.Tensor, timestep: float) -> torch.Tensor:
@@ -35,7 +40,9 @@ def walked(name: str, start: torch.Tensor, steps: int) -> torch.Tensor:
     return x / (1 + road.sigmas[-1] ** 2).sqrt()
 
 
-def by_diffusers(scheduler: object, start: torch.Tensor, steps: int) -> torch.Tensor:
+def by_diffusers(
+    scheduler: object, start: torch.Tensor, steps: int, network: Network = predicted
+) -> torch.Tensor:
     """The same by one of its schedulers, whose `step` would go on in float32: its updates alone."""
     scheduler.set_timesteps(steps)
     levels = [SCHEDULE.sigmas[t] for t in scheduler.timesteps.long()]
@@ -43,7 +50,7 @@ def by_diffusers(scheduler: object, start: torch.Tensor, steps: int) -> torch.Te
     x, outputs = start, []
     for step, timestep in enumerate(scheduler.timesteps):
         scheduler._step_index = step
-        noise = predicted(x, float(timestep))
+        noise = network(x, float(timestep))
         outputs = [*outputs[-1:], scheduler.convert_model_output(noise, sample=x)]
         if step in (0, steps - 1):
             x = scheduler.dpm_solver_first_order_update(outputs[-1], sample=x)
@@ -52,12 +59,17 @@ def by_diffusers(scheduler: object, start: torch.Tensor, steps: int) -> torch.Te
     return x
 
 
+def dpm_scheduler() -> diffusers.DPMSolverMultistepScheduler:
+    """DPM-Solver++(2M), on our timesteps."""
+    return diffusers.DPMSolverMultistepScheduler.from_config(
+        SCHEDULER, algorithm_type="dpmsolver++", solver_order=2, timestep_spacing="linspace"
+    )
+
+
 @pytest.mark.parametrize("steps", [1, 2, 7, 20, 50])
 def test_dpm_solver_is_diffusers(steps):
     start = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    scheduler = diffusers.DPMSolverMultistepScheduler.from_config(
-        SCHEDULER, algorithm_type="dpmsolver++", solver_order=2, timestep_spacing="linspace"
-    )
+    scheduler = dpm_scheduler()
     theirs = by_diffusers(scheduler, start, steps)
     road = solver_of("dpm_solver").road(SCHEDULE, steps)
     assert road.timesteps.tolist() == scheduler.timesteps.tolist()

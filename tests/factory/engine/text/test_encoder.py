@@ -1,6 +1,7 @@
 """Tokens: of one prompt the generator, a training and the scorer read the same, CLIP's own."""
 
 import itertools
+from threading import Event, Thread
 
 import open_clip
 import pytest
@@ -12,6 +13,7 @@ from factory.engine.checkpoint.single_file import load_tokenizer
 from factory.engine.text.encoder import TextEncoder, token_ids
 from factory.engine.text.xl import TextEncoderXl
 from factory.models.find import MINIATURE
+from tests.factory.engine.tiny import tiny_parts
 
 MARKS = (
     *("’", "‘", "“", "”", "„", "–", "—", "…", "«", "\u00a0", "\u2003", "\t", "\n", "\r\n"),
@@ -91,3 +93,25 @@ def test_every_text_encoder_is_told_the_mended_prompt_and_counts_its_tokens(kind
     wide = "Ａ " * 75
     assert len(tokenizer(wide, truncation=False, verbose=False).input_ids) > 77
     assert not text.truncates(wide)
+
+
+def test_two_threads_that_ask_of_one_tokenizer_do_not_disturb_each_other():
+    """Steps cut and fill, decoding asks how long a prompt is: the one tokenizer keeps either as its state."""
+    parts = tiny_parts(dtype=torch.float32)
+    text = TextEncoder(parts.tokenizer, parts.text_encoder, remembered=1)
+    limit, prompts = text.limit, [f"a small red circle {number}" for number in range(400)]
+    shapes, ended = set(), Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            text.truncates("a large blue star")
+
+    other = Thread(target=ask)
+    other.start()
+    try:
+        with torch.inference_mode():
+            shapes = {tuple(text.words(prompt).tokens.shape[:1]) for prompt in prompts}
+    finally:
+        ended.set()
+        other.join()
+    assert shapes == {(limit,)}
