@@ -96,7 +96,7 @@ def test_every_text_encoder_is_told_the_mended_prompt_and_counts_its_tokens(kind
 
 
 def test_two_threads_that_ask_of_one_tokenizer_do_not_disturb_each_other():
-    """Steps cut and fill, decoding asks how long a prompt is: the one tokenizer keeps either as its state."""
+    """Steps cut and fill, decoding asks how long a prompt is: the tokenizer keeps either as its state."""
     parts = tiny_parts(dtype=torch.float32)
     text = TextEncoder(parts.tokenizer, parts.text_encoder, remembered=1)
     limit, prompts = text.limit, [f"a small red circle {number}" for number in range(400)]
