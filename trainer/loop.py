@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from factory.console.amounts import counted
 from factory.errors import EditmillError, InputError
 from schemas.fit import Law, Where
-from trainer.feeding.feed import Feed, Part
+from trainer.feeding.feed import Feed, StepPart
 from trainer.feeding.reader import LoadedRow, Reader
 from trainer.learning.group import Group, silent
 from trainer.learning.objective import MicroBatch, Objective
@@ -87,7 +87,7 @@ class Loop:
                 yield StepReport(self.state.step, loss, norm, rate, now - started)
                 started = time.monotonic()
 
-    def _gradients(self, parts: list[Part]) -> tuple[float, float]:
+    def _gradients(self, parts: list[StepPart]) -> tuple[float, float]:
         """Backward over this worker's items; the mean loss over all workers', and the gradient's norm, to
         which it is clipped.
         """

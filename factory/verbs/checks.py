@@ -19,7 +19,7 @@ from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from factory.verbs import machine
-from factory.verbs.asked_edits import Asked, models_of
+from factory.verbs.asked_edits import AskedEdits, models_of
 from factory.verbs.asked_edits import headline as edits_headline
 from factory.verbs.headline import headline
 from factory.verbs.plan import tell_of
@@ -64,7 +64,7 @@ def check_generate(
 
 
 def check_edit(
-    asked: Asked,
+    asked: AskedEdits,
     max_bad: int,
     choose: Callable[[], Choice[Edits]],
     out: str,
@@ -101,7 +101,12 @@ def check_edit(
 
 
 def _check_edits(
-    out: str, asked: Asked, recipe: EditRecipe, is_pinned: bool, found: Listed | None, extend: bool
+    out: str,
+    asked: AskedEdits,
+    recipe: EditRecipe,
+    is_pinned: bool,
+    found: Listed | None,
+    extend: bool,
 ) -> None:
     if asked.requests is None:
         listed_before(out, asked.wish, recipe)

@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Part:
+class StepPart:
     """A micro-batch of a step."""
 
     items: list[LoadedRow]
@@ -48,9 +48,9 @@ class Feed:
         self._maker = ThreadPoolExecutor(1)
         self._read: deque[list[Future[LoadedRow]]] = deque()
         """The maker's alone."""
-        self._next: Future[list[Part]] | None = None
+        self._next: Future[list[StepPart]] | None = None
 
-    def step(self) -> list[Part]:
+    def step(self) -> list[StepPart]:
         """What the next step is made of: nothing at the end. Raises what its reading raised."""
         now = self._next or self._maker.submit(self._made)
         self._next = self._maker.submit(self._made)
@@ -62,7 +62,7 @@ class Feed:
         for threads in (self._loaders, self._maker):
             threads.shutdown(cancel_futures=True)
 
-    def _made(self) -> list[Part]:
+    def _made(self) -> list[StepPart]:
         self._read.extend(map(self._items, islice(self._coming, AHEAD - len(self._read))))
         rows = [future.result() for future in self._read.popleft()] if self._read else []
         return parts_of(self.reader, rows, self.law, self.compute, self.device)
@@ -78,7 +78,7 @@ class Feed:
 
 def parts_of(
     reader: Reader, rows: list[LoadedRow], law: Law, compute: Where, device: torch.device
-) -> list[Part]:
+) -> list[StepPart]:
     """A worker's items of a step as micro-batches: made now, or where networks are asked when needed."""
     parts = []
     for items in micro_batches(rows, compute.micro_batch):
@@ -88,5 +88,5 @@ def parts_of(
         else:
             made = assemble(reader, items, CPU, NUMBERS[law.dtype])
             batch = partial((made.pinned() if device.type == "cuda" else made).to, device)
-        parts.append(Part(items, batch))
+        parts.append(StepPart(items, batch))
     return parts

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.dataset.dataset import Dataset
-from factory.edits.editors.ip2p import Editor
+from factory.edits.editors.ip2p import Ip2pEditor
 from factory.engine.autoencoder import Autoencoder
 from factory.engine.checkpoint.load import TextToImage
 from factory.engine.networks import Networks
@@ -26,8 +26,8 @@ from trainer.miniature.editing import judged_edits
 from trainer.miniature.tasks import edit_figures
 from trainer.root.checkpoint import Checkpoints, steps_in
 from trainer.root.training import store_folder
+from trainer.watching.journal import Journal
 from trainer.watching.sheet import edit_sheet
-from trainer.watching.watch import Watch
 
 
 @dataclass(eq=False)
@@ -91,10 +91,10 @@ class Leader(Member):
     """A copy of the network on the CPU, which takes the average where the state is cut."""
 
     def __post_init__(self) -> None:
-        self.watch = Watch(self.store, self.config.watching, self.config.law, self.say)
+        self.journal = Journal(self.store, self.config.watching, self.config.law, self.say)
 
     def see(self, report: StepReport, urgent: bool) -> None:
-        self.watch.see(report)
+        self.journal.see(report)
         super().see(report, urgent)
 
     def is_unsaved(self) -> bool:
@@ -111,21 +111,21 @@ class Leader(Member):
         # First the one before, so that no two copies wait in memory.
         self.checkpoints.finish()
         self.checkpoints.begin(self.state.step, self.state.tensors())
-        self.watch.store_files()
+        self.journal.store_files()
 
     def draw(self, step: int) -> None:
         """Always of the same held-out pairs; and the oracle's tasks."""
         parts, schedule = self.parts, NoiseSchedule.from_config(self.parts.scheduler)
         with self._averaged() as unet:
             networks = Networks(unet.eval(), Autoencoder(parts.autoencoder), parts.text, schedule)
-            editor = Editor(networks)
+            editor = Ip2pEditor(networks)
             law, watching = self.config.law, self.config.watching
             data = edit_sheet(editor, self.dataset, self.sheet_rows, law, watching.sampler)
             if watching.oracle_edits:
                 self._judge(step, editor)
             unet.train()
         if data is not None:
-            self.watch.sheet(step, data)
+            self.journal.sheet(step, data)
 
     def write_editor(self) -> None:
         # No editor before the checkpoint that it comes from.
@@ -143,15 +143,15 @@ class Leader(Member):
     def close(self) -> None:
         """However it ended: the checkpoint that is being written, and the last files."""
         self.checkpoints.close()
-        self.watch.close()
+        self.journal.close()
 
-    def _judge(self, step: int, editor: Editor) -> None:
+    def _judge(self, step: int, editor: Ip2pEditor) -> None:
         watching = self.config.watching
         tasks, _, judged = judged_edits(editor, watching.oracle_edits, watching.sampler)
         figures = edit_figures(tasks, judged)
         named = ("edit_accuracy", "kept_rest", "identity_share")
-        self.watch.figure(step, **{name: figures[name] for name in named})
-        self.watch.say(
+        self.journal.figure(step, **{name: figures[name] for name in named})
+        self.journal.say(
             f"step {step}: of {len(tasks)} edits {figures['edit_accuracy']:.0%} done with the rest kept, "
             f"{figures['identity_share']:.0%} left as they were"
         )

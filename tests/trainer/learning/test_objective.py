@@ -17,7 +17,7 @@ from trainer.learning.conditions import Conditions
 from trainer.learning.editor import widen
 from trainer.learning.group import Group
 from trainer.learning.objective import Objective
-from trainer.learning.order import Item
+from trainer.learning.order import StepPair
 from trainer.learning.state import State
 from trainer.loop import Loop
 
@@ -31,12 +31,12 @@ PAIRS = [
     for instruction in ("make it red", "a small star", "make it a large blue cross", "")
 ]
 ITEMS = [
-    Item(row=0, flip=False, dropped="nothing", timestep=0, seed=11),
-    Item(row=1, flip=True, dropped="nothing", timestep=999, seed=12),
-    Item(row=2, flip=False, dropped="text", timestep=400, seed=13),
-    Item(row=2, flip=True, dropped="image", timestep=650, seed=14),
-    Item(row=1, flip=False, dropped="both", timestep=77, seed=15),
-    Item(row=3, flip=True, dropped="nothing", timestep=501, seed=16),
+    StepPair(row=0, flip=False, dropped="nothing", timestep=0, seed=11),
+    StepPair(row=1, flip=True, dropped="nothing", timestep=999, seed=12),
+    StepPair(row=2, flip=False, dropped="text", timestep=400, seed=13),
+    StepPair(row=2, flip=True, dropped="image", timestep=650, seed=14),
+    StepPair(row=1, flip=False, dropped="both", timestep=77, seed=15),
+    StepPair(row=3, flip=True, dropped="nothing", timestep=501, seed=16),
 ]
 
 
@@ -112,8 +112,8 @@ def test_what_is_predicted_makes_a_difference():
 
 @pytest.mark.parametrize("dropped", ["text", "both", "image"])
 def test_each_dropped_condition_matters(dropped):
-    kept = Item(row=0, flip=False, dropped="nothing", timestep=300, seed=5)
-    bare = Item(row=0, flip=False, dropped=dropped, timestep=300, seed=5)
+    kept = StepPair(row=0, flip=False, dropped="nothing", timestep=300, seed=5)
+    bare = StepPair(row=0, flip=False, dropped=dropped, timestep=300, seed=5)
     parts, unet = editor("epsilon")
     assert abs(loop(parts, unet, items=[kept])[0] - loop(parts, unet, items=[bare])[0]) > 1e-9
 
