@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from factory import deeds
-from factory.console.places import check_store
 from factory.dataset.dataset import Dataset
 from factory.dataset.truncation import say_truncation
 from factory.engine.checkpoint.load import TextToImage, load_text_to_image
@@ -25,6 +24,7 @@ from factory.models.editor import check_source
 from factory.models.find import model_folder, placed, placed_parts
 from factory.models.pin import pin_text_to_image
 from factory.storage.open import open_store
+from factory.storage.places import check_store
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit, Law
 from schemas.training import EDITOR

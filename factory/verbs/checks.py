@@ -5,7 +5,6 @@ from typing import Any
 
 from factory.console.check import NOTHING_WRONG, Check
 from factory.console.config import MINIATURE, Choice
-from factory.console.places import check_folder
 from factory.console.say import say
 from factory.edits.listing import Listed, keys_below, open_images, why_not
 from factory.edits.prepare import listed_before, pinned, run_uri
@@ -17,6 +16,7 @@ from factory.models.pin import pin
 from factory.pairs.triplets import read_triplets
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
+from factory.storage.places import check_folder
 from factory.storage.protocol import ObjectStore
 from factory.verbs import machine
 from factory.verbs.asked_edits import AskedEdits, models_of

@@ -16,9 +16,9 @@ from factory.console.options import (
     SomeOut,
     SomeTriplets,
 )
-from factory.console.places import check_file
 from factory.console.say import say
 from factory.edits.listing import Wish
+from factory.storage.places import check_file
 from factory.verbs import machine
 from factory.verbs.asked_edits import (
     AskedEdits,

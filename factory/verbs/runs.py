@@ -8,7 +8,6 @@ import typer
 from factory.console.amounts import counted
 from factory.console.command import command
 from factory.console.options import AsJson, RunUri
-from factory.console.places import check_file
 from factory.console.say import print_facts, print_json, say
 from factory.edits.edit import results
 from factory.errors import ConfigError, EditmillError, NeedsRepair, RunMismatch
@@ -17,6 +16,7 @@ from factory.ledger.run import Run, open_run
 from factory.ledger.seal import Finish
 from factory.ledger.verify.unit import Check, no_check
 from factory.pairs.verify import check_pairs
+from factory.storage.places import check_file
 from factory.verbs.results import print_status, status_json
 from factory.verbs.runs_near import runs_near
 from schemas.edits import EDIT

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from factory.deeds import PROBES
 from factory.errors import StorageRefused, StorageUnavailable
-from factory.storage.key_rules import PROBES
 from factory.storage.local import LocalStore
 from factory.storage.probe import ABANDONED_S, ODD_RACES, probe
 from factory.storage.protocol import ObjectInfo

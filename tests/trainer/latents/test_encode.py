@@ -13,12 +13,12 @@ from editmill import app
 from factory import deeds
 from factory.dataset.dataset import Dataset
 from factory.dataset.index import instruction_name
+from factory.deeds import PROBES
 from factory.errors import Damaged, EditmillError, InputError, RunMismatch, StorageRefused
 from factory.ledger.commits import committed_units
 from factory.ledger.keys import COMMITS
 from factory.ledger.run import open_run
 from factory.ledger.verify.run import verify
-from factory.storage.key_rules import PROBES
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from factory.untrusted_image.decoder import ImageRefused
