@@ -45,7 +45,7 @@ from trainer.feeding.pictures import resized  # noqa: E402
 from trainer.fit import fit, open_reader, pin_law, prepare, prepare_network  # noqa: E402
 from trainer.latents.encode import encode_dataset  # noqa: E402
 from trainer.learning.conditions import Conditions  # noqa: E402
-from trainer.learning.group import Group  # noqa: E402
+from trainer.learning.group import Group, Workplace  # noqa: E402
 from trainer.learning.objective import NUMBERS, Objective  # noqa: E402
 from trainer.learning.order import Order  # noqa: E402
 from trainer.learning.state import State  # noqa: E402
@@ -100,10 +100,7 @@ class Ours:
             Objective(NoiseSchedule.from_config(parts.scheduler), conditions.autoencoder.scaling),
             Order(law.seed, pairs.prompts, pairs.rows, law.batch),
             open_reader(config, pairs, conditions),
-            law,
-            config.compute,
-            CPU,
-            Group(),
+            Workplace(law, config.compute, CPU, Group()),
         )
 
     def run(self, steps: int) -> None:

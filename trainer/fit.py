@@ -34,7 +34,7 @@ from trainer.latents.reader import choose_latents, open_latents
 from trainer.latents.slices import latents_law
 from trainer.learning.conditions import Conditions
 from trainer.learning.editor import widen
-from trainer.learning.group import Group
+from trainer.learning.group import Group, Workplace
 from trainer.learning.lora import add_lora, check_targets
 from trainer.learning.objective import NUMBERS, Objective
 from trainer.learning.order import Order
@@ -42,7 +42,7 @@ from trainer.learning.spread import spread
 from trainer.learning.state import State
 from trainer.loop import Loop
 from trainer.root.checkpoint import Checkpoints, steps_in
-from trainer.root.leader import Leader, Member
+from trainer.root.leader import HeldOut, Leader, Member
 from trainer.root.training import begin_training, training_dataset
 from trainer.watching.opening import opening
 
@@ -148,14 +148,13 @@ def fit(
     objective = Objective(
         NoiseSchedule.from_config(parts.scheduler), conditions.autoencoder.scaling
     )
-    compute, most = config.compute, config.reading.max_bad
-    loop = Loop(spread_network, state, objective, order, reader, law, compute, device, group, most)
-    member = Member(config, state, group)
+    at = Workplace(law, config.compute, device, group)
+    loop = Loop(spread_network, state, objective, order, reader, at, config.reading.max_bad)
+    member = Member(config, state)
     if group.leads:
         sheet_rows = [dataset.rows[i][0] for i in kept[: config.watching.sheet_pairs]]
-        member = Leader(
-            config, state, group, store, parts, checkpoints, dataset, sheet_rows, say, spare
-        )
+        held_out = HeldOut(dataset, sheet_rows)
+        member = Leader(config, state, checkpoints, parts, held_out, say, spare)
     noticed = False
     try:
         with closing(reader), closing(loop.run(law.steps, should_stop)) as reports:

@@ -14,11 +14,9 @@ from factory.engine.checkpoint.load import TextToImage
 from factory.engine.networks import Networks
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.ledger.run import must_stand
-from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit
 from schemas.training import EDITOR, LORA, RECORD
 from trainer.learning.editor import write_editor
-from trainer.learning.group import Group
 from trainer.learning.lora import merged, write_adapter
 from trainer.learning.state import State
 from trainer.loop import StepReport
@@ -36,7 +34,6 @@ class Member:
 
     config: Fit
     state: State
-    group: Group
 
     def see(self, report: StepReport, urgent: bool) -> None:
         """After each step; `urgent` has a checkpoint written at once."""
@@ -48,7 +45,7 @@ class Member:
 
     def finish(self) -> None:
         """A checkpoint of where it ended; the editor if that is the end."""
-        if self.group.share(self.is_unsaved()):
+        if self.state.group.share(self.is_unsaved()):
             self.save()
         if self.state.step >= self.config.law.steps:
             self.write_editor()
@@ -76,21 +73,27 @@ class Member:
         """However it ended."""
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """The pairs of the sheets of edits."""
+
+    dataset: Dataset
+    rows: list[int]
+
+
 @dataclass(eq=False)
 class Leader(Member):
     """Writes what is written once."""
 
-    store: ObjectStore
-    parts: TextToImage
     checkpoints: Checkpoints
-    dataset: Dataset
-    sheet_rows: list[int]
-    """Those of the sheets of edits."""
+    parts: TextToImage
+    held_out: HeldOut
     say: Callable[[str], None]
     spare: Any = None
     """A copy of the network on the CPU, which takes the average where the state is cut."""
 
     def __post_init__(self) -> None:
+        self.store = self.checkpoints.store
         self.journal = Journal(self.store, self.config.watching, self.config.law, self.say)
 
     def see(self, report: StepReport, urgent: bool) -> None:
@@ -119,8 +122,8 @@ class Leader(Member):
         with self._averaged() as unet:
             networks = Networks(unet.eval(), Autoencoder(parts.autoencoder), parts.text, schedule)
             editor = Ip2pEditor(networks)
-            law, watching = self.config.law, self.config.watching
-            data = edit_sheet(editor, self.dataset, self.sheet_rows, law, watching.sampler)
+            law, watching, shown = self.config.law, self.config.watching, self.held_out
+            data = edit_sheet(editor, shown.dataset, shown.rows, law, watching.sampler)
             if watching.oracle_edits:
                 self._judge(step, editor)
             unet.train()

@@ -15,7 +15,7 @@ from trainer.feeding.feed import parts_of
 from trainer.feeding.reader import LoadedRow
 from trainer.learning.conditions import Conditions
 from trainer.learning.editor import widen
-from trainer.learning.group import Group
+from trainer.learning.group import Group, Workplace
 from trainer.learning.objective import Objective
 from trainer.learning.order import StepPair
 from trainer.learning.state import State
@@ -82,14 +82,12 @@ def loop(parts, unet, micro_batch=6, items=ITEMS):
     conditions = Conditions(parts.vae, TextEncoder(parts.tokenizer, parts.text_encoder))
     schedule = NoiseSchedule.from_config(SCHEDULER | {"prediction_type": parts.prediction_type})
     reader = Pictures(conditions)
-    compute = Where(micro_batch=micro_batch)
+    at = Workplace(law, Where(micro_batch=micro_batch), torch.device("cpu"), Group())
     found = Loop(
-        unet, State(unet, law), Objective(schedule, conditions.autoencoder.scaling), None, reader, law,
-        compute,
-        torch.device("cpu"), Group(),
+        unet, State(unet, law), Objective(schedule, conditions.autoencoder.scaling), None, reader, at,
     )  # fmt: skip
     seen = [reader.seen(item) for item in items]
-    loss, _ = found._gradients(parts_of(reader, seen, law, compute, torch.device("cpu")))
+    loss, _ = found._gradients(parts_of(reader, seen, at))
     return loss, {name: p.grad for name, p in unet.named_parameters()}
 
 
