@@ -16,7 +16,7 @@ import pytest
 
 from factory.__main__ import app
 from factory.console.config import load_config
-from factory.doctor import batch as batch_module
+from factory.doctor import measured_batch as batch_module
 from factory.doctor.batch_sizes import batch_sizes
 from factory.doctor.examination import ExaminationOrder, examine
 from factory.doctor.examples import bundled, examples
