@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,23 @@ def test_the_command_starts_without_torch_and_ray_and_only_buckets_need_boto3(tm
 def test_files_stay_small():
     long = {p.name: n for p in SOURCES if (n := len(p.read_text().splitlines())) > 400}
     assert not long, f"look for the noun that hides in {long}"
+
+
+MOST_MODULES = 15
+CROWDED = {
+    "schemas": "a record a file, and who looks for one knows its name",
+    "factory/ledger": "one protocol, whose objects are a file each; `verify` has its own folder",
+    "factory/verbs": "a file a verb, with what several of them share",
+}
+"""Folders that may hold more, each with its reason."""
+
+
+def test_no_folder_hides_a_noun_among_too_many_modules():
+    counts = Counter(
+        path.parent.relative_to(ROOT).as_posix() for path in SOURCES if path.name != "__init__.py"
+    )
+    crowded = {folder for folder, count in counts.items() if count > MOST_MODULES}
+    assert crowded == CROWDED.keys(), {folder: counts[folder] for folder in crowded}
 
 
 def test_every_preset_is_in_the_wheel():
