@@ -17,8 +17,8 @@ from factory.ledger.run import open_run
 from factory.storage.protocol import ObjectStore
 from factory.work.job import JobResult
 from schemas.ledger.layout import Layout
-from tests.chaos.memory_store import MemoryStore
-from tests.chaos.subject import Hear, Name, Subject
+from tests.chaos.stores.memory_store import MemoryStore
+from tests.chaos.subjects.subject import Hear, Name, Subject
 
 UNSTABLE = (keys.COMMITS, keys.SEGMENTS, keys.STRIKES, "probe/")
 """Folders whose objects hold times and attempts, or are left behind by a death."""

@@ -24,7 +24,7 @@ from factory.work.job import begin, run_job
 from schemas.config import Budget
 from schemas.fit import Fit
 from schemas.latents import ENCODE, Slice
-from tests.chaos.subject import Subject
+from tests.chaos.subjects.subject import Subject
 from tests.factory.engine.tiny import save_tiny
 from tests.trainer.encoded import write_dataset
 from trainer.fit import pin_law

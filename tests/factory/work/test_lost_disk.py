@@ -11,7 +11,7 @@ from factory.ledger.run import open_run
 from factory.ledger.strikes import write_strike
 from factory.storage.local import LocalStore
 from factory.work.guards import MOST_LOST
-from tests.chaos.subject import STAGES, small
+from tests.chaos.subjects.subject import STAGES, small
 
 
 class FullDisk(LocalStore):

@@ -18,7 +18,7 @@ from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from schemas.fit import Watching
 from schemas.training import RECORD
-from tests.chaos.passing_store import PassingStore
+from tests.chaos.stores.passing_store import PassingStore
 from tests.trainer.small import objects, png, small, train, write_pairs
 from trainer.loop import StepReport
 from trainer.watching.boards import run_id
