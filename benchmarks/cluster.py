@@ -28,7 +28,7 @@ import numpy as np  # noqa: E402
 from benchmarks.on_cluster import goodput, scale  # noqa: E402
 from benchmarks.record import RESULTS, machine, replace_results, write_results  # noqa: E402
 from cluster.forecast.acceptance import STATED, Range, rest_of  # noqa: E402
-from cluster.forecast.forecast import Forecast, Gpu, Pool, forecast  # noqa: E402
+from cluster.forecast.forecast import Forecast, Gpu, Workforce, forecast  # noqa: E402
 from cluster.forecast.pilot import Pilot, read_pilot  # noqa: E402
 from cluster.forecast.simulation import Life, limit_s, lives_of, simulate  # noqa: E402
 from factory.console.config import load_config  # noqa: E402
@@ -124,7 +124,7 @@ def without_the_longest(whole: Pilot) -> Pilot:
 
 def ahead(pilot: Pilot, whole: Pilot) -> Forecast:
     """What a pilot tells of the rest of its run, made by one worker; start-up not counted."""
-    return forecast(pilot, whole.triplets, Pool(workers=1, start_up_s=0), [Gpu("one")])
+    return forecast(pilot, whole.triplets, Workforce(workers=1, start_up_s=0), [Gpu("one")])
 
 
 def time_held(whole: Pilot, units: Sequence[int]) -> bool:

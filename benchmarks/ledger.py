@@ -33,7 +33,7 @@ from factory.ledger.run import create_run, open_run  # noqa: E402
 from factory.pairs.verify import verify  # noqa: E402
 from factory.storage.local import LocalStore  # noqa: E402
 from factory.storage.open import open_store  # noqa: E402
-from tests.chaos.crash_points import (  # noqa: E402
+from tests.chaos.deaths.crash_points import (  # noqa: E402
     DEAD,
     Nursery,
     Point,
@@ -41,10 +41,10 @@ from tests.chaos.crash_points import (  # noqa: E402
     recorded_points,
     run_in,
 )
-from tests.chaos.resume import assert_resumes  # noqa: E402
-from tests.chaos.scenarios import FRESH, SCENARIOS, Scenario  # noqa: E402
+from tests.chaos.deaths.resume import assert_resumes  # noqa: E402
+from tests.chaos.deaths.scenarios import FRESH, SCENARIOS, Scenario  # noqa: E402
 from tests.chaos.servers import BUCKET, s3_server  # noqa: E402
-from tests.chaos.subject import STAGES, class_of  # noqa: E402
+from tests.chaos.subjects.subject import STAGES, class_of  # noqa: E402
 from tests.factory.ledger.damage import (  # noqa: E402
     WRONG,
     eventful,

@@ -42,11 +42,11 @@ from factory.engine.checkpoint.load import load_text_to_image  # noqa: E402
 from factory.engine.solvers.schedule import NoiseSchedule  # noqa: E402
 from factory.storage.local import LocalStore  # noqa: E402
 from schemas.fit import Fit  # noqa: E402
-from trainer.feeding.pictures import fit as fitted  # noqa: E402
+from trainer.feeding.pictures import resized  # noqa: E402
 from trainer.fit import fit, open_reader, pin_law, prepare, prepare_network  # noqa: E402
 from trainer.latents.encode import encode_dataset  # noqa: E402
 from trainer.learning.conditions import Conditions  # noqa: E402
-from trainer.learning.group import Group  # noqa: E402
+from trainer.learning.group import Group, Workplace  # noqa: E402
 from trainer.learning.objective import NUMBERS, Objective  # noqa: E402
 from trainer.learning.order import Order  # noqa: E402
 from trainer.learning.state import State  # noqa: E402
@@ -101,10 +101,7 @@ class Ours:
             Objective(NoiseSchedule.from_config(parts.scheduler), conditions.autoencoder.scaling),
             Order(law.seed, pairs.prompts, pairs.rows, law.batch),
             open_reader(config, pairs, conditions),
-            law,
-            config.compute,
-            CPU,
-            Group(),
+            Workplace(law, config.compute, CPU, Group()),
         )
 
     def run(self, steps: int) -> None:
@@ -131,7 +128,7 @@ class Theirs:
         self.done = 0
 
     def _picture(self, decoders: Decoders, data: bytes) -> torch.Tensor:
-        picture = fitted(decoders.decode(data, "picture"), (SIDE, SIDE), flip=False)
+        picture = resized(decoders.decode(data, "picture"), (SIDE, SIDE), flip=False)
         return torch.from_numpy(picture) / 127.5 - 1
 
     def run(self, steps: int) -> None:

@@ -21,7 +21,7 @@ from schemas.fit import Fit
 from trainer.feeding.pictures import Shape
 from trainer.feeding.reader import LoadedRow, Reader
 from trainer.learning.editor import widen
-from trainer.learning.group import Group
+from trainer.learning.group import Group, Workplace
 from trainer.learning.objective import Objective
 from trainer.learning.order import Order
 from trainer.learning.state import State
@@ -103,10 +103,7 @@ def measured(
         Objective(NoiseSchedule.from_config(scheduler), 0.18215),
         Order(law.seed, prompts, [[row] for row in range(len(prompts))], batch),
         LatentsInMemory(len(prompts), width),
-        law,
-        config.compute,
-        device,
-        Group(),
+        Workplace(law, config.compute, device, Group()),
     )
     for _ in loop.run(WARM_UP, lambda: False):
         pass

@@ -19,7 +19,7 @@ from cluster.forecast.verb import forecast_app
 from cluster.jobs import jobs_app
 from cluster.launching.verb import launching_app
 from cluster.options import OpenCluster
-from cluster.preflight import Look, is_our_program, preflight, unseen_from_here
+from cluster.preflight import CheckedCommand, is_our_program, preflight, unseen_from_here
 from factory.console.command import command
 from factory.console.say import say
 from factory.errors import InputError
@@ -73,7 +73,7 @@ def submit(
 
     check_words(verb)
     if not unchecked and is_our_program(cluster):
-        preflight([Look(verb, verb[0], unseen_from_here(cluster))])
+        preflight([CheckedCommand(verb, verb[0], unseen_from_here(cluster))])
     return run_there(cluster, verb, open_cluster)
 
 

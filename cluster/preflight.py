@@ -26,7 +26,7 @@ MOST_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
-class Look:
+class CheckedCommand:
     """A command that is to be looked at."""
 
     words: Sequence[str]
@@ -36,7 +36,7 @@ class Look:
     """Places that cannot be looked at here."""
 
 
-def preflight(looks: Sequence[Look]) -> None:
+def preflight(looks: Sequence[CheckedCommand]) -> None:
     """Look at commands, and say what could not be looked at.
 
     Raises `ConfigError` for the first that would end with 2.
@@ -48,7 +48,7 @@ def preflight(looks: Sequence[Look]) -> None:
             _tell(look.where, done)
 
 
-def _ask(look: Look) -> "subprocess.CompletedProcess[str]":
+def _ask(look: CheckedCommand) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [*PROGRAM, *look.words, "--check"],
         stdin=subprocess.DEVNULL,

@@ -7,7 +7,9 @@ there is one; what a start writes to try a store is removed again and counts as 
 from dataclasses import dataclass
 
 from factory.errors import EditmillError, InputError, StorageRefused
-from factory.storage.key_rules import PROBES
+
+PROBES = "probe/"
+"""The prefix of the few tiny objects by which a store is tried; nothing else is kept there."""
 
 
 @dataclass

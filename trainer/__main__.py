@@ -17,13 +17,13 @@ from factory.console.command import resumable
 from factory.console.config import FIT_PRESETS as PRESETS
 from factory.console.config import Choice
 from factory.console.options import FITS, AsJson, ConfigFile, preset_option
-from factory.console.places import check_folder, check_store
 from factory.console.progress import Progress
 from factory.console.say import Opening, print_facts, print_json, say
 from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import ConfigError, EditmillError
 from factory.models.find import Role, still_to_fetch
 from factory.storage.open import open_store
+from factory.storage.places import check_folder, check_store
 from factory.verbs.machine import check_machine, runner
 from factory.work.job import NOTHING_KEPT
 from factory.work.reports import Runner

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from factory.console.check import NOTHING_WRONG, Check
 from factory.console.config import Choice
-from factory.console.places import check_folder
 from factory.console.say import say
 from factory.dataset.files import find_files
 from factory.edits.prepare import run_uri
@@ -13,6 +12,7 @@ from factory.errors import ConfigError, RunMismatch
 from factory.ledger.run import differing_fields, open_run
 from factory.models.find import Role
 from factory.storage.open import open_store
+from factory.storage.places import check_folder
 from factory.verbs.checks import (
     check_compute,
     check_models,

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from factory import deeds
-from factory.console.places import check_store
 from factory.dataset.dataset import Dataset
 from factory.dataset.truncation import say_truncation
 from factory.engine.checkpoint.load import TextToImage, load_text_to_image
@@ -25,6 +24,7 @@ from factory.models.editor import check_source
 from factory.models.find import model_folder, placed, placed_parts
 from factory.models.pin import pin_text_to_image
 from factory.storage.open import open_store
+from factory.storage.places import check_store
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit, Law
 from schemas.training import EDITOR
@@ -34,7 +34,7 @@ from trainer.latents.reader import choose_latents, open_latents
 from trainer.latents.slices import latents_law
 from trainer.learning.conditions import Conditions
 from trainer.learning.editor import widen
-from trainer.learning.group import Group
+from trainer.learning.group import Group, Workplace
 from trainer.learning.lora import add_lora, check_targets
 from trainer.learning.objective import NUMBERS, Objective
 from trainer.learning.order import Order
@@ -42,7 +42,7 @@ from trainer.learning.spread import spread
 from trainer.learning.state import State
 from trainer.loop import Loop
 from trainer.root.checkpoint import Checkpoints, steps_in
-from trainer.root.leader import Leader, Member
+from trainer.root.leader import HeldOut, Leader, Member
 from trainer.root.training import begin_training, training_dataset
 from trainer.watching.opening import opening
 
@@ -148,14 +148,13 @@ def fit(
     objective = Objective(
         NoiseSchedule.from_config(parts.scheduler), conditions.autoencoder.scaling
     )
-    compute, most = config.compute, config.reading.max_bad
-    loop = Loop(spread_network, state, objective, order, reader, law, compute, device, group, most)
-    member = Member(config, state, group)
+    at = Workplace(law, config.compute, device, group)
+    loop = Loop(spread_network, state, objective, order, reader, at, config.reading.max_bad)
+    member = Member(config, state)
     if group.leads:
         sheet_rows = [dataset.rows[i][0] for i in kept[: config.watching.sheet_pairs]]
-        member = Leader(
-            config, state, group, store, parts, checkpoints, dataset, sheet_rows, say, spare
-        )
+        held_out = HeldOut(dataset, sheet_rows)
+        member = Leader(config, state, checkpoints, parts, held_out, say, spare)
     noticed = False
     try:
         with closing(reader), closing(loop.run(law.steps, should_stop)) as reports:

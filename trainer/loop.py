@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from factory.console.amounts import counted
 from factory.errors import EditmillError, InputError
-from schemas.fit import Law, Where
-from trainer.feeding.feed import Feed, Part
+from trainer.feeding.feed import Feed, StepPart
 from trainer.feeding.reader import LoadedRow, Reader
-from trainer.learning.group import Group, silent
+from trainer.learning.group import Workplace, silent
 from trainer.learning.objective import MicroBatch, Objective
 from trainer.learning.order import Order
 from trainer.learning.state import State
@@ -55,10 +54,7 @@ class Loop:
     objective: Objective
     order: Order
     reader: Reader
-    law: Law
-    compute: Where
-    device: torch.device
-    group: Group
+    at: Workplace
     max_bad: int = 0
     _bad: int = field(default=0, init=False)
     """Unreadable rows that all workers know of."""
@@ -69,10 +65,7 @@ class Loop:
         Raises, on all workers at once, `NotFinite`, and `InputError` where more than `max_bad` rows
         could not be read.
         """
-        law, first = self.law, self.state.step
-        feed = Feed(
-            self.order, self.reader, law, self.compute, self.device, self.group, first, until
-        )
+        feed = Feed(self.order, self.reader, self.at, self.state.step, until)
         started = time.monotonic()
         with closing(feed):
             while self.state.step < until and not should_stop():
@@ -87,27 +80,27 @@ class Loop:
                 yield StepReport(self.state.step, loss, norm, rate, now - started)
                 started = time.monotonic()
 
-    def _gradients(self, parts: list[Part]) -> tuple[float, float]:
+    def _gradients(self, parts: list[StepPart]) -> tuple[float, float]:
         """Backward over this worker's items; the mean loss over all workers', and the gradient's norm, to
         which it is clipped.
         """
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        total = torch.zeros((), dtype=torch.float64, device=self.at.device)
         done: list[tuple[list[LoadedRow], Tensor]] = []
         for number, part in enumerate(parts):
             last = number == len(parts) - 1
             with silent(self.network, not last):
                 losses = self._losses(part.batch())
                 # Wrapped networks average over workers: each gives its sum over the share.
-                (losses.sum() * self.group.size / self.law.batch).backward()
+                (losses.sum() * self.at.group.size / self.at.law.batch).backward()
             total += losses.detach().double().sum()
             done.append((part.items, losses.detach()))
         bad = dict(self.reader.bad)
-        sums = self.group.sum(torch.stack([total, torch.full_like(total, len(bad) - self._bad)]))
+        sums = self.at.group.sum(torch.stack([total, torch.full_like(total, len(bad) - self._bad)]))
         # The one place of a step that waits for the device.
         summed, unreadable, norm = torch.cat([sums, self.state.clip().to(sums)[None]]).tolist()
         if unreadable:
             self._share_bad(bad)
-        loss = summed / self.law.batch
+        loss = summed / self.at.law.batch
         if not math.isfinite(loss):
             each = ((one.row, x) for items, of in done for one, x in zip(items, of, strict=True))
             amiss = [row for row, x in each if not math.isfinite(x)]
@@ -116,7 +109,7 @@ class Loop:
 
     def _share_bad(self, bad: dict[int, str]) -> None:
         """All workers know all unreadable rows, so that a row counts once. Raises `InputError`."""
-        for rows in self.group.gather(bad):
+        for rows in self.at.group.gather(bad):
             bad |= rows
         self.reader.bad.update(bad)
         self._bad = len(bad)
@@ -129,7 +122,7 @@ class Loop:
 
     def _not_finite(self, what: str, value: float, rows: list[int]) -> NotFinite:
         """Made by all workers at once; `rows` are those of this one that may be the cause."""
-        found = sorted({row for part in self.group.gather(rows) for row in part})
+        found = sorted({row for part in self.at.group.gather(rows) for row in part})
         more = f"; and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
         named = "; ".join(map(self.reader.where, found[:MOST_NAMED]))
         return NotFinite(
@@ -138,6 +131,6 @@ class Loop:
         )
 
     def _losses(self, batch: MicroBatch) -> Tensor:
-        enabled = self.law.dtype == "bfloat16"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled):
+        enabled = self.at.law.dtype == "bfloat16"
+        with torch.autocast(self.at.device.type, dtype=torch.bfloat16, enabled=enabled):
             return self.objective.losses(self.network, batch)

@@ -15,9 +15,8 @@ from benchmarks.on_gpu.device_time import busy_and_wall, median_s, waits_in
 from benchmarks.on_gpu.engine_model import Size, candidates
 from factory.engine.batch import Batch
 from factory.engine.clip_scorer import similarities
-from factory.engine.decoder import Decoder
+from factory.engine.decoder import Decoder, to_unit
 from factory.engine.engine import Engine
-from factory.engine.images import to_unit
 from factory.pairs.prompt_to_prompt import ROWS, PromptToPrompt, request_of
 from factory.pairs.source import Draw, Made, NotMade
 

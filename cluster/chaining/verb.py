@@ -14,7 +14,7 @@ from cluster.chaining.run import is_done, run_chain
 from cluster.chaining.status import chain_status, facts, newest_start, rows
 from cluster.description import read_cluster
 from cluster.options import OpenCluster
-from cluster.preflight import Look, is_our_program, preflight, unseen_from_here
+from cluster.preflight import CheckedCommand, is_our_program, preflight, unseen_from_here
 from factory.console.command import resumable
 from factory.console.options import AsJson
 from factory.console.say import print_facts, print_json, print_table, say
@@ -113,12 +113,12 @@ def check(found: Chain, place: Cluster | None, again: bool) -> None:
         say(f"working_dir {place.working_dir}: holds another program; its steps are not looked at")
         return
     done = set() if again else done_steps(found, place)
-    looks: list[Look] = []
+    looks: list[CheckedCommand] = []
     for step in found.steps:
         # What is done is not looked at: its input may be gone by now.
         if step.name in done:
             continue
-        looks.append(Look(step.words, found.where(step), tuple(unseen)))
+        looks.append(CheckedCommand(step.words, found.where(step), tuple(unseen)))
         if step.out is not None:
             unseen.append(step.out)
     preflight(looks)

@@ -57,7 +57,7 @@ class Gpu:
 
 
 @dataclass(frozen=True)
-class Pool:
+class Workforce:
     """Who works on the rest."""
 
     workers: int = 1
@@ -107,7 +107,7 @@ class Forecast:
 
     pilot: Pilot
     captions: int
-    pool: Pool
+    pool: Workforce
     total: Acceptance
     by_kind: tuple[Acceptance, ...]
     pairs: Range
@@ -155,7 +155,7 @@ class Forecast:
         return json
 
 
-def forecast(pilot: Pilot, captions: int, pool: Pool, gpus: Sequence[Gpu]) -> Forecast:
+def forecast(pilot: Pilot, captions: int, pool: Workforce, gpus: Sequence[Gpu]) -> Forecast:
     """What the rest of a list of `captions` triplets will take, of which the pilot made a random part.
 
     Raises `ConfigError` where there is no rest.
@@ -202,7 +202,7 @@ def _acceptance(kind: str, kept: Sequence[int], rest: Rest, pilot: Pilot) -> Acc
     )
 
 
-def _spending(pilot: Pilot, units: int, pool: Pool, gpu: Gpu, rest: Rest) -> Spending:
+def _spending(pilot: Pilot, units: int, pool: Workforce, gpu: Gpu, rest: Rest) -> Spending:
     rng = np.random.default_rng(0)
     took = np.array(pilot.unit_s) / gpu.speed
     simulated = min(units, max(MOST_UNITS, EACH_WORKER * pool.workers))
@@ -250,7 +250,7 @@ def _whole_s(outcome: Outcome, units: int) -> float:
     return outcome.seconds + (more * (times[last] - times[first]) / (last - first) if more else 0.0)
 
 
-def _must_end(pool: Pool, longest_s: float) -> None:
+def _must_end(pool: Workforce, longest_s: float) -> None:
     """Raises `ConfigError` where nodes live so short that units would be made and lost for ever."""
     every = pool.preempted_every_s
     if every is not None and PATIENCE * every < pool.start_up_s + longest_s:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from factory.errors import ConfigError, RunMismatch
-from factory.ledger.attempts import Found, find_commit, whole_commit
+from factory.ledger.attempts import FoundCommit, find_commit, whole_commit
 from factory.ledger.book import READERS, Book
 from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, open_run
@@ -116,7 +116,7 @@ def read_pilot(uri: str, workers: int | None = None) -> Pilot:
     )
 
 
-def _commits(run: Run, plan: Plan) -> list[Found]:
+def _commits(run: Run, plan: Plan) -> list[FoundCommit]:
     """The commit that counts of every unit that is not open."""
     book = Book(run, plan)
     chosen = {u: line for segment in book.segments for u, line in book.chosen(segment).items()}

@@ -45,7 +45,7 @@ def forecast(
     Pairs by edit kind, units, GPU-hours, money, storage and time on so many workers, each with the interval
     in which it lies with a chance of 90 %.
     """
-    from cluster.forecast.forecast import Gpu, Pool
+    from cluster.forecast.forecast import Gpu, Workforce
     from cluster.forecast.forecast import forecast as forecast_of
     from cluster.forecast.pilot import read_pilot
     from cluster.forecast.tables import print_forecast
@@ -55,7 +55,7 @@ def forecast(
     asked = [Gpu.read(text) for text in gpu or ()]
     every_s = None if preempted_every is None else preempted_every * 3600
     pilot = read_pilot(run, pilot_workers)
-    pool = Pool(workers, start_up, every_s, notice)
+    pool = Workforce(workers, start_up, every_s, notice)
     found = forecast_of(pilot, captions, pool, asked or [Gpu(pilot.device, price_per_gpu_hour)])
     if as_json:
         print_json(found.as_json())

@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
-from factory.doctor.batch import Batch
 from factory.doctor.finding import Check, Finding, MeasuredSource, ok, skipped, warning
+from factory.doctor.measured_batch import MeasuredBatch
 from factory.pairs.source import Draw
 
 Steps = Callable[[MeasuredSource, Sequence[Draw]], AbstractContextManager[Callable[[int], float]]]
@@ -23,7 +23,10 @@ SLOW = 0.9
 
 
 def batch_sizes(
-    configured: int, batch: Batch, seconds: Callable[[int], float], patience_s: float = PATIENCE_S
+    configured: int,
+    batch: MeasuredBatch,
+    seconds: Callable[[int], float],
+    patience_s: float = PATIENCE_S,
 ) -> Check[None]:
     """A few steps in batches of 1 pair to twice the configured ones; denoising alone is timed."""
     until = time.monotonic() + patience_s

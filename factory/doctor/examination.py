@@ -4,10 +4,10 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 from factory.doctor import outlook, readiness
-from factory.doctor.batch import Batch, make_batch
 from factory.doctor.batch_sizes import PATIENCE_S, Steps, batch_sizes
 from factory.doctor.examples import bundled, examples
 from factory.doctor.finding import Check, Device, Finding, MeasuredSource, guarded, skipped
+from factory.doctor.measured_batch import MeasuredBatch, make_batch
 from factory.doctor.pictures import pictures
 from factory.doctor.scores import scores
 from factory.models.find import model_sources, still_to_fetch
@@ -17,7 +17,7 @@ from schemas.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Order:
+class ExaminationOrder:
     """What is asked of the doctor."""
 
     config: Config
@@ -29,7 +29,7 @@ class Order:
 
 
 def examine(
-    order: Order,
+    order: ExaminationOrder,
     find_device: Callable[[str], Device],
     make_engine: Callable[[Recipe, Compute], MeasuredSource],
     tell: Callable[[str], None],
@@ -74,14 +74,14 @@ def examine(
 
 
 def _batch(
-    order: Order,
+    order: ExaminationOrder,
     recipe: Recipe | None,
     triplets: TripletList | None,
     device: Device | None,
     make_engine: Callable[[Recipe, Compute], MeasuredSource],
     tell: Callable[[str], None],
     steps: Steps | None,
-) -> Check[Batch | None]:
+) -> Check[MeasuredBatch | None]:
     """Load, make, look, score, try other sizes."""
     compute = order.config.compute
     if recipe is None or device is None:

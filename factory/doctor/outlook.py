@@ -1,8 +1,8 @@
 """What the whole run will take: hours, money, storage."""
 
 from factory.console.amounts import counted
-from factory.doctor.batch import Batch
 from factory.doctor.finding import Check, Device, ok, skipped, warning
+from factory.doctor.measured_batch import MeasuredBatch
 from factory.pairs.estimate import estimate
 from factory.pairs.triplets import TripletList
 from factory.pictures import encode
@@ -12,7 +12,7 @@ from schemas.config import Config
 def outlook(
     config: Config,
     triplets: TripletList | None,
-    batch: Batch | None,
+    batch: MeasuredBatch | None,
     on: Device | None,
     gpus: int | None,
     price: float | None,
@@ -43,7 +43,7 @@ def outlook(
         yield ok("plan", words, **figures)
 
 
-def pair_bytes(config: Config, batch: Batch | None) -> float | None:
+def pair_bytes(config: Config, batch: MeasuredBatch | None) -> float | None:
     """Mean size of a batch's pairs, as they are stored; None where there are none."""
     if not batch or not batch.made:
         return None

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 
 from factory.console.amounts import counted
-from factory.doctor.batch import Batch
 from factory.doctor.finding import Check, failed, ok, warning
+from factory.doctor.measured_batch import MeasuredBatch
 from factory.pairs.source import Made
 from factory.pictures import Picture
 from schemas.recipe import Recipe
@@ -25,7 +25,7 @@ _FLAT = (
 )
 
 
-def pictures(batch: Batch, recipe: Recipe) -> Check[None]:
+def pictures(batch: MeasuredBatch, recipe: Recipe) -> Check[None]:
     """Finite, not flat, of the recipe's size, and the same when made again."""
     count, well = len(batch.outcomes), True
     reasons = Counter(one.reason for one in batch.outcomes if not isinstance(one, Made))
@@ -51,7 +51,7 @@ def is_flat(picture: Picture) -> bool:
     return float(picture.std(axis=(0, 1)).max()) < FLAT
 
 
-def _repeats(batch: Batch) -> Check[None]:
+def _repeats(batch: MeasuredBatch) -> Check[None]:
     """A candidate's bytes must not depend on the others in its batch."""
     alone = batch.alone
     if not isinstance(alone, Made):

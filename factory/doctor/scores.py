@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from factory.doctor.batch import Batch
 from factory.doctor.finding import Check, Finding, Level, ok, warning
+from factory.doctor.measured_batch import MeasuredBatch
 from factory.miniature.world import parse_caption
 from factory.models.find import model_folder
 from factory.pairs.selection import failed_gates, gates
@@ -83,7 +83,7 @@ def _is_l14(folder: Path) -> bool:
     return bool(model.get("quick_gelu")) and all(tower.get(k) == v for k, v in _SHAPE.items())
 
 
-def scores(batch: Batch, recipe: Recipe) -> Check[None]:
+def scores(batch: MeasuredBatch, recipe: Recipe) -> Check[None]:
     """Each similarity's range beside the usual one and its gate, then all gates together.
 
     A few candidates say little: what chance alone would often give is no warning, but for gates that none
@@ -134,7 +134,7 @@ class _Counted:
         return sum(math.comb(n, i) * share**i * (1 - share) ** (n - i) for i in range(k, n + 1))
 
 
-def _is_foreign(batch: Batch, recipe: Recipe) -> bool:
+def _is_foreign(batch: MeasuredBatch, recipe: Recipe) -> bool:
     """Whether the miniature is asked for what is not of its world."""
     if recipe.text_to_image.source != "miniature":
         return False

@@ -7,7 +7,7 @@ from threading import Lock
 
 from factory.console.say import say
 from factory.edits.edit import Edited, Editor
-from factory.edits.editors.diffusers_pipeline import Asked, PipelineEditor
+from factory.edits.editors.diffusers_pipeline import AskedPictures, PipelineEditor
 from factory.edits.editors.engine_editor import EngineEditor
 from factory.edits.editors.pipeline_class import package_of
 from factory.engine.device import device_name, torch_device
@@ -29,7 +29,7 @@ class Studio:
         self,
         recipe: EditRecipe,
         compute: EditCompute,
-        first: Callable[[], Asked] = lambda: (),
+        first: Callable[[], AskedPictures] = lambda: (),
     ) -> None:
         self.recipe = recipe
         self.compute = compute

@@ -14,7 +14,6 @@ from torch import Tensor
 from factory.engine.attention.cross import CrossState, EditedMap
 from factory.engine.attention.routing import Router, Sharing
 from factory.engine.denoiser import Conditioning, Denoiser
-from factory.engine.guidance import guide
 from factory.engine.networks import Networks
 from factory.engine.request import Request
 from factory.engine.seating import Seating, Slot, Walk
@@ -344,3 +343,21 @@ class Batch:
         if networks.unet.config.in_channels == 2 * networks.autoencoder.channels:
             picture = torch.zeros((rows, *self.shape), dtype=networks.dtype, device=networks.device)
         return Conditioning(context, added, picture)
+
+
+def guide(rows: Tensor, rungs: Tensor, scales: Tensor) -> Tensor:
+    """One prediction for each place, from the rows that stand below each other there.
+
+    `rows` are (row, channel, height, width), `rungs` (rung, place) the rows of each place from the least
+    told to the most, the last repeated where there are fewer; `scales` (rung - 1, place), 0 there.
+    With two rungs it is classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598, equation 6, with
+    scale = 1 + w), with three InstructPix2Pix's (Brooks et al. 2023, arXiv:2211.09800, equation 3):
+    nothing, the picture alone, the picture and the instruction.
+    """
+    below = rows.index_select(0, rungs[0])
+    found = below
+    for rung, scale in zip(rungs[1:], scales, strict=True):
+        above = rows.index_select(0, rung)
+        found = found + scale.to(rows.dtype).view(-1, 1, 1, 1) * (above - below)
+        below = above
+    return found

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from factory.engine.clip_scorer import similarities
-from factory.engine.images import to_picture, to_unit
 from factory.engine.networks import Models, Networks
 from factory.engine.request import Failed, Finished, Request
 from factory.pictures import Picture
@@ -93,3 +92,16 @@ class Decoder:
 
 _Decoded = tuple[Picture | None, Tensor | None]
 """A picture, none where it is not finite, and its features, where they were asked for."""
+
+
+def to_unit(decoded: Tensor) -> Tensor:
+    """From the decoder's [-1, 1] to [0, 1], clamped."""
+    return (decoded / 2 + 0.5).clamp(0, 1)
+
+
+def to_picture(image: Tensor) -> Picture:
+    """(3, height, width) in [0, 1] to bytes, rounded to nearest (the original truncates)."""
+    # Bytes on the device, a quarter of what would leave it otherwise.
+    pixels = (image.float() * 255).round().to(torch.uint8).permute(1, 2, 0)
+    picture: Picture = pixels.cpu().numpy()
+    return picture

@@ -10,7 +10,7 @@ from factory.engine.decoder import Decoder
 from factory.engine.networks import Networks
 from factory.engine.procedure import Procedure
 from factory.engine.request import Failed, Finished, Request
-from factory.engine.resident import Call, Outcome, Resident
+from factory.engine.resident import Caller, Outcome, Resident
 
 
 class Engine:
@@ -64,7 +64,7 @@ class Engine:
         requests fails ends there. Raises as `make`.
         """
         ready: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        call = Call(ready.put)
+        call = Caller(ready.put)
         going: dict[int, int] = {}
 
         def ask(place: int, request: Request) -> None:

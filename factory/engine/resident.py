@@ -20,7 +20,7 @@ Outcome = Finished | Failed | Exception
 
 
 @dataclass
-class Call:
+class Caller:
     """Who asked for some requests."""
 
     tell: Callable[[Outcome], None]
@@ -28,7 +28,7 @@ class Call:
     """Set where nobody waits any more."""
 
 
-Asked = tuple[Request, Call]
+Asked = tuple[Request, Caller]
 Size = tuple[int, int]
 """Height and width of latents."""
 
@@ -83,7 +83,7 @@ class Resident(threading.Thread):
         self._batches[size].check(request)
         return self._batches[size]
 
-    def submit(self, request: Request, call: Call) -> None:
+    def submit(self, request: Request, call: Caller) -> None:
         """Queue a request; its call is told from another thread. Raises when the engine is dead, and
         `ValueError` for a request of the engine's own size that its batch can never hold; of another size
         the call is told so.

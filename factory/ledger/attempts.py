@@ -28,7 +28,7 @@ Attempts = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundCommit:
     """A commit that was read back: its record, and its bytes for whoever wants the rows."""
 
     key: str
@@ -56,7 +56,7 @@ class Found:
         )
 
 
-def earlier_commits(run: Run, found: Found) -> list[Found]:
+def earlier_commits(run: Run, found: FoundCommit) -> list[FoundCommit]:
     """The commits of which this one makes the failed outcomes anew, oldest first. Raises `Damaged`."""
     unit, names = found.record.unit, found.record.earlier
     sealed = run.commits == "sealed"
@@ -72,7 +72,7 @@ def earlier_commits(run: Run, found: Found) -> list[Found]:
     ]
 
 
-def line_of(run: Run, found: Found) -> LedgerLine:
+def line_of(run: Run, found: FoundCommit) -> LedgerLine:
     """A commit's line: its own, or with those before it where failed outcomes alone were made anew."""
     older = [one.line for one in earlier_commits(run, found)]
     if not older:
@@ -103,7 +103,7 @@ def open_items(run: Run, plan: Plan, unit: int, generation: int) -> tuple[list[R
     return items, (*found.record.earlier, found.record.attempt)
 
 
-def items_of(run: Run, plan: Plan, found: Found) -> list[Row]:
+def items_of(run: Run, plan: Plan, found: FoundCommit) -> list[Row]:
     """What a commit was made of. Raises `Damaged`."""
     items = plan.items(found.record.unit)
     for commit in earlier_commits(run, found):
@@ -111,7 +111,7 @@ def items_of(run: Run, plan: Plan, found: Found) -> list[Row]:
     return items
 
 
-def left_of(run: Run, found: Found, items: list[Row]) -> list[Row]:
+def left_of(run: Run, found: FoundCommit, items: list[Row]) -> list[Row]:
     """Of the items of a commit those that failed. Raises `Damaged`."""
     rows = commit_of(run, found.record.unit, found.key, found.data).rows
     if len(rows) != len(items):
@@ -120,7 +120,7 @@ def left_of(run: Run, found: Found, items: list[Row]) -> list[Row]:
     return [item for item, row in both if row["verdict"] == Layout.FAILED]
 
 
-def whole_commit(run: Run, found: Found) -> Commit:
+def whole_commit(run: Run, found: FoundCommit) -> Commit:
     """The newest outcome of every item of a unit, in their order. Raises `Damaged`."""
     commits = [
         commit_of(run, found.record.unit, one.key, one.data)
@@ -139,7 +139,7 @@ def find_commit(
     unit: int,
     chosen: UnitLine | None = None,
     generation: int | None = None,
-) -> Found:
+) -> FoundCommit:
     """The commit of a unit that counts, of its newest generation unless another is named.
 
     `chosen` is what a roll-up or a manifest lists of it. Raises `ObjectMissing` where the unit is
@@ -162,7 +162,7 @@ def find_commit(
     return first
 
 
-def whole_attempts(run: Run, unit: int, generation: int) -> Iterator[Found]:
+def whole_attempts(run: Run, unit: int, generation: int) -> Iterator[FoundCommit]:
     """The attempts of a unit that may count, by id."""
     attempts = list(attempt_keys(run, unit, generation))
     for key in attempts:
@@ -184,7 +184,7 @@ def attempt_keys(run: Run, unit: int, generation: int) -> Iterator[str]:
             yield info.key
 
 
-def _has_data(run: Run, found: Found) -> bool:
+def _has_data(run: Run, found: FoundCommit) -> bool:
     named = found.record.data
     if named is None:
         return True
@@ -192,7 +192,7 @@ def _has_data(run: Run, found: Found) -> bool:
     return there is not None and there.bytes == named.bytes
 
 
-def _has_objects(run: Run, found: Found) -> bool:
+def _has_objects(run: Run, found: FoundCommit) -> bool:
     """Whether what an attempt names around the run stands there: another may have overwritten it."""
     try:
         rows = commit_of(run, found.record.unit, found.key, found.data).rows
@@ -202,10 +202,10 @@ def _has_objects(run: Run, found: Found) -> bool:
     return all(stands(run, key, sha256) for key, sha256 in named)
 
 
-def read_found(run: Run, unit: int, generation: int, key: str) -> Found:
+def read_found(run: Run, unit: int, generation: int, key: str) -> FoundCommit:
     """One commit by its key. Raises `ObjectMissing` or `Damaged`."""
 
-    def found(data: bytes) -> Found:
-        return Found(key, generation, record_of(run, unit, key, data), data, run.layout)
+    def found(data: bytes) -> FoundCommit:
+        return FoundCommit(key, generation, record_of(run, unit, key, data), data, run.layout)
 
     return read_whole(run.store, key, found)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
+from factory.deeds import PROBES
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.book import Book
@@ -18,7 +19,6 @@ from factory.ledger.named import read_intent, stands
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run
 from factory.ledger.seal import Incomplete
-from factory.storage.key_rules import PROBES
 from factory.storage.protocol import ObjectInfo, Upload
 from schemas.ledger.commit import LedgerLine, Manifest
 

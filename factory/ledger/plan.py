@@ -175,9 +175,10 @@ def write_plan(
 ) -> Plan:
     """Write the plan, find that it is there already, or with `extend` append what is new.
 
-    A list that begins as the plan does is hashed once, and no row of the plan is read. Raises
-    `RunMismatch` where the list lacks a planned item, where it is longer and `extend` is not asked for,
-    and where another driver extended the plan at the same moment.
+    A list that begins as the plan does is hashed once, and no file of the plan's items is fetched: that
+    they are whole is for `verify` to say, and for whoever makes their units. Raises `RunMismatch` where
+    the list lacks a planned item, where it is longer and `extend` is not asked for, and where another
+    driver extended the plan at the same moment.
     """
     present, taken = find_plan(run), ListDigest()
     if present is None:
@@ -187,9 +188,6 @@ def write_plan(
     new, taken = new_items(run, present, items, extend=extend)
     if not new:
         return present
-    # A part that is damaged is told before units are added to it.
-    for part in (part for head in present.records for part in head.parts):
-        present.part_bytes(part)
     taken.add(_rows(new))
     before = present.record
     sequence = len(present.records)
@@ -209,11 +207,12 @@ def new_items(
     Raises `RunMismatch` where the list lacks a planned item, and where it adds some unasked.
     """
     planned, taken = plan.record.items, ListDigest()
+    # The stored digest is of the whole list and cannot be gone on with, and only by hashing what is
+    # planned is it known that the list begins so: both by one pass over it, which nothing can spare.
     taken.add(_rows(items[:planned]))
     new: Sequence[Item] = items[planned:]
     if taken.value != plan.record.digest:
-        new, taken = _added(plan, items), ListDigest()
-        taken.add(plan.all_items())
+        new, taken = _added(plan, items)
     if new and not extend:
         raise RunMismatch(
             f"{run.uri}: was planned with {planned} {run.layout.item}s, the list given adds "
@@ -266,10 +265,15 @@ def _write_parts(
     return parts
 
 
-def _added(plan: Plan, items: Sequence[Any]) -> list[Item]:
-    """What a list adds to the plan, in its order. Raises `RunMismatch` where it is no superset."""
+def _added(plan: Plan, items: Sequence[Any]) -> tuple[list[Item], ListDigest]:
+    """As `new_items` of a list in another order: the plan's rows are read, once.
+
+    Raises `RunMismatch` where it is no superset.
+    """
     given, things = {item.item_id: item for item in items}, plan.layout.item + "s"
+    taken = ListDigest()
     for row in plan.all_items():
+        taken.add([row])
         planned = type(items[0]).model_validate(row)
         found = given.pop(planned.item_id, None)
         if found != planned:
@@ -281,7 +285,7 @@ def _added(plan: Plan, items: Sequence[Any]) -> list[Item]:
                 f"{plan.store.uri}: was planned with another list of {things}: {plan.record.items} "
                 f"{things} there, {len(items)} in the list given; {what}"
             )
-    return list(given.values())
+    return list(given.values()), taken
 
 
 def find_plan(run: Run) -> Plan | None:

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from factory.deeds import PROBES
 from factory.errors import Damaged, ObjectMissing, RunMismatch, StorageRefused
 from factory.ledger import keys
-from factory.storage.key_rules import PROBES
 from factory.storage.open import open_store
 from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore

@@ -9,6 +9,7 @@ when it runs alone.
 import time
 
 from factory.ledger import keys
+from factory.ledger.run import must_stand
 from factory.storage.patience import write_once
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import read_stamped
@@ -35,7 +36,11 @@ def read_strikes(store: ObjectStore) -> dict[int, list[StrikeRecord]]:
 def write_strike(
     store: ObjectStore, unit: int, generation: int, *, alone: bool, worker: str, node: str
 ) -> StrikeRecord:
-    """Note a death, under the next free number. Raises `StorageError`."""
+    """Note a death, under the next free number.
+
+    Raises `StorageError`; `StorageRefused` where the run is gone.
+    """
+    must_stand(store)
     record = StrikeRecord(
         unit=unit, generation=generation, alone=alone, worker=worker, node=node, seen=time.time()
     )

@@ -11,7 +11,7 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.miniature.silhouettes import Silhouette, blur, fit
+from factory.miniature.silhouettes import Silhouette, blur, nearest_silhouette
 from factory.miniature.world import COLOURS, SIDE_PX, STYLES, Scene, parse_caption, tint
 
 ORACLE_VERSION = 1
@@ -35,7 +35,7 @@ _STAINED = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class Sighting:
     """What a picture shows; `x` and `y` are the centre as shares of the side."""
 
     shape: str
@@ -62,7 +62,7 @@ class Judgement:
 UNREADABLE = Judgement(edit_done=False, rest_kept=False)
 
 
-def read(picture: NDArray[np.uint8]) -> Reading | None:
+def read(picture: NDArray[np.uint8]) -> Sighting | None:
     """The scene in a picture of (64, 64, 3) uint8, or None where it shows none clearly."""
     if picture.shape != (SIDE_PX, SIDE_PX, 3) or picture.dtype != np.uint8:
         raise ValueError(
@@ -74,7 +74,7 @@ def read(picture: NDArray[np.uint8]) -> Reading | None:
     mask = _mask(smooth)
     if mask is None:
         return None
-    silhouette = fit(mask)
+    silhouette = nearest_silhouette(mask)
     if silhouette.deviation_px > _EDGE_PX or silhouette.certainty < _CERTAINTY:
         return None
     return _verdict(pixels, silhouette)
@@ -113,7 +113,7 @@ def matches(picture: NDArray[np.uint8], caption: str) -> bool:
     return reading is not None and _agrees(reading, scene)
 
 
-def _agrees(reading: Reading, scene: Scene) -> bool:
+def _agrees(reading: Sighting, scene: Scene) -> bool:
     return all(getattr(reading, name) == getattr(scene, name) for name in ATTRIBUTES)
 
 
@@ -136,7 +136,7 @@ def _mask(smooth: NDArray[np.float64]) -> NDArray[np.float64] | None:
     return projected.clip(0, 1)
 
 
-def _verdict(pixels: NDArray[np.float64], silhouette: Silhouette) -> Reading | None:
+def _verdict(pixels: NDArray[np.float64], silhouette: Silhouette) -> Sighting | None:
     """Colours and flatness under a fitted outline; None where either is off."""
     nearby = blur(silhouette.share[..., None], 2)[..., 0]
     inside, outside = nearby > 0.99, nearby < 0.01
@@ -161,7 +161,7 @@ def _verdict(pixels: NDArray[np.float64], silhouette: Silhouette) -> Reading | N
         return None
 
     style, background, colour = names[best]
-    return Reading(
+    return Sighting(
         shape=silhouette.shape,
         size=silhouette.size,
         colour=colour,

@@ -39,7 +39,7 @@ class Silhouette:
     certainty: float
 
 
-def fit(mask: NDArray[np.float64]) -> Silhouette:
+def nearest_silhouette(mask: NDArray[np.float64]) -> Silhouette:
     """The outline nearest to a mask, of all shapes, sizes and centres.
 
     The mask is (64, 64) in [0, 1], blurred by `blur` over a reach of 1.

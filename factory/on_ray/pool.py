@@ -15,7 +15,7 @@ MOST_BLOCKS = 16_384
 keeps the pool busy to the end."""
 
 
-class Asked(ExecutionTimeoutError):
+class StopAsked(ExecutionTimeoutError):
     """The job wants to stop; ends Ray Data's own loop, which shows a traceback of any other kind."""
 
 
@@ -31,7 +31,7 @@ def rows_of(
     """What workers say of units, in any order.
 
     `workers` are the fewest and the most, each called from as many threads as `calls` says. `look` is asked
-    some ten times a second, also while no worker is there; the rows end with `Asked` once it says True.
+    some ten times a second, also while no worker is there; the rows end with `StopAsked` once it says True.
     Raises Ray's errors.
     """
     context = DataContext.get_current().copy()
@@ -74,7 +74,7 @@ def _stopper(look: Callable[[], bool]) -> type:
 
         def on_execution_step(self, executor: Any) -> None:
             if look():
-                raise Asked
+                raise StopAsked
 
         def after_execution_succeeds(self, executor: Any) -> None: ...
 

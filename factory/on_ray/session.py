@@ -121,7 +121,7 @@ def _keep_others_out() -> None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-def is_open(address: str) -> bool:
+def admits_anyone(address: str) -> bool:
     """Whether a cluster, by its GCS's host:port, answers someone without a token.
 
     Asked of the cluster itself, for Ray joins an open one without a word, whatever token is set here.
@@ -140,7 +140,7 @@ def is_open(address: str) -> bool:
 def _keep_out_of_open() -> None:
     """Leave a cluster that was joined and is open. Raises `ConfigError`."""
     address = ray.get_runtime_context().gcs_address
-    if os.environ.get(OPEN_CLUSTER) == "1" or not is_open(address):
+    if os.environ.get(OPEN_CLUSTER) == "1" or not admits_anyone(address):
         return
     ray.shutdown()
     raise ConfigError(

@@ -14,7 +14,7 @@ from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.on_ray.alone import run_alone
 from factory.on_ray.metrics import DriverMeter
-from factory.on_ray.pool import Asked, rows_of
+from factory.on_ray.pool import StopAsked, rows_of
 from factory.on_ray.rows import ClusterFailed, report_of
 from factory.on_ray.session import connect
 from factory.on_ray.watch import Watch
@@ -82,7 +82,7 @@ def _reports(
                     yield end
             if open_units and not should_stop():
                 watch.settle(should_stop)
-    except Asked:
+    except StopAsked:
         if why := watch.gives_up():
             raise ClusterFailed(why) from None
     except RayError as error:
@@ -99,7 +99,7 @@ def _pool(
     watch: Watch,
     should_stop: Callable[[], bool],
 ) -> Iterator[dict[str, Any]]:
-    """The rows of one execution of Ray Data. Raises `Asked` once the job wants to stop."""
+    """The rows of one execution of Ray Data. Raises `StopAsked` once the job wants to stop."""
 
     def look() -> bool:
         watch.look()

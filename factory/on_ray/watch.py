@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from factory.console.say import say
-from factory.errors import ObjectMissing, StorageError
+from factory.errors import ObjectMissing, StorageUnavailable
 from factory.ledger.attempts import find_commit
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
@@ -173,7 +173,7 @@ class Watch:
             _, death = self._unjudged.pop(0)
             try:
                 self.judge(death, alone=False)
-            except StorageError:
+            except StorageUnavailable:
                 # Later; a strike too few costs another restart, no more.
                 self._unjudged.append((now + SETTLE_S, death))
                 return

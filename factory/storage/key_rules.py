@@ -7,8 +7,6 @@ from factory.errors import StorageRefused
 
 RUN = "RUN.json"
 """What tells that a folder or prefix is a run's root."""
-PROBES = "probe/"
-"""The prefix of the few tiny objects by which a store is tried; nothing else is kept there."""
 
 LONGEST_KEY = 512
 LONGEST_PART = 200

@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from factory.deeds import PROBES
 from factory.errors import ObjectMissing, StorageError, StorageRefused, StorageUnavailable
-from factory.storage.key_rules import PROBES
 from factory.storage.patience import READS, patiently
 from factory.storage.protocol import ObjectInfo, ObjectStore, PagedStore
 

@@ -85,7 +85,7 @@ _AT_COMMIT = re.compile(r"([^/@]+/[^/@]+)@([0-9a-f]+)")
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedEdits:
     """Pictures of a place and one wish, or a list of requests."""
 
     images: str | None

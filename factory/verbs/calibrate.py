@@ -13,10 +13,10 @@ from factory.console.options import (
     MiniaturePreset,
     Settings,
 )
-from factory.console.places import check_file
 from factory.console.say import print_facts, print_json, say
 from factory.models.find import placed_models
 from factory.models.pin import pin
+from factory.storage.places import check_file
 from factory.verbs import machine
 
 calibrate_app = typer.Typer(no_args_is_help=True)

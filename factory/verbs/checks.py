@@ -5,7 +5,6 @@ from typing import Any
 
 from factory.console.check import NOTHING_WRONG, Check
 from factory.console.config import MINIATURE, Choice
-from factory.console.places import check_folder
 from factory.console.say import say
 from factory.edits.listing import Listed, keys_below, open_images, why_not
 from factory.edits.prepare import listed_before, pinned, run_uri
@@ -17,9 +16,10 @@ from factory.models.pin import pin
 from factory.pairs.triplets import read_triplets
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
+from factory.storage.places import check_folder
 from factory.storage.protocol import ObjectStore
 from factory.verbs import machine
-from factory.verbs.asked_edits import Asked, models_of
+from factory.verbs.asked_edits import AskedEdits, models_of
 from factory.verbs.asked_edits import headline as edits_headline
 from factory.verbs.headline import headline
 from factory.verbs.plan import tell_of
@@ -64,7 +64,7 @@ def check_generate(
 
 
 def check_edit(
-    asked: Asked,
+    asked: AskedEdits,
     max_bad: int,
     choose: Callable[[], Choice[Edits]],
     out: str,
@@ -101,7 +101,12 @@ def check_edit(
 
 
 def _check_edits(
-    out: str, asked: Asked, recipe: EditRecipe, is_pinned: bool, found: Listed | None, extend: bool
+    out: str,
+    asked: AskedEdits,
+    recipe: EditRecipe,
+    is_pinned: bool,
+    found: Listed | None,
+    extend: bool,
 ) -> None:
     if asked.requests is None:
         listed_before(out, asked.wish, recipe)

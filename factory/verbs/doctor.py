@@ -16,12 +16,12 @@ from factory.console.options import (
     SomeOut,
     SomeTriplets,
 )
-from factory.console.places import check_file
 from factory.console.say import say
 from factory.edits.listing import Wish
+from factory.storage.places import check_file
 from factory.verbs import machine
 from factory.verbs.asked_edits import (
-    Asked,
+    AskedEdits,
     Editor,
     Images,
     Instruction,
@@ -67,7 +67,7 @@ def doctor(
     """
     if images is not None or requests is not None:
         wish = Wish(instruction, source_caption, target_caption)
-        asked = Asked(images, requests, wish, editor, pipeline)
+        asked = AskedEdits(images, requests, wish, editor, pipeline)
         asked.check(out)
         check_file("the sheet", SHEET)
         edits = asked.choose(preset, config, settings or [], out)
@@ -85,10 +85,10 @@ def doctor(
         )
         found = examine_edits(edit_order, machine.device, machine.studio, say)
         return print_findings(found, as_json)
-    from factory.doctor.examination import Order, examine
+    from factory.doctor.examination import ExaminationOrder, examine
 
     choice = choose(preset, config, settings or [], triplets, out)
-    order = Order(choice.config, triplets, max_bad, out, gpus, price_per_gpu_hour)
+    order = ExaminationOrder(choice.config, triplets, max_bad, out, gpus, price_per_gpu_hour)
     say(headline(choice))
     return print_findings(
         examine(order, machine.device, machine.engine, say, machine.steps_of_other_sizes), as_json

@@ -15,7 +15,7 @@ from factory.edits.prepare import listed_before, prepare
 from factory.models.find import still_to_fetch
 from factory.verbs import machine
 from factory.verbs.asked_edits import (
-    Asked,
+    AskedEdits,
     Editor,
     EditPreset,
     EditSettings,
@@ -86,7 +86,7 @@ def edit(
     }
     given = {name: f"{key}={value}" for name, (key, value) in options.items() if value is not None}
     wish = Wish(instruction, source_caption, target_caption)
-    asked = Asked(images, requests, wish, editor, pipeline)
+    asked = AskedEdits(images, requests, wish, editor, pipeline)
     chosen = partial(asked.choose, preset, config, settings or [], out, given)
     if check:
         from factory.verbs.checks import check_edit

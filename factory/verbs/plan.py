@@ -23,7 +23,7 @@ from factory.errors import ConfigError
 from factory.pairs.estimate import counts, estimate
 from factory.pairs.triplets import TripletList, read_triplets
 from factory.verbs.asked_edits import (
-    Asked,
+    AskedEdits,
     Editor,
     Images,
     Instruction,
@@ -69,7 +69,7 @@ def plan(
         if triplets is not None:
             raise ConfigError("--triplets: must not be given with pictures to edit, got both")
         wish = Wish(instruction, source_caption, target_caption)
-        asked = Asked(images, requests, wish, editor, pipeline)
+        asked = AskedEdits(images, requests, wish, editor, pipeline)
         asked.check(None)
         edits = asked.choose(preset, config, settings or [])
         listed = asked.listed(edits.config.recipe, max_bad)

@@ -8,7 +8,6 @@ import typer
 from factory.console.amounts import counted
 from factory.console.command import command
 from factory.console.options import AsJson, RunUri
-from factory.console.places import check_file
 from factory.console.say import print_facts, print_json, say
 from factory.edits.edit import results
 from factory.errors import ConfigError, EditmillError, NeedsRepair, RunMismatch
@@ -17,8 +16,9 @@ from factory.ledger.run import Run, open_run
 from factory.ledger.seal import Finish
 from factory.ledger.verify.unit import Check, no_check
 from factory.pairs.verify import check_pairs
+from factory.storage.places import check_file
+from factory.storage.runs_near import runs_near
 from factory.verbs.results import print_status, status_json
-from factory.verbs.runs_near import runs_near
 from schemas.edits import EDIT
 from schemas.ledger.layout import GENERATE
 
@@ -216,11 +216,11 @@ def sheet(
     ] = False,
 ) -> int:
     """A contact sheet of a sealed run: original and edited, what was asked for, and scores."""
+    from factory.edits.features import features_of
     from factory.edits.sheet import edit_sheet
     from factory.ledger.manifest import newest_manifest
     from factory.ledger.seal import Incomplete
     from factory.pairs.sheet import contact_sheet, sealed_pairs
-    from factory.verbs.features import features_of
 
     check_file("--out", out)
     opened = _run(run, "sheet")

@@ -10,15 +10,15 @@ from unittest.mock import patch
 
 from factory.errors import ObjectMissing
 from factory.ledger import keys
-from factory.ledger.attempts import Found, find_commit, whole_commit
+from factory.ledger.attempts import FoundCommit, find_commit, whole_commit
 from factory.ledger.book import Book
 from factory.ledger.plan import find_plan
 from factory.ledger.run import open_run
 from factory.storage.protocol import ObjectStore
 from factory.work.job import JobResult
 from schemas.ledger.layout import Layout
-from tests.chaos.memory_store import MemoryStore
-from tests.chaos.subject import Hear, Name, Subject
+from tests.chaos.stores.memory_store import MemoryStore
+from tests.chaos.subjects.subject import Hear, Name, Subject
 
 UNSTABLE = (keys.COMMITS, keys.SEGMENTS, keys.STRIKES, "probe/")
 """Folders whose objects hold times and attempts, or are left behind by a death."""
@@ -60,7 +60,7 @@ def in_ignorance() -> Iterator[None]:
     """A worker asks for the commit of its unit a moment before there is one."""
     asked = []
 
-    def not_yet(*arguments: Any) -> Found:
+    def not_yet(*arguments: Any) -> FoundCommit:
         asked.append(arguments)
         if len(asked) == 1:
             raise ObjectMissing("not there yet")

@@ -14,7 +14,7 @@ from factory.errors import EditmillError
 from factory.on_ray.units import run_on_ray
 from factory.storage.open import open_store
 from tests.chaos.noting import Habits, NotingStore
-from tests.chaos.subject import Work, subject_of
+from tests.chaos.subjects.subject import Work, subject_of
 
 
 class Job(BaseModel):

@@ -17,7 +17,7 @@ from factory.ledger.verify.run import verify
 from factory.storage.protocol import ObjectStore
 from schemas.ledger.commit import UnitLine
 from tests.chaos.command import around, committed, names
-from tests.chaos.subject import Name, Subject
+from tests.chaos.subjects.subject import Name, Subject
 
 
 @dataclass

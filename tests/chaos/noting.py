@@ -17,8 +17,8 @@ from factory.ledger import keys
 from factory.ledger.run import Run
 from factory.storage.protocol import ObjectInfo
 from factory.work.stage import Load, Stage
-from tests.chaos.passing_store import PassingStore
-from tests.chaos.subject import Work, subject_of
+from tests.chaos.stores.passing_store import PassingStore
+from tests.chaos.subjects.subject import Work, subject_of
 
 _asked = threading.local()
 """When this thread last began to ask the ledger something, as `at`; and before this unit, as `before`."""

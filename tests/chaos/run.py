@@ -19,7 +19,7 @@ from typing import Any
 from tests.chaos.nodes import Nodes
 from tests.chaos.series import ROOT, Amounts, Chaos
 from tests.chaos.servers import BUCKET, s3_server
-from tests.chaos.subject import class_of
+from tests.chaos.subjects.subject import class_of
 from tests.servers.fault_proxy import Fault, FaultProxy, even_odds
 
 ODDS = even_odds(0.04, conflict=0.08, late=0.05, request_cut=0.05, reply_cut=0.06)

@@ -17,7 +17,7 @@ from tests.chaos.findings import Findings, examine
 from tests.chaos.nodes import Nodes
 from tests.chaos.noting import Habits
 from tests.chaos.servers import direct_store
-from tests.chaos.subject import Work, subject_of
+from tests.chaos.subjects.subject import Work, subject_of
 from tests.chaos.victims import Victims
 from tests.servers.fault_proxy import Fault, FaultProxy, favouring
 

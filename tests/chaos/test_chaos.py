@@ -68,6 +68,17 @@ def test_the_same_with_the_engine_on_the_miniature():
     assert 0 < figures["accepted"] < figures["candidates"]
 
 
+@pytest.mark.long
+def test_kills_change_nothing_of_latents_by_their_real_maker():
+    """So few that CI has time for them; the slow test below kills a node, and waits for every fault."""
+    few = {"worker_kills": 2, "driver_kills": 1, "node_kills": 0, "drain_notices": 1, "twins": 0}
+    small = {"units": 12, "outcomes": 3, "workers": 2, "pause": 0.2, "gap": 1}
+    figures = chaos("moto", subject="encode", store_faults=0, **few, **small)
+    assert_nothing_wrong(figures)
+    assert {name: figures[name] for name in few} == few
+    assert 0 < figures["encoded"] < figures["rows"]
+
+
 @pytest.mark.slow
 def test_the_same_of_latents_by_their_real_maker():
     # So much work that all of it happens in one round: each worker takes long to load.

@@ -14,11 +14,11 @@ from factory.work.job import run_job
 from factory.work.unit import fail_unit, make_unit
 from schemas.arrow import from_parquet, to_parquet
 from schemas.pair import Pair
-from tests.chaos.actors import WeakStore
 from tests.chaos.command import in_ignorance, undisturbed_run
 from tests.chaos.findings import Findings, examine
-from tests.chaos.memory_store import MemoryStore
-from tests.chaos.subject import STAGES, Own, small
+from tests.chaos.histories.actors import WeakStore
+from tests.chaos.stores.memory_store import MemoryStore
+from tests.chaos.subjects.subject import STAGES, Own, small
 
 UNITS = 4
 OUTCOMES = {"generate": 20, "encode": 7, "edit": 8, "evaluate": 8}

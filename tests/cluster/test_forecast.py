@@ -12,7 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from cluster.forecast.acceptance import Range, rest_of
-from cluster.forecast.forecast import Gpu, Pool, forecast
+from cluster.forecast.forecast import Gpu, Workforce, forecast
 from cluster.forecast.pilot import Pilot, most_at_once, read_pilot, worker_seconds
 from editmill import app
 from factory.errors import ConfigError, RunMismatch
@@ -123,7 +123,10 @@ def test_the_whole_job_by_numbers(run: str) -> None:
     """Of 105 triplets 100 are left: 50 units of 20 s, 10 for each of 5 workers that need 30 s to start."""
     pilot = read_pilot(run)
     found = forecast(
-        pilot, 105, Pool(workers=5, start_up_s=30), [Gpu("same", 36.0), Gpu("faster", None, 4.0)]
+        pilot,
+        105,
+        Workforce(workers=5, start_up_s=30),
+        [Gpu("same", 36.0), Gpu("faster", None, 4.0)],
     )
     same, faster = found.spendings
     assert (found.triplets, found.units) == (100, 50)
@@ -174,7 +177,7 @@ def about(one: Range) -> object:
 def test_units_that_differ_make_the_time_uncertain_by_students_t() -> None:
     """Of 5 units with a mean of 30 s and an error of it of 7.07 s the mean lies within 2.132 of it."""
     pilot = made_up([1] * 10, most=3, unit_s=(10.0, 20.0, 30.0, 40.0, 50.0))
-    (found,) = forecast(pilot, 20_010, Pool(start_up_s=0), [Gpu("one")]).spendings
+    (found,) = forecast(pilot, 20_010, Workforce(start_up_s=0), [Gpu("one")]).spendings
     expected = Range(*(10_000 * (30 + t * 7.071) / 3600 for t in (0, -2.132, 2.132)))
     assert ends(found.hours) == pytest.approx(ends(expected), rel=0.05)
 
@@ -190,10 +193,10 @@ def test_a_long_job_is_simulated_in_part_and_is_in_proportion(
     monkeypatch.setattr("cluster.forecast.forecast.MOST_UNITS", 5000)
     monkeypatch.setattr("cluster.forecast.forecast.SIMULATED", 100_000)
     pilot = made_up([1] * 10, most=3, unit_s=(8.0, 8.0))
-    pool = Pool(workers=10, start_up_s=100)
+    pool = Workforce(workers=10, start_up_s=100)
     (found,) = forecast(pilot, 400_010, pool, [Gpu("one")]).spendings
     assert found.hours == certain((100 + 200_000 / 10 * 8) / 3600)
-    often = Pool(workers=10, start_up_s=100, preempted_every_s=1000.0)
+    often = Workforce(workers=10, start_up_s=100, preempted_every_s=1000.0)
     (taken,) = forecast(pilot, 400_010, often, [Gpu("one")]).spendings
     # What is left of a life that ends at random after 1000 s, once it has started; some 116 s of a notice
     # are waited out.
@@ -206,7 +209,7 @@ def test_a_long_job_begins_and_ends_once(monkeypatch: pytest.MonkeyPatch) -> Non
     does both, and the job as a whole no more often."""
     monkeypatch.setattr("cluster.forecast.forecast.MOST_UNITS", 300)
     pilot = made_up([1] * 10, most=3, unit_s=(8.0, 8.0))
-    pool = Pool(workers=3, start_up_s=1000)
+    pool = Workforce(workers=3, start_up_s=1000)
     (found,) = forecast(pilot, 10 + 2 * 3001, pool, [Gpu("one")]).spendings
     assert ends(found.hours) == pytest.approx([(1000 + 1000.33 * 8) / 3600] * 3, rel=0.002)
     assert ends(found.gpu_hours) == pytest.approx([3 * n for n in ends(found.hours)])
@@ -336,7 +339,7 @@ def test_more_in_hand_than_one_worker_has_asks_how_many_there_were(crowd: str) -
 
 
 def test_without_a_pair_storage_and_cost_per_pair_have_no_end(crowd: str) -> None:
-    found = forecast(read_pilot(crowd, workers=3), 100, Pool(), [Gpu("one", 1.0)])
+    found = forecast(read_pilot(crowd, workers=3), 100, Workforce(), [Gpu("one", 1.0)])
     assert (found.stored, found.pairs.low) == (None, 0)
     plain = json.loads(json.dumps(found.as_json(), allow_nan=False))
     assert plain["by_gpu"][0]["cost_per_pair"]["high"] is None
@@ -372,7 +375,7 @@ def test_a_run_with_less_than_two_units_is_refused(tmp_path: Path, committed: in
 @pytest.mark.parametrize("captions", [4, 5])
 def test_a_list_without_a_rest_is_refused(run: str, captions: int) -> None:
     with pytest.raises(ConfigError) as refused:
-        forecast(read_pilot(run), captions, Pool(), [])
+        forecast(read_pilot(run), captions, Workforce(), [])
     assert str(refused.value) == (
         f"--captions: must be more than the pilot's 5 triplets, got {captions}; it is the length of the "
         "whole list"
@@ -380,7 +383,7 @@ def test_a_list_without_a_rest_is_refused(run: str, captions: int) -> None:
 
 
 def test_nodes_that_live_too_short_for_a_unit_are_refused(run: str) -> None:
-    pool = Pool(start_up_s=100.0, preempted_every_s=39.0)
+    pool = Workforce(start_up_s=100.0, preempted_every_s=39.0)
     with pytest.raises(ConfigError) as refused:
         forecast(read_pilot(run), 105, pool, [Gpu("one")])
     assert str(refused.value) == (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cluster import preflight as module
-from cluster.preflight import Look, is_our_program, preflight, unseen_from_here
+from cluster.preflight import CheckedCommand, is_our_program, preflight, unseen_from_here
 from factory.errors import ConfigError
 from schemas.cluster import Cluster
 
@@ -32,7 +32,7 @@ def test_a_verb_is_asked_for_what_it_would_refuse_and_is_told_what_not_to_look_a
     asked = answers(
         monkeypatch, 0, "a note\nchecked: nothing is wrong as far as it can be seen here; n"
     )
-    preflight([Look(WORDS, "here", ("/", "s3://bucket/pairs"))])
+    preflight([CheckedCommand(WORDS, "here", ("/", "s3://bucket/pairs"))])
     assert asked == [
         [sys.executable, "-m", "editmill", *WORDS, "--check", '["/", "s3://bucket/pairs"]']
     ]
@@ -42,7 +42,7 @@ def test_a_verb_is_asked_for_what_it_would_refuse_and_is_told_what_not_to_look_a
 def test_what_would_end_with_2_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     answers(monkeypatch, 2, "a note\neditmill: --preset: must be one of a, b, got 'c'\n")
     with pytest.raises(ConfigError) as refused:
-        preflight([Look(WORDS, "FILE:3: steps.pairs")])
+        preflight([CheckedCommand(WORDS, "FILE:3: steps.pairs")])
     assert str(refused.value) == "FILE:3: steps.pairs: --preset: must be one of a, b, got 'c'"
 
 
@@ -50,7 +50,7 @@ def test_what_cannot_be_looked_at_is_said_and_gone_on_with(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answers(monkeypatch, 3, "editmill: s3://bucket: GetObject had no answer\n")
-    preflight([Look(WORDS, "here")])
+    preflight([CheckedCommand(WORDS, "here")])
     said = "here: could not be looked at here: s3://bucket: GetObject had no answer\n"
     assert capsys.readouterr().err == said
 
@@ -59,8 +59,8 @@ def test_a_verb_that_cannot_be_checked_is_parsed_and_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = answers(monkeypatch, 2, "")
-    preflight([Look(["status", "s3://bucket/run"], "here")])
-    preflight([Look(["config", "show", "--preset", "paper"], "here")])
+    preflight([CheckedCommand(["status", "s3://bucket/run"], "here")])
+    preflight([CheckedCommand(["config", "show", "--preset", "paper"], "here")])
     assert asked == []
     for words, message in (
         (["status"], "here: Missing argument"),
@@ -69,7 +69,7 @@ def test_a_verb_that_cannot_be_checked_is_parsed_and_no_more(
         (["captions"], "here: must begin with a verb of this version, got 'captions'; there are: "),
     ):
         with pytest.raises(ConfigError) as refused:
-            preflight([Look(words, "here")])
+            preflight([CheckedCommand(words, "here")])
         assert str(refused.value).startswith(message)
 
 
@@ -85,11 +85,11 @@ def test_several_are_looked_at_at_once_and_spoken_of_in_their_order(
 ) -> None:
     """Really, with the verbs' own `--check`."""
     generate = ["generate", "--preset", "miniature", "--triplets", "miniature", "--out"]
-    looks = [Look([*generate, str(tmp_path / str(n))], f"step {n}") for n in range(3)]
+    looks = [CheckedCommand([*generate, str(tmp_path / str(n))], f"step {n}") for n in range(3)]
     preflight(looks)
     said = capsys.readouterr().err.splitlines()
     assert [line.partition(":")[0] for line in said] == ["step 0", "step 1", "step 2"]
-    wrong = Look([*generate, str(tmp_path), "--preset", "odd"], "step 3")
+    wrong = CheckedCommand([*generate, str(tmp_path), "--preset", "odd"], "step 3")
     with pytest.raises(ConfigError, match="^step 3: --preset: must be one of fast, miniature"):
         preflight([*looks, wrong])
     assert [*tmp_path.iterdir()] == []

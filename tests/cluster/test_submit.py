@@ -27,7 +27,7 @@ from cluster.job import Job, JobLost
 from cluster.submit import exit_code_of
 from cluster.submit import submit as submit_here
 from factory.errors import ConfigError
-from factory.on_ray.session import is_open as is_joined_by_anyone
+from factory.on_ray.session import admits_anyone as is_joined_by_anyone
 from schemas.cluster import Cluster
 from tests.environment import without_ray
 

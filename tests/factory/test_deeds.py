@@ -7,12 +7,12 @@ import pytest
 from factory import __main__ as program
 from factory import deeds
 from factory.console.command import command
+from factory.deeds import PROBES
 from factory.errors import Damaged, InputError, ModelError, StorageRefused
 from factory.ledger import keys
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.on_ray.rows import report_of
-from factory.storage.key_rules import PROBES
 from factory.storage.local import LocalStore
 from tests.bad_input.materials import Grey, models
 from tests.factory.ledger.test_collect import age, finish

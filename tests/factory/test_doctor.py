@@ -16,12 +16,12 @@ import pytest
 
 from factory.__main__ import app
 from factory.console.config import load_config
-from factory.doctor import batch as batch_module
-from factory.doctor.batch import Batch, make_batch
+from factory.doctor import measured_batch as batch_module
 from factory.doctor.batch_sizes import batch_sizes
-from factory.doctor.examination import Order, examine
+from factory.doctor.examination import ExaminationOrder, examine
 from factory.doctor.examples import bundled, examples
 from factory.doctor.finding import Finding, Level
+from factory.doctor.measured_batch import MeasuredBatch, make_batch
 from factory.doctor.scores import usual
 from factory.errors import ModelError
 from factory.pairs.generate import prepare
@@ -96,13 +96,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def order(*settings: str, **fields: Any) -> Order:
+def order(*settings: str, **fields: Any) -> ExaminationOrder:
     config = load_config(file=Path("c.yaml"), settings=[*OPTIONS, *settings])
-    return Order(**{"config": config, "triplets": "t.jsonl", "out": "run"} | fields)
+    return ExaminationOrder(**{"config": config, "triplets": "t.jsonl", "out": "run"} | fields)
 
 
 def found(
-    asked: Order,
+    asked: ExaminationOrder,
     bench: Bench | None = None,
     *,
     find: Callable[[str], Any] | None = None,
@@ -403,7 +403,7 @@ def sizes_tried(rates: dict[int, float], configured: int = 8, patience_s: float 
             raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
         return 4 * pairs / rates[pairs]
 
-    (one,) = batch_sizes(configured, Batch([], rows_per_s=40.0), seconds, patience_s)
+    (one,) = batch_sizes(configured, MeasuredBatch([], rows_per_s=40.0), seconds, patience_s)
     return one
 
 
@@ -432,7 +432,7 @@ def test_one_quick_moment_of_another_batch_size_is_no_warning() -> None:
         calls[pairs] += 1
         return 4 * pairs / (60 if (pairs, calls[pairs]) == (1, 3) else 40)
 
-    (one,) = batch_sizes(8, Batch([], rows_per_s=1e6), seconds)
+    (one,) = batch_sizes(8, MeasuredBatch([], rows_per_s=1e6), seconds)
     assert (one.level, one.figures["fastest"]) == (Level.OK, 1)
 
 
@@ -443,7 +443,7 @@ def test_sizes_are_not_tried_longer_than_there_is_patience() -> None:
         tried.append(pairs)
         return 1000.0
 
-    (one,) = batch_sizes(8, Batch([], rows_per_s=1e6), seconds, patience_s=1.0)
+    (one,) = batch_sizes(8, MeasuredBatch([], rows_per_s=1e6), seconds, patience_s=1.0)
     assert (one.level, one.remedy) == (Level.SKIPPED, "")
     assert sorted(tried) == [1, 2, 4, 8, 16]
 

@@ -15,7 +15,7 @@ from factory.storage.open import open_store
 from schemas.fit import Fit
 from tests.trainer.small import begin
 from trainer.fit import fit
-from trainer.learning.order import Item, Order
+from trainer.learning.order import Order, StepPair
 from trainer.root.training import begun_dataset
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -33,7 +33,7 @@ class Job:
     """Steps after which it is stopped."""
 
 
-Items = dict[tuple[int, int], Item]
+Items = dict[tuple[int, int], StepPair]
 
 
 def train_on(workers: int, *jobs: Job) -> list[list[Items]]:
@@ -83,7 +83,7 @@ def _train(job: Job, place: Place) -> Items:
     left = iter(range(job.steps))
     item = Order.item
 
-    def note(order: Order, step: int, slot: int, *shares) -> Item:
+    def note(order: Order, step: int, slot: int, *shares) -> StepPair:
         used[step, slot] = item(order, step, slot, *shares)
         return used[step, slot]
 

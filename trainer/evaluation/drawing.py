@@ -14,7 +14,7 @@ FINER = 3
 
 
 @dataclass(frozen=True)
-class Line:
+class Stroke:
     """Joined points; places are in pixels from the upper left."""
 
     points: Sequence[tuple[float, float]]
@@ -33,7 +33,7 @@ class Dot:
 
 
 @dataclass(frozen=True)
-class Words:
+class Label:
     """One line of text, its middle at the height of its place."""
 
     x: float
@@ -52,7 +52,7 @@ class Drawing:
 
     width: int
     height: int
-    parts: Sequence[Line | Dot | Words]
+    parts: Sequence[Stroke | Dot | Label]
 
     def svg(self) -> bytes:
         """For pages."""
@@ -77,9 +77,9 @@ class Drawing:
         return sink.getvalue()
 
 
-def _svg(part: Line | Dot | Words) -> str:
+def _svg(part: Stroke | Dot | Label) -> str:
     match part:
-        case Line():
+        case Stroke():
             points = " ".join(f"{x:.2f},{y:.2f}" for x, y in part.points)
             return (
                 f'<polyline points="{points}" fill="none" stroke="{part.colour}" '
@@ -90,7 +90,7 @@ def _svg(part: Line | Dot | Words) -> str:
                 f'<circle cx="{part.x:.2f}" cy="{part.y:.2f}" r="{part.radius:g}" '
                 f'fill="{part.colour}"/>'
             )
-        case Words():
+        case Label():
             turn = f' transform="rotate(-90 {part.x:.2f} {part.y:.2f})"' if part.upwards else ""
             return (
                 f'<text x="{part.x:.2f}" y="{part.y:.2f}" font-size="{part.size:g}" '
@@ -99,23 +99,23 @@ def _svg(part: Line | Dot | Words) -> str:
             )
 
 
-def _draw(image: Image.Image, part: Line | Dot | Words) -> None:
+def _draw(image: Image.Image, part: Stroke | Dot | Label) -> None:
     pen = ImageDraw.Draw(image)
     match part:
-        case Line():
+        case Stroke():
             points = [(x * FINER, y * FINER) for x, y in part.points]
             pen.line(points, part.colour, round(part.width * FINER), "curve")
         case Dot():
             x, y, r = part.x * FINER, part.y * FINER, part.radius * FINER
             pen.ellipse((x - r, y - r, x + r, y + r), fill=part.colour)
-        case Words():
+        case Label():
             _write(image, part)
 
 
 _ANCHORS = {"start": "lm", "middle": "mm", "end": "rm"}
 
 
-def _write(image: Image.Image, part: Words) -> None:
+def _write(image: Image.Image, part: Label) -> None:
     font = ImageFont.load_default(part.size * FINER)
     x, y = part.x * FINER, part.y * FINER
     if not part.upwards:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainer.evaluation.drawing import Dot, Drawing, Line, Words
+from trainer.evaluation.drawing import Dot, Drawing, Label, Stroke
 from trainer.evaluation.points import Estimate
 
 WIDTH, HEIGHT = 860, 520
@@ -52,21 +52,21 @@ def plot(curves: Sequence[Curve], below: str) -> Drawing:
     values = [[p[axis] for c in drawn for p in c.points] for axis in (0, 1)]
     (xs, x_ticks), (ys, y_ticks) = (_scale(of) for of in values)
     x, y = _Axis(*xs, LEFT, RIGHT), _Axis(*ys, BOTTOM, TOP)
-    parts: list[Line | Dot | Words] = [
-        Words(LEFT, 22, "What an edit changes against what it keeps", 17),
-        Words(LEFT, 44, below, 12, GREY),
+    parts: list[Stroke | Dot | Label] = [
+        Label(LEFT, 22, "What an edit changes against what it keeps", 17),
+        Label(LEFT, 44, below, 12, GREY),
     ]
     for tick in x_ticks:
         at = x.at(tick)
-        parts += [Line([(at, TOP), (at, BOTTOM)], GRID)]
-        parts += [Words(at, BOTTOM + 15, _tick(tick, x_ticks), 12, GREY, "middle")]
+        parts += [Stroke([(at, TOP), (at, BOTTOM)], GRID)]
+        parts += [Label(at, BOTTOM + 15, _tick(tick, x_ticks), 12, GREY, "middle")]
     for tick in y_ticks:
         at = y.at(tick)
-        parts += [Line([(LEFT, at), (RIGHT, at)], GRID)]
-        parts += [Words(LEFT - 8, at, _tick(tick, y_ticks), 12, GREY, "end")]
+        parts += [Stroke([(LEFT, at), (RIGHT, at)], GRID)]
+        parts += [Label(LEFT - 8, at, _tick(tick, y_ticks), 12, GREY, "end")]
     parts += [
-        Line([(LEFT, TOP), (LEFT, BOTTOM), (RIGHT, BOTTOM)], INK),
-        Words(
+        Stroke([(LEFT, TOP), (LEFT, BOTTOM), (RIGHT, BOTTOM)], INK),
+        Label(
             (LEFT + RIGHT) / 2,
             BOTTOM + 42,
             "CLIP directional similarity (cosine): more of the edit to the right",
@@ -74,7 +74,7 @@ def plot(curves: Sequence[Curve], below: str) -> Drawing:
             INK,
             "middle",
         ),
-        Words(
+        Label(
             20,
             (TOP + BOTTOM) / 2,
             "CLIP image similarity (cosine): more is kept above",
@@ -88,20 +88,20 @@ def plot(curves: Sequence[Curve], below: str) -> Drawing:
         colour = COLOURS[number % len(COLOURS)]
         parts += _curve(curve, colour, x, y)
         parts += _entry(curve, colour, TOP + 14 + 52 * number)
-    parts.append(Words(RIGHT + 24, 44, "bars: 95 % of resamples of the pictures", 11, GREY))
+    parts.append(Label(RIGHT + 24, 44, "bars: 95 % of resamples of the pictures", 11, GREY))
     return Drawing(WIDTH, max(HEIGHT, TOP + 60 + 52 * len(drawn)), parts)
 
 
-def _curve(curve: Curve, colour: str, x: _Axis, y: _Axis) -> list[Line | Dot | Words]:
+def _curve(curve: Curve, colour: str, x: _Axis, y: _Axis) -> list[Stroke | Dot | Label]:
     places = [(x.at(a.value or 0), y.at(b.value or 0)) for a, b in curve.points]
-    parts: list[Line | Dot | Words] = []
+    parts: list[Stroke | Dot | Label] = []
     for (px, py), (a, b) in zip(places, curve.points, strict=True):
         if a.low is not None and a.high is not None:
-            parts.append(Line([(x.at(a.low), py), (x.at(a.high), py)], colour, 0.7))
+            parts.append(Stroke([(x.at(a.low), py), (x.at(a.high), py)], colour, 0.7))
         if b.low is not None and b.high is not None:
-            parts.append(Line([(px, y.at(b.low)), (px, y.at(b.high))], colour, 0.7))
+            parts.append(Stroke([(px, y.at(b.low)), (px, y.at(b.high))], colour, 0.7))
     if len(places) > 1:
-        parts.append(Line(places, colour, 2.2))
+        parts.append(Stroke(places, colour, 2.2))
     parts += [Dot(px, py, 3.6, colour) for px, py in places]
     # The first point is hollow, so that the way along the curve can be told.
     if len(places) > 1:
@@ -109,21 +109,21 @@ def _curve(curve: Curve, colour: str, x: _Axis, y: _Axis) -> list[Line | Dot | W
     return parts
 
 
-def _entry(curve: Curve, colour: str, y: float) -> list[Line | Dot | Words]:
+def _entry(curve: Curve, colour: str, y: float) -> list[Stroke | Dot | Label]:
     """Of the legend."""
     x = RIGHT + 24
-    parts: list[Line | Dot | Words] = [
-        Line([(x, y), (x + 26, y)], colour, 2.2),
+    parts: list[Stroke | Dot | Label] = [
+        Stroke([(x, y), (x + 26, y)], colour, 2.2),
         Dot(x + 13, y, 3.6, colour),
-        Words(x + 34, y, _short(curve.name), 13),
+        Label(x + 34, y, _short(curve.name), 13),
     ]
     if curve.ends is None:
-        return [*parts, Words(x + 34, y + 17, _short(curve.sweep), 11, GREY)]
+        return [*parts, Label(x + 34, y + 17, _short(curve.sweep), 11, GREY)]
     first, last = curve.ends
     return [
         *parts,
-        Words(x + 34, y + 17, _short(curve.sweep), 11, GREY),
-        Words(x + 34, y + 32, f"from {first} (hollow) to {last}", 11, GREY),
+        Label(x + 34, y + 17, _short(curve.sweep), 11, GREY),
+        Label(x + 34, y + 32, f"from {first} (hollow) to {last}", 11, GREY),
     ]
 
 

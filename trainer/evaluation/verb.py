@@ -21,10 +21,10 @@ from factory.console.config import (
     preset_names,
 )
 from factory.console.options import EDITS, FITS, AsJson, ConfigFile, preset_option
-from factory.console.places import check_folder
 from factory.console.say import Opening, print_facts, print_json, print_table, say
 from factory.errors import ConfigError, first_line
 from factory.models.find import Role, still_to_fetch
+from factory.storage.places import check_folder
 from factory.verbs.machine import check_machine, runner
 from factory.verbs.runs import FINISHES
 from factory.work.job import JobResult, run_job

@@ -9,9 +9,8 @@ from itertools import islice
 
 import torch
 
-from schemas.fit import Law, Where
 from trainer.feeding.reader import LoadedRow, Reader, assemble, micro_batches
-from trainer.learning.group import Group
+from trainer.learning.group import Workplace
 from trainer.learning.objective import NUMBERS, MicroBatch
 from trainer.learning.order import Order
 
@@ -21,7 +20,7 @@ CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Part:
+class StepPart:
     """A micro-batch of a step."""
 
     items: list[LoadedRow]
@@ -35,22 +34,19 @@ class Feed:
 
     order: Order
     reader: Reader
-    law: Law
-    compute: Where
-    device: torch.device
-    group: Group
+    at: Workplace
     first: int
     until: int
 
     def __post_init__(self) -> None:
         self._coming = iter(range(self.first, self.until))
-        self._loaders = ThreadPoolExecutor(self.compute.loaders)
+        self._loaders = ThreadPoolExecutor(self.at.compute.loaders)
         self._maker = ThreadPoolExecutor(1)
         self._read: deque[list[Future[LoadedRow]]] = deque()
         """The maker's alone."""
-        self._next: Future[list[Part]] | None = None
+        self._next: Future[list[StepPart]] | None = None
 
-    def step(self) -> list[Part]:
+    def step(self) -> list[StepPart]:
         """What the next step is made of: nothing at the end. Raises what its reading raised."""
         now = self._next or self._maker.submit(self._made)
         self._next = self._maker.submit(self._made)
@@ -62,31 +58,30 @@ class Feed:
         for threads in (self._loaders, self._maker):
             threads.shutdown(cancel_futures=True)
 
-    def _made(self) -> list[Part]:
+    def _made(self) -> list[StepPart]:
         self._read.extend(map(self._items, islice(self._coming, AHEAD - len(self._read))))
         rows = [future.result() for future in self._read.popleft()] if self._read else []
-        return parts_of(self.reader, rows, self.law, self.compute, self.device)
+        return parts_of(self.reader, rows, self.at)
 
     def _items(self, step: int) -> list[Future[LoadedRow]]:
-        law = self.law
+        law = self.at.law
         items = (
             self.order.item(step, slot, law.flip, law.dropout)
-            for slot in self.group.slots(law.batch)
+            for slot in self.at.group.slots(law.batch)
         )
         return [self._loaders.submit(self.reader.read, item) for item in items]
 
 
-def parts_of(
-    reader: Reader, rows: list[LoadedRow], law: Law, compute: Where, device: torch.device
-) -> list[Part]:
+def parts_of(reader: Reader, rows: list[LoadedRow], at: Workplace) -> list[StepPart]:
     """A worker's items of a step as micro-batches: made now, or where networks are asked when needed."""
+    device, numbers = at.device, NUMBERS[at.law.dtype]
     parts = []
-    for items in micro_batches(rows, compute.micro_batch):
+    for items in micro_batches(rows, at.compute.micro_batch):
         if reader.asks_networks:
             # Beside the step before they would only slow it down.
-            batch = partial(assemble, reader, items, device, NUMBERS[law.dtype])
+            batch = partial(assemble, reader, items, device, numbers)
         else:
-            made = assemble(reader, items, CPU, NUMBERS[law.dtype])
+            made = assemble(reader, items, CPU, numbers)
             batch = partial((made.pinned() if device.type == "cuda" else made).to, device)
-        parts.append(Part(items, batch))
+        parts.append(StepPart(items, batch))
     return parts

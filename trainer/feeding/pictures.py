@@ -15,7 +15,7 @@ SizedPair = tuple[Shape, NDArray[np.uint8], NDArray[np.uint8]]
 """A pair's shape, its original and its edited picture, each (3, height, width)."""
 
 
-def fit(picture: Picture, shape: Shape, flip: bool) -> NDArray[np.uint8]:
+def resized(picture: Picture, shape: Shape, flip: bool) -> NDArray[np.uint8]:
     """(3, height, width) bytes, resized whole with Lanczos as the original, mirrored if asked.
 
     diffusers' script resizes with bicubic weights.
@@ -46,7 +46,7 @@ def sized_pair(
     """A pair as a law has it; `factor` is the autoencoder's. Raises `ImageRefused`."""
     original, edited = decoders.pair(pair)
     shape = shape_of(original, law, factor)
-    return shape, fit(original, shape, flip), fit(edited, shape, flip)
+    return shape, resized(original, shape, flip), resized(edited, shape, flip)
 
 
 def shape_of(original: Picture, law: Law, factor: int) -> Shape:

@@ -22,14 +22,14 @@ from schemas.fit import Law
 from trainer.feeding.pictures import Shape, sized_pair
 from trainer.learning.conditions import Conditions
 from trainer.learning.objective import MicroBatch
-from trainer.learning.order import Item
+from trainer.learning.order import StepPair
 
 
 @dataclass(frozen=True)
 class LoadedRow:
     """An item with what the frozen networks make of it, or will be given."""
 
-    item: Item
+    item: StepPair
     row: int
     """The row that was read; another than the item's where that one was unreadable."""
     shape: Shape
@@ -55,7 +55,7 @@ class Reader(ABC):
         """Unreadable rows so far, and why."""
         self._trained: NDArray[np.int64] = np.array(sorted(trained), np.int64)
 
-    def read(self, item: Item) -> LoadedRow:
+    def read(self, item: StepPair) -> LoadedRow:
         """Called from threads. Raises `InputError` where nothing is readable."""
         count, first = len(self._trained), int(np.searchsorted(self._trained, item.row))
         for further in range(count):

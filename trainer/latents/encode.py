@@ -37,7 +37,7 @@ NOWHERE = EncodingEnvironment(device="none", torch="none", threads=0, pictures=0
 
 
 @dataclass(frozen=True)
-class Terms:
+class EncodeTerms:
     """Where an encoding runs; it stops when all is encoded."""
 
     compute: Where
@@ -74,7 +74,7 @@ def encode_dataset(
     run, plan = begin(ENCODE, store, lambda: law, slices, 1, retry_failed=retry_failed)
     store_index(store, opened.index)
     say_truncation(store, opened, say)
-    result = run_job(stage, run, plan, Terms(config.compute), run_with(stage))
+    result = run_job(stage, run, plan, EncodeTerms(config.compute), run_with(stage))
     # Whatever was sealed before: a unit of it may be open again.
     latents = find_latents(store) if result.exit_code in (0, NOTHING_KEPT) else None
     if latents is None:

@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from schemas.fit import Law, Where
 
 
 class Group:
@@ -58,6 +62,16 @@ class Group:
         """Until all are here."""
         if self.size > 1:
             dist.barrier()
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """By what law a worker trains, with how much at once, where and beside whom."""
+
+    law: Law
+    compute: Where
+    device: torch.device
+    group: Group
 
 
 @contextmanager

@@ -23,7 +23,7 @@ TIMESTEPS = 1000
 
 
 @dataclass(frozen=True)
-class Item:
+class StepPair:
     """One pair of one step."""
 
     row: int
@@ -56,14 +56,14 @@ class Order:
         epoch, place = divmod(step * self.batch + slot, len(self.prompts))
         return epoch, int(self._permutation(epoch)[place])
 
-    def item(self, step: int, slot: int, flip: float, dropout: Dropout) -> Item:
+    def item(self, step: int, slot: int, flip: float, dropout: Dropout) -> StepPair:
         """What stands in a slot of a step; `flip` is the chance of mirroring."""
         epoch, prompt = self.place(step, slot)
         # Named by the prompt, not by its place in the dataset's files.
         rng = generator(self.seed, "item", epoch, self.prompts[prompt])
         chosen, mirrored, kept, level = rng.random(4)
         pairs = self.rows[prompt]
-        return Item(
+        return StepPair(
             row=pairs[int(chosen * len(pairs))],
             flip=bool(mirrored < flip),
             dropped=dropped(float(kept), dropout),

@@ -35,12 +35,12 @@ def is_cut(tensor: Tensor) -> bool:
     return isinstance(tensor, DTensor)
 
 
-def own(tensor: Tensor) -> Tensor:
+def local_part(tensor: Tensor) -> Tensor:
     """This worker's part of a tensor, in the same memory; one that is not cut is its own."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def whole(part: Tensor, like: Tensor) -> Tensor:
+def gather_whole(part: Tensor, like: Tensor) -> Tensor:
     """What all workers hold parts of, cut as `like` is; where that is cut, all of them call this."""
     if not isinstance(like, DTensor):
         return part
@@ -49,7 +49,7 @@ def whole(part: Tensor, like: Tensor) -> Tensor:
     ).full_tensor()
 
 
-def put(tensor: Tensor, part: Tensor, like: Tensor) -> None:
+def set_part(tensor: Tensor, part: Tensor, like: Tensor) -> None:
     """Copy this worker's part of a whole tensor, cut as `like` is."""
     if isinstance(like, DTensor):
         rows = -(-len(tensor) // like.device_mesh.size())

@@ -11,7 +11,7 @@ from schemas.fit import Law
 from trainer.learning.average import Average
 from trainer.learning.group import Group
 from trainer.learning.lora import trained
-from trainer.learning.spread import is_cut, own, put, whole
+from trainer.learning.spread import gather_whole, is_cut, local_part, set_part
 
 
 class State:
@@ -24,7 +24,7 @@ class State:
         self.is_cut = any(is_cut(p) for p in self.parameters.values())
         """Whether each worker holds a part of it only."""
         self.parts = {
-            name: nn.Parameter(own(parameter.detach())) if self.is_cut else parameter
+            name: nn.Parameter(local_part(parameter.detach())) if self.is_cut else parameter
             for name, parameter in self.parameters.items()
         }
         """This worker's part of each parameter, in its memory."""
@@ -81,26 +81,30 @@ class State:
     def _take_gradients(self) -> None:
         if self.is_cut:
             for name, parameter in self.parameters.items():
-                self.parts[name].grad = None if parameter.grad is None else own(parameter.grad)
+                self.parts[name].grad = (
+                    None if parameter.grad is None else local_part(parameter.grad)
+                )
 
     def tensors(self) -> dict[str, Tensor]:
         """Copies on the CPU, so that the training may go on while they are written.
 
         Whole, whoever trains them: where the state is cut, all workers call this.
         """
-        return {name: whole(part, like).to("cpu", copy=True) for name, part, like in self._held()}
+        return {
+            name: gather_whole(part, like).to("cpu", copy=True) for name, part, like in self._held()
+        }
 
     def give(self) -> None:
         """This worker's part in the leader's `tensors`."""
         for _, part, like in self._held():
-            whole(part, like)
+            gather_whole(part, like)
 
     @torch.no_grad()
     def gather_average(self, into: nn.Module | None) -> None:
         """Fill a whole network; where the state is cut, all workers call this, most of them with None."""
         found = trained(into) if into is not None else {}
         for name, parameter in self.parameters.items():
-            gathered = whole(self.average.values[name], parameter)
+            gathered = gather_whole(self.average.values[name], parameter)
             if name in found:
                 found[name].copy_(gathered)
 
@@ -121,12 +125,14 @@ class State:
         self.step = step
         for name, parameter in self.parameters.items():
             part = self.parts[name]
-            put(_taken(tensors, f"weight.{name}", parameter), part, parameter)
-            put(_taken(tensors, f"average.{name}", parameter), self.average.values[name], parameter)
+            set_part(_taken(tensors, f"weight.{name}", parameter), part, parameter)
+            set_part(
+                _taken(tensors, f"average.{name}", parameter), self.average.values[name], parameter
+            )
             if f"mean.{name}" in tensors:
                 mean, square = torch.zeros_like(part), torch.zeros_like(part)
-                put(_taken(tensors, f"mean.{name}", parameter), mean, parameter)
-                put(_taken(tensors, f"square.{name}", parameter), square, parameter)
+                set_part(_taken(tensors, f"mean.{name}", parameter), mean, parameter)
+                set_part(_taken(tensors, f"square.{name}", parameter), square, parameter)
                 self.optimiser.state[part] = {
                     "step": torch.tensor(
                         float(step), device=part.device if self._on_cuda else "cpu"

@@ -20,7 +20,7 @@ EMPTY_SHARE = 0.1
 """Share of captions replaced by the empty one, for classifier-free guidance."""
 
 
-class TextToImage(nn.Module):
+class TrainedParts(nn.Module):
     """The two trained parts under one roof."""
 
     def __init__(self, tokenizer: CLIPTokenizer) -> None:
@@ -79,10 +79,10 @@ def train_diffusion(
     seed: int,
     batch: int = 64,
     report: Callable[[str], None] = print,
-) -> TextToImage:
+) -> TrainedParts:
     """Mean squared error of v, a tenth of the captions empty; returns the averaged model."""
     torch.manual_seed(seed)  # noqa: TID251  initial weights only
-    model = TextToImage(tokenizer)
+    model = TrainedParts(tokenizer)
     # With heads of 16 channels torch's fused attention takes most of a step's time on CPUs, going
     # back; whole maps make the step twice as fast (docs/log.md).
     model.unet.set_attn_processor(AttnProcessor())

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from factory.edits.editors.ip2p import Editor
+from factory.edits.editors.ip2p import Ip2pEditor
 from factory.pictures import Picture
 from schemas.fit import Sampler
 from trainer.miniature.tasks import EditTask, JudgedEdit, edit_tasks, judge_edits
@@ -15,7 +15,7 @@ AT_ONCE = 16
 
 
 def judged_edits(
-    editor: Editor,
+    editor: Ip2pEditor,
     count: int,
     sampler: Sampler,
     tell: Callable[[], None] = lambda: None,

@@ -12,7 +12,7 @@ from trainer.learning.editor import NO_CHECKER, write_index, write_part
 from trainer.miniature.autoencoder import build_autoencoder, train_autoencoder
 from trainer.miniature.card import write_card
 from trainer.miniature.clip import save_clip, train_clip
-from trainer.miniature.diffusion import TextToImage, noise_scheduler, train_diffusion
+from trainer.miniature.diffusion import TrainedParts, noise_scheduler, train_diffusion
 from trainer.miniature.vocabulary import save_tokenizer
 
 STAGES = ("autoencoder", "diffusion", "clip", "card")
@@ -56,7 +56,7 @@ def train_miniature(
         report(json.dumps(write_card(work, out, threads=torch.get_num_threads())["figures"]))
 
 
-def save_pipeline(model: TextToImage, vae: Any, tokenizer: Any, folder: Path) -> None:
+def save_pipeline(model: TrainedParts, vae: Any, tokenizer: Any, folder: Path) -> None:
     """A folder that diffusers' `StableDiffusionPipeline` loads; the autoencoder lies there."""
     model.half()
     parts = {

@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from factory.dataset.dataset import Dataset
-from factory.edits.editors.ip2p import Editor
+from factory.edits.editors.ip2p import Ip2pEditor
 from factory.engine.autoencoder import Autoencoder
 from factory.engine.checkpoint.load import TextToImage
 from factory.engine.networks import Networks
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.ledger.run import must_stand
-from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit
 from schemas.training import EDITOR, LORA, RECORD
 from trainer.learning.editor import write_editor
-from trainer.learning.group import Group
 from trainer.learning.lora import merged, write_adapter
 from trainer.learning.state import State
 from trainer.loop import StepReport
@@ -26,8 +24,8 @@ from trainer.miniature.editing import judged_edits
 from trainer.miniature.tasks import edit_figures
 from trainer.root.checkpoint import Checkpoints, steps_in
 from trainer.root.training import store_folder
+from trainer.watching.journal import Journal
 from trainer.watching.sheet import edit_sheet
-from trainer.watching.watch import Watch
 
 
 @dataclass(eq=False)
@@ -36,7 +34,6 @@ class Member:
 
     config: Fit
     state: State
-    group: Group
 
     def see(self, report: StepReport, urgent: bool) -> None:
         """After each step; `urgent` has a checkpoint written at once."""
@@ -48,7 +45,7 @@ class Member:
 
     def finish(self) -> None:
         """A checkpoint of where it ended; the editor if that is the end."""
-        if self.group.share(self.is_unsaved()):
+        if self.state.group.share(self.is_unsaved()):
             self.save()
         if self.state.step >= self.config.law.steps:
             self.write_editor()
@@ -76,25 +73,31 @@ class Member:
         """However it ended."""
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """The pairs of the sheets of edits."""
+
+    dataset: Dataset
+    rows: list[int]
+
+
 @dataclass(eq=False)
 class Leader(Member):
     """Writes what is written once."""
 
-    store: ObjectStore
-    parts: TextToImage
     checkpoints: Checkpoints
-    dataset: Dataset
-    sheet_rows: list[int]
-    """Those of the sheets of edits."""
+    parts: TextToImage
+    held_out: HeldOut
     say: Callable[[str], None]
     spare: Any = None
     """A copy of the network on the CPU, which takes the average where the state is cut."""
 
     def __post_init__(self) -> None:
-        self.watch = Watch(self.store, self.config.watching, self.config.law, self.say)
+        self.store = self.checkpoints.store
+        self.journal = Journal(self.store, self.config.watching, self.config.law, self.say)
 
     def see(self, report: StepReport, urgent: bool) -> None:
-        self.watch.see(report)
+        self.journal.see(report)
         super().see(report, urgent)
 
     def is_unsaved(self) -> bool:
@@ -111,21 +114,21 @@ class Leader(Member):
         # First the one before, so that no two copies wait in memory.
         self.checkpoints.finish()
         self.checkpoints.begin(self.state.step, self.state.tensors())
-        self.watch.store_files()
+        self.journal.store_files()
 
     def draw(self, step: int) -> None:
         """Always of the same held-out pairs; and the oracle's tasks."""
         parts, schedule = self.parts, NoiseSchedule.from_config(self.parts.scheduler)
         with self._averaged() as unet:
             networks = Networks(unet.eval(), Autoencoder(parts.autoencoder), parts.text, schedule)
-            editor = Editor(networks)
-            law, watching = self.config.law, self.config.watching
-            data = edit_sheet(editor, self.dataset, self.sheet_rows, law, watching.sampler)
+            editor = Ip2pEditor(networks)
+            law, watching, shown = self.config.law, self.config.watching, self.held_out
+            data = edit_sheet(editor, shown.dataset, shown.rows, law, watching.sampler)
             if watching.oracle_edits:
                 self._judge(step, editor)
             unet.train()
         if data is not None:
-            self.watch.sheet(step, data)
+            self.journal.sheet(step, data)
 
     def write_editor(self) -> None:
         # No editor before the checkpoint that it comes from.
@@ -143,15 +146,15 @@ class Leader(Member):
     def close(self) -> None:
         """However it ended: the checkpoint that is being written, and the last files."""
         self.checkpoints.close()
-        self.watch.close()
+        self.journal.close()
 
-    def _judge(self, step: int, editor: Editor) -> None:
+    def _judge(self, step: int, editor: Ip2pEditor) -> None:
         watching = self.config.watching
         tasks, _, judged = judged_edits(editor, watching.oracle_edits, watching.sampler)
         figures = edit_figures(tasks, judged)
         named = ("edit_accuracy", "kept_rest", "identity_share")
-        self.watch.figure(step, **{name: figures[name] for name in named})
-        self.watch.say(
+        self.journal.figure(step, **{name: figures[name] for name in named})
+        self.journal.say(
             f"step {step}: of {len(tasks)} edits {figures['edit_accuracy']:.0%} done with the rest kept, "
             f"{figures['identity_share']:.0%} left as they were"
         )

@@ -8,9 +8,9 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.files import Place
 from factory.dataset.index import FOLDER, find_index, read_index, store_index
 from factory.dataset.scan import TokenLimit
+from factory.deeds import PROBES
 from factory.errors import InputError, RunMismatch
 from factory.ledger.run import differing_fields
-from factory.storage.key_rules import PROBES
 from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import find_stamped

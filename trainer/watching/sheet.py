@@ -11,7 +11,7 @@ from PIL import Image
 
 from factory.dataset.decoders import Decoders
 from factory.dataset.pairs import Pairs
-from factory.edits.editors.ip2p import Editor
+from factory.edits.editors.ip2p import Ip2pEditor
 from factory.pairs.sheet import cell, grid
 from factory.pictures import Picture
 from factory.untrusted_image.decoder import ImageRefused
@@ -32,7 +32,7 @@ class _Row:
 
 
 def edit_sheet(
-    editor: Editor, pairs: Pairs, rows: Sequence[int], law: Law, sampler: Sampler
+    editor: Ip2pEditor, pairs: Pairs, rows: Sequence[int], law: Law, sampler: Sampler
 ) -> bytes | None:
     """A PNG: each row's original, the edit of it, and the dataset's own edited picture.
 

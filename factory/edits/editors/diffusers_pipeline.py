@@ -30,7 +30,7 @@ from factory.pictures import Picture
 from schemas.editors import DiffusersPipeline
 from schemas.edits import EditCompute, EditItem, EditRecipe
 
-Asked = Sequence[tuple[EditItem, Picture]]
+AskedPictures = Sequence[tuple[EditItem, Picture]]
 _BEYOND_A_PICTURE = (torch.OutOfMemoryError, torch.AcceleratorError, MemoryError)
 """What no other picture would escape either."""
 MOST_SQUEEZED = 1.125
@@ -65,7 +65,7 @@ class PipelineEditor:
         settings: DiffusersPipeline,
         recipe: EditRecipe,
         compute: EditCompute,
-        first: Callable[[], Asked] = lambda: (),
+        first: Callable[[], AskedPictures] = lambda: (),
     ) -> None:
         self.settings = settings
         self.recipe = recipe
@@ -84,7 +84,7 @@ class PipelineEditor:
             rows = self._compared_rows(first(), compute.pipeline_images)
             self.batching = compare(self.made, rows, compute.pipeline_images)
 
-    def edit(self, asked: Asked) -> Iterator[tuple[int, Edited]]:
+    def edit(self, asked: AskedPictures) -> Iterator[tuple[int, Edited]]:
         """As `Editor`."""
         rows = [self._row(item, picture) for item, picture in asked]
         groups: dict[tuple[Any, ...], list[int]] = {}
@@ -167,7 +167,7 @@ class PipelineEditor:
         options = item.options(self.settings)
         return _Row(small, item.instruction or "", seed_of(self.recipe, item), options)
 
-    def _compared_rows(self, first: Asked, most: int) -> list[_Row]:
+    def _compared_rows(self, first: AskedPictures, most: int) -> list[_Row]:
         """Pictures of one size: the first ones, and the negative of the first, told more words."""
         if not first:
             side = self.recipe.size_px

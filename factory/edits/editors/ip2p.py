@@ -58,7 +58,7 @@ def edit_request(
 
 
 @dataclass(frozen=True)
-class Editor:
+class Ip2pEditor:
     """An editor's networks, on one device, in evaluation mode; its UNet has eight input channels."""
 
     networks: Networks
@@ -101,9 +101,9 @@ class Editor:
         return [one.pictures[0] if isinstance(one, Finished) else black for one in results]
 
 
-def load_editor(source: ModelSource, device: str) -> Editor:
+def load_editor(source: ModelSource, device: str) -> Ip2pEditor:
     """An editor from a path, with its networks on a device. Raises `ModelError`."""
-    return Editor(load_networks(source, None, torch.float32, pick_device(device)))
+    return Ip2pEditor(load_networks(source, None, torch.float32, pick_device(device)))
 
 
 def edit_of(

@@ -22,7 +22,7 @@ from factory.engine.staging import ahead_into
 
 
 @dataclass(frozen=True, eq=False)
-class Columns:
+class MapColumns:
     """What an edited map is made of."""
 
     source: Tensor
@@ -76,9 +76,9 @@ class EditedMap:
         self.own = own * weight
         self.until = by_token(asked.shares, asked.share)
         """Share of the steps for each token of the target, float64."""
-        self._known: dict[tuple[bool, ...], Columns] = {}
+        self._known: dict[tuple[bool, ...], MapColumns] = {}
 
-    def columns(self, step: int, steps: int) -> Columns:
+    def columns(self, step: int, steps: int) -> MapColumns:
         """At step `step` (from 0) of `steps`: taken where step < int(share x (steps + 1)), as there.
 
         The same object as long as nothing changes.
@@ -88,7 +88,7 @@ class EditedMap:
         if key not in self._known:
             taken = on.to(self.source.dtype)
             own = self.own * taken + (1 - taken)
-            self._known[key] = Columns(self.source * taken, own)
+            self._known[key] = MapColumns(self.source * taken, own)
         return self._known[key]
 
 
@@ -102,9 +102,9 @@ class CrossState:
         self.own = torch.ones(rows, tokens, 1, dtype=dtype, device=device)
         self.words = torch.zeros(rows, tokens, 1, dtype=dtype, device=device)
         """Of local blends: 1 at the tokens whose maps are summed."""
-        self._columns: dict[int, Columns] = {}
+        self._columns: dict[int, MapColumns] = {}
 
-    def take(self, place: int, source_place: int, columns: Columns) -> None:
+    def take(self, place: int, source_place: int, columns: MapColumns) -> None:
         """Row `place` takes these columns of another's map."""
         if self._columns.get(place) is not columns:
             self._columns[place] = columns

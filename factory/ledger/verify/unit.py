@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from factory.errors import Damaged, ObjectMissing
 from factory.ledger import keys
-from factory.ledger.attempts import Found, items_of
+from factory.ledger.attempts import FoundCommit, items_of
 from factory.ledger.commits import Commit, commit_of
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
@@ -25,7 +25,7 @@ def no_check(
 
 
 def check_unit(
-    run: Run, plan: Plan, found: Found, check: Check = no_check
+    run: Run, plan: Plan, found: FoundCommit, check: Check = no_check
 ) -> tuple[int, list[str], list[str]]:
     """How many rows of data a unit holds, what is wrong with it, and keys of damaged data."""
     unit, record = found.record.unit, found.record

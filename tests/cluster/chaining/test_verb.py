@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from cluster import submit as submitting
 from cluster.chaining import verb
 from cluster.chaining.file import chain_of
-from cluster.preflight import Look
+from cluster.preflight import CheckedCommand
 from editmill import app
 from factory.errors import ConfigError
 from schemas.cluster import Cluster
@@ -30,7 +30,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
     """What was looked at ahead, in place of looking: where it stands, and what it must not look at."""
     found: Looks = []
 
-    def preflight(looks: Sequence[Look]) -> None:
+    def preflight(looks: Sequence[CheckedCommand]) -> None:
         for look in looks:
             found.append((f"{look.where.rpartition(': ')[2]}: {look.words[0]}", tuple(look.unseen)))
             if "refused" in look.words:

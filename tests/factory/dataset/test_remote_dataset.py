@@ -12,7 +12,7 @@ from factory.storage.local import LocalStore
 from factory.storage.remote_file import TAIL, RemoteFile
 from factory.storage.shelf import Shelf
 from schemas.fit import Columns
-from tests.chaos.memory_store import MemoryStore
+from tests.chaos.stores.memory_store import MemoryStore
 from tests.trainer.small import write_pairs
 
 

@@ -7,8 +7,7 @@ import torch
 
 from factory.engine.checkpoint.load import load_models
 from factory.engine.clip_scorer import similarities
-from factory.engine.decoder import Decoder
-from factory.engine.images import to_unit
+from factory.engine.decoder import Decoder, to_unit
 from tests.factory.engine.family import CAPTIONS, by_reference, draw, recipe, sample, save_family
 from tests.factory.engine.reference import reference_pair
 from tests.factory.engine.reference_scores import reference_scores

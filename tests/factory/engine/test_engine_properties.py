@@ -124,7 +124,7 @@ def test_step_that_fails_reaches_every_caller_and_the_engine_lives_on(family, mo
 
 
 def test_pictures_are_rounded_not_truncated():
-    from factory.engine.images import to_picture, to_unit
+    from factory.engine.decoder import to_picture, to_unit
 
     image = torch.tensor([0.0, 0.4999 / 255, 0.5001 / 255, 1.0]).view(1, 2, 2).expand(3, 2, 2)
     assert to_picture(image)[..., 0].flatten().tolist() == [0, 0, 1, 255]

@@ -1,6 +1,6 @@
 """A store beside whose calls something happens, once."""
 
-from tests.chaos.passing_store import PassingStore
+from tests.chaos.stores.passing_store import PassingStore
 
 
 class Interrupted(PassingStore):

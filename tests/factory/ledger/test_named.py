@@ -19,7 +19,7 @@ from factory.ledger.verify.run import verify
 from factory.work.unit import make_unit
 from schemas.ledger.run import RetryRecord
 from tests.chaos.command import in_ignorance
-from tests.chaos.passing_store import PassingStore
+from tests.chaos.stores.passing_store import PassingStore
 from tests.factory.work.test_toy_stage import Shouted, Weak, age
 
 FIRST, LAST = Attempt("0" * 32), Attempt("f" * 32)

@@ -12,6 +12,7 @@ from factory.ledger.run import create_run, open_run
 from factory.pairs.generate import triplets_of
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
+from schemas.canonical import canonical_json
 from schemas.config import Config
 from schemas.triplet import Triplet
 from tests.making import generate_unit, run_here, run_job
@@ -95,6 +96,57 @@ def test_new_triplets_anywhere_in_the_list_are_appended_in_its_order(tmp_path):
         *triplets(9)[:3],
         *triplets(9)[6:],
     ]
+
+
+class Counted(LocalStore):
+    """A store that notes what is fetched of it."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.fetched = []
+
+    def get(self, key, *more):
+        self.fetched.append(key)
+        return super().get(key, *more)
+
+
+@pytest.fixture
+def hashed(monkeypatch):
+    """The prompts of the rows that were hashed, in order."""
+    prompts = []
+
+    def noted(row):
+        if isinstance(row, dict) and "original_prompt" in row:
+            prompts.append(row["original_prompt"])
+        return canonical_json(row)
+
+    monkeypatch.setattr("factory.ledger.plan.canonical_json", noted)
+    return prompts
+
+
+def test_extension_fetches_no_planned_item_and_hashes_each_once(tmp_path, small_segments, hashed):
+    run = run_in(tmp_path)
+    write_plan(run, triplets(20), 2)
+    write_plan(run, triplets(30), 2, extend=True)
+    hashed.clear()
+    store = Counted(tmp_path)
+    plan = write_plan(open_run(store), triplets(40), 2, extend=True)
+    assert plan.record.items == 40
+    old = {part.key for head in plan.records[:2] for part in head.parts}
+    assert len(old) > 3
+    assert not old & set(store.fetched)
+    assert hashed == [triplet.original_prompt for triplet in triplets(40)]
+
+
+def test_extension_by_a_list_in_another_order_fetches_each_file_of_the_plan_once(
+    tmp_path, small_segments
+):
+    write_plan(run_in(tmp_path), triplets(20), 2)
+    store = Counted(tmp_path)
+    plan = write_plan(open_run(store), triplets(30)[::-1], 2, extend=True)
+    assert plan.record.digest == digest([*triplets(20), *triplets(30)[:19:-1]])
+    for part in plan.records[0].parts:
+        assert store.fetched.count(part.key) == 1
 
 
 def test_of_two_drivers_that_extend_at_once_one_wins_and_the_other_is_told(tmp_path):

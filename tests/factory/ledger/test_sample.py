@@ -9,7 +9,7 @@ from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.ledger.seal import sample, seal
 from schemas.ledger.commit import UnitLine
-from tests.chaos.memory_store import MemoryStore
+from tests.chaos.stores.memory_store import MemoryStore
 from tests.making import generate_unit
 from tests.stub_source import StubSource, recipe, triplets
 

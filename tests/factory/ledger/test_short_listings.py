@@ -11,8 +11,8 @@ from factory.ledger.run import create_run, open_run
 from factory.ledger.seal import seal
 from factory.pairs.verify import verify
 from schemas.config import Config
-from tests.chaos.memory_store import MemoryStore
-from tests.chaos.passing_store import PassingStore
+from tests.chaos.stores.memory_store import MemoryStore
+from tests.chaos.stores.passing_store import PassingStore
 from tests.making import commit_failed, generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 

@@ -20,8 +20,8 @@ from factory.pairs.sheet import sealed_pairs
 from factory.pairs.verify import verify
 from factory.storage.patience import READS, write_once
 from schemas.config import Config
-from tests.chaos.memory_store import MemoryStore
-from tests.chaos.passing_store import PassingStore
+from tests.chaos.stores.memory_store import MemoryStore
+from tests.chaos.stores.passing_store import PassingStore
 from tests.making import commit_failed, generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 

@@ -15,7 +15,7 @@ from factory.models.find import files_below, model_folder
 from factory.models.pin import pin
 from schemas.recipe import Lora, ModelSource
 from tests.bad_input.materials import PICKLE, UNET_SHAPES, models, safetensors, weights
-from tests.chaos.memory_store import MemoryStore
+from tests.chaos.stores.memory_store import MemoryStore
 from tests.factory.engine.family import recipe
 from tests.factory.ledger.interrupted_store import Interrupted
 

@@ -1,6 +1,7 @@
 """A pair source that kills its process on some triplets, as often as a folder of marks allows."""
 
 import os
+import shutil
 import signal
 import time
 import uuid
@@ -55,6 +56,21 @@ class Hanging(Deadly):
 class _Hanging(_Source):
     def end(self):
         time.sleep(3600)
+
+
+@dataclass(frozen=True)
+class Vanishing(Deadly):
+    """Deletes a root in place of dying."""
+
+    root: str = ""
+
+    def __call__(self, recipe, compute):
+        return _Vanishing(self)
+
+
+class _Vanishing(_Source):
+    def end(self):
+        shutil.rmtree(self.deadly.root)
 
 
 @dataclass(frozen=True)

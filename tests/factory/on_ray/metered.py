@@ -23,7 +23,7 @@ from factory.on_ray.ray_internals import keep_to_loopback
 from factory.on_ray.units import run_on_ray
 from factory.storage.open import open_store
 from factory.work.stage import Load
-from tests.chaos.subject import Work, subject_of
+from tests.chaos.subjects.subject import Work, subject_of
 from tests.environment import without_ray
 
 SUBJECTS = {"generate": "stub", "encode": "encode", "edit": "edit", "evaluate": "evaluate"}

@@ -14,7 +14,7 @@ from factory.on_ray.alone import run_alone
 from factory.on_ray.watch import Watch, node_answers
 from factory.on_ray.witness import Witness
 from factory.work.reports import UnitProblem
-from tests.chaos.memory_store import MemoryStore
+from tests.chaos.stores.memory_store import MemoryStore
 from tests.making import STAGE
 from tests.stub_source import recipe, triplets
 

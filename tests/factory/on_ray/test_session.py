@@ -15,7 +15,7 @@ from ray._private.worker import print_worker_logs
 
 from factory.errors import ConfigError
 from factory.on_ray import ray_internals, session
-from factory.on_ray.session import _keep_others_out, connect, is_open
+from factory.on_ray.session import _keep_others_out, admits_anyone, connect
 from schemas.cluster import OPEN_CLUSTER
 from schemas.config import Compute
 from tests.environment import without_ray
@@ -165,13 +165,13 @@ def gcs(status):
 )
 def test_a_cluster_is_open_that_answers_someone_without_a_token(status, expected):
     with gcs(status) as address:
-        assert is_open(address) == expected
+        assert admits_anyone(address) == expected
 
 
 def test_who_does_not_answer_is_not_called_open():
     with gcs(grpc.StatusCode.OK) as address:
         pass
-    assert not is_open(address)
+    assert not admits_anyone(address)
 
 
 class Joined:

@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import ray
 
+from factory.errors import InputError
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.commits import commit_of
@@ -22,7 +23,7 @@ from factory.storage.local import LocalStore
 from factory.work import job as work_job
 from factory.work.reports import UnitProblem
 from schemas.config import Config
-from tests.factory.on_ray.deadly import Deadly, Hanging, Unloadable
+from tests.factory.on_ray.deadly import Deadly, Hanging, Unloadable, Vanishing
 from tests.making import loaded, run_here, run_job, run_on_ray
 from tests.stub_source import StubSource, recipe, triplets
 
@@ -91,6 +92,16 @@ def test_poison_unit_is_committed_as_failed_and_opened_again_on_demand(tmp_path,
     assert again.units_made == 1
     assert again.manifest_hash == undisturbed(tmp_path).manifest_hash
     assert verify(run).damages == []
+
+
+def test_a_root_that_vanishes_ends_the_run_and_is_not_made_again(tmp_path, marks):
+    run, plan = start(tmp_path)
+    root = tmp_path / "run"
+    first = tuple(triplet.triplet_id for triplet in triplets(1))
+    source = Vanishing(first, str(marks), times=1, root=str(root))
+    with pytest.raises(InputError, match=r"RUN\.json is gone"):
+        finish(run, plan, source)
+    assert not root.exists()
 
 
 def test_strikes_count_over_the_lives_of_drivers(tmp_path, marks):

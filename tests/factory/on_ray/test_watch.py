@@ -2,7 +2,9 @@
 
 from collections import Counter
 
-from factory.errors import StorageUnavailable
+import pytest
+
+from factory.errors import StorageRefused, StorageUnavailable
 from factory.on_ray import watch
 from factory.on_ray.watch import Watch
 from factory.on_ray.witness import Death
@@ -28,6 +30,18 @@ def test_job_that_wants_to_stop_does_not_wait_for_a_store_that_is_gone(monkeypat
 
     Waiting().settle(lambda: len(tries) == 3)
     assert tries == [3, 3, 3]
+
+
+def test_a_root_that_is_gone_is_not_asked_again():
+    class Refused(Watch):
+        def __init__(self):
+            self._unjudged = [(0.0, Death(unit=3, worker="w", node="n"))]
+
+        def judge(self, death, *, alone):
+            raise StorageRefused("RUN.json is gone")
+
+    with pytest.raises(StorageRefused, match="is gone"):
+        Refused()._judge_due()
 
 
 class Judging(Watch):

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from factory.deeds import PROBES
 from factory.errors import ObjectMissing, StorageRefused
-from factory.storage.key_rules import PROBES
 from factory.storage.open import open_store
 from factory.storage.probe import probe
 from factory.storage.protocol import ObjectInfo, ObjectStore

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from factory.deeds import PROBES
 from factory.errors import StorageRefused, StorageUnavailable
-from factory.storage.key_rules import PROBES
 from factory.storage.local import LocalStore
 from factory.storage.probe import ABANDONED_S, ODD_RACES, probe
 from factory.storage.protocol import ObjectInfo
-from tests.chaos.memory_store import MemoryStore
+from tests.chaos.stores.memory_store import MemoryStore
 from tests.factory.ledger.watched_store import KeepingStore
 
 

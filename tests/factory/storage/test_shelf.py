@@ -6,7 +6,7 @@ import pytest
 
 from factory.errors import Damaged, InputError, ObjectMissing
 from factory.storage.shelf import Shelf
-from tests.chaos.memory_store import MemoryStore
+from tests.chaos.stores.memory_store import MemoryStore
 
 
 @pytest.fixture

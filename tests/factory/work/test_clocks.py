@@ -17,7 +17,7 @@ from factory.storage.local import LocalStore
 from factory.work.guards import Guards
 from schemas.config import Budget, Compute
 from schemas.ledger.layout import GENERATE
-from tests.chaos.passing_store import PassingStore
+from tests.chaos.stores.passing_store import PassingStore
 from tests.factory.ledger.test_collect import age, finish, litter, start
 from tests.making import generate_unit
 from tests.stub_source import StubSource, recipe, triplets

@@ -3,14 +3,13 @@
 import json
 import os
 import re
-import shutil
 import signal
 import time
 from dataclasses import replace
 
 import pytest
 
-from factory.errors import Damaged, StorageRefused, StorageUnavailable
+from factory.errors import Damaged
 from factory.ledger import keys
 from factory.ledger.commits import read_commit
 from factory.ledger.manifest import manifest_hash, newest_manifest, sealed_data_uris, unit_lines
@@ -160,29 +159,6 @@ def test_unit_that_cannot_be_committed_ends_with_3_and_names_it(tmp_path):
     assert newest_manifest(run) is None
 
 
-class FullDisk(LocalStore):
-    """From the second pairs object on there is no room for another."""
-
-    def put(self, key, data):
-        if key.startswith(keys.DATA["generate"]) and list(self.list(keys.DATA["generate"])):
-            raise StorageUnavailable(f"{self.uri}/{key}: No space left on device")
-        super().put(key, data)
-
-
-def test_a_full_disk_stops_the_run_after_a_few_units_and_a_rerun_makes_the_rest(
-    tmp_path, monkeypatch
-):
-    monkeypatch.setattr("factory.storage.patience.TRIES", 1)
-    run, plan = start(tmp_path, count=40)
-    full, source = create_run(FullDisk(str(tmp_path)), recipe()), StubSource()
-    result = finish(full, plan, source)
-    assert (result.exit_code, len(result.problems), result.sealed) == (3, MOST_LOST, None)
-    assert len({name for name, _ in source.made}) <= 2 * (2 + MOST_LOST)
-    assert f"{MOST_LOST} units in a row" in result.message
-    assert "No space left" in result.message
-    assert finish(run, plan).exit_code == 0
-
-
 def test_lost_units_count_only_in_a_row(tmp_path):
     run, plan = start(tmp_path, count=40)
 
@@ -196,14 +172,6 @@ def test_lost_units_count_only_in_a_row(tmp_path):
 
     result = run_job(run, plan, config(), failing)
     assert (result.exit_code, len(result.problems)) == (3, 16)
-
-
-def test_a_root_that_vanishes_ends_the_run_and_is_not_made_again(tmp_path):
-    run, plan = start(tmp_path / "run")
-    source = StubSource(on_draw=lambda: shutil.rmtree(tmp_path / "run", ignore_errors=True))
-    with pytest.raises(StorageRefused, match=r"RUN\.json is gone: was the run deleted"):
-        finish(run, plan, source)
-    assert not (tmp_path / "run").exists()
 
 
 def test_limit_rounds_up_to_units_and_seals_a_snapshot(tmp_path):

@@ -14,7 +14,7 @@ from factory.ledger.run import create_run, open_run
 from factory.ledger.seal import seal
 from factory.storage.local import LocalStore
 from schemas.config import Config
-from tests.chaos.encoding import StubbedEncoder
+from tests.chaos.subjects.encoding import StubbedEncoder
 from tests.factory.work.test_toy_stage import Shouted
 from tests.making import generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets

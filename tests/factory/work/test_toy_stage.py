@@ -1,4 +1,4 @@
-"""A stage of some 40 lines has all that the unit job promises: named keys, a finish, retried rows."""
+"""A stage of 52 lines, blank ones apart, has what the unit job promises: keys, a finish, retried rows."""
 
 import json
 import os

@@ -12,7 +12,7 @@ from factory.dataset.index import store_index
 from factory.errors import ConfigError, InputError
 from schemas.edits import EditRecipe
 from schemas.evaluation import Entrant, EvaluationRecipe
-from tests.chaos.memory_store import MemoryStore
+from tests.chaos.stores.memory_store import MemoryStore
 from tests.trainer.small import pair, png, write_pairs
 from trainer.evaluation.held_out import Unreadable, find_tasks, open_pictures
 from trainer.evaluation.prepare import with_digests

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 from PIL import Image
 
-from trainer.evaluation.drawing import Dot, Drawing, Line, Words
+from trainer.evaluation.drawing import Dot, Drawing, Label, Stroke
 from trainer.evaluation.plot import BOTTOM, LEFT, RIGHT, TOP, Curve, _step, plot
 from trainer.evaluation.points import NOTHING, Estimate
 
@@ -30,7 +30,7 @@ def test_points_lie_on_the_plane_in_their_order():
 
 
 def test_every_point_has_bars_in_both_directions():
-    bars = [p for p in plot([OURS], "").parts if isinstance(p, Line) and p.width == 0.7]
+    bars = [p for p in plot([OURS], "").parts if isinstance(p, Stroke) and p.width == 0.7]
     assert len(bars) == 4
 
 
@@ -50,13 +50,15 @@ def test_a_curve_without_a_figure_is_left_out():
 def test_no_two_entries_of_the_legend_overlap():
     curves = [Curve(f"editor {n}", OURS.points, "strength", ("0.3", "0.9")) for n in range(9)]
     drawing = plot(curves, "")
-    rows = sorted(p.y for p in drawing.parts if isinstance(p, Words) and p.x > RIGHT + 25)
+    rows = sorted(p.y for p in drawing.parts if isinstance(p, Label) and p.x > RIGHT + 25)
     assert min(b - a for a, b in zip(rows, rows[1:], strict=False)) >= 14
     assert rows[-1] < drawing.height
 
 
 def test_a_png_shows_the_same_places():
-    drawing = Drawing(40, 20, [Dot(10, 10, 4, "#ff0000"), Line([(20, 10), (39, 10)], "#0000ff", 3)])
+    drawing = Drawing(
+        40, 20, [Dot(10, 10, 4, "#ff0000"), Stroke([(20, 10), (39, 10)], "#0000ff", 3)]
+    )
     image = Image.open(io.BytesIO(drawing.png())).convert("RGB")
     assert image.size == (80, 40)
     assert image.getpixel((20, 20)) == (255, 0, 0)

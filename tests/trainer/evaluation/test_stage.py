@@ -14,9 +14,9 @@ from factory.ledger.run import open_run
 from factory.ledger.seal import seal
 from schemas.evaluation import Entrant, EvaluationRecipe, Sweep
 from tests.chaos.command import command, undisturbed_run
-from tests.chaos.evaluating import NumberedEditors, Sums, scenes_of
-from tests.chaos.memory_store import MemoryStore
-from tests.chaos.subject import small
+from tests.chaos.stores.memory_store import MemoryStore
+from tests.chaos.subjects.evaluating import NumberedEditors, Sums, scenes_of
+from tests.chaos.subjects.subject import small
 from trainer.evaluation.held_out import Task, Unreadable
 from trainer.evaluation.report import NAMES
 from trainer.evaluation.stage import EvaluationMaker, items_of, seed_of

@@ -14,7 +14,7 @@ from schemas.fit import Where
 from tests.trainer.small import small
 from trainer.feeding.feed import AHEAD, Feed
 from trainer.feeding.reader import Reader, assemble
-from trainer.learning.group import Group
+from trainer.learning.group import Group, Workplace
 from trainer.learning.order import Order
 
 CPU = torch.device("cpu")
@@ -60,10 +60,7 @@ def feed(reader, until=5, micro_batch=3, first=0):
     found = Feed(
         order,
         reader,
-        law,
-        Where(micro_batch=micro_batch, loaders=LOADERS),
-        CPU,
-        Group(),
+        Workplace(law, Where(micro_batch=micro_batch, loaders=LOADERS), CPU, Group()),
         first,
         until,
     )

@@ -12,9 +12,9 @@ from factory.dataset.dataset import Dataset
 from factory.engine.text.encoder import Words
 from tests.trainer.small import png, small, write_pairs
 from trainer.feeding.hold_out import hold_out
-from trainer.feeding.pictures import bucket, fit
+from trainer.feeding.pictures import bucket, resized
 from trainer.feeding.reader import LoadedRow, PictureReader, assemble, micro_batches
-from trainer.learning.order import Item
+from trainer.learning.order import StepPair
 
 
 def test_held_out_prompts_are_the_same_while_a_dataset_grows():
@@ -33,7 +33,7 @@ def test_at_least_one_prompt_is_always_trained(share, count):
 
 
 def item(row, flip=False):
-    return Item(row=row, flip=flip, dropped="nothing", timestep=10, seed=row)
+    return StepPair(row=row, flip=flip, dropped="nothing", timestep=10, seed=row)
 
 
 class Bare:
@@ -88,9 +88,9 @@ def test_a_step_of_several_shapes_is_cut_into_micro_batches_of_one():
 def test_pictures_are_resized_whole_and_kept_where_they_fit():
     image = Image.open(io.BytesIO(png(5)))
     picture = np.asarray(image)
-    assert np.array_equal(fit(picture, (16, 16), False), picture.transpose(2, 0, 1))
-    resized = np.asarray(image.resize((24, 8), Image.Resampling.LANCZOS))
-    assert np.array_equal(fit(picture, (8, 24), False), resized.transpose(2, 0, 1))
+    assert np.array_equal(resized(picture, (16, 16), False), picture.transpose(2, 0, 1))
+    wanted = np.asarray(image.resize((24, 8), Image.Resampling.LANCZOS))
+    assert np.array_equal(resized(picture, (8, 24), False), wanted.transpose(2, 0, 1))
 
 
 class Dropping:
@@ -109,7 +109,8 @@ class Dropping:
 def test_conditions_are_dropped_as_the_items_say_even_where_a_latent_is_not_finite():
     kinds = ("nothing", "text", "both", "image")
     items = [
-        Item(row=0, flip=False, dropped=kind, timestep=1, seed=i) for i, kind in enumerate(kinds)
+        StepPair(row=0, flip=False, dropped=kind, timestep=1, seed=i)
+        for i, kind in enumerate(kinds)
     ]
     seen = [LoadedRow(one, 0, (2, 2), None) for one in items]
     batch = assemble(Dropping(), seen, torch.device("cpu"), torch.float32)

@@ -13,12 +13,12 @@ from editmill import app
 from factory import deeds
 from factory.dataset.dataset import Dataset
 from factory.dataset.index import instruction_name
+from factory.deeds import PROBES
 from factory.errors import Damaged, EditmillError, InputError, RunMismatch, StorageRefused
 from factory.ledger.commits import committed_units
 from factory.ledger.keys import COMMITS
 from factory.ledger.run import open_run
 from factory.ledger.verify.run import verify
-from factory.storage.key_rules import PROBES
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from factory.untrusted_image.decoder import ImageRefused
@@ -30,7 +30,7 @@ from trainer.latents.encoder import Encoder
 from trainer.latents.reader import find_latents, open_latents
 from trainer.latents.slices import cut
 from trainer.learning.conditions import Conditions
-from trainer.learning.order import Item
+from trainer.learning.order import StepPair
 
 
 def stored(folder):
@@ -243,7 +243,7 @@ def test_a_unit_that_is_given_up_is_failed_and_made_again_on_demand(dataset, tmp
     reader = open_latents(str(tmp_path / "a"), latents.law, pairs.index)
     with pytest.raises(ImageRefused, match="poison"):
         reader._content(3, False)
-    assert reader.read(Item(3, False, "nothing", 1, 2)).row == 6
+    assert reader.read(StepPair(3, False, "nothing", 1, 2)).row == 6
     # Row 9 says what row 4 of the failed unit said first.
     with pytest.raises(ImageRefused, match="instruction of unit 1, which was given up"):
         reader._content(9, False)

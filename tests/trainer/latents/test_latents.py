@@ -20,7 +20,7 @@ from trainer.latents.reader import LatentReader, open_latents
 from trainer.latents.slices import latents_law
 from trainer.learning.conditions import Conditions
 from trainer.learning.objective import NUMBERS, Objective
-from trainer.learning.order import Item, Order
+from trainer.learning.order import Order, StepPair
 
 CPU = torch.device("cpu")
 BUCKETS = {"buckets": True, "size_px": 32}
@@ -112,7 +112,7 @@ def test_row_by_row_every_row_and_mirror_is_equal_bit_for_bit_in_buckets_too(dat
     shapes = set()
     for row in range(len(online.pairs)):
         for flip in (False, True):
-            item = Item(row, flip, "nothing", 500, 7)
+            item = StepPair(row, flip, "nothing", 500, 7)
             ours, theirs = cached.reader.read(item), online.reader.read(item)
             assert (ours.row, ours.shape, ours.item) == (theirs.row, theirs.shape, theirs.item)
             shapes.add(ours.shape)
@@ -129,7 +129,7 @@ def test_other_batch_shapes_change_no_more_than_rounding(dataset, tmp_path):
 
 def test_an_unreadable_row_is_passed_over_and_counted_as_online(dataset, tmp_path):
     online, cached = both(configuration(), dataset, tmp_path)
-    item = Item(UNREADABLE, False, "nothing", 1, 2)
+    item = StepPair(UNREADABLE, False, "nothing", 1, 2)
     seen = [side.reader.read(item) for side in (online, cached)]
     assert [one.row for one in seen] == [UNREADABLE + 1, UNREADABLE + 1]
     assert [len(side.reader.bad) for side in (online, cached)] == [1, 1]
@@ -168,7 +168,7 @@ def test_where_nothing_is_readable_the_first_item_is_refused(tmp_path):
     dataset = write_dataset(tmp_path / "pairs", rows=(1,), unreadable=0)
     for side in both(configuration(), dataset, tmp_path / "out"):
         with pytest.raises(InputError, match="must hold pictures that can be read, got none in"):
-            side.reader.read(Item(0, False, "nothing", 1, 2))
+            side.reader.read(StepPair(0, False, "nothing", 1, 2))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_changed_byte_of_the_data_is_found(dataset, tmp_path):
     path.write_bytes(data)
     reader = open_latents(str(tmp_path), law, pairs.index)
     with pytest.raises(Damaged, match=r"000001-.*must have sha256"):
-        reader.read(Item(record.units[0].slice.rows, False, "nothing", 1, 2))
+        reader.read(StepPair(record.units[0].slice.rows, False, "nothing", 1, 2))
     path.write_bytes(data[:-1])
     with pytest.raises(Damaged, match=rf"000001-.*must be {len(data)} bytes, got {len(data) - 1}"):
         open_latents(str(tmp_path), law, pairs.index)
@@ -214,7 +214,7 @@ def test_any_number_of_files_is_read_with_few_mapped_at_once(dataset, tmp_path, 
     readable = [row for row in range(len(pairs)) if row != UNREADABLE]
 
     def read(reader):
-        items = [Item(row, False, "nothing", 1, 2) for row in reversed(readable)]
+        items = [StepPair(row, False, "nothing", 1, 2) for row in reversed(readable)]
         return reader.encode([reader.read(item) for item in items])
 
     wanted = read(open_latents(str(tmp_path), law, pairs.index))
@@ -249,7 +249,7 @@ def test_data_of_another_store_is_fetched_once_and_kept(dataset, tmp_path, monke
     pairs = Dataset.open(dataset)
     for _ in range(2):
         reader = LatentReader(Remote(), record, pairs.index)
-        rows = [reader.read(Item(row, False, "nothing", 1, 2)).row for row in range(len(pairs))]
+        rows = [reader.read(StepPair(row, False, "nothing", 1, 2)).row for row in range(len(pairs))]
     assert sorted(Remote.asked) == sorted(unit.line.data_key for unit in record.units)
     assert rows == [row + (row == UNREADABLE) for row in range(len(pairs))]
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from factory import seeds
-from factory.edits.editors.ip2p import Editor, load_editor
+from factory.edits.editors.ip2p import Ip2pEditor, load_editor
 from factory.engine.autoencoder import Autoencoder
 from factory.engine.checkpoint.load import load_text_to_image
 from factory.engine.networks import Networks
@@ -188,7 +188,7 @@ def test_edits_in_float64_are_the_papers_to_nine_digits():
     parts.unet.conv_in.weight.data[:, 4:] = 0.1 * normal(32, 4, 3, 3)
     text = TextEncoder(parts.tokenizer, parts.text_encoder)
     schedule = NoiseSchedule.from_config(SCHEDULER | {"prediction_type": "v_prediction"})
-    editor = Editor(Networks(parts.unet, Autoencoder(parts.vae), text, schedule))
+    editor = Ip2pEditor(Networks(parts.unet, Autoencoder(parts.vae), text, schedule))
     picture = torch.from_numpy(np.array(Image.open(io.BytesIO(png(2))))).permute(2, 0, 1)[None]
     steps, words, image = 5, 7.5, 1.5
     with patch.object(parts.vae, "decode", wraps=parts.vae.decode) as decode:

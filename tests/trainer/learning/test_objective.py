@@ -15,9 +15,9 @@ from trainer.feeding.feed import parts_of
 from trainer.feeding.reader import LoadedRow
 from trainer.learning.conditions import Conditions
 from trainer.learning.editor import widen
-from trainer.learning.group import Group
+from trainer.learning.group import Group, Workplace
 from trainer.learning.objective import Objective
-from trainer.learning.order import Item
+from trainer.learning.order import StepPair
 from trainer.learning.state import State
 from trainer.loop import Loop
 
@@ -31,12 +31,12 @@ PAIRS = [
     for instruction in ("make it red", "a small star", "make it a large blue cross", "")
 ]
 ITEMS = [
-    Item(row=0, flip=False, dropped="nothing", timestep=0, seed=11),
-    Item(row=1, flip=True, dropped="nothing", timestep=999, seed=12),
-    Item(row=2, flip=False, dropped="text", timestep=400, seed=13),
-    Item(row=2, flip=True, dropped="image", timestep=650, seed=14),
-    Item(row=1, flip=False, dropped="both", timestep=77, seed=15),
-    Item(row=3, flip=True, dropped="nothing", timestep=501, seed=16),
+    StepPair(row=0, flip=False, dropped="nothing", timestep=0, seed=11),
+    StepPair(row=1, flip=True, dropped="nothing", timestep=999, seed=12),
+    StepPair(row=2, flip=False, dropped="text", timestep=400, seed=13),
+    StepPair(row=2, flip=True, dropped="image", timestep=650, seed=14),
+    StepPair(row=1, flip=False, dropped="both", timestep=77, seed=15),
+    StepPair(row=3, flip=True, dropped="nothing", timestep=501, seed=16),
 ]
 
 
@@ -82,14 +82,12 @@ def loop(parts, unet, micro_batch=6, items=ITEMS):
     conditions = Conditions(parts.vae, TextEncoder(parts.tokenizer, parts.text_encoder))
     schedule = NoiseSchedule.from_config(SCHEDULER | {"prediction_type": parts.prediction_type})
     reader = Pictures(conditions)
-    compute = Where(micro_batch=micro_batch)
+    at = Workplace(law, Where(micro_batch=micro_batch), torch.device("cpu"), Group())
     found = Loop(
-        unet, State(unet, law), Objective(schedule, conditions.autoencoder.scaling), None, reader, law,
-        compute,
-        torch.device("cpu"), Group(),
+        unet, State(unet, law), Objective(schedule, conditions.autoencoder.scaling), None, reader, at,
     )  # fmt: skip
     seen = [reader.seen(item) for item in items]
-    loss, _ = found._gradients(parts_of(reader, seen, law, compute, torch.device("cpu")))
+    loss, _ = found._gradients(parts_of(reader, seen, at))
     return loss, {name: p.grad for name, p in unet.named_parameters()}
 
 
@@ -112,8 +110,8 @@ def test_what_is_predicted_makes_a_difference():
 
 @pytest.mark.parametrize("dropped", ["text", "both", "image"])
 def test_each_dropped_condition_matters(dropped):
-    kept = Item(row=0, flip=False, dropped="nothing", timestep=300, seed=5)
-    bare = Item(row=0, flip=False, dropped=dropped, timestep=300, seed=5)
+    kept = StepPair(row=0, flip=False, dropped="nothing", timestep=300, seed=5)
+    bare = StepPair(row=0, flip=False, dropped=dropped, timestep=300, seed=5)
     parts, unet = editor("epsilon")
     assert abs(loop(parts, unet, items=[kept])[0] - loop(parts, unet, items=[bare])[0]) > 1e-9
 

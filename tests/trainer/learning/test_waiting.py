@@ -15,7 +15,7 @@ from tests.trainer.learning.test_objective import ITEMS, PAIRS, Pictures, editor
 from tests.trainer.small import small
 from trainer.feeding.feed import parts_of
 from trainer.learning.conditions import Conditions
-from trainer.learning.group import Group
+from trainer.learning.group import Group, Workplace
 from trainer.learning.objective import Objective
 from trainer.learning.state import State
 from trainer.loop import Loop
@@ -47,15 +47,14 @@ def test_a_step_waits_once(reads, monkeypatch):
     for _, instruction, _ in PAIRS:
         text.words(instruction)
     conditions = Conditions(parts.vae.float().to(META), text)
-    reader, compute = Pictures(conditions), Where(micro_batch=4)
+    reader, at = Pictures(conditions), Workplace(law, Where(micro_batch=4), META, Group())
     state = State(unet, law)
     schedule = NoiseSchedule.from_config(SCHEDULER)
     loop = Loop(
-        unet, state, Objective(schedule, conditions.autoencoder.scaling), None, reader, law, compute, META,
-        Group(),
+        unet, state, Objective(schedule, conditions.autoencoder.scaling), None, reader, at,
     )  # fmt: skip
     for step in range(2):
-        made = parts_of(reader, [reader.seen(item) for item in ITEMS], law, compute, META)
+        made = parts_of(reader, [reader.seen(item) for item in ITEMS], at)
         with Waits() as waits:
             loss, norm = loop._gradients(made)
             state.advance()

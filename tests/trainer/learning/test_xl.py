@@ -21,7 +21,7 @@ from tests.trainer.small import small
 from trainer.feeding.feed import parts_of
 from trainer.learning.conditions import Conditions
 from trainer.learning.editor import widen, write_editor
-from trainer.learning.group import Group
+from trainer.learning.group import Group, Workplace
 from trainer.learning.objective import Objective
 from trainer.learning.state import State
 from trainer.loop import Loop
@@ -74,14 +74,14 @@ def test_loss_and_gradients_equal_the_reference(model):
     conditions = Conditions(parts.autoencoder, parts.text)
     assert conditions.autoencoder.scaling == SCALING_FACTOR
     reader = Pictures(conditions)
-    compute = Where(micro_batch=4)
+    at = Workplace(law, Where(micro_batch=4), torch.device("cpu"), Group())
     loop = Loop(
         unet, State(unet, law),
         Objective(NoiseSchedule.from_config(parts.scheduler), conditions.autoencoder.scaling), None, reader,
-        law, compute, torch.device("cpu"), Group(),
+        at,
     )  # fmt: skip
     seen = [reader.seen(item) for item in ITEMS]
-    loss, _ = loop._gradients(parts_of(reader, seen, law, compute, torch.device("cpu")))
+    loss, _ = loop._gradients(parts_of(reader, seen, at))
     assert loss == pytest.approx(expected, abs=1e-9)
     found = {name: p.grad for name, p in unet.named_parameters()}
     assert found.keys() == gradients.keys()

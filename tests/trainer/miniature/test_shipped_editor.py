@@ -19,7 +19,7 @@ from tests.trainer.pipeline import assert_it_edits_as_we_do, plain_pipeline
 from trainer.__main__ import PRESETS
 from trainer.learning.editor import widen
 from trainer.miniature.autoencoder import build_autoencoder
-from trainer.miniature.diffusion import TextToImage
+from trainer.miniature.diffusion import TrainedParts
 from trainer.miniature.editing import judged_edits
 from trainer.miniature.tasks import edit_figures, edit_tasks
 from trainer.miniature.train import save_pipeline
@@ -69,7 +69,7 @@ def test_what_train_miniature_writes_are_the_shipped_folders_files_and_configs(t
     tokenizer = CLIPTokenizer.from_pretrained(shipped / "tokenizer")
     vae = build_autoencoder().half()
     vae.save_pretrained(tmp_path / "vae")
-    save_pipeline(TextToImage(tokenizer), vae, tokenizer, tmp_path)
+    save_pipeline(TrainedParts(tokenizer), vae, tokenizer, tmp_path)
     names = [{f.relative_to(at) for f in at.rglob("*.*")} for at in (tmp_path, shipped)]
     assert names[0] == names[1]
     for name in names[0]:

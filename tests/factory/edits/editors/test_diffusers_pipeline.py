@@ -21,7 +21,7 @@ from factory.errors import ConfigError, ModelError
 from factory.ledger.plan import read_plan
 from factory.ledger.run import open_run
 from factory.miniature import world
-from factory.verbs.asked_edits import Asked
+from factory.verbs.asked_edits import AskedEdits
 from schemas.editors import DiffusersPipeline
 from schemas.edits import EditCompute, EditItem, EditRecipe
 from schemas.recipe import ModelSource
@@ -322,7 +322,7 @@ def test_what_pipeline_may_name(tmp_path, monkeypatch):
     commit = "0123456789" * 4
 
     def chosen(pipeline, *settings, **more):
-        asked = Asked("in", None, Wish(instruction="x"), None, pipeline)
+        asked = AskedEdits("in", None, Wish(instruction="x"), None, pipeline)
         return asked.choose(None, None, settings, **more).config.recipe
 
     recipe = chosen(f"FluxKontextPipeline=owner/name@{commit}")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from factory.engine.attention.borrowed import Borrowed
-from factory.engine.attention.cross import Columns, CrossAttention, CrossState
+from factory.engine.attention.cross import CrossAttention, CrossState, MapColumns
 from factory.engine.attention.local_blend import LocalBlend
 from factory.engine.autoencoder import Autoencoder
 from factory.engine.batch import Batch
@@ -280,7 +280,7 @@ def test_a_controlled_request_and_its_batch_mates_are_what_they_are_alone(dtype)
 
 def test_a_row_that_left_is_nobodys_any_more():
     state = CrossState(3, 4, torch.float32, torch.device("cpu"))
-    state.take(1, 0, Columns(torch.eye(4), torch.zeros(4)))
+    state.take(1, 0, MapColumns(torch.eye(4), torch.zeros(4)))
     assert state.source_row.tolist() == [0, 0, 2]
     state.leave([1])
     assert state.source_row.tolist() == [0, 1, 2]

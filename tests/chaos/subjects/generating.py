@@ -17,7 +17,7 @@ from schemas.ledger.layout import GENERATE
 from schemas.pair import Pair
 from schemas.recipe import Recipe, Thresholds
 from tests import stub_source
-from tests.chaos.subject import Subject, subject_of
+from tests.chaos.subjects.subject import Subject, subject_of
 from tests.stub_source import StubSource
 
 OPEN = Thresholds(image=-1, text=-1, direction=0)

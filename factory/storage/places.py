@@ -4,8 +4,8 @@ import secrets
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from factory.deeds import PROBES
 from factory.errors import ConfigError
-from factory.storage.key_rules import PROBES
 from factory.storage.local import LocalStore
 from factory.storage.protocol import ObjectStore
 

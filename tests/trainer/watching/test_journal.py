@@ -18,11 +18,11 @@ from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from schemas.fit import Watching
 from schemas.training import RECORD
-from tests.chaos.passing_store import PassingStore
+from tests.chaos.stores.passing_store import PassingStore
 from tests.trainer.small import objects, png, small, train, write_pairs
 from trainer.loop import StepReport
 from trainer.watching.boards import run_id
-from trainer.watching.watch import Watch
+from trainer.watching.journal import Journal
 
 SHEETS = {"sheet_every": 3, "sampler": {"steps": 1}}
 
@@ -144,20 +144,20 @@ class Closed(PassingStore):
 def test_what_a_store_refused_is_said_and_put_there_the_next_time(tmp_path):
     LocalStore(tmp_path).put(RECORD, b"{}")
     store, said = Closed(LocalStore(tmp_path)), []
-    watch = Watch(store, Watching(report_every=1), small(False).law, said.append)
+    journal = Journal(store, Watching(report_every=1), small(False).law, said.append)
     store.closed = True
     for step in (1, 2):
-        watch.see(StepReport(step, loss=0.5, norm=1.0, rate=0.1, seconds=1.0))
-        watch.store_files()
-    watch.figure(2, edit_accuracy=0.5)
-    watch.sheet(2, png(0))
+        journal.see(StepReport(step, loss=0.5, norm=1.0, rate=0.1, seconds=1.0))
+        journal.store_files()
+    journal.figure(2, edit_accuracy=0.5)
+    journal.sheet(2, png(0))
     assert set(objects(tmp_path)) == {RECORD}
     refused = [line for line in said if not line.startswith("step ")]
     assert len(refused) == 3
     assert refused[0].startswith("progress was not stored: progress/000000001-")
     store.closed = False
-    watch.see(StepReport(3, loss=0.5, norm=1.0, rate=0.1, seconds=1.0))
-    watch.close()
+    journal.see(StepReport(3, loss=0.5, norm=1.0, rate=0.1, seconds=1.0))
+    journal.close()
     found = objects(tmp_path)
     assert [line["step"] for line in lines(found)] == [1, 2, 2, 3]
     (data,) = event_files(found)
@@ -266,11 +266,11 @@ def left(tmp_path, *seconds, first=1):
     """What the lines say of the time that is left, after steps that took so long."""
     said = []
     watching = Watching(report_every=1, tensorboard=False)
-    watch = Watch(
+    journal = Journal(
         LocalStore(tmp_path), watching, small(False, law={"steps": 1000}).law, said.append
     )
     for step, took in enumerate(seconds, first):
-        watch.see(StepReport(step, loss=0.5, norm=1.0, rate=0.1, seconds=took))
+        journal.see(StepReport(step, loss=0.5, norm=1.0, rate=0.1, seconds=took))
     return [line.split("pairs/s")[1].strip() for line in said]
 
 
@@ -288,6 +288,6 @@ def test_the_time_that_is_left_is_steady_and_waits_until_enough_is_known(tmp_pat
 
 def test_a_line_of_a_step_moves_a_bar(tmp_path):
     said = []
-    watch = Watch(LocalStore(tmp_path), Watching(report_every=1), small(False).law, said.append)
-    watch.see(StepReport(2, loss=0.5, norm=1.0, rate=0.1, seconds=1.0))
+    journal = Journal(LocalStore(tmp_path), Watching(report_every=1), small(False).law, said.append)
+    journal.see(StepReport(2, loss=0.5, norm=1.0, rate=0.1, seconds=1.0))
     assert (said[0].done, said[0].beside) == (2, "loss 0.50000  4.0 pairs/s")

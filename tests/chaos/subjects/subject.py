@@ -40,14 +40,14 @@ Hear = Callable[[str, int], None]
 RunWith = Callable[[Stage], Runner]
 
 CLASSES = {
-    "stub": ("tests.chaos.generating", "Generate"),
-    "miniature": ("tests.chaos.generating", "GenerateMiniature"),
-    "encode": ("tests.chaos.encoding", "Encode"),
-    "encode-stub": ("tests.chaos.encoding", "EncodeStub"),
-    "edit": ("tests.chaos.editing", "Edit"),
-    "edit-stub": ("tests.chaos.editing", "EditStub"),
-    "evaluate": ("tests.chaos.evaluating", "Evaluate"),
-    "evaluate-stub": ("tests.chaos.evaluating", "EvaluateStub"),
+    "stub": ("tests.chaos.subjects.generating", "Generate"),
+    "miniature": ("tests.chaos.subjects.generating", "GenerateMiniature"),
+    "encode": ("tests.chaos.subjects.encoding", "Encode"),
+    "encode-stub": ("tests.chaos.subjects.encoding", "EncodeStub"),
+    "edit": ("tests.chaos.subjects.editing", "Edit"),
+    "edit-stub": ("tests.chaos.subjects.editing", "EditStub"),
+    "evaluate": ("tests.chaos.subjects.evaluating", "Evaluate"),
+    "evaluate-stub": ("tests.chaos.subjects.evaluating", "EvaluateStub"),
 }
 """By the name on the command line; imported when they are asked for, since `encode` needs torch."""
 

@@ -24,12 +24,12 @@ from factory.work.job import begin, run_job
 from schemas.config import Budget
 from schemas.fit import Fit
 from schemas.latents import ENCODE, Slice
-from tests.chaos.subject import Subject
+from tests.chaos.subjects.subject import Subject
 from tests.factory.engine.tiny import save_tiny
 from tests.trainer.encoded import write_dataset
 from trainer.fit import pin_law
 from trainer.latents import slices
-from trainer.latents.encode import SliceMaker, Terms, encode_dataset, encode_stage
+from trainer.latents.encode import EncodeTerms, SliceMaker, encode_dataset, encode_stage
 from trainer.latents.encoder import Encoder
 from trainer.latents.slices import cut, latents_law
 
@@ -107,7 +107,7 @@ class Encode(Subject):
         return latents_law(self.config.law, self.config.reading.columns, self.pairs.digest)
 
     def terms(self, limit=None):
-        return Terms(self.config.compute, Budget(limit=limit))
+        return EncodeTerms(self.config.compute, Budget(limit=limit))
 
     def items(self, count=None):
         rows = self.work.outcomes

@@ -4,7 +4,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from factory.errors import EditmillError
-from factory.ledger import keys
+from factory.storage.key_rules import RUN
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
@@ -21,7 +21,7 @@ def runs_near(uri: str) -> list[str]:
     uri = uri.rstrip("/")
     try:
         store = open_store(uri)
-        if store.find(keys.RUN) is not None:
+        if store.find(RUN) is not None:
             return []
         inside = _inside_folder(store) if isinstance(store, LocalStore) else _inside(store)
         return [f"{uri}/{name}" for name in inside] or _around(uri)
@@ -38,7 +38,7 @@ def _inside_folder(store: LocalStore) -> list[str]:
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.name.startswith(".") or not path.is_dir():
                 continue
-            if (path / keys.RUN).is_file():
+            if (path / RUN).is_file():
                 found.append(path.relative_to(store.folder).as_posix())
             elif depth + 1 < DEPTH:
                 todo.append((path, depth + 1))
@@ -46,7 +46,7 @@ def _inside_folder(store: LocalStore) -> list[str]:
 
 
 def _inside(store: ObjectStore) -> list[str]:
-    ending = f"/{keys.RUN}"
+    ending = f"/{RUN}"
     return [
         info.key.removesuffix(ending)
         for info in islice(store.list(), MOST_KEYS)
@@ -59,6 +59,6 @@ def _around(uri: str) -> list[str]:
     place = PurePosixPath(path)
     for parent in list(place.parents)[:DEPTH]:
         outer = f"{scheme}{colon}{parent}"
-        if parent.name and open_store(outer).find(keys.RUN) is not None:
+        if parent.name and open_store(outer).find(RUN) is not None:
             return [outer]
     return []

@@ -19,7 +19,7 @@ TIGHT = 0.9
 
 
 @dataclass(frozen=True)
-class Batch:
+class MeasuredBatch:
     """What was made, and how fast."""
 
     outcomes: list[Made | NotMade]
@@ -85,7 +85,7 @@ def make_batch(
     draws: Sequence[Draw],
     on: Device,
     patience_s: float = PATIENCE_S,
-) -> Check[Batch]:
+) -> Check[MeasuredBatch]:
     """One candidate alone, so that everything is warm, then a full batch, which is measured."""
     watched = _Watched(source, recipe.steps, patience_s)
     # Shapes are fixed, so that one candidate alone takes as long as a full batch.
@@ -95,7 +95,7 @@ def make_batch(
             alone = watched.make(draws[:1])[0]
             share = 1.0
             outcomes = watched.make(draws)
-            batch = Batch(outcomes, watched.rows_per_s(), alone)
+            batch = MeasuredBatch(outcomes, watched.rows_per_s(), alone)
     except Unfinished:
         rate = watched.rows_per_s() / share
         hours = 4 * recipe.steps * len(draws) / max(rate, 1e-9) / 3600
@@ -106,12 +106,12 @@ def make_batch(
             "run on a machine with a GPU, or try --preset miniature",
             rows_per_s=rate,
         )
-        return Batch([], rate)
+        return MeasuredBatch([], rate)
     yield _speed(batch, on)
     return batch
 
 
-def _speed(batch: Batch, on: Device) -> Finding:
+def _speed(batch: MeasuredBatch, on: Device) -> Finding:
     peak = on.peak()
     figures = {"rows_per_s": batch.rows_per_s, "peak_bytes": peak}
     words = (

@@ -6,9 +6,9 @@ from factory.ledger.run import open_run
 from factory.ledger.verify.run import verify
 from factory.storage.protocol import ObjectStore
 from tests.chaos.command import committed, deaf, names, small_world
+from tests.chaos.deaths.scenarios import Scenario, retry
 from tests.chaos.findings import strays
-from tests.chaos.scenarios import Scenario, retry
-from tests.chaos.subject import Name
+from tests.chaos.subjects.subject import Name
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Any
 
 from factory.errors import StorageUnavailable
 from factory.storage.protocol import ObjectInfo, ObjectStore
-from tests.chaos.passing_store import PassingStore
+from tests.chaos.stores.passing_store import PassingStore
 
 
 class Died(BaseException):

@@ -3,9 +3,10 @@
 The points are not listed anywhere: an undisturbed start is recorded, and each call that it makes is
 two points, so that a new call is tried by itself.
 
-    python -m tests.chaos.crash_points STAGE   reads `{"folder", "when", "call", "turn"}` line by line;
-                                               for each forks a process that runs the command in that
-                                               folder and dies there, and answers with its exit code
+    python -m tests.chaos.deaths.crash_points STAGE
+
+reads `{"folder", "when", "call", "turn"}` line by line, for each forks a process that runs the command in
+that folder and dies there, and answers with its exit code.
 """
 
 import json
@@ -25,8 +26,8 @@ from factory.errors import ObjectMissing
 from factory.ledger.keys import BESIDE
 from factory.storage.local import LocalStore
 from factory.storage.protocol import ObjectInfo, ObjectStore
-from tests.chaos.passing_store import PassingStore
-from tests.chaos.scenarios import FRESH, Scenario
+from tests.chaos.deaths.scenarios import FRESH, Scenario
+from tests.chaos.stores.passing_store import PassingStore
 
 DEAD = 137
 """Exit code of a process that died where it was told to."""
@@ -157,9 +158,9 @@ class Nursery:
         self.stage = stage
 
     def __enter__(self) -> "Nursery":
-        root = Path(__file__).parent.parent.parent
+        root = Path(__file__).parent.parent.parent.parent
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.crash_points", self.stage],
+            [sys.executable, "-m", "tests.chaos.deaths.crash_points", self.stage],
             cwd=root,
             env=os.environ | {"PYTHONPATH": str(root)} | dict.fromkeys(ONE_THREAD, "1"),
             stdin=subprocess.PIPE,

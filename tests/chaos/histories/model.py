@@ -16,12 +16,12 @@ from factory.ledger.run import Run
 from factory.ledger.seal import Incomplete
 from factory.ledger.verify.run import verify
 from schemas.ledger.commit import CommitRecord, UnitLine
-from tests.chaos.actors import Task
 from tests.chaos.command import AtOnce
 from tests.chaos.findings import strays
-from tests.chaos.memory_store import MemoryStore
-from tests.chaos.stepped import Call
-from tests.chaos.subject import Own, Subject
+from tests.chaos.histories.actors import Task
+from tests.chaos.stores.memory_store import MemoryStore
+from tests.chaos.stores.stepped import Call
+from tests.chaos.subjects.subject import Own, Subject
 
 
 class Model(RuleBasedStateMachine):

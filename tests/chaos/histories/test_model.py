@@ -10,9 +10,9 @@ from factory.errors import Damaged
 from factory.ledger import commits
 from factory.ledger.run import Run
 from factory.work.unit import make_unit
-from tests.chaos.machine import LedgerMachine, WeakLedgerMachine
-from tests.chaos.passing_store import PassingStore
-from tests.chaos.subject import STAGES, small
+from tests.chaos.histories.machine import LedgerMachine, WeakLedgerMachine
+from tests.chaos.stores.passing_store import PassingStore
+from tests.chaos.subjects.subject import STAGES, small
 
 HISTORIES = {"generate": 20, "encode": 10, "edit": 10, "evaluate": 10}
 """The ledger is one, and what a unit of the others takes is some four times as long."""
@@ -89,6 +89,6 @@ def test_unit_that_is_made_although_it_is_committed_is_found(stage, monkeypatch)
         maker.make(unit, plan.items(unit))
         return make_unit(run, plan, unit, maker)
 
-    monkeypatch.setattr("tests.chaos.machine.make_unit", hasty)
+    monkeypatch.setattr("tests.chaos.histories.machine.make_unit", hasty)
     with pytest.raises(AssertionError, match="was made again"):
         try_histories(stage, LedgerMachine, 20, **UNTIL_THE_FIRST)

@@ -18,10 +18,10 @@ from factory.work.job import NOTHING_KEPT, run_job
 from factory.work.plain_loop import run_here
 from factory.work.unit import fail_unit, make_unit
 from schemas.ledger.commit import CommitRecord
-from tests.chaos.actors import Task, WeakStore
-from tests.chaos.model import Model
-from tests.chaos.stepped import Stepped
-from tests.chaos.subject import Own
+from tests.chaos.histories.actors import Task, WeakStore
+from tests.chaos.histories.model import Model
+from tests.chaos.stores.stepped import Stepped
+from tests.chaos.subjects.subject import Own
 
 OUTCOMES = st.sampled_from(
     ["ok"] * 5 + ["lost before", "lost after", "die", "late", "late and die"]

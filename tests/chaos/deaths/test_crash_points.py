@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.chaos.crash_points import (
+from tests.chaos.deaths.crash_points import (
     DEAD,
     Died,
     DyingStore,
@@ -16,10 +16,10 @@ from tests.chaos.crash_points import (
     run_in,
     watched_start,
 )
-from tests.chaos.passing_store import PassingStore
-from tests.chaos.resume import assert_resumes
-from tests.chaos.scenarios import FRESH, SCENARIOS, Scenario
-from tests.chaos.subject import STAGES
+from tests.chaos.deaths.resume import assert_resumes
+from tests.chaos.deaths.scenarios import FRESH, SCENARIOS, Scenario
+from tests.chaos.stores.passing_store import PassingStore
+from tests.chaos.subjects.subject import STAGES
 
 EVERY = 11
 """Of the further scenarios' points, the default run dies at so many-th ones."""

@@ -13,10 +13,10 @@ from factory.ledger.run import Commits, Run, create_run, open_run
 from factory.ledger.strikes import LIMIT, POISON, read_strikes, write_strike
 from factory.storage.protocol import ObjectStore
 from factory.work.unit import fail_unit, make_unit
-from tests.chaos.actors import WeakStore
 from tests.chaos.command import command, content, deaf, in_ignorance, small_world
-from tests.chaos.memory_store import MemoryStore
-from tests.chaos.subject import STAGES, Hear, Own, Subject, small
+from tests.chaos.histories.actors import WeakStore
+from tests.chaos.stores.memory_store import MemoryStore
+from tests.chaos.subjects.subject import STAGES, Hear, Own, Subject, small
 
 UNIT = 1
 """The one that fails, or kills."""

@@ -1,9 +1,9 @@
 """Who takes part in the model's histories."""
 
 from factory.ledger.plan import Plan
-from tests.chaos.memory_store import MemoryStore
-from tests.chaos.stepped import Stepped
-from tests.chaos.subject import Own
+from tests.chaos.stores.memory_store import MemoryStore
+from tests.chaos.stores.stepped import Stepped
+from tests.chaos.subjects.subject import Own
 
 
 class Task:

@@ -3,7 +3,7 @@
 
 import pytest
 
-from tests.chaos.memory_store import MemoryStore
+from tests.chaos.stores.memory_store import MemoryStore
 from tests.factory.storage.test_contract import (
     test_a_listing_holds_the_keys_with_that_beginning,
     test_a_listing_is_in_key_order_whatever_the_folders,

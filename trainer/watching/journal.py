@@ -31,7 +31,7 @@ ENOUGH = 3
 
 
 @dataclass
-class Watch:
+class Journal:
     """Gathers steps into one report every few; written by the leading worker only."""
 
     store: ObjectStore

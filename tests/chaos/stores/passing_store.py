@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from factory.ledger.keys import AROUND, BESIDE
 from factory.storage.protocol import ObjectInfo, ObjectStore, Upload
-from tests.chaos.around import Around
+from tests.chaos.stores.around import Around
 
 
 class PassingStore:

@@ -1,0 +1,74 @@
+"""What a full disk and a root that vanishes do to a run of any stage."""
+
+import shutil
+
+import pytest
+
+from factory.errors import StorageRefused, StorageUnavailable
+from factory.ledger import keys
+from factory.ledger.manifest import newest_manifest
+from factory.ledger.run import open_run
+from factory.ledger.strikes import write_strike
+from factory.storage.local import LocalStore
+from factory.work.guards import MOST_LOST
+from tests.chaos.subjects.subject import STAGES, small
+
+
+class FullDisk(LocalStore):
+    """From the first commit on there is no room for anything."""
+
+    def put(self, key, data):
+        self._need_room(key)
+        super().put(key, data)
+
+    def put_new(self, key, data):
+        self._need_room(key)
+        return super().put_new(key, data)
+
+    def _need_room(self, key):
+        if list(LocalStore(self.folder).list(keys.COMMITS)):
+            raise StorageUnavailable(f"{self.uri}/{key}: No space left on device")
+
+
+def deaf(item, index):
+    """Hears nothing."""
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_full_disk_stops_the_run_after_a_few_units_and_a_rerun_makes_the_rest(
+    tmp_path, monkeypatch, stage
+):
+    monkeypatch.setattr("factory.storage.patience.TRIES", 1)
+    subject = small(stage, units=MOST_LOST + 4)
+    made = []
+    full = FullDisk(tmp_path / "run")
+    result = subject.start(full, subject.here(lambda item, index: made.append(item)))
+    assert (result.exit_code, len(result.problems), result.sealed) == (3, MOST_LOST, None)
+    plan = result.book.plan
+    # The first, those that are lost, and one that waits in hand.
+    units = [subject.ids(plan.items(unit)) for unit in plan.units]
+    assert sum(any(item in made for item in items) for items in units) <= 2 + MOST_LOST
+    assert f"{MOST_LOST} units in a row" in result.message
+    assert "No space left" in result.message
+    again = subject.start(LocalStore(full.folder), subject.here(deaf))
+    assert (again.exit_code, again.sealed.partial) == (0, False)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_root_that_vanishes_ends_the_run_and_is_not_made_again(tmp_path, stage):
+    subject, root = small(stage, units=5), tmp_path / "run"
+    vanish = subject.here(lambda item, index: shutil.rmtree(root, ignore_errors=True))
+    with pytest.raises(StorageRefused, match=r"RUN\.json is gone: was the run deleted"):
+        subject.start(LocalStore(root), vanish)
+    assert not root.exists()
+
+
+def test_a_strike_makes_no_root_anew(tmp_path):
+    subject, root = small("generate"), tmp_path / "run"
+    subject.start(LocalStore(root), subject.here(deaf))
+    run = open_run(LocalStore(root))
+    assert newest_manifest(run) is not None
+    shutil.rmtree(root)
+    with pytest.raises(StorageRefused, match=r"RUN\.json is gone"):
+        write_strike(run.store, 0, 0, alone=False, worker="w", node="n")
+    assert not root.exists()
