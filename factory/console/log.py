@@ -103,8 +103,9 @@ def tell(text: str, level: str = "info", **fields: Any) -> None:
     """A line on stderr, and in the start's file; `level` is info, warning or error, `fields` are what it
     says, for machines.
     """
-    note(text, level, **fields)
-    print(_shown(text, level, fields), file=sys.stderr, flush=True)
+    line = _line(text, level, fields)
+    _write(line)
+    print(line if _log.as_json else hide_secrets(text), file=sys.stderr, flush=True)
 
 
 def last_words(text: str) -> str:
@@ -112,23 +113,23 @@ def last_words(text: str) -> str:
     keeper = threading.Thread(target=note, args=(text, "warning"), daemon=True)
     keeper.start()
     keeper.join(1.0)
-    return _shown(text, "warning", {})
+    return _line(text, "warning", {}) if _log.as_json else hide_secrets(text)
 
 
 def note(text: str, level: str = "info", **fields: Any) -> None:
     """A line that stderr shows otherwise, as a bar does: in the file alone."""
+    _write(_line(text, level, fields))
+
+
+def _write(line: str) -> None:
     if (file := _log.file) is not None:
         # A full disk must not end what is logged, nor what another thread says at the very end.
         with suppress(OSError, ValueError):
-            file.write(f"{_line(text, level, fields)}\n".encode())
+            file.write(f"{line}\n".encode())
 
 
 def _for_machines(text: str, level: str = "info", **fields: Any) -> None:
     (tell if _log.as_json else note)(text, level, **fields)
-
-
-def _shown(text: str, level: str, fields: dict[str, Any]) -> str:
-    return _line(text, level, fields) if _log.as_json else hide_secrets(text)
 
 
 def _line(text: str, level: str, fields: dict[str, Any]) -> str:

@@ -143,7 +143,7 @@ RESUMES = [
     resumed(
         "a cut part of the plan",
         r"/plan/000000/.*: not the bytes that the plan names",
-        *(cut("run/plan/000000/*.parquet", 9), write("t.jsonl", GOOD + OTHER + THIRD)),
+        *(cut("run/plan/000000/*.parquet", 9), write("t.jsonl", OTHER + GOOD + THIRD)),
         options="--extend",
         code=3,
     ),

@@ -4,13 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks.record import RESULTS, ROOT
+from benchmarks.record import RESULTS
 from benchmarks.trainer_gpu import measured
 from tests.factory.engine.tiny import SCHEDULER, tiny_parts
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.long
