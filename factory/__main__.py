@@ -9,6 +9,7 @@ if __name__ == "__main__":
 import typer
 
 from factory.verbs.calibrate import calibrate_app
+from factory.verbs.captions import captions_app
 from factory.verbs.config import config_app
 from factory.verbs.demo import demo_app
 from factory.verbs.demo_edit import demo_edit_app
@@ -28,6 +29,7 @@ app.add_typer(config_app, name="config")
 VERBS = (
     doctor_app,
     plan_app,
+    captions_app,
     generate_app,
     edit_app,
     run_app,

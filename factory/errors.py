@@ -10,6 +10,8 @@
             ObjectMissing       no such object
             StorageRefused      wrong keys, missing bucket, not writable               exit 2
             StorageUnavailable  no clear answer; try again
+        ServerRefused           a language model's server takes no request of ours     exit 2
+        ServerUnavailable       it gave no answer for a long time                      exit 3
         Damaged                 a stored object is not what its record says            exit 3
             NeedsRepair         a unit's commit or data; `verify --repair` opens it    exit 5
 
@@ -68,6 +70,16 @@ class BucketMissing(StorageRefused):
 
 class StorageUnavailable(StorageError):
     """The store gave no clear answer; the object may or may not be there."""
+
+
+class ServerRefused(EditmillError):
+    """A language model's server takes no request of ours: the key, the model, the money."""
+
+    exit_code = 2
+
+
+class ServerUnavailable(EditmillError):
+    """A language model's server gave no answer for a long time."""
 
 
 class Damaged(EditmillError):

@@ -1,5 +1,6 @@
 """What a configuration file may say: the recipe, where it runs, and when to stop."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -48,6 +49,15 @@ class Budget(Record):
     """Stop when a smaller share of candidates passes, judged after `floor_after`; 0 never stops."""
     floor_after: int = Field(1000, ge=1)
     """Candidates of this start after which the floor is judged, once."""
+
+    @property
+    def watches_marks(self) -> bool:
+        """Whether `spent` must be asked."""
+        return False
+
+    def spent(self, marks: Mapping[str, int]) -> str | None:
+        """Why to stop, by the marks of all that the run holds; None to go on."""
+        return None
 
 
 class Config(Record):

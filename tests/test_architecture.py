@@ -94,6 +94,7 @@ ROOMS = (
         "work",
         "pairs",
         "edits",
+        "captions",
     ),
     *("miniature", "doctor", "on_ray", "verbs", "__main__"),
 )

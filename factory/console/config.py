@@ -142,7 +142,8 @@ def choose_config(
                 preset, why = unasked()
             except InputError as error:
                 # What is wrong with the settings is said first: they are somebody's own words.
-                preset, asked = MINIATURE, error
+                known = preset_names(presets)
+                preset, asked = MINIATURE if MINIATURE in known else known[0], error
         _add_preset(layers, preset, "--preset")
         origin = f"preset {preset}{f' ({why})' if why else ''}"
     for setting in settings:

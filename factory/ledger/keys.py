@@ -23,6 +23,8 @@ MANIFEST_PARTS = "manifest/parts/"
 PLANS = "plan/"
 COMMITS = "commits/"
 FINISHES = "finish/"
+REPLIES = "replies/"
+"""What language models' servers answered; what is made depends on it, so that it is never removed."""
 BATCH = "batch.json"
 """The size of a run's batches, where it is found by measuring."""
 DAMAGED = "damaged/"
@@ -129,6 +131,11 @@ def finish(name: str, sha256: str) -> str:
 def is_finish(key: str) -> bool:
     """Whether a key is such an object's."""
     return _FINISH.fullmatch(key) is not None
+
+
+def reply(sha256: str) -> str:
+    """The reply to a request that is named by its hash."""
+    return f"{REPLIES}{sha256[:2]}/{sha256}.json"
 
 
 def damaged(data: bytes, key: str) -> str:

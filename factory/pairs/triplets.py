@@ -7,11 +7,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from factory.errors import ListError
+from factory.errors import InputError, ListError, StorageError
+from factory.ledger import keys
+from factory.ledger.manifest import newest_manifest, sealed_object_uris
+from factory.ledger.run import open_run
 from factory.lists.read import is_missing, is_unicode, rows_of
+from factory.lists.rows import Rows
 from factory.prompt_text import told_text
+from factory.storage.open import open_store
 from factory.untrusted_parquet.names import SUFFIX
 from factory.untrusted_parquet.texts import MOST_TEXT, TooLong
+from schemas.captions import CAPTIONS, TRIPLETS
 from schemas.triplet import Triplet
 
 BUNDLED = Path(__file__).parents[1] / "miniature" / "triplets.jsonl"
@@ -38,7 +44,7 @@ class TripletList:
 
 
 def read_triplets(uri: str, max_bad: int = 0) -> TripletList:
-    """Read a list; `miniature` names the bundled one.
+    """Read a list, or what a run of `captions` ended with; `miniature` names the bundled list.
 
     Raises `ListError` where there is no usable line, or more than `max_bad` bad ones: the message
     is the first bad line's.
@@ -49,8 +55,7 @@ def read_triplets(uri: str, max_bad: int = 0) -> TripletList:
     seen: set[str] = set()
     bad = 0
     before: Any = None
-    bundled = BUNDLED if uri == "miniature" else None
-    for where, row in rows_of(str(bundled or uri), name, KNOWN, "input, edit, output"):
+    for where, row in _rows(uri, name):
         if before is not None and row == before:
             # Long words in many rows take a few bytes of Parquet; so they take little time too.
             result.duplicates += 1
@@ -75,6 +80,43 @@ def read_triplets(uri: str, max_bad: int = 0) -> TripletList:
         first = f" and {bad} bad ones, first: {result.bad[0]}" if bad else ""
         raise ListError(f"{name}: must hold at least one triplet, got 0 usable lines{first}")
     return result
+
+
+def _rows(uri: str, name: str) -> Rows:
+    """Of a file, or of all files that a run of `captions` ended with."""
+    if uri == "miniature":
+        yield from rows_of(str(BUNDLED), name, KNOWN, _WANTED)
+        return
+    for place in _files_of_run(uri) or [uri]:
+        yield from rows_of(place, name, KNOWN, _WANTED)
+
+
+_WANTED = "input, edit, output"
+
+
+def _files_of_run(uri: str) -> list[str]:
+    """The sealed triplets of a run of `captions`; none where no run lies there. Raises `ListError`."""
+    try:
+        store = open_store(uri)
+        if store.find(keys.RUN) is None:
+            return []
+    except (InputError, StorageError):
+        # Whoever opens it as a list says what it is.
+        return []
+    run = open_run(store)
+    if run.layout.stage != CAPTIONS.stage:
+        raise ListError(
+            f"{uri}: must be a list or a run of `captions`, got one of `{run.layout.stage}`"
+        )
+    if newest_manifest(run) is None:
+        raise ListError(
+            f"{uri}: must be sealed, got a run that is open; run `captions` to its end, or "
+            "`editmill seal --partial`"
+        )
+    found = [place for place in sealed_object_uris(run) if TRIPLETS in place.rpartition("/")[2]]
+    if not found:
+        raise ListError(f"{uri}: must hold at least one triplet, got none that was accepted")
+    return found
 
 
 def _triplet(row: Any) -> Triplet:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from factory.captions.triplets import triplets
 from factory.console.amounts import counted
 from factory.console.command import command
 from factory.console.options import AsJson, RunUri
@@ -19,6 +20,7 @@ from factory.pairs.verify import check_pairs
 from factory.storage.places import check_file
 from factory.storage.runs_near import runs_near
 from factory.verbs.results import print_status, status_json
+from schemas.captions import CAPTIONS
 from schemas.edits import EDIT
 from schemas.ledger.layout import GENERATE
 
@@ -26,7 +28,7 @@ run_app = typer.Typer(no_args_is_help=True)
 
 CHECKS: dict[str, Check] = {GENERATE.stage: check_pairs}
 """What stages know of their own units, beyond what holds for any; other programs add theirs."""
-FINISHES: dict[str, Finish] = {EDIT.stage: results}
+FINISHES: dict[str, Finish] = {EDIT.stage: results, CAPTIONS.stage: triplets}
 """What stages make of all outcomes when they are sealed; the same."""
 
 

@@ -1,6 +1,7 @@
 """What ends a run before its plan is done."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 from factory import deeds
@@ -32,6 +33,8 @@ class Guards:
     pool: Pool
     held: int
     """Outcomes of the first kind, kept ones, that the run holds: pairs of `generate`."""
+    marks: Counter[str] = field(default_factory=Counter)
+    """Of the outcomes that the run holds, where the budget watches them."""
     outcomes: int = 0
     """Made in this start."""
     kept: int = 0
@@ -54,6 +57,7 @@ class Guards:
         self._lost = 0
         kept = report.counts.get(self.layout.counts[0], 0)
         self.held += kept
+        self.marks.update(report.marks)
         if report.made:
             deeds.made()
             self.outcomes += sum(report.counts.values())
@@ -78,6 +82,9 @@ class Guards:
         budget = self.budget
         if budget.target_pairs is not None and self.held >= budget.target_pairs:
             return Stop(f"target of {budget.target_pairs} pairs reached: {self.held}", 0)
+        spent = budget.spent(self.marks)
+        if spent is not None:
+            return Stop(spent, 4)
         held = self.gpu_hours()
         if budget.max_gpu_hours is not None and held >= budget.max_gpu_hours:
             return Stop(f"budget.max_gpu_hours: {budget.max_gpu_hours} reached: {held:.3f}", 4)

@@ -88,6 +88,7 @@ def run_job(stage: Stage, run: Run, plan: Plan, terms: Terms, runner: Runner) ->
     if terms.compute.backward:
         pending.reverse()
     guards = Guards(run.layout, terms.budget, terms.compute, held=_held(book, terms))
+    guards.marks.update(_marks(book, terms))
     drain = Drain()
     problems: list[UnitProblem] = []
     made = 0
@@ -141,6 +142,13 @@ def _held(book: Book, terms: Terms) -> int:
     if terms.budget.target_pairs is None:
         return 0
     return sum(line.counts[book.run.layout.counts[0]] for line in book.lines())
+
+
+def _marks(book: Book, terms: Terms) -> dict[str, int]:
+    """Summed only where the budget watches them: it reads every open segment's commits."""
+    if not terms.budget.watches_marks:
+        return {}
+    return Tally.sum(tally_of(book.run.layout, line) for line in book.lines()).marks
 
 
 def _end(

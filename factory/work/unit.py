@@ -1,7 +1,14 @@
 """One unit of any stage: made, and its outcomes committed."""
 
 from factory import deeds
-from factory.errors import Damaged, NeedsRepair, ObjectMissing, StorageUnavailable, first_line
+from factory.errors import (
+    Damaged,
+    NeedsRepair,
+    ObjectMissing,
+    ServerUnavailable,
+    StorageUnavailable,
+    first_line,
+)
 from factory.ledger.attempts import find_commit, open_items
 from factory.ledger.commits import Attempt, write_commit
 from factory.ledger.plan import Plan
@@ -40,7 +47,7 @@ def attempt_unit(run: Run, plan: Plan, unit: int, maker: Maker) -> UnitReport | 
     """Make a unit; what is this unit's trouble alone is a problem, anything else is raised."""
     try:
         return make_unit(run, plan, unit, maker)
-    except (StorageUnavailable, Damaged) as error:
+    except (StorageUnavailable, ServerUnavailable, Damaged) as error:
         return UnitProblem(unit, first_line(error), isinstance(error, NeedsRepair))
 
 

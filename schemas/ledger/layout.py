@@ -26,7 +26,7 @@ class Layout(Record):
     counts: tuple[str, ...] = Field(min_length=1)
     """What may become of an outcome. `failed` is one of them."""
     marks: tuple[str, ...] = ()
-    """What may be noted of an outcome besides."""
+    """What may be noted of an outcome besides: whether it is so, or a number to be summed."""
     retry: Literal["unit", "row"] = "unit"
     """What is made again of a unit with failures: all of it where all failed, or what failed alone, of a
     stage with one outcome an item, in their order, whose column `verdict` holds the count's name."""

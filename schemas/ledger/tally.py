@@ -18,7 +18,7 @@ class Tally(Record):
     reasons: dict[str, int] = {}
     """Outcomes by why they are not what was wished for; one may have several."""
     marks: dict[str, int] = {}
-    """Outcomes with something to note, whatever became of them."""
+    """Outcomes with something to note, whatever became of them; of a mark that is a number, their sum."""
 
     @property
     def settled(self) -> "Tally":
@@ -58,7 +58,7 @@ def count(layout: Layout, rows: Iterable[Mapping[str, Any]]) -> Tally:
         by_kind.setdefault(row.get("kind") or KIND_NOT_GIVEN, Counter())[verdict] += 1
         if row.get("reason") and verdict != layout.FAILED:
             reasons.update(row["reason"].split(","))
-        marks.update({name: bool(row[name]) for name in layout.marks})
+        marks.update({name: int(row[name]) for name in layout.marks})
     return Tally(
         by_kind={
             kind: {name: counts[name] for name in layout.counts}

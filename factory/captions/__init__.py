@@ -1,0 +1,1 @@
+"""From captions to triplets: a stage that asks a language model."""

@@ -1,0 +1,57 @@
+"""Every reply that was paid for, stored once by itself: no request that was answered is sent again."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from factory.captions.server import Asked, LanguageServer
+from factory.errors import Damaged, ObjectMissing, first_line
+from factory.ledger import keys
+from factory.storage.patience import read_whole, write_once
+from factory.storage.protocol import ObjectStore
+from schemas.canonical import content_hash
+from schemas.ledger.stamped import stamped, unstamped
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a server said."""
+
+    sha256: str
+    """Of the request and its number."""
+    body: dict[str, Any]
+    """As JSON."""
+    stored_before: bool
+    """Whether it was answered before, and was not sent now."""
+
+
+class Replies:
+    """The stored replies of a run."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self.store = store
+
+    def ask(self, server: LanguageServer, asked: Asked, number: int) -> Reply:
+        """The reply to a request; `number` tells equal requests apart that want replies of their own.
+
+        A reply that stands in the store is taken, whoever asked for it. Where two asked at one moment, both
+        take what was stored first. Raises as `LanguageServer.ask`, and `StorageError`.
+        """
+        sha256 = content_hash([asked.kind, asked.body, number])
+        key = keys.reply(sha256)
+        try:
+            return Reply(sha256, read_whole(self.store, key, lambda data: _read(data, key)), True)
+        except ObjectMissing:
+            pass
+        data = stamped({"request": sha256, "reply": json.loads(server.ask(asked))})
+        return Reply(sha256, _read(write_once(self.store, key, data), key), False)
+
+
+def _read(data: bytes, key: str) -> dict[str, Any]:
+    try:
+        body = unstamped(data)["reply"]
+    except (ValueError, KeyError) as error:
+        raise Damaged(f"{key}: not a reply: {first_line(error)}") from None
+    if not isinstance(body, dict):
+        raise Damaged(f"{key}: not a reply: must be a JSON object, got {type(body).__name__}")
+    return body
