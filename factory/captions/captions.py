@@ -15,6 +15,7 @@ from factory.captions.triplets import triplets
 from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Row
 from factory.ledger.run import Run
+from factory.lists.read import is_unicode
 from factory.work.stage import Stage
 from schemas.arrow import rows_to_json
 from schemas.captions import (
@@ -29,7 +30,7 @@ from schemas.captions import (
 )
 from schemas.ledger.tally import count
 
-FLAGGED, JUDGED = "flagged", "judged_wrong"
+FLAGGED, JUDGED, UNJUDGED = "flagged", "judged_wrong", "not_judged"
 
 
 def captions_stage() -> Stage:
@@ -141,8 +142,11 @@ class CaptionMaker:
             return
         texts = [hand.words.edit_prompt, hand.words.edited_prompt]
         asked = Asked("moderation", {"model": self.recipe.moderation, "input": texts})
-        results = self._reply(hand, self.server, asked, 0).body.get("results")
-        if not isinstance(results, list) or len(results) != len(texts):
+        for number in range(self.recipe.attempts):
+            results = self._reply(hand, self.server, asked, number).body.get("results")
+            if isinstance(results, list) and len(results) == len(texts):
+                break
+        else:
             raise BadRequest("moderation: must give a result for each of two texts")
         hand.flagged = any(bool(isinstance(one, dict) and one.get("flagged")) for one in results)
         if hand.flagged and self.recipe.gate_flagged:
@@ -157,7 +161,9 @@ class CaptionMaker:
             hand.judged = read_verdict(self._reply(hand, self.judge, asked, number).body)
             if hand.judged is not None:
                 break
-        if hand.judged is None or hand.judged < judge.least:
+        if hand.judged is None:
+            hand.reason = UNJUDGED
+        elif hand.judged < judge.least:
             hand.reason = JUDGED
 
 
@@ -175,7 +181,7 @@ def _row(recipe: CaptionRecipe, hand: _Hand) -> InstructionRow:
         reason=hand.reason,
         attempts=hand.attempts,
         replies=",".join(reply.sha256 for reply in hand.replies),
-        answered_by=last if isinstance(last, str) else None,
+        answered_by=last if isinstance(last, str) and is_unicode(last) else None,
         judged=hand.judged,
         judged_by=f"{recipe.judge.model}, {JUDGE_VERSION}" if recipe.judge else None,
         flagged=hand.flagged,

@@ -7,13 +7,13 @@ them.
 """
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from factory import seeds
 from factory.captions.server import Asked
+from factory.lists.read import is_unicode
 from schemas.captions import KINDS, CaptionRecipe
 
 DELIMITER_0 = "\n##\n"
@@ -183,29 +183,18 @@ def _chat(text: str, caption_id: str) -> Words:
 def _words(edit: Any, edited: Any) -> Words:
     if not isinstance(edit, str) or not isinstance(edited, str):
         raise Unusable("form")
+    if not is_unicode(edit + edited):
+        raise Unusable("letters")
     edit, edited = " ".join(edit.split()), " ".join(edited.split())
     if not edit or not edited:
         raise Unusable("form")
     return Words(edit, edited)
 
 
-_FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
-
-
 def _object(text: str) -> dict[str, Any] | None:
     """The one JSON object in a text: alone, in a fence, or between words. None for none or several."""
-    fenced: Sequence[str] = _FENCE.findall(text)
-    for candidate in (text, *fenced):
-        try:
-            found = json.loads(candidate)
-        except (ValueError, RecursionError):
-            continue
-        return found if isinstance(found, dict) else None
-    return _only_object_within(text)
-
-
-def _only_object_within(text: str) -> dict[str, Any] | None:
-    decoder, found, place = json.JSONDecoder(), [], text.find("{")
+    decoder, place = json.JSONDecoder(), text.find("{")
+    found: list[dict[str, Any]] = []
     while place >= 0:
         try:
             value, end = decoder.raw_decode(text, place)

@@ -20,7 +20,7 @@ class Reply:
     sha256: str
     """Of the request and its number."""
     body: dict[str, Any]
-    """As JSON."""
+    """As JSON says it; texts may hold half a surrogate pair, numbers may be no numbers."""
     stored_before: bool
     """Whether it was answered before, and was not sent now."""
 
@@ -43,14 +43,15 @@ class Replies:
             return Reply(sha256, read_whole(self.store, key, lambda data: _read(data, key)), True)
         except ObjectMissing:
             pass
-        data = stamped({"request": sha256, "reply": json.loads(server.ask(asked))})
+        # As text: whatever strange thing it says was paid for, and is kept.
+        data = stamped({"request": sha256, "reply": server.ask(asked)})
         return Reply(sha256, _read(write_once(self.store, key, data), key), False)
 
 
 def _read(data: bytes, key: str) -> dict[str, Any]:
     try:
-        body = unstamped(data)["reply"]
-    except (ValueError, KeyError) as error:
+        body = json.loads(unstamped(data)["reply"])
+    except (ValueError, KeyError, TypeError) as error:
         raise Damaged(f"{key}: not a reply: {first_line(error)}") from None
     if not isinstance(body, dict):
         raise Damaged(f"{key}: not a reply: must be a JSON object, got {type(body).__name__}")

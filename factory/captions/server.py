@@ -18,6 +18,8 @@ BUSY = frozenset({408, 409, 425, 429})
 """Codes after which the same request may succeed, beside all of 500 and above."""
 OUT_OF_MONEY = "insufficient_quota"
 """A 429 that does not pass by itself."""
+HIDDEN = "(key)"
+"""What stands where a key stood."""
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 60.0
 
@@ -48,18 +50,18 @@ class LanguageServer:
         self.server = server
         self._sleep, self._now = sleep, now
         # Servers of one's own ask for no key, and the package for some text.
-        key = os.environ.get(server.key_variable) or "none"
+        self._key = os.environ.get(server.key_variable) or "none"
         # Its own retries know neither of our patience nor of a server that stays away.
         self._client = OpenAI(
-            base_url=server.base_url, api_key=key, timeout=server.timeout_s, max_retries=0
+            base_url=server.base_url, api_key=self._key, timeout=server.timeout_s, max_retries=0
         )
 
     def close(self) -> None:
         """End its connections."""
         self._client.close()
 
-    def ask(self, asked: Asked) -> bytes:
-        """The reply's bytes: a whole JSON object, whatever it says.
+    def ask(self, asked: Asked) -> str:
+        """The reply: a whole JSON object, whatever it says, without the key should it stand there.
 
         Sent again with growing pauses, or after as long as the server says, while it is busy, away or gives
         no whole reply. Raises `ServerUnavailable` where that lasts longer than `patience_s`,
@@ -79,7 +81,7 @@ class LanguageServer:
                     ) from None
                 self._sleep(pause)
 
-    def _sent(self, asked: Asked) -> bytes:
+    def _sent(self, asked: Asked) -> str:
         client = self._client.with_raw_response
         resource: Any = {
             "chat": client.chat.completions,
@@ -87,18 +89,22 @@ class LanguageServer:
             "moderation": client.moderations,
         }[asked.kind]
         try:
-            reply = resource.create(**asked.body).content
+            reply = bytes(resource.create(**asked.body).content)
         except APITimeoutError:
             raise _Later(f"no reply within {self.server.timeout_s:g} s") from None
         except APIConnectionError as error:
             raise _Later(f"no connection ({type(error.__cause__ or error).__name__})") from None
         except APIStatusError as error:
             raise self._refusal(error) from None
-        return _whole(reply)
+        return _whole(self._hidden(reply.decode(errors="replace")))
+
+    def _hidden(self, text: str) -> str:
+        """What a server says is stored and shown, and some repeat the key that they were sent."""
+        return text if self._key == "none" else text.replace(self._key, HIDDEN)
 
     def _refusal(self, error: APIStatusError) -> Exception:
         status, code = error.status_code, str(error.code or "")
-        words = " ".join(str(error.message).split())[:200]
+        words = self._hidden(" ".join(str(error.message).split()))[:200]
         base = self.server.base_url
         if status == 429 and OUT_OF_MONEY in (code, str(error.type or "")):
             return ServerRefused(f"{base}: no money is left there: {words}")
@@ -113,7 +119,7 @@ class LanguageServer:
         return BadRequest(f"the server does not take the request: status {status}: {words}")
 
 
-def _whole(reply: bytes) -> bytes:
+def _whole(reply: str) -> str:
     """The reply, where it is a whole JSON object; a page of HTML or half an answer is none."""
     try:
         found = json.loads(reply)

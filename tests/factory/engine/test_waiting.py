@@ -126,17 +126,21 @@ def test_values_for_cuda_are_page_locked_first(monkeypatch):
     assert did[2:] == [False]
 
 
-def test_routes_stay_where_they_are(batch):
+def test_routes_and_latents_stay_where_they_are(batch):
     """Whether rows share anything or not: what was captured reads the same memory."""
-    seen = set()
-    layers = len(batch.router.layers)
+    routes, injected = set(), set()
+    own, places = batch.router, batch.x
     for request in (None, *requests()):
         if request is not None and batch.fits(request):
             batch.admit(request)
-        routes = batch._seating.routes(batch.slots, layers, META)
-        seen.add((id(routes), tuple(routes.shape)))
+        found = batch._seating.routes(batch.slots, len(own.layers), META)
+        routes.add((id(found), tuple(found.shape)))
+        features = batch._seating.features(batch.slots, len(own.feature_layers), META)
+        injected |= {id(features)} if features is not None else set()
         batch.advance()
-    assert len(seen) == 1
+    batch.clear()
+    assert (len(routes), len(injected)) == (1, 1)
+    assert batch.x is places
 
 
 def test_the_trace_sees_what_waits(batch):

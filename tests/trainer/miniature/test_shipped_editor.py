@@ -80,7 +80,7 @@ def test_what_train_miniature_writes_are_the_shipped_folders_files_and_configs(t
             assert written == (kept if name.parts[0] == "vae" else there), name
 
 
-def test_diffusers_script_trains_from_it_and_saves_a_whole_editor(tmp_path):
+def test_diffusers_script_loads_widens_and_saves_a_whole_editor_of_it(tmp_path):
     """Part by part, as `train_instruct_pix2pix.py` loads them, and at its end the pipeline from them."""
     source = str(MINIATURE / "text_to_image")
     load = {
