@@ -268,10 +268,6 @@ class CaptionEnvironment(Record):
     """Version of each package that asks."""
     server: str
     """Where it was asked, without what may be secret."""
-    price_in: float | None = None
-    """As in the configuration, of a million tokens."""
-    price_out: float | None = None
-    """The same of replies."""
 
 
 NOWHERE = CaptionEnvironment(wheels={}, server="none")

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from factory.errors import InputError, ListError
+from factory.lists.bad_lines import BadLines
 from factory.lists.read import is_missing, is_unicode, rows_of
+from factory.lists.rows import LINE_BYTES
 from factory.storage.read import open_object
 from factory.untrusted_parquet.names import SUFFIX
 from factory.untrusted_parquet.texts import MOST_TEXT
@@ -20,7 +22,6 @@ UNSAFE = ("NSFW", "nsfw", "punsafe")
 """LAION's word, or a probability."""
 SAFE_WORDS = frozenset({"unlikely", "false", "0", "no", "none", ""})
 UNSAFE_SHARE = 0.5
-LINE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def read_captions(uri: str, wanted: Wanted, max_bad: int = 0) -> CaptionList:
     """
     uri = uri.rstrip("/") if uri.rstrip("/").endswith(SUFFIX) else uri
     name = uri.rsplit("/", 1)[-1]
-    result, seen, bad = CaptionList(), set[str](), 0
+    result, seen, bad = CaptionList(), set[str](), BadLines(max_bad)
     for where, row in _rows(uri, name, wanted):
         try:
             if _is_left_out(row, wanted):
@@ -68,18 +69,15 @@ def read_captions(uri: str, wanted: Wanted, max_bad: int = 0) -> CaptionList:
                 continue
             item = _item(row, wanted)
         except ValueError as error:
-            bad += 1
-            if bad <= max_bad + 1:  # more are only counted
-                result.bad.append(f"{where}: {error}")
+            bad.add(where, error)
             continue
         if item.item_id in seen:
             result.duplicates += 1
             continue
         seen.add(item.item_id)
         result.items.append(item)
-    if bad > max_bad:
-        count = f"{bad} bad line" + "s" * (bad > 1)
-        raise ListError(f"{result.bad[0]} ({count}, --max-bad is {max_bad})")
+    bad.check()
+    result.bad = bad.told
     if not result.items:
         left = f", {result.filtered} left out by their score or mark" if result.filtered else ""
         raise ListError(f"{name}: must hold at least one caption, got 0 usable lines{left}")

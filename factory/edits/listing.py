@@ -12,6 +12,7 @@ from factory.edits.items import ItemList, distinct, on_disk
 from factory.edits.ti2i import ENDINGS, ti2i_rows
 from factory.errors import InputError, ListError
 from factory.ledger.keys import BESIDE
+from factory.lists.bad_lines import BadLines
 from factory.lists.read import is_missing, is_unicode, rows_of
 from factory.storage.key_rules import USERS
 from factory.storage.local import LocalStore
@@ -79,29 +80,23 @@ def read_requests(uri: str, recipe: EditRecipe, max_bad: int = 0) -> Listed:
     first bad line's; where two requests name one output key.
     """
     name = uri.rstrip("/").rsplit("/", 1)[-1]
-    bad: list[str] = []
-    count = 0
+    bad = BadLines(max_bad)
     rows: Iterator[tuple[str, Any]] = rows_of(uri, name, KNOWN, WANTED)
     if name.lower().endswith(ENDINGS):
         rows = ti2i_rows(uri, name, recipe.images)
 
     def taken() -> Iterator[EditItem]:
-        nonlocal count
         for where, row in rows:
             try:
                 yield _request(recipe, row)
             except ValueError as error:
-                count += 1
-                if count <= max_bad + 1:  # more are only counted
-                    bad.append(f"{where}: {error}")
+                bad.add(where, error)
 
     items = on_disk(taken())
-    if count > max_bad:
-        lines = f"{count} bad line" + "s" * (count > 1)
-        raise ListError(f"{bad[0]} ({lines}, --max-bad is {max_bad})")
+    bad.check()
     if not items:
         raise ListError(f"{name}: must hold at least one request, got none")
-    return _distinct(recipe, items, bad)
+    return _distinct(recipe, items, bad.told)
 
 
 def _distinct(recipe: EditRecipe, items: ItemList, bad: list[str]) -> Listed:

@@ -11,6 +11,7 @@ from factory.errors import InputError, ListError, StorageError
 from factory.ledger import keys
 from factory.ledger.manifest import newest_manifest, sealed_object_uris
 from factory.ledger.run import open_run
+from factory.lists.bad_lines import BadLines
 from factory.lists.read import is_missing, is_unicode, rows_of
 from factory.lists.rows import Rows
 from factory.prompt_text import told_text
@@ -53,7 +54,7 @@ def read_triplets(uri: str, max_bad: int = 0) -> TripletList:
     name = "triplets.jsonl" if uri == "miniature" else uri.rsplit("/", 1)[-1]
     result = TripletList()
     seen: set[str] = set()
-    bad = 0
+    bad = BadLines(max_bad)
     before: Any = None
     for where, row in _rows(uri, name):
         if before is not None and row == before:
@@ -63,9 +64,7 @@ def read_triplets(uri: str, max_bad: int = 0) -> TripletList:
         try:
             triplet = _triplet(row)
         except ValueError as error:
-            bad += 1
-            if bad <= max_bad + 1:  # more are only counted
-                result.bad.append(f"{where}: {error}")
+            bad.add(where, error)
             continue
         before = row
         if triplet.triplet_id in seen:
@@ -73,11 +72,10 @@ def read_triplets(uri: str, max_bad: int = 0) -> TripletList:
             continue
         seen.add(triplet.triplet_id)
         result.triplets.append(triplet)
-    if bad > max_bad:
-        count = f"{bad} bad line" + "s" * (bad > 1)
-        raise ListError(f"{result.bad[0]} ({count}, --max-bad is {max_bad})")
+    bad.check()
+    result.bad = bad.told
     if not result.triplets:
-        first = f" and {bad} bad ones, first: {result.bad[0]}" if bad else ""
+        first = f" and {bad.count} bad ones, first: {bad.told[0]}" if bad.count else ""
         raise ListError(f"{name}: must hold at least one triplet, got 0 usable lines{first}")
     return result
 
