@@ -43,17 +43,17 @@ def assert_nothing_wrong(figures, in_hand=Compute().calls_per_worker):
 @pytest.mark.long
 def test_killed_workers_drivers_and_nodes_change_nothing():
     amounts = {
-        "worker_kills": 4,
-        "driver_kills": 1,
+        "worker_kills": 12,
+        "driver_kills": 3,
         "node_kills": 1,
-        "drain_notices": 1,
+        "drain_notices": 3,
         "twins": 1,
     }
-    figures = chaos("moto", units=40, workers=2, store_faults=2, **amounts)
+    figures = chaos("moto", units=80, store_faults=5, **amounts)
     assert_nothing_wrong(figures)
     assert {name: figures[name] for name in amounts} == amounts
-    assert figures["units"] == 40 * figures["rounds"]
-    assert figures["store_faults"] >= 2
+    assert figures["units"] == 80 * figures["rounds"]
+    assert figures["store_faults"] >= 5
 
 
 FEW = {"worker_kills": 3, "driver_kills": 1, "node_kills": 1, "drain_notices": 1, "twins": 0}
@@ -112,8 +112,8 @@ def test_the_same_of_scores_by_their_real_maker():
 def test_the_same_on_a_real_server_with_a_poison_unit(ceph, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", ceph.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", ceph.secret_key)
-    few = {"worker_kills": 2, "driver_kills": 1, "node_kills": 0, "drain_notices": 1}
-    figures = chaos(ceph.endpoint, units=30, workers=2, store_faults=1, poison=1, **few)
+    few = {"worker_kills": 4, "driver_kills": 1, "node_kills": 0, "drain_notices": 1}
+    figures = chaos(ceph.endpoint, units=40, store_faults=2, poison=1, **few)
     assert_nothing_wrong(figures)
     assert figures["poison_units_found"] == 1
 
@@ -122,8 +122,8 @@ def test_the_same_on_a_real_server_with_a_poison_unit(ceph, monkeypatch):
 def test_the_same_where_several_conditional_writers_win(swift, monkeypatch):
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", swift.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", swift.secret_key)
-    few = {"worker_kills": 2, "driver_kills": 1, "node_kills": 0, "drain_notices": 1}
-    figures = chaos(swift.endpoint, units=30, workers=2, store_faults=1, poison=1, **few)
+    few = {"worker_kills": 4, "driver_kills": 1, "node_kills": 0, "drain_notices": 1}
+    figures = chaos(swift.endpoint, units=40, store_faults=2, poison=1, **few)
     assert_nothing_wrong(figures)
     assert figures["sealed_rounds"] == figures["rounds"]
     assert figures["poison_units_found"] == 1

@@ -21,12 +21,12 @@ from tests.chaos.deaths.scenarios import FRESH, SCENARIOS, Scenario
 from tests.chaos.stores.passing_store import PassingStore
 from tests.chaos.subjects.subject import STAGES
 
-EVERY = 11
+EVERY = 7
 """Of the further scenarios' points, the default run dies at so many-th ones."""
 PARTS = 5
 """Tests into which the points of a new run are dealt; odd, for before and after a call take turns."""
-DEALT = {"generate": 2, "encode": 1, "edit": 1, "evaluate": 1}
-"""Parts that are not slow: the ledger is one, and each process of the others starts a decoder."""
+DEALT = {"generate": PARTS, "encode": 1, "edit": 1, "evaluate": 1}
+"""Parts that are not slow: all of `generate`; the ledger is one, and the others' makers start a decoder."""
 OTHERS = [one for one in SCENARIOS if one not in FRESH.values()]
 
 

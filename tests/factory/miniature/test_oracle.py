@@ -14,7 +14,7 @@ from factory.miniature import world
 from factory.miniature.oracle import ATTRIBUTES, read
 from tests.factory.miniature.damage import READABLE, UNREADABLE, is_right, to_picture
 
-COUNT = 100
+COUNT = 200
 SMALL_STAR = ("star", "small")
 
 

@@ -166,7 +166,7 @@ def test_units_of_a_draining_node_are_given_back_and_made_elsewhere(tmp_path, ma
     assert result.manifest_hash == undisturbed(tmp_path).manifest_hash
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_workers_that_die_while_they_load_are_given_up_in_words(tmp_path, monkeypatch):
     monkeypatch.setattr(watch, "MOST_STILLBORN", 1)
     run, plan = start(tmp_path)

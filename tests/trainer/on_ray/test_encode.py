@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -24,6 +26,24 @@ from trainer.latents.encode import encode_dataset
 pytestmark = pytest.mark.usefixtures("ray_here", "small_units")
 
 
+@contextmanager
+def seen_decoders():
+    """All that live at any time meanwhile; a worker has one from its first picture to its end."""
+    seen, over = set(), threading.Event()
+
+    def look():
+        while not over.wait(0.1):
+            seen.update(children())
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        looking.join()
+
+
 @pytest.mark.long
 def test_a_pool_encodes_the_same_bytes_although_a_worker_hangs_and_tells_of_every_unit(
     tmp_path, monkeypatch
@@ -36,7 +56,7 @@ def test_a_pool_encodes_the_same_bytes_although_a_worker_hangs_and_tells_of_ever
     marks = tmp_path / "marks"
     marks.mkdir()
     wide = configuration(compute={"min_workers": 2, "max_workers": 2})
-    made, decoders = [], set()
+    made = []
 
     def watched(stage):
         load = partial(load_hanging, stage.load, 2, str(marks))
@@ -45,12 +65,12 @@ def test_a_pool_encodes_the_same_bytes_although_a_worker_hangs_and_tells_of_ever
         def runner(*arguments):
             for report in run_on_ray(hanging)(*arguments):
                 made.append(report)
-                decoders.update(children())
                 yield report
 
         return runner
 
-    latents = encode_dataset(wide, dataset, str(tmp_path / "ray"), watched)
+    with seen_decoders() as decoders:
+        latents = encode_dataset(wide, dataset, str(tmp_path / "ray"), watched)
     assert len(list(marks.iterdir())) == 1
     # None where its successor had committed it before the death was judged.
     assert len(read_strikes(latents.run.store).get(2, [])) <= 1
