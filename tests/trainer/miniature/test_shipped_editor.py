@@ -3,11 +3,9 @@
 import json
 
 import diffusers
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTokenizer
 
 from factory.console.config import read_config
 from factory.edits.editors.ip2p import load_editor
@@ -17,7 +15,6 @@ from schemas.fit import Fit
 from schemas.recipe import ModelSource
 from tests.trainer.pipeline import assert_it_edits_as_we_do, plain_pipeline
 from trainer.__main__ import PRESETS
-from trainer.learning.editor import widen
 from trainer.miniature.autoencoder import build_autoencoder
 from trainer.miniature.diffusion import TrainedParts
 from trainer.miniature.editing import judged_edits
@@ -78,26 +75,3 @@ def test_what_train_miniature_writes_are_the_shipped_folders_files_and_configs(t
             written.pop("_name_or_path", None)
             kept = there | {"scaling_factor": written.get("scaling_factor")}  # measured
             assert written == (kept if name.parts[0] == "vae" else there), name
-
-
-def test_diffusers_script_loads_widens_and_saves_a_whole_editor_of_it(tmp_path):
-    """Part by part, as `train_instruct_pix2pix.py` loads them, and at its end the pipeline from them."""
-    source = str(MINIATURE / "text_to_image")
-    load = {
-        "tokenizer": CLIPTokenizer,
-        "text_encoder": CLIPTextModel,
-        "vae": diffusers.AutoencoderKL,
-        "unet": diffusers.UNet2DConditionModel,
-        "scheduler": diffusers.DDPMScheduler,
-    }
-    parts = {name: kind.from_pretrained(source, subfolder=name) for name, kind in load.items()}
-    widen(parts["unet"])
-    unet, vae, text_encoder = (parts[name] for name in ("unet", "vae", "text_encoder"))
-    kind = diffusers.StableDiffusionInstructPix2PixPipeline
-    pipeline = kind.from_pretrained(source, unet=unet, vae=vae, text_encoder=text_encoder)
-    pipeline.save_pretrained(tmp_path)
-    picture = Image.fromarray(edit_tasks(1)[0].picture)
-    saved = kind.from_pretrained(tmp_path)
-    saved.set_progress_bar_config(disable=True)
-    edit = saved("make it red", image=picture, num_inference_steps=2, output_type="np").images[0]
-    assert np.isfinite(edit).all()
