@@ -19,7 +19,7 @@ from typing import Any
 from unittest.mock import MagicMock, patch
 
 from editmill import app
-from factory.console.signals import answer_signals
+from factory.console.signals import DRAINING, answer_signals
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,32 @@ class Phase:
     command: str
     place: str
     without: tuple[str, ...] = ()
+    words: str = ""
+    """The last that are said, where they are this verb's own."""
+    drains: bool = False
+    """Whether something is in hand that a first signal waits for, so that it takes a second."""
 
 
 TRAIN = "--preset miniature --dataset d --out o --set law.model.source=m --set compute.where=here"
 GENERATE = "generate --preset miniature --triplets miniature --out run"
 HERE = f"{GENERATE} --set compute.where=here"
+EDIT = "edit --preset miniature --images in --instruction x --out o --set compute.where=here"
+CAPTIONS = (
+    "captions --preset vllm --model m --base-url http://127.0.0.1:9/v1 --captions c.txt --out w "
+    "--set compute.where=here"
+)
+SUBMIT = "submit cluster.yaml -- plan --triplets miniature"
+CHAIN = "chain chain.yaml"
 ENGINE = ("factory.pairs.prompt_to_prompt",)
+JOB = "interrupted; a job that was submitted is told to stop and may still be draining\n"
+RAY = ("ray", "ray.exceptions", "ray.job_submission")
+FILES = {
+    "in/a.png": "",
+    "c.txt": "a cat\n",
+    "cluster.yaml": "address: http://127.0.0.1:9\n",
+    "chain.yaml": "root: chain\nsteps:\n  planned: plan --triplets miniature\n",
+    "ray.yaml": "cluster_name: c\nprovider: {type: local}\n",
+}
 PHASES = [
     Phase("reading a list", "plan --triplets miniature", "factory.verbs.plan:read_triplets"),
     Phase("hashing weights", GENERATE, "factory.pairs.generate:pin"),
@@ -52,6 +72,43 @@ PHASES = [
     ),
     Phase("examining", "doctor --preset miniature", "factory.doctor.examination:examine"),
     Phase("a demo", "demo", "factory.verbs.demo:pin"),
+    Phase("a demo of edits", "demo-edit", "factory.edits.prepare:pin_editor"),
+    Phase("listing pictures", EDIT, "factory.verbs.asked_edits:list_images"),
+    Phase("hashing an editor", EDIT, "factory.edits.prepare:pin_editor"),
+    Phase("probing a store for edits", EDIT, "factory.work.job:probe"),
+    Phase("loading an editor", EDIT, "factory.edits.studio:Studio", ("factory.edits.studio",)),
+    Phase("reading captions", CAPTIONS, "factory.verbs.captions:read_captions"),
+    Phase("probing a store for captions", CAPTIONS, "factory.work.job:probe"),
+    Phase(
+        "asking a language model",
+        CAPTIONS,
+        "factory.captions.server:LanguageServer.ask",
+        drains=True,
+    ),
+    Phase("looking at a verb", SUBMIT, "cluster.__main__:preflight", RAY),
+    Phase(
+        "reaching a cluster",
+        SUBMIT.replace(" ", " --unchecked ", 1),
+        "cluster.submit:access_to",
+        RAY,
+        JOB,
+    ),
+    Phase(
+        "starting a cluster here",
+        "submit --unchecked local -- plan --triplets miniature",
+        "cluster.submit:local_cluster",
+        RAY,
+        JOB,
+    ),
+    Phase("looking at a chain", CHAIN, "cluster.chaining.verb:preflight"),
+    Phase("beginning a chain", f"{CHAIN} --unchecked", "cluster.chaining.run:ChainRecord.begin"),
+    Phase("a chain's status", f"{CHAIN} --status", "cluster.chaining.verb:chain_status"),
+    Phase("starting a cluster", "up ray.yaml --yes", "cluster.launching.verb:subprocess.call"),
+    Phase("ending a cluster", "down ray.yaml --yes", "cluster.launching.verb:subprocess.call"),
+    Phase("listing jobs", "jobs cluster.yaml", "cluster.jobs:access_to"),
+    Phase("reading a log", "logs cluster.yaml", "cluster.jobs:access_to"),
+    Phase("stopping a job", "stop cluster.yaml job", "cluster.jobs:access_to"),
+    Phase("forecasting", "forecast run --captions 9", "cluster.forecast.pilot:read_pilot"),
     Phase(
         "calibrating",
         "calibrate",
@@ -110,21 +167,35 @@ def run(phase: Phase, name: signal.Signals) -> dict[str, Any]:
         os.close(heard)
         with open("err", "wb") as file:
             os.dup2(file.fileno(), 2)
+        code: Any = 70
         try:
             child(phase, told)
+        except SystemExit as end:
+            code = end.code
         finally:
-            os._exit(70)
+            os._exit(code)
     os.close(told)
     came = os.read(heard, 1) == b"!"
     os.close(heard)
     os.kill(pid, name)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    ended, status = os.waitpid(pid, os.WNOHANG)
+    while phase.drains and not ended and DRAINING not in Path("err").read_text():
+        time.sleep(0.01)
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    if not ended:
+        if phase.drains:
+            os.kill(pid, name)
+        status = os.waitpid(pid, 0)[1]
+    code = os.waitstatus_to_exitcode(status)
     return {"phase": phase.name, "came": came, "code": code, "err": Path("err").read_text()}
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
+        for path, text in FILES.items():
+            Path(path).parent.mkdir(exist_ok=True)
+            Path(path).write_text(text)
         names = cycle([signal.SIGTERM, signal.SIGINT])
         for phase, name in zip(PHASES, names, strict=False):
             print(json.dumps(run(phase, name)), flush=True)

@@ -7,12 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from editmill import app
+from factory.console.signals import DRAINING
 from tests.phases import PHASES
 
 ROOT = Path(__file__).parents[1]
 LINE = "editmill: interrupted; run the same command again\n"
-COMMANDS = {phase.name: phase.command for phase in PHASES}
+PHASE = {phase.name: phase for phase in PHASES}
+RESUMABLE = {"generate", "edit", "captions", "demo", "demo-edit", "fit", "encode", "evaluate"}
+RESUMABLE |= {"train-miniature", "chain"}
+NOTHING_TO_INTERRUPT = {"config show", "config schema"}
+"""Verbs that print what they know."""
 RESUMED = "editmill: interrupted; run the same command to resume\n"
 
 
@@ -27,13 +34,33 @@ def ends():
     return {end["phase"]: end for end in found}
 
 
+def verbs(command, *before):
+    """All that the command line has, with the groups that they stand in."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        return {" ".join(before)}
+    return {verb for name, one in inner.items() for verb in verbs(one, *before, name)}
+
+
+def test_every_verb_has_a_phase_or_is_named_as_one_that_has_nothing_to_interrupt():
+    known = verbs(typer.main.get_command(app))
+    held = {
+        verb for verb in known for phase in PHASES if f"{phase.command} ".startswith(f"{verb} ")
+    }
+    assert known - held - NOTHING_TO_INTERRUPT == set(), "verbs without a phase in tests/phases.py"
+    assert known >= NOTHING_TO_INTERRUPT
+    assert not held & NOTHING_TO_INTERRUPT
+
+
 @pytest.mark.parametrize("phase", [phase.name for phase in PHASES])
 def test_a_command_that_is_interrupted_says_so_and_ends_with_3(ends, phase):
     end = ends[phase]
     assert end["came"], end["err"]
     assert end["code"] == 3, end["err"]
-    resumes = ("generate", "demo", "fit", "encode", "evaluate", "train-miniature")
-    assert end["err"].endswith(RESUMED if COMMANDS[phase].startswith(resumes) else LINE)
+    verb = PHASE[phase].command.split()[0]
+    words = PHASE[phase].words or (RESUMED if verb in RESUMABLE else LINE)
+    assert end["err"].endswith(words)
+    assert (DRAINING in end["err"]) == PHASE[phase].drains
     assert "Traceback" not in end["err"]
 
 

@@ -21,6 +21,7 @@ from factory.console.signals import (
     interrupted_as,
     say_as,
     settle,
+    wait_if_ending,
 )
 from factory.errors import EditmillError, first_line
 
@@ -72,9 +73,11 @@ def command(
             say(f"editmill: {words}", "warning")
             code = INCOMPLETE
         except EditmillError as error:
+            wait_if_ending()
             code = deeds.exit_code(error)
             say(f"editmill: {error}", "error", error=type(error).__name__, exit_code=code)
         except Exception as error:
+            wait_if_ending()
             # Nobody's mistake but ours: Python shows it, and the log has it for whoever looks later.
             end_log(1, "error", error=first_line(error), traceback=traceback.format_exc())
             raise

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -83,6 +84,7 @@ class _Program:
         self._drains: list[Drain] = []
         self._acts: list[Callable[[], object]] = []
         self._code: int | None = None
+        self._ending = False
         self._others = 0
         self._errors = 2
         self._formed: Callable[[str], str] = str
@@ -103,6 +105,7 @@ class _Program:
             # What is registered first is done last: the interpreter's own end takes a while, and by then it
             # has given up its handlers.
             atexit.register(_set, signal.SIG_IGN)
+            atexit.register(self.wait_if_ending)
             os.register_at_fork(after_in_child=self._forget)
         _set(_heard)
 
@@ -152,6 +155,13 @@ class _Program:
         if self.answers and self._code is None:
             self._end(INCOMPLETE, f"editmill: {words}")
 
+    def wait_if_ending(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            # One may have come and not been heard yet.
+            self._pass()
+            while self._ending:
+                time.sleep(1)
+
     def _listen(self, read_end: int) -> None:
         while True:
             for number in os.read(read_end, 16):
@@ -172,6 +182,7 @@ class _Program:
     def _end(self, code: int, words: str | None = None) -> NoReturn:
         # First: what ends now may look to others as if it had gone by itself, and these are the last words.
         self._code = code
+        self._ending = True
         if words is not None:
             self._say(words)
         for act in reversed(self._acts):
@@ -191,7 +202,7 @@ class _Program:
 
     def _forget(self) -> None:
         """A child is another process, and must not write into this one's pipe."""
-        self.answers = False
+        self.answers = self._ending = False
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -209,6 +220,10 @@ at_end = _program.at_end
 """Have something done before a signal ends the process; must be quick."""
 give_up = _program.give_up
 """End a program with 3 and these words, from any thread: what it rests on has gone."""
+wait_if_ending = _program.wait_if_ending
+"""Does not return in the main thread once a signal ends the process: what fails there from then on fails by
+that, and neither its words nor its exit code count.
+"""
 say_as = _program.say_as
 """How its own lines look on stderr, where they are not to be plain."""
 settle = _program.settle

@@ -1,14 +1,15 @@
 """A list by its URI, row by row; what a cell of it says."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, BinaryIO
 
 from factory.errors import InputError, StorageError
 from factory.lists.rows import Rows, listed_rows
 from factory.storage.open import open_store
+from factory.storage.protocol import ObjectStore
 from factory.storage.read import open_object
-from factory.untrusted_parquet.names import SUFFIX, parquet_names
+from factory.untrusted_parquet.names import SUFFIX, other_names, parquet_names
 
 
 def rows_of(uri: str, name: str, known: Sequence[str], wanted: str) -> Rows:
@@ -30,7 +31,13 @@ def _streams(uri: str, name: str) -> Iterator[tuple[str, BinaryIO]]:
     try:
         stream = open_object(uri)
     except InputError:
-        parts = _parts(uri)
+        parts = _names(uri, parquet_names)
+        others = [] if parts else _names(uri, other_names)
+        if others:
+            raise InputError(
+                f"{name}: must hold {SUFFIX} files where it is a folder, got {others[0]!r:.100}; name the "
+                "list's own file"
+            ) from None
         if not parts:
             raise
     else:
@@ -40,11 +47,12 @@ def _streams(uri: str, name: str) -> Iterator[tuple[str, BinaryIO]]:
         yield f"{name}/{part}", open_object(f"{uri.rstrip('/')}/{part}")
 
 
-def _parts(uri: str) -> list[str]:
+def _names(uri: str, found: Callable[[ObjectStore], list[str]]) -> list[str]:
+    """Of files in a folder that is called as a list."""
     if not uri.endswith(SUFFIX):
         return []
     try:
-        return parquet_names(open_store(uri))
+        return found(open_store(uri))
     except (InputError, StorageError):
         return []
 

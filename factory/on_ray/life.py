@@ -34,17 +34,21 @@ def _watch(why_dead: Callable[[], str | None], every_s: float) -> Callable[[], N
     return closed.set
 
 
+def lives(process: psutil.Process) -> bool:
+    """Whether a process is there and has not ended, reaped or not."""
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def watch_own() -> Callable[[], None]:
     """A Ray that this process has started; what is returned ends the watch."""
     needed = [child for child in psutil.Process().children() if child.name() in NEEDED]
 
     def why_dead() -> str | None:
-        for process in needed:
-            with suppress(psutil.NoSuchProcess):
-                if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                    continue
-            return "one of its own processes has ended, as where memory is too short"
-        return None
+        if all(map(lives, needed)):
+            return None
+        return "one of its own processes has ended, as where memory is too short"
 
     return _watch(why_dead, LOOK_EVERY_S)
 

@@ -41,8 +41,10 @@ class RayFolder:
         return self.path / "r"
 
     def remove(self) -> None:
-        """With all that is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """With all that is in it; the lock last, by which a later start knows what is left."""
+        shutil.rmtree(self.rays, ignore_errors=True)
+        if not self.rays.exists():
+            shutil.rmtree(self.path, ignore_errors=True)
         with suppress(OSError):
             os.close(self._lock)
 

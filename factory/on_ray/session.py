@@ -3,6 +3,7 @@
 import atexit
 import os
 import secrets
+import time
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ import ray
 from factory.console.say import say
 from factory.console.signals import at_end, take_back
 from factory.errors import ConfigError, EditmillError, first_line
-from factory.on_ray.life import watch_cluster, watch_own
+from factory.on_ray.life import lives, watch_cluster, watch_own
 from factory.on_ray.own_ray import RayFolder, check_mode, make_ray_folder
 from factory.on_ray.ray_internals import hear_workers, keep_signals_off, keep_to_loopback
 from factory.on_ray.words import event, hushed, quieten
@@ -24,6 +25,8 @@ from schemas.pool import Pool
 ENDED_BY_US = "killed by `ray.kill`"
 ANSWER_S = 30.0
 """Longest wait for a cluster to answer someone without a token."""
+KILLED_S = 1.0
+"""Longest wait for what was killed to be gone."""
 
 
 class RayUnreachable(EditmillError):
@@ -97,10 +100,24 @@ def _begin(**options: Any) -> None:
 
 
 def _kill_own(folder: RayFolder) -> None:
-    """At once, where a signal ends this process: Ray's would end a while after it."""
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
+    """At once, where a signal ends this process: Ray's would end a while after it.
+
+    It may be starting: each is halted before the next look, so that none begets another in between, whom
+    nobody would find once its parent is gone.
+    """
+    found: set[psutil.Process] = set()
+    while new := set(psutil.Process().children(recursive=True)) - found:
+        for process in new:
+            with suppress(psutil.Error):
+                process.suspend()
+        found |= new
+    for process in found:
+        with suppress(psutil.Error):
             process.kill()
+    # What still lives would write into the folder while it is removed.
+    until = time.monotonic() + KILLED_S
+    while any(map(lives, found)) and time.monotonic() < until:
+        time.sleep(0.01)
     folder.remove()
 
 

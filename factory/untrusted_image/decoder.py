@@ -19,6 +19,9 @@ from factory.pictures import Picture
 from factory.untrusted_image import child as script
 from factory.untrusted_image.process import DEATH_S, Child
 
+POINTER = b"version https://git-lfs"
+"""How what stands in a file's place begins until git-lfs fetches it."""
+
 
 class Reason(StrEnum):
     """Why an image was refused."""
@@ -155,7 +158,9 @@ class ImageDecoder:
             script.ANIMATED: Reason.ANIMATED,
         }.get(outcome, Reason.DAMAGED)
         got = {
-            Reason.FORMAT: repr(data[:8]),
+            Reason.FORMAT: f"a git-lfs pointer of {len(data)} bytes; run git lfs pull"
+            if data.startswith(POINTER)
+            else repr(data[:8]),
             Reason.PIXELS: f"{width} x {height}",
             Reason.ANIMATED: f"{width} frames",
         }.get(reason, f"{len(data)} bytes that do not")

@@ -19,12 +19,7 @@ def parquet_names(store: ObjectStore) -> list[str]:
 
     Raises `InputError` where a folder cannot be listed.
     """
-    if isinstance(store, LocalStore):
-        names = list(_files_below(store.folder))
-    elif isinstance(store, PagedStore):
-        names = list(store.names())
-    else:
-        names = [info.key for info in store.list()]
+    names = _names(store)
     # A root of ours within, such as a dataset's latents, has files of its own kind.
     roots = tuple(name.removesuffix(RUN) for name in names if name.endswith(f"/{RUN}"))
     return sorted(
@@ -32,6 +27,19 @@ def parquet_names(store: ObjectStore) -> list[str]:
         for name in names
         if name.endswith(SUFFIX) and not _is_hidden(name) and not name.startswith(roots)
     )
+
+
+def other_names(store: ObjectStore) -> list[str]:
+    """The other files, but for those that are no data, in order. Raises as `parquet_names`."""
+    return sorted(n for n in _names(store) if not n.endswith(SUFFIX) and not _is_hidden(n))
+
+
+def _names(store: ObjectStore) -> list[str]:
+    if isinstance(store, LocalStore):
+        return list(_files_below(store.folder))
+    if isinstance(store, PagedStore):
+        return list(store.names())
+    return [info.key for info in store.list()]
 
 
 def _files_below(folder: Path) -> Iterator[str]:

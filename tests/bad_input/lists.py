@@ -151,6 +151,14 @@ FILES = [
         write("t.parquet/_SUCCESS", ""),
     ),
     case(
+        "a list in a folder that is called as Parquet",
+        f"{PLAN} t.parquet/",
+        r"t\.parquet/?: must hold \.parquet files where it is a folder, got 't\.jsonl'; name the list's own "
+        r"file",
+        write("t.parquet/t.jsonl", GOOD),
+        write("t.parquet/_SUCCESS", ""),
+    ),
+    case(
         "a bad row in a part of a list",
         f"{PLAN} t.parquet/",
         r't\.parquet/part-1\.parquet: row 1: field "edit": expected non-empty text, got null .*',

@@ -10,8 +10,10 @@ import boto3
 import pytest
 
 from factory.storage.open import open_store
-from tests.bad_input.materials import models
+from tests.bad_input.edits import EDIT
+from tests.bad_input.materials import Step, models, parquet
 from tests.bad_input.table import PLAN, S3_OUT, Case, case, generated, refused
+from tests.bad_input.training_materials import ENCODE, FIT, ROW, configured
 from tests.factory.storage.crooked import answer, crooked_server, cut_listings, page
 from tests.servers.emulator import emulator as new_emulator
 from tests.servers.fixtures import S3Access
@@ -94,6 +96,17 @@ def nothing_else() -> None:
     open_store("s3://there/run").delete("photo.png")
 
 
+def some_objects(place: str) -> Step:
+    """More than such a listing shows."""
+
+    def step() -> None:
+        store = open_store(f"s3://there/{place}")
+        for number in range(5):
+            store.put(f"part-{number}.parquet", parquet(**ROW))
+
+    return step
+
+
 CUT = [
     case(
         "a listing that is cut, where a run should be",
@@ -102,6 +115,21 @@ CUT = [
         models,
         nothing_else,
         act=without_tokens,
+    ),
+    *(
+        case(
+            f"a listing of {what} that is cut, for `{command.split()[0]}`",
+            command,
+            rf"s3://there/{place}: {NO_TOKEN}",
+            configured,
+            some_objects(place),
+            act=without_tokens,
+        )
+        for what, place, command in (
+            ("a dataset", "pairs", f"{FIT} --config f.yaml --dataset s3://there/pairs"),
+            ("a dataset", "pairs", f"{ENCODE} --config f.yaml --dataset s3://there/pairs"),
+            ("pictures", "in", f"{EDIT} --images s3://there/in --instruction 'make it red'"),
+        )
     ),
 ]
 KEYS = r"check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

@@ -85,6 +85,7 @@ def strange() -> None:
         "other": pa.ExtensionArray.from_storage(
             pa.fixed_shape_tensor(pa.int8(), [2]), pa.array([[1, 2]] * rows, pa.list_(pa.int8(), 2))
         ),
+        "json": pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"a": 1}'] * rows)),
         "views": pa.array([["a"]] * rows, pa.list_(pa.string_view())),
     }
     remove("pairs")()
@@ -97,6 +98,14 @@ def strange() -> None:
     write("pairs/.c.parquet", "")()
 
 
+def as_json() -> None:
+    """A dataset whose instructions are of Arrow's type for JSON, which is text."""
+    bare()
+    table = pq.read_table("pairs/a.parquet")
+    words = pa.ExtensionArray.from_storage(pa.json_(), table["edit_prompt"].combine_chunks())
+    pq.write_table(table.set_column(1, "edit_prompt", words), "pairs/a.parquet")
+
+
 NAMES = ["bytes", "path"]
 OFFSETS = [pa.py_buffer(np.arange(4, dtype=np.int32))]
 TRAINED = [
@@ -104,6 +113,7 @@ TRAINED = [
     pytest.param((picture(16, 16, mode="RGBA"),), "", (1, 2, 0), id="a picture with alpha"),
     pytest.param((picture(16, 16, mode="I;16"),), "", (1, 2, 0), id="a picture of 16 bits"),
     pytest.param((bare,), "", (1, 2, 0), id="a dataset without captions"),
+    pytest.param((as_json,), "", (1, 2, 0), id="instructions in a column of JSON"),
     pytest.param((strange,), "", (1, 2, 0), id="columns of strange kinds, a file without rows"),
     pytest.param(
         (pairs(edited_image={"bytes": None, "path": "/home/me/1.png"}),),

@@ -27,6 +27,7 @@ from factory.errors import ModelError
 from factory.pairs.generate import prepare
 from factory.pairs.source import Draw, Made, NotMade
 from factory.pairs.triplets import read_triplets
+from factory.verbs import machine
 from factory.verbs.results import print_findings
 from schemas.candidate import Scores
 from schemas.environment import Environment
@@ -34,6 +35,7 @@ from schemas.ledger.run import RunRecord
 from schemas.recipe import ModelSource, Recipe
 from tests.bad_input.materials import BAD, GOOD, models, restamp
 from tests.bad_input.runs import other_release as stages_of_another
+from tests.bad_input.unfitting import UNFITTING
 from tests.stub_source import recipe as stub_recipe
 from tests.stub_source import triplets as stub_triplets
 
@@ -635,3 +637,54 @@ def test_a_real_family_is_loaded_sampled_and_scored(
     sizes = checks["batch size"]["figures"]
     assert sorted(sizes["rows_per_s"]) == ["1", "2", "4"]
     assert sizes["configured"] == 2
+
+
+PARTS = {case.id: case for case in UNFITTING}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "another width of context",
+        "an autoencoder of another family",
+        "a weight that is missing",
+        "CLIP in transformers' layout",
+        "LoHa as a LoRA",
+    ],
+)
+def test_parts_that_do_not_fit_are_told_as_generate_tells_them_before_anything_is_loaded(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = PARTS[name]
+    for step in case.steps:
+        step()
+
+    def load(*_: Any) -> Any:
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(machine, "engine", load)
+    with pytest.raises(SystemExit) as ended:
+        app(shlex.split(case.command))
+    assert ended.value.code == 2
+    sentence = capsys.readouterr().err.removeprefix("editmill: ").removesuffix("\n")
+    assert re.fullmatch(case.message, sentence)
+    with pytest.raises(SystemExit) as ended:
+        app(shlex.split(case.command.replace("generate", "doctor", 1)))
+    assert ended.value.code == 2
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    (failed,) = [check for check in checks if check["level"] == "failed"]
+    assert (failed["check"], failed["found"]) == ("model files", sentence)
+    assert failed["remedy"]
+    assert {one["level"] for one in checks if one["check"] == "models load"} == {"not checked"}
+
+
+@pytest.mark.long
+def test_the_miniatures_own_preset_is_no_reason_for_a_warning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        app(shlex.split("doctor --preset miniature --json"))
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    assert [check for check in checks if check["level"] in ("failed", "warning")] == []
+    assert {"models load", "pictures", "scores", "plan"} <= {check["check"] for check in checks}
+    assert ended.value.code == 0

@@ -148,6 +148,33 @@ time.sleep(60)
     assert run(code, signal.SIGTERM) == (3, "", LINE)
 
 
+SLOW_END = "at_end(lambda: [gone.set(), time.sleep(0.5)])\n"
+
+
+def test_another_exit_code_does_not_come_before_the_end_that_a_signal_makes():
+    """As by the handler that Ray sets while it starts, and by what fails because its processes go."""
+    code = "gone = threading.Event()\n" + SLOW_END
+    theirs = "signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))\n"
+    assert run(code + theirs + "tell('up')\ntime.sleep(60)", signal.SIGTERM) == (3, "", LINE)
+
+
+@pytest.mark.parametrize("error", ["ConfigError('ray: has gone')", "OSError('ray: has gone')"])
+def test_what_fails_by_the_end_that_a_signal_makes_is_not_told(error):
+    code = f"""
+from factory.console.command import command
+from factory.errors import ConfigError
+gone = threading.Event()
+{SLOW_END}
+@command
+def verb() -> int:
+    tell('up')
+    gone.wait()
+    raise {error}
+verb()
+"""
+    assert run(code, signal.SIGTERM) == (3, "", LINE)
+
+
 def test_any_thread_may_give_up_in_words():
     code = "threading.Thread(target=give_up, args=('ray: it has gone',)).start()\ntime.sleep(60)"
     assert run(code) == (3, "", "editmill: ray: it has gone\n")

@@ -40,7 +40,7 @@ BROKEN = [
         "a git-lfs pointer",
         "pointer.png",
         b"version https://git-lfs.github.com/spec/v1\n",
-        NO_IMAGE,
+        f"{NO_IMAGE}, got a git-lfs pointer of 43 bytes; run git lfs pull",
     ),
     Broken("JSON", "meta.json", b"{}", NO_IMAGE),
     Broken("a film", "film.mp4", b"\0\0\0\x18ftypmp42" + bytes(64), NO_IMAGE),

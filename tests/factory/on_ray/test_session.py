@@ -1,8 +1,10 @@
 """A Ray of our own lets nobody else in, and another is joined only where it does not, either."""
 
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -87,6 +89,92 @@ def lives(pid):
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
+
+
+STARTING = """
+import os, signal, time, typer
+from factory.console.signals import answer_signals
+answer_signals()
+from factory.console.command import resumable
+from factory.on_ray.session import connect
+from schemas.config import Compute
+
+set_handler = signal.signal
+def tell_of_rays(number, handler):
+    before = set_handler(number, handler)
+    if number == signal.SIGTERM and getattr(handler, "__module__", "").startswith("ray."):
+        os.write(1, b"a handler of Ray's\\n")
+    return before
+signal.signal = tell_of_rays
+
+@resumable
+def start() -> int:
+    os.write(1, b"begun\\n")
+    connect(Compute(device="cpu", gpus_per_worker=0.0, max_workers=1))
+    os.write(1, b"up\\n")
+    time.sleep(60)
+    return 0
+
+app = typer.Typer()
+app.command()(start)
+app()
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "moment", ["begun", "a handler of Ray's", "gcs_server", "raylet", "a child of the raylet"]
+)
+def test_a_signal_ends_a_start_of_ray_with_3_in_words_and_leaves_nothing_of_it(moment, name):
+    # Short, as sockets need it, and of this test alone.
+    place = Path(tempfile.mkdtemp(dir="/tmp"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", STARTING],
+        cwd=ROOT,
+        env=without_ray() | {"RAY_TMPDIR": str(place)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        if moment != "begun":
+            assert process.stdout.readline() == "a handler of Ray's\n"
+        if "raylet" in moment or "server" in moment:
+            while not has_come_to(moment, process.pid) and process.poll() is None:
+                time.sleep(0.005)
+        process.send_signal(name)
+        out, err = process.communicate()
+    assert process.returncode == 3, err
+    assert err == "editmill: interrupted; run the same command to resume\n"
+    assert "up" not in out
+    # Ray's agents, left alone, would look for their parent for a quarter of a minute.
+    until = time.monotonic() + 5
+    while left := processes_of(place):
+        assert time.monotonic() < until, left
+        time.sleep(0.05)
+    assert list(place.iterdir()) == []
+    place.rmdir()
+
+
+def has_come_to(moment, pid):
+    with suppress(psutil.Error):
+        for child in psutil.Process(pid).children():
+            if child.name() == moment or child.name() == "raylet" and child.children():
+                return True
+    return False
+
+
+def processes_of(place):
+    """Names of those whose environment says that their Ray lies there."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("RAY_TMPDIR") == str(place) and lives(process.pid):
+                found.append(process.name())
+    return found
 
 
 def test_what_ray_tells_of_its_workers_stays_off_stdout(capsys, monkeypatch):
