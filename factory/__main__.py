@@ -17,6 +17,7 @@ from factory.verbs.doctor import doctor_app
 from factory.verbs.edit import edit_app
 from factory.verbs.generate import generate_app
 from factory.verbs.plan import plan_app
+from factory.verbs.report import report_app
 from factory.verbs.runs import run_app
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ VERBS = (
     generate_app,
     edit_app,
     run_app,
+    report_app,
     demo_app,
     demo_edit_app,
     calibrate_app,
