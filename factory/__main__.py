@@ -19,6 +19,7 @@ from factory.verbs.generate import generate_app
 from factory.verbs.plan import plan_app
 from factory.verbs.report import report_app
 from factory.verbs.runs import run_app
+from factory.verbs.select import select_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,6 +35,7 @@ VERBS = (
     generate_app,
     edit_app,
     run_app,
+    select_app,
     report_app,
     demo_app,
     demo_edit_app,

@@ -1,13 +1,19 @@
 """The rule of `selection.py` over whole columns of scores: fast for millions, as that is plain for one."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.pairs.scores import SIMILARITIES, Scored
+from factory.ledger.plan import Plan, Row
+from factory.ledger.run import Run
+from factory.pairs.scores import SIMILARITIES, Scored, items_of, scores_of
 from factory.pairs.selection import gates
 from factory.seeds import candidate_seed
+from schemas.ledger.commit import Manifest, Part
+from schemas.ledger.tally import KIND_NOT_GIVEN
 from schemas.recipe import Recipe, Thresholds
 
 Mask = NDArray[np.bool_]
@@ -84,3 +90,38 @@ class Recount:
             of["candidates"] += int(mine.sum()) * found.shape[1]
             of["pairs"] += int(per_triplet[mine].sum())
         return found
+
+    def merge(self, other: "Recount") -> None:
+        """Take in what was counted of other triplets."""
+        for name in COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for kind, of in other.by_kind.items():
+            mine = self.by_kind.setdefault(kind, dict.fromkeys(of, 0))
+            for name, count in of.items():
+                mine[name] += count
+
+
+COUNTS = tuple(one.name for one in fields(Recount) if one.name != "by_kind")
+
+
+def kinds_of(items: Iterable[Row]) -> NDArray[np.object_]:
+    """The edit kind of each triplet, as tables name it."""
+    return np.array([row["edit_kind"] or KIND_NOT_GIVEN for row in items], object)
+
+
+def recounted(run: Run, plan: Plan, manifest: Manifest, recipe: Recipe) -> Recount:
+    """What a recipe would keep of a sealed run, by its scores alone; memory holds two segments of them.
+
+    Raises `Damaged`.
+    """
+
+    def one(part: Part) -> Recount:
+        scored, found = scores_of(run, plan, part), Recount()
+        found.add(scored, recipe, kinds_of(items_of(plan, scored)))
+        return found
+
+    total = Recount()
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(one, manifest.parts):
+            total.merge(found)
+    return total

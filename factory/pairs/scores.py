@@ -19,17 +19,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from factory.errors import Damaged, ObjectMissing, StorageRefused, first_line
+from factory.errors import Damaged, InputError, ObjectMissing, StorageRefused, first_line
 from factory.ledger import keys
 from factory.ledger.attempts import FoundCommit, find_commit, line_of
 from factory.ledger.book import READERS
-from factory.ledger.manifest import part_lines
+from factory.ledger.manifest import newest_manifest, part_lines
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
+from factory.ledger.seal import Incomplete
 from factory.storage.patience import patiently, read_whole
 from schemas.arrow import arrow_schema, columns_of, read_table, write_table
 from schemas.candidate import Candidate, Scores, Verdict
 from schemas.ledger.commit import Manifest, Part, UnitLine
+from schemas.ledger.layout import GENERATE
 
 SIMILARITIES = tuple(Scores.model_fields)
 COLUMNS = ("triplet_id", "index", *SIMILARITIES, "verdict", "reason", "truncated")
@@ -63,6 +65,16 @@ class Scored:
         """(triplets, candidates)"""
         found: NDArray[np.bool_] = np.isnan(self.similarities[0])
         return found
+
+
+def sealed_manifest(run: Run) -> Manifest:
+    """The newest manifest of a run of pairs. Raises `InputError` where it is none, and `Incomplete`."""
+    if run.layout.stage != GENERATE.stage:
+        raise InputError(f"{run.uri}: must be a run of `generate`, got one of `{run.layout.stage}`")
+    newest = newest_manifest(run)
+    if newest is None or not newest[1].units:
+        raise Incomplete(f"{run.uri}: not sealed yet; `editmill seal --partial` makes a snapshot")
+    return newest[1]
 
 
 def lay_scores(run: Run, plan: Plan, manifest: Manifest) -> int:

@@ -1,26 +1,21 @@
 """A report of a sealed run of pairs: read once, counted, and written as one page."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from factory.console.amounts import counted
-from factory.errors import InputError
 from factory.ledger.book import Book
-from factory.ledger.manifest import manifest_hash, newest_manifest
+from factory.ledger.manifest import manifest_hash
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
-from factory.ledger.seal import Incomplete
-from factory.pairs.scores import SIMILARITIES, Scored, items_of, sealed_scores
+from factory.pairs.recount import kinds_of
+from factory.pairs.scores import SIMILARITIES, Scored, items_of, sealed_manifest, sealed_scores
 from factory.pairs.source import PairSource
 from factory.report import gallery
 from factory.report.columns import ACCEPTED, MOST_CANDIDATES, Columns, sampled
 from factory.report.figures import GATE_OF, STEPS, Cost, Figures
 from factory.report.page import page
 from schemas.ledger.commit import Manifest
-from schemas.ledger.layout import GENERATE
 from schemas.ledger.tally import KIND_NOT_GIVEN
 from schemas.recipe import Recipe
 
@@ -78,7 +73,7 @@ class Reading:
 
 def read(run: Run, plan: Plan, most: int = MOST_CANDIDATES) -> Reading:
     """A sealed run's candidates. Raises `InputError` where it is none of pairs, `Incomplete`, `Damaged`."""
-    manifest = sealed(run)
+    manifest = sealed_manifest(run)
     figures = Figures(run.recipe)
 
     def parts() -> Iterator[tuple[Scored, list[Row]]]:
@@ -89,21 +84,6 @@ def read(run: Run, plan: Plan, most: int = MOST_CANDIDATES) -> Reading:
 
     columns = sampled(parts(), run.recipe, manifest.items, most)
     return Reading(run, plan, manifest, figures, columns)
-
-
-def sealed(run: Run) -> Manifest:
-    """The newest manifest of a run of pairs. Raises `InputError` where it is none, and `Incomplete`."""
-    if run.layout.stage != GENERATE.stage:
-        raise InputError(f"{run.uri}: must be a run of `generate`, got one of `{run.layout.stage}`")
-    newest = newest_manifest(run)
-    if newest is None or not newest[1].units:
-        raise Incomplete(f"{run.uri}: not sealed yet; `editmill seal --partial` makes a snapshot")
-    return newest[1]
-
-
-def kinds_of(items: Sequence[Row]) -> NDArray[np.object_]:
-    """The edit kind of each triplet, as tables name it."""
-    return np.array([row["edit_kind"] or KIND_NOT_GIVEN for row in items], object)
 
 
 def write(

@@ -48,12 +48,13 @@ def report(
 
     It is a file that opens offline, in any browser.
     """
+    from factory.pairs.scores import sealed_manifest
     from factory.report import report as pages
     from factory.verbs.remaking import config_of, environment_of
 
     check_folder("--out", out)
     opened, plan = open_planned(run, "report")
-    manifest = pages.sealed(opened)
+    manifest = sealed_manifest(opened)
     config = config_of(opened, environment_of(opened, plan, manifest), settings or [])
     wish = pages.Wish(run, pairs, with_rejected, tuple(candidate or ()), price_per_gpu_hour)
     if with_rejected or candidate:
