@@ -155,16 +155,16 @@ def read_rows(columns: Iterable[str], data: bytes) -> tuple[list[dict[str, Any]]
     return file.read(list(columns), use_threads=False).to_pylist(), _metadata(file)
 
 
-def read_table(columns: Iterable[str], data: bytes) -> pa.Table:
-    """As `read_rows`, as columns."""
-    return _checked(data).read(list(columns), use_threads=False)
+def read_table(columns: Iterable[str], data: bytes, repeated: Sequence[str] = ()) -> pa.Table:
+    """As `read_rows`, as columns; those with few values that repeat stay Arrow's dictionaries."""
+    return _checked(data, repeated).read(list(columns), use_threads=False)
 
 
-def _checked(data: bytes) -> pq.ParquetFile:
+def _checked(data: bytes, repeated: Sequence[str] = ()) -> pq.ParquetFile:
     if _with_digest(data, _digest_of(data)) != data:
         raise ValueError("bytes do not match the file's own digest")
     try:
-        file = pq.ParquetFile(pa.BufferReader(data))
+        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=list(repeated))
         check_plain(file.schema_arrow)
     except Exception as error:  # Arrow's, or of whoever registered a type that the file names
         raise ValueError(f"not a Parquet file of ours: {type(error).__name__}: {error}") from error

@@ -16,7 +16,6 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from factory.errors import Damaged, InputError, ObjectMissing, StorageRefused, first_line
@@ -38,6 +37,8 @@ COLUMNS = ("triplet_id", "index", *SIMILARITIES, "verdict", "reason", "truncated
 """Of a candidate, as in its commit; a similarity is null where it failed."""
 UNIT = "unit"
 """A column beside them."""
+REPEATED = ("triplet_id", "verdict", "reason")
+"""Columns of text that are read as few values and their numbers: a million strings are slow."""
 GROUP_ROWS = 2**18
 """A row group of some 2 MB a column."""
 
@@ -104,7 +105,7 @@ def scores_of(run: Run, plan: Plan, part: Part) -> Scored:
 def _taken(run: Run, key: str, data: bytes) -> Scored:
     wanted = run.recipe.candidates
     try:
-        table = read_table([UNIT, "triplet_id", *SIMILARITIES, "verdict", "reason"], data)
+        table = read_table([UNIT, *SIMILARITIES, *REPEATED], data, REPEATED)
         if len(table) % wanted:
             raise ValueError(f"must hold {wanted} rows a triplet, got {len(table)} in all")
     except (ValueError, KeyError, OSError) as error:
@@ -113,20 +114,29 @@ def _taken(run: Run, key: str, data: bytes) -> Scored:
             "remove it, and `editmill seal` lays it down again"
         ) from None
     shape = (len(table) // wanted, wanted)
-    columns = [table[name].to_numpy().reshape(shape) for name in SIMILARITIES]
-    accepted = pc.equal(table["verdict"], Verdict.ACCEPTED.value).to_numpy()
+    similarities = np.empty((len(SIMILARITIES), *shape))
+    for values, name in zip(similarities, SIMILARITIES, strict=True):
+        values.flat = table[name].to_numpy()
+    texts = {name: table[name].unify_dictionaries().combine_chunks() for name in REPEATED}
     first = pa.array(np.arange(0, len(table), wanted))
-    failed = np.flatnonzero(np.isnan(columns[0]))
-    reasons = table["reason"].take(pa.array(failed)).to_pylist()
+    failed = np.flatnonzero(np.isnan(similarities[0]))
+    reasons = texts["reason"].take(pa.array(failed)).to_pylist()
     return Scored(
         units=table[UNIT].take(first).to_numpy(),
-        triplet_ids=table["triplet_id"].take(first).to_numpy(),
-        similarities=np.stack(columns),
-        accepted=accepted.reshape(shape),
+        triplet_ids=np.array(texts["triplet_id"].take(first).to_pylist(), object),
+        similarities=similarities,
+        accepted=_where(texts["verdict"], Verdict.ACCEPTED).reshape(shape),
         failures={
             divmod(int(at), wanted): reason for at, reason in zip(failed, reasons, strict=True)
         },
     )
+
+
+def _where(texts: pa.DictionaryArray, value: str) -> NDArray[np.bool_]:
+    """Which of some repeated texts are this one."""
+    known = np.array(texts.dictionary.to_pylist(), object)
+    found: NDArray[np.bool_] = (known == value)[texts.indices.to_numpy()]
+    return found
 
 
 def _lay(run: Run, plan: Plan, part: Part) -> bytes:

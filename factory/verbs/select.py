@@ -9,7 +9,7 @@ from factory.console.command import resumable
 from factory.console.options import AsJson, RunUri, Settings
 from factory.console.say import print_facts, print_json, print_table, say
 from factory.errors import ConfigError, InputError
-from factory.ledger.run import Run, differing_fields, must_be_of_this_release
+from factory.ledger.run import Run, must_be_of_this_release
 from factory.ledger.status import status as read_status
 from factory.pairs.generate import generate_stage
 from factory.pairs.recount import Recount, recounted
@@ -56,8 +56,11 @@ def select(
     opened, plan = open_planned(run, "select")
     manifest = sealed_manifest(opened)
     environment = environment_of(opened, plan, manifest)
-    config = config_of(opened, environment, settings or [])
-    must_be_chosen(opened, config.recipe)
+    config = config_of(opened, environment, settings or [], CHOSEN)
+    if config.recipe.recipe_hash == opened.recipe_hash:
+        raise ConfigError(
+            "--set: must change recipe.thresholds or recipe.keep, got what the run was made with"
+        )
     store = None if dry_run else place(opened, name, out)
     must_be_of_this_release(opened)
     counted = recounted(opened, plan, manifest, config.recipe)
@@ -81,21 +84,6 @@ def select(
     result = run_job(stage, ours, planned, config, machine.runner(stage, config.compute))
     print_result(read_status(ours, planned, result.book), result, as_json)
     return result.exit_code
-
-
-def must_be_chosen(run: Run, recipe: Recipe) -> None:
-    """Raise `ConfigError` where a recipe would make other candidates."""
-    differing = differing_fields(run.recipe.identity(), recipe.identity())
-    others = [line for line in differing if line.partition(".")[0] not in CHOSEN]
-    if others:
-        raise ConfigError(
-            f"--set recipe.{others[0]}: must be of recipe.thresholds or recipe.keep, since the "
-            "candidates are there; `generate` makes others"
-        )
-    if not differing:
-        raise ConfigError(
-            "--set: must change recipe.thresholds or recipe.keep, got what the run was made with"
-        )
 
 
 def place(run: Run, name: str | None, out: str | None) -> ObjectStore:
