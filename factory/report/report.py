@@ -1,5 +1,6 @@
 """A report of a sealed run of pairs: read once, counted, and written as one page."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -111,7 +112,7 @@ def write(
     number = {kind: i for i, kind in enumerate(kinds)}
     texts = ("original_prompt", "edit_prompt", "edited_prompt")
     data = {
-        "run": wish.run,
+        "run": shlex.quote(wish.run),
         "gates": recipe.thresholds.model_dump() | {"most": recipe.keep.most},
         "each": recipe.candidates,
         "p": list(recipe.p),

@@ -1,6 +1,7 @@
 """The command `report`: a run of pairs on one page that works offline."""
 
-from functools import cache, partial
+from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -66,8 +67,9 @@ def report(
         say("candidates are made again; the models are loaded first")
         return machine.engine(config.recipe, config.compute)
 
-    with Progress("candidates", with_rejected + len(candidate or ())) as progress:
-        page = pages.write(reading, wish, source, partial(progress.advance))
+    remade = with_rejected + len(candidate or ())
+    with Progress("candidates", remade) if remade else nullcontext() as progress:
+        page = pages.write(reading, wish, source, progress.advance if progress else lambda: None)
     path = out / NAME
     try:
         out.mkdir(parents=True, exist_ok=True)
