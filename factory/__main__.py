@@ -17,7 +17,9 @@ from factory.verbs.doctor import doctor_app
 from factory.verbs.edit import edit_app
 from factory.verbs.generate import generate_app
 from factory.verbs.plan import plan_app
+from factory.verbs.report import report_app
 from factory.verbs.runs import run_app
+from factory.verbs.select import select_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,6 +35,8 @@ VERBS = (
     generate_app,
     edit_app,
     run_app,
+    select_app,
+    report_app,
     demo_app,
     demo_edit_app,
     calibrate_app,

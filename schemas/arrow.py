@@ -104,10 +104,17 @@ def write_rows(
     """As `to_parquet`, of plain rows."""
     schema = arrow_schema(columns)
     arrays = [pa.array([row[field.name] for row in rows], field.type) for field in schema]
-    sink = io.BytesIO()
     # Row groups stay small so that readers can stream.
-    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
-        writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=1024)
+    return write_table(pa.Table.from_arrays(arrays, schema=schema), metadata, 1024)
+
+
+def write_table(
+    table: pa.Table, metadata: dict[str, str] | None, row_group_rows: int, **encodings: Any
+) -> bytes:
+    """As `write_rows`, of columns; `encodings` are the Parquet writer's."""
+    sink = io.BytesIO()
+    with pq.ParquetWriter(sink, table.schema, compression="zstd", **encodings) as writer:
+        writer.write_table(table, row_group_size=row_group_rows)
         writer.add_key_value_metadata({**(metadata or {}), "editmill.digest": _BLANK.decode()})
     data = sink.getvalue()
     return _with_digest(data, _digest_of(data))
@@ -148,11 +155,16 @@ def read_rows(columns: Iterable[str], data: bytes) -> tuple[list[dict[str, Any]]
     return file.read(list(columns), use_threads=False).to_pylist(), _metadata(file)
 
 
-def _checked(data: bytes) -> pq.ParquetFile:
+def read_table(columns: Iterable[str], data: bytes, repeated: Sequence[str] = ()) -> pa.Table:
+    """As `read_rows`, as columns; those with few values that repeat stay Arrow's dictionaries."""
+    return _checked(data, repeated).read(list(columns), use_threads=False)
+
+
+def _checked(data: bytes, repeated: Sequence[str] = ()) -> pq.ParquetFile:
     if _with_digest(data, _digest_of(data)) != data:
         raise ValueError("bytes do not match the file's own digest")
     try:
-        file = pq.ParquetFile(pa.BufferReader(data))
+        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=list(repeated))
         check_plain(file.schema_arrow)
     except Exception as error:  # Arrow's, or of whoever registered a type that the file names
         raise ValueError(f"not a Parquet file of ours: {type(error).__name__}: {error}") from error

@@ -96,7 +96,7 @@ ROOMS = (
         "edits",
         "captions",
     ),
-    *("miniature", "doctor", "on_ray", "verbs", "__main__"),
+    *("miniature", "report", "doctor", "on_ray", "verbs", "__main__"),
 )
 """Of `factory`, from the ground up, as its README draws them."""
 

@@ -161,6 +161,18 @@ def choose_config(
     return Choice(config, origin, tuple(settings))
 
 
+def amended(kind: type[R], base: Mapping[str, Any], settings: Sequence[str]) -> R:
+    """What stands somewhere, as plain JSON, with `key=value` settings. Raises `ConfigError`."""
+    layers = _Layers(PRESETS, json.loads(json.dumps(base)))
+    for setting in settings:
+        _add_setting(layers, setting)
+    _check_secrets(layers, layers.values)
+    try:
+        return kind.model_validate_json(json.dumps(layers.values), strict=True)
+    except ValidationError as error:
+        raise ConfigError(_first_problem(error, layers, kind)) from None
+
+
 def must_be_given(why: str, presets: Path, more: str = "") -> ConfigError:
     """The refusal to choose a preset for somebody; it names all there are."""
     return ConfigError(

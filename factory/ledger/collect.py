@@ -139,6 +139,11 @@ def _unnamed(book: Book, manifests: list[Manifest]) -> Iterator[tuple[ObjectInfo
         {one.key for manifest in manifests for one in manifest.objects},
         "made when a run was sealed that no manifest names",
     )
+    yield from _unlisted(
+        (info for info in store.list(keys.SCORES) if keys.is_scores(info.key)),
+        {keys.scores(part.key) for manifest in manifests for part in manifest.parts},
+        "scores of a part that no manifest names",
+    )
     yield from _data(book, manifests)
     if book.run.commits == "sealed":
         yield from _losers(book)

@@ -23,6 +23,12 @@ MANIFEST_PARTS = "manifest/parts/"
 PLANS = "plan/"
 COMMITS = "commits/"
 FINISHES = "finish/"
+SCORES = "scores/"
+"""Of pairs: what all candidates of a sealed segment scored, in one object. Derived from its commits."""
+SELECTIONS = "selections/"
+"""Runs of their own that chose anew among this one's candidates, unless they lie elsewhere."""
+SELECTED = "selected.json"
+"""Of such a run: the one whose candidates they are."""
 REPLIES = "replies/"
 """What language models' servers answered; what is made depends on it, so that it is never removed."""
 BATCH = "batch.json"
@@ -34,6 +40,7 @@ _COMMIT = re.compile(
     r"(?:/(?P<attempt>[0-9a-f]{32}))?\.parquet"
 )
 _DATA = re.compile(r"[a-z]+/([0-9]{8})-[0-9a-f]{16}\.[a-z]+")
+_SCORES = re.compile(r"scores/[0-9]{6}-[0-9a-f]{16}\.parquet")
 _FINISH = re.compile(r"finish/[a-z0-9_]+-[0-9a-f]{16}\.[a-z.]+")
 _PLAN_PART = re.compile(r"plan/[0-9]{6}/[0-9]{6}-[0-9a-f]{16}\.parquet")
 _MANIFEST_PART = re.compile(r"manifest/parts/[0-9]{6}-[0-9a-f]{16}\.parquet")
@@ -126,6 +133,16 @@ def finish(name: str, sha256: str) -> str:
     """What is made of all outcomes, by content."""
     stem, _, ending = name.partition(".")
     return f"{FINISHES}{stem}-{sha256[:16]}.{ending}"
+
+
+def scores(part: str) -> str:
+    """The scores of the units that a manifest's part lists, by the key of that part."""
+    return f"{SCORES}{part.rpartition('/')[2]}"
+
+
+def is_scores(key: str) -> bool:
+    """Whether a key is such an object's."""
+    return _SCORES.fullmatch(key) is not None
 
 
 def is_finish(key: str) -> bool:

@@ -6,6 +6,7 @@ from factory.ledger.outcomes import Data, Outcomes
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.models.pin import pin
+from factory.pairs.scores import lay_scores
 from factory.pairs.selection import Selection
 from factory.pairs.source import Draw, Made, NotMade, PairSource, draws
 from factory.pairs.tally import tally_of
@@ -30,6 +31,7 @@ def generate_stage(load: Load) -> Stage:
         layout=GENERATE,
         load=load,
         fail=fail_triplets,
+        lay_down=lay_scores,
         advice="`editmill doctor` looks at scores and pictures",
     )
 

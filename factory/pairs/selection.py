@@ -75,6 +75,11 @@ class Selection:
 
     def result(self, order: Iterable[Triplet]) -> tuple[list[Candidate], list[Pair]]:
         """Every candidate's row and the pairs, both in triplet order, then by index."""
+        rows, winners = self.judged(order)
+        return rows, [self.pair(made) for made in winners]
+
+    def judged(self, order: Iterable[Triplet]) -> tuple[list[Candidate], list[Made]]:
+        """Every candidate's row and those that become pairs, both in triplet order, then by index."""
         place = {triplet.triplet_id: i for i, triplet in enumerate(order)}
 
         def key(outcome: Made | NotMade) -> tuple[int, int]:
@@ -84,7 +89,7 @@ class Selection:
         kept = {key(made) for made in winners}
         ordered = sorted(self._outcomes, key=lambda judged: key(judged[0]))
         rows = [self._row(outcome, failed, key(outcome) in kept) for outcome, failed in ordered]
-        return rows, [self._pair(made) for made in winners]
+        return rows, winners
 
     def _row(self, outcome: Made | NotMade, failed: list[str], is_kept: bool) -> Candidate:
         draw = outcome.draw
@@ -110,7 +115,8 @@ class Selection:
             **scores,
         )
 
-    def _pair(self, made: Made) -> Pair:
+    def pair(self, made: Made) -> Pair:
+        """What is stored of a candidate that is kept."""
         draw, triplet, codec = made.draw, made.draw.triplet, self.recipe.codec
         name = f"{triplet.triplet_id}-{draw.index}"
         ending = "png" if codec.format == "png" else "jpg"

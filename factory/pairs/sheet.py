@@ -28,10 +28,11 @@ def sealed_pairs(run: Run, manifest: Manifest) -> Iterator[Pair]:
     for line in unit_lines(run, manifest):
         if line.data_key is None:
             continue
-        yield from read_whole(run.store, line.data_key, partial(_taken, run, line.data_key))
+        yield from read_whole(run.store, line.data_key, partial(stored_pairs, run, line.data_key))
 
 
-def _taken(run: Run, key: str, data: bytes) -> list[Pair]:
+def stored_pairs(run: Run, key: str, data: bytes) -> list[Pair]:
+    """The pairs of a unit, from the bytes of its file. Raises `Damaged`."""
     try:
         return from_parquet(Pair, data)[0]
     except (ValueError, OSError) as error:
@@ -52,12 +53,12 @@ def _pair_cell(pair: Pair) -> Image.Image:
     stored = (pair.original_image, pair.edited_image)
     words = (pair.original_prompt, pair.edit_prompt, pair.edited_prompt)
     return cell(
-        [_picture(image.bytes) for image in stored],
+        [opened(image.bytes) for image in stored],
         [*prompt_lines(*words), score_line(pair.p2p_threshold, pair.cfg_scale, pair)],
     )
 
 
-def _picture(data: bytes) -> Image.Image:
+def opened(data: bytes) -> Image.Image:
     """In the formats that pairs are stored in: Pillow knows some that start other programs."""
     return Image.open(io.BytesIO(data), formats=("PNG", "JPEG")).convert("RGB")
 

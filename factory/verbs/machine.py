@@ -12,6 +12,7 @@ from factory.models.find import placed_models
 from factory.models.pin import pin
 from factory.pairs.batch_size import Rated, batch_of_run
 from factory.pairs.generate import PairMaker, generate_stage
+from factory.pairs.reselection import Candidates, Reselector, selected_run
 from factory.pairs.source import Draw
 from factory.work.plain_loop import run_here
 from factory.work.reports import Runner
@@ -42,6 +43,12 @@ def load_engine(run: Run, compute: Compute) -> PairMaker:
     """What a worker makes pairs with; a size of batches that is to be found is found once for the run."""
     size = partial(batch_of_run, run)
     return PairMaker(run.recipe, engine(run.recipe, compute, size))
+
+
+def load_reselector(run: Run, compute: Compute) -> Reselector:
+    """What a worker chooses anew with; the engine is loaded once a pair must be made again."""
+    candidates = Candidates(selected_run(run))
+    return Reselector(run.recipe, candidates, partial(engine, run.recipe, compute))
 
 
 def load_studio(run: Run, compute: EditCompute) -> EditMaker:

@@ -11,15 +11,16 @@ from factory.console.command import command
 from factory.console.options import AsJson, RunUri
 from factory.console.say import print_facts, print_json, say
 from factory.edits.edit import results
-from factory.errors import ConfigError, EditmillError, NeedsRepair, RunMismatch
-from factory.ledger.plan import Plan, find_plan, read_plan
-from factory.ledger.run import Run, open_run
+from factory.errors import ConfigError, EditmillError, NeedsRepair
+from factory.ledger.plan import read_plan
 from factory.ledger.seal import Finish
 from factory.ledger.verify.unit import Check, no_check
+from factory.pairs.scores import lay_scores
 from factory.pairs.verify import check_pairs
 from factory.storage.places import check_file
-from factory.storage.runs_near import runs_near
+from factory.verbs.opened import open_named, open_planned
 from factory.verbs.results import print_status, status_json
+from factory.work.stage import LayDown
 from schemas.captions import CAPTIONS
 from schemas.edits import EDIT
 from schemas.ledger.layout import GENERATE
@@ -30,26 +31,8 @@ CHECKS: dict[str, Check] = {GENERATE.stage: check_pairs}
 """What stages know of their own units, beyond what holds for any; other programs add theirs."""
 FINISHES: dict[str, Finish] = {EDIT.stage: results, CAPTIONS.stage: triplets}
 """What stages make of all outcomes when they are sealed; the same."""
-
-
-def _run(uri: str, verb: str) -> Run:
-    """Raises `RunMismatch`; where the run lies further in, or further out, it says so."""
-    try:
-        return open_run(uri)
-    except RunMismatch as error:
-        near = runs_near(uri)
-        if not near:
-            raise
-        more = f" (and {len(near) - 1} more)" if len(near) > 1 else ""
-        raise RunMismatch(f"{error}; did you mean `editmill {verb} {near[0]}`{more}?") from None
-
-
-def _open(uri: str, verb: str) -> tuple[Run, Plan]:
-    run = _run(uri, verb)
-    plan = find_plan(run)
-    if plan is None:
-        raise RunMismatch(f"{uri}: no plan here; was `generate` started?")
-    return run, plan
+LAID_DOWN: dict[str, LayDown] = {GENERATE.stage: lay_scores}
+"""What stages lay down beside a manifest; the same."""
 
 
 @run_app.command()
@@ -68,7 +51,7 @@ def status(
     as_json: AsJson = False,
 ) -> int:
     """How far a run is: counts, acceptance by edit kind, reasons."""
-    opened = _open(run, "status")
+    opened = open_planned(run, "status")
     if live:
         from factory.verbs.live_status import watch
 
@@ -99,7 +82,7 @@ def verify(
     from factory.ledger.reopen import repair as open_damaged
     from factory.ledger.verify.run import verify as check
 
-    opened = _run(run, "verify")
+    opened = open_named(run, "verify")
     found = check(opened, CHECKS.get(opened.layout.stage, no_check))
     again = open_damaged(opened, found) if repair else ()
     facts = {
@@ -141,12 +124,14 @@ def seal(
     from factory.ledger.manifest import manifest_hash
     from factory.ledger.seal import seal as write_manifest
 
-    opened, plan = _open(run, "seal")
+    opened, plan = open_planned(run, "seal")
     left_out: dict[int, str] = {}
     finish = FINISHES.get(opened.layout.stage)
     sequence, manifest = write_manifest(
         opened, plan, partial=partial, finish=finish, left_out=left_out
     )
+    if lay_down := LAID_DOWN.get(opened.layout.stage):
+        lay_down(opened, read_plan(opened), manifest)
     kept = {"pairs": manifest.counts["accepted"]} if opened.layout == GENERATE else manifest.counts
     facts: dict[str, Any] = {
         "sequence": sequence,
@@ -179,7 +164,7 @@ def gc(
     """What lost attempts left in a run that is sealed whole; lists it, removes it with --delete."""
     from factory.ledger.collect import collect
 
-    found = collect(*_open(run, "gc"), delete=delete, older_than_hours=older_than)
+    found = collect(*open_planned(run, "gc"), delete=delete, older_than_hours=older_than)
     facts: dict[str, Any] = {
         "objects": len(found.found),
         "bytes": found.bytes,
@@ -225,7 +210,7 @@ def sheet(
     from factory.pairs.sheet import contact_sheet, sealed_pairs
 
     check_file("--out", out)
-    opened = _run(run, "sheet")
+    opened = open_named(run, "sheet")
     newest = newest_manifest(opened)
     if newest is None:
         raise Incomplete(f"{run}: not sealed yet; `editmill seal --partial` makes a snapshot")

@@ -169,6 +169,7 @@ def _end(
     first, done = layout.counts[0], book.committed()
     if done.count(1) == len(plan.units):
         _, sealed = seal(run, plan, book=book, finish=stage.finish)
+        _lay_down(stage, run, sealed)
         if not sealed.counts[first]:
             message = f"sealed without one {layout.kept}: {_what_took_them(stage, book)}"
             return JobResult(NOTHING_KEPT, message, made, problems, sealed, book)
@@ -195,6 +196,7 @@ def _end(
         return JobResult(stop.exit_code, stop.reason, made, problems, None, book)
     left_out: dict[int, str] = {}
     snapshot = seal(run, plan, partial=True, book=book, finish=stage.finish, left_out=left_out)[1]
+    _lay_down(stage, run, snapshot)
     message, code = stop.reason, stop.exit_code
     if left_out:
         what = next(iter(left_out.values()))
@@ -203,6 +205,12 @@ def _end(
     if snapshot.units and not snapshot.counts[first]:
         message += f"; not one {layout.kept}: {_what_took_them(stage, book)}"
     return JobResult(code, message, made, problems, snapshot, book)
+
+
+def _lay_down(stage: Stage, run: Run, sealed: Manifest) -> None:
+    if stage.lay_down is not None:
+        # The plan as it is now: the manifest may be of a longer one.
+        stage.lay_down(run, read_plan(run), sealed)
 
 
 def _what_took_them(stage: Stage, book: Book) -> str:

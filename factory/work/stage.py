@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from factory.ledger.outcomes import Outcomes
-from factory.ledger.plan import Row
+from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.ledger.seal import Finish
+from schemas.ledger.commit import Manifest
 from schemas.ledger.layout import Layout
 from schemas.pool import Pool
 
@@ -38,6 +39,8 @@ class Metered(Protocol):
         """Seconds in which its device waited for a request; None where that is not known."""
 
 
+LayDown = Callable[[Run, Plan, Manifest], object]
+"""Stores what is derived from a sealed run and nobody need have: whoever lacks it lays it down then."""
 Load = Callable[[Run, Any], Maker]
 """Makes a worker's maker, in the worker, of a run and the pool that it is in; it travels by name, so it
 lies in a module."""
@@ -54,6 +57,8 @@ class Stage:
     """What is committed of a unit that is given up, all of it failed for one reason."""
     finish: Finish | None = None
     """What is made of all outcomes when a run is sealed."""
+    lay_down: LayDown | None = None
+    """What is laid down beside each manifest."""
     silence_s: float = 3600.0
     """A worker that is longer at a unit, and `SILENCE` times as long as the longest took, is given up."""
     advice: str = ""

@@ -194,6 +194,112 @@ RECORDS = [
         remove("run/pairs"),
     ),
 ]
+SELECT = "select --json run"
+SELECTED = f"{SELECT} --set recipe.thresholds.text=-0.5"
+SELECTIONS = [
+    *(
+        case(f"no run to {verb}", f"{verb} run --out page", r"/.*/run: no run here: .* missing")
+        for verb in ("select", "report")
+    ),
+    case(
+        "a selection by the run's own gates",
+        f"{SELECT} --name same",
+        r"--set: must change recipe\.thresholds or recipe\.keep, got what the run was made with",
+        run,
+    ),
+    case(
+        "a selection that would make other candidates",
+        f"{SELECT} --set recipe.steps=7 --name other",
+        r"--set recipe\.steps: \d+ -> 7: must stay as .*; recipe\.thresholds and recipe\.keep may .*",
+        run,
+    ),
+    case(
+        "a selection by a gate that is none",
+        f"{SELECT} --set recipe.thresholds.txt=0.2 --name other",
+        r"--set: unknown key 'recipe\.thresholds\.txt'; .*",
+        run,
+    ),
+    case(
+        "a selection by a gate that is no number",
+        f"{SELECT} --set recipe.thresholds.text=low --name other",
+        r"--set: recipe\.thresholds\.text: .*, got \"low\"",
+        run,
+    ),
+    case(
+        "a selection without a name",
+        SELECTED,
+        r"--name or --out: one must be given, got neither; --dry-run needs none",
+        run,
+    ),
+    case(
+        "a selection with a name and a place",
+        f"{SELECTED} --name other --out elsewhere",
+        r"--name or --out: one must be given, got both; .*",
+        run,
+    ),
+    case(
+        "a name that is a way up",
+        f"{SELECTED} --name ../other",
+        r"--name: must be at most 100 letters, digits and \._-, got '\.\./other'",
+        run,
+    ),
+    case(
+        "a selection into its own run",
+        f"{SELECTED} --out run",
+        r"--out run: must be another place than the run itself",
+        run,
+    ),
+    case(
+        "a selection into a folder with other files",
+        f"{SELECTED} --out photos",
+        r"/.*/photos: must be empty or a run of editmill, got 'photo\.png' and no RUN\.json",
+        run,
+        write("photos/photo.png", "picture"),
+        told=True,
+    ),
+    case(
+        "a selection of a run without a seal",
+        f"{SELECTED} --name other",
+        r"/.*/run: not sealed yet; .*",
+        run,
+        remove("run/manifest"),
+        code=3,
+    ),
+]
+REPORTS = [
+    case(
+        "a report that cannot be written",
+        "report run --out /proc/editmill",
+        r"--out /proc/editmill: cannot be written: .*",
+        run,
+    ),
+    case(
+        "a report of a run without a seal",
+        "report run --out page",
+        r"/.*/run: not sealed yet; .*",
+        run,
+        remove("run/manifest"),
+        code=3,
+    ),
+    case(
+        "a report by another recipe",
+        "report run --out page --set recipe.steps=7",
+        r"--set recipe\.steps: \d+ -> 7: must stay as the candidates were made; .*",
+        run,
+    ),
+    case(
+        "a report of a candidate that is none",
+        "report run --out page --candidate 0123456789abcdef-0",
+        r"--candidate 0123456789abcdef-0: must be a triplet of this page and a number below 2, .*",
+        run,
+    ),
+    damaged(
+        "cut scores",
+        "report run --out page",
+        r"scores/.*: not the scores of a segment: .*; they are derived: remove it, .*",
+        cut("run/scores/*", 9),
+    ),
+]
 PLACES = [
     case(
         "a sheet that cannot be written",
@@ -237,4 +343,4 @@ PLACES = [
     case("a file as a run", "status t", r"/.*/t: no run here: .*", write("t", "")),
     case("a kind of store that has no runs", "status gs://bucket/run", URI + ".*"),
 ]
-RUNS = STORES + RESUMES + RECORDS + PLACES
+RUNS = STORES + RESUMES + RECORDS + PLACES + SELECTIONS + REPORTS

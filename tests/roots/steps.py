@@ -72,11 +72,11 @@ def collect(root: Path) -> object:
 
 
 def stored(root: Path) -> dict[str, str]:
-    """The start of every object's sha256, by key."""
+    """The start of every object's sha256, by key; without scores, which that release did not lay down."""
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         for path in sorted(root.rglob("*"))
-        if path.is_file()
+        if path.is_file() and not path.relative_to(root).as_posix().startswith(keys.SCORES)
     }
 
 

@@ -10,7 +10,10 @@ from pathlib import Path
 import pyarrow
 import pytest
 
-from tests.roots.steps import walk
+from factory.ledger import keys
+from factory.ledger.manifest import newest_manifest
+from factory.ledger.run import open_run
+from tests.roots.steps import still, walk
 
 HERE = Path(__file__).parent
 EXPECTED = json.loads((HERE / "expected.json").read_text())
@@ -26,3 +29,7 @@ def test_every_byte_and_every_word_is_as_it_was(name, tmp_path):
     copy = tmp_path / name
     shutil.copytree(HERE / name, copy)
     assert walk(copy) == EXPECTED[name]
+    with still():
+        run = open_run(str(copy))
+        named = {keys.scores(part.key) for part in newest_manifest(run)[1].parts}
+    assert named <= {f"{keys.SCORES}{path.name}" for path in (copy / keys.SCORES).iterdir()}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from factory.errors import Damaged, ObjectMissing, RunMismatch
+from factory.errors import Damaged, ObjectMissing, RunMismatch, first_line
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.commits import commit_names
@@ -14,6 +14,8 @@ from factory.ledger.strikes import read_strikes
 from factory.ledger.verify.manifests import Manifests
 from factory.ledger.verify.segment import SegmentCheck, true_strays
 from factory.ledger.verify.unit import Check, no_check
+from factory.storage.patience import read_whole
+from schemas.arrow import file_metadata
 
 
 @dataclass
@@ -60,7 +62,7 @@ def verify(run: Run, check: Check = no_check) -> Verification:
         result.damages += checked.damages
         result.broken |= checked.broken
     result.open_units = len(plan.units) - result.units
-    result.damages += [*_check_strays(book), *manifests.finish()]
+    result.damages += [*_check_strays(book), *_check_scores(run), *manifests.finish()]
     if not manifests.heads and not result.open_units:
         result.damages += _check_never_sealed(run)
     return result
@@ -73,6 +75,29 @@ def _check_strays(book: Book) -> Iterator[str]:
     )
     for name in true_strays(book.run, list(beyond)):
         yield f"{book.run.uri}/{keys.commit(name.unit, name.generation)}: unit is not in the plan"
+
+
+def _check_scores(run: Run) -> Iterator[str]:
+    """They are derived: one that lacks is no damage, one that is changed would be counted by."""
+    for info in run.store.list(keys.SCORES):
+        if not keys.is_scores(info.key):
+            continue
+
+        def check(data: bytes, key: str = info.key) -> None:
+            try:
+                file_metadata(data)
+            except (ValueError, OSError) as error:
+                raise Damaged(
+                    f"{run.uri}/{key}: not the scores of a segment: {first_line(error)}; they are "
+                    "derived: remove it, and `editmill seal` lays it down again"
+                ) from None
+
+        try:
+            read_whole(run.store, info.key, check)
+        except Damaged as error:
+            yield str(error)
+        except ObjectMissing:  # removed since it was listed
+            continue
 
 
 def _check_never_sealed(run: Run) -> Iterator[str]:

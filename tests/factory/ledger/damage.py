@@ -86,9 +86,12 @@ def removals(folder: Path) -> Iterator[str]:
 
 
 def unknowable(folder: Path) -> set[str]:
-    """Keys of `eventful` that nothing names: without them it is a run that never had them."""
+    """Keys of `eventful` that nothing names, without which it is a run that never had them; and scores,
+    which are derived.
+    """
     manifests = [key for key in objects(folder) if key.startswith("manifest/0")]
-    return {keys.strike(0, 2), max(manifests)}
+    scores = {key for key in objects(folder) if keys.is_scores(key)}
+    return {keys.strike(0, 2), max(manifests), *scores}
 
 
 def swapped_commit(run: Run, folder: Path) -> None:
