@@ -128,6 +128,11 @@ def finish(name: str, sha256: str) -> str:
     return f"{FINISHES}{stem}-{sha256[:16]}.{ending}"
 
 
+def finish_name(name: str) -> str:
+    """What a finish calls an object that is laid out by this name: small letters, parts joined by `_`."""
+    return name.removeprefix(AROUND).lower().replace("/", "_").replace("-", "_")
+
+
 def is_finish(key: str) -> bool:
     """Whether a key is such an object's."""
     return _FINISH.fullmatch(key) is not None

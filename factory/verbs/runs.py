@@ -10,8 +10,10 @@ from factory.console.amounts import counted
 from factory.console.command import command
 from factory.console.options import AsJson, RunUri
 from factory.console.say import print_facts, print_json, say
+from factory.dataset.run_card import run_card
 from factory.edits.edit import results
 from factory.errors import ConfigError, EditmillError, NeedsRepair, RunMismatch
+from factory.ledger.laid_out import LayOut, lay_out
 from factory.ledger.plan import Plan, find_plan, read_plan
 from factory.ledger.run import Run, open_run
 from factory.ledger.seal import Finish
@@ -20,6 +22,7 @@ from factory.pairs.verify import check_pairs
 from factory.storage.places import check_file
 from factory.storage.runs_near import runs_near
 from factory.verbs.results import print_status, status_json
+from factory.work.job import not_overwritten
 from schemas.captions import CAPTIONS
 from schemas.edits import EDIT
 from schemas.ledger.layout import GENERATE
@@ -30,6 +33,8 @@ CHECKS: dict[str, Check] = {GENERATE.stage: check_pairs}
 """What stages know of their own units, beyond what holds for any; other programs add theirs."""
 FINISHES: dict[str, Finish] = {EDIT.stage: results, CAPTIONS.stage: triplets}
 """What stages make of all outcomes when they are sealed; the same."""
+LAID_OUT: dict[str, LayOut] = {GENERATE.stage: run_card}
+"""What is then laid out for readers; the same."""
 
 
 def _run(uri: str, verb: str) -> Run:
@@ -100,7 +105,8 @@ def verify(
     from factory.ledger.verify.run import verify as check
 
     opened = _run(run, "verify")
-    found = check(opened, CHECKS.get(opened.layout.stage, no_check))
+    stage = opened.layout.stage
+    found = check(opened, CHECKS.get(stage, no_check), LAID_OUT.get(stage))
     again = open_damaged(opened, found) if repair else ()
     facts = {
         "units": found.units,
@@ -158,6 +164,9 @@ def seal(
     if left_out:
         facts["left_out"] = len(left_out)
     (print_json if as_json else print_facts)(facts)
+    what = LAID_OUT.get(opened.layout.stage)
+    for name in lay_out(opened, what) if what else ():
+        say(not_overwritten(opened, name), "warning")
     for unit, why in sorted(left_out.items()):
         say(f"left out: unit {unit}: {why}")
     return 0

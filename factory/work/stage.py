@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from factory.ledger.laid_out import LayOut
 from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Row
 from factory.ledger.run import Run
@@ -54,6 +55,8 @@ class Stage:
     """What is committed of a unit that is given up, all of it failed for one reason."""
     finish: Finish | None = None
     """What is made of all outcomes when a run is sealed."""
+    lay_out: LayOut | None = None
+    """What is then laid out for readers, at names that they look for."""
     silence_s: float = 3600.0
     """A worker that is longer at a unit, and `SILENCE` times as long as the longest took, is given up."""
     advice: str = ""

@@ -4,12 +4,16 @@ Whatever is made anew, moved or given another name inside the program: not one s
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pyarrow
 import pytest
 
+from factory.dataset.run_card import NAME
+from factory.ledger.manifest import sealed_data_uris
+from factory.ledger.run import open_run
 from tests.roots.steps import walk
 
 HERE = Path(__file__).parent
@@ -26,3 +30,7 @@ def test_every_byte_and_every_word_is_as_it_was(name, tmp_path):
     copy = tmp_path / name
     shutil.copytree(HERE / name, copy)
     assert walk(copy) == EXPECTED[name]
+    sealed = open_run(str(copy))
+    names = [uri.removeprefix(f"{sealed.uri}/") for uri in sealed_data_uris(sealed)]
+    listed = re.findall(r"^    - (.+)$", (copy / NAME).read_text(), re.MULTILINE)
+    assert listed == names != []
