@@ -175,7 +175,7 @@ def damage() -> dict[str, int]:
         eventful(pristine)
         run = open_run(LocalStore(pristine))
         flipped = [bool(verify(run).damages) for _ in flips(pristine)]
-        known = unknowable(pristine)
+        known = unknowable()
         removed = [bool(verify(run).damages) for key in removals(pristine) if key not in known]
         altered = []
         for harm in dict(WRONG):

@@ -95,6 +95,7 @@ ROOMS = (
         "pairs",
         "edits",
         "captions",
+        "export",
     ),
     *("miniature", "doctor", "on_ray", "verbs", "__main__"),
 )

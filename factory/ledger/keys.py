@@ -133,6 +133,12 @@ def finish_name(name: str) -> str:
     return name.removeprefix(AROUND).lower().replace("/", "_").replace("-", "_")
 
 
+def name_of_finish(key: str) -> str:
+    """What a finish called the object of a key."""
+    stem, _, ending = key.removeprefix(FINISHES).partition(".")
+    return f"{stem.rpartition('-')[0]}.{ending}"
+
+
 def is_finish(key: str) -> bool:
     """Whether a key is such an object's."""
     return _FINISH.fullmatch(key) is not None

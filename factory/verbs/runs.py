@@ -13,6 +13,9 @@ from factory.console.say import print_facts, print_json, say
 from factory.dataset.run_card import run_card
 from factory.edits.edit import results
 from factory.errors import ConfigError, EditmillError, NeedsRepair, RunMismatch
+from factory.export.export import check_shards
+from factory.export.export import finish as finish_export
+from factory.export.export import lay_out as lay_out_export
 from factory.ledger.laid_out import LayOut, lay_out
 from factory.ledger.plan import Plan, find_plan, read_plan
 from factory.ledger.run import Run, open_run
@@ -25,15 +28,20 @@ from factory.verbs.results import print_status, status_json
 from factory.work.job import not_overwritten
 from schemas.captions import CAPTIONS
 from schemas.edits import EDIT
+from schemas.export import EXPORT
 from schemas.ledger.layout import GENERATE
 
 run_app = typer.Typer(no_args_is_help=True)
 
-CHECKS: dict[str, Check] = {GENERATE.stage: check_pairs}
+CHECKS: dict[str, Check] = {GENERATE.stage: check_pairs, EXPORT.stage: check_shards}
 """What stages know of their own units, beyond what holds for any; other programs add theirs."""
-FINISHES: dict[str, Finish] = {EDIT.stage: results, CAPTIONS.stage: triplets}
+FINISHES: dict[str, Finish] = {
+    EDIT.stage: results,
+    CAPTIONS.stage: triplets,
+    EXPORT.stage: finish_export,
+}
 """What stages make of all outcomes when they are sealed; the same."""
-LAID_OUT: dict[str, LayOut] = {GENERATE.stage: run_card}
+LAID_OUT: dict[str, LayOut] = {GENERATE.stage: run_card, EXPORT.stage: lay_out_export}
 """What is then laid out for readers; the same."""
 
 
