@@ -127,13 +127,12 @@ def _distribution(files: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for one in files[:EACH_UP_TO]
     ]
     if any(one["key"].endswith(".parquet") for one in files):
-        parquet = [{"@id": one["key"]} for one in files if one["key"].endswith(".parquet")]
+        # Not within the single files: only so `mlcroissant` reads the records of several.
         listed.append(
             {
                 "@type": "cr:FileSet",
                 "@id": "shards",
                 "name": "shards",
-                "containedIn": parquet[:EACH_UP_TO],
                 "encodingFormat": ENCODINGS[".parquet"],
                 "includes": "data/*.parquet",
             }

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from factory.errors import EditmillError
 from factory.export.source import SealedRun
 from factory.ledger.commits import Commit
 from factory.models.find import MINIATURE, model_sources
@@ -89,7 +88,8 @@ def licence_of(source: ModelSource) -> str | None:
     """What a model's own card says of its licence, as far as that lies here; nothing is fetched."""
     if source.source.split("/")[0] == MINIATURE.parent.name:
         return "apache-2.0"
-    with suppress(OSError, ValueError, EditmillError):
+    # A stranger's file: whatever is wrong with it, it states no licence.
+    with suppress(Exception):
         card = _card_of(source)
         if card is not None:
             from huggingface_hub.repocard import metadata_load

@@ -1,5 +1,6 @@
 """The command `export`: a sealed run as a dataset for others."""
 
+import json
 from typing import Annotated, Optional
 
 import typer
@@ -78,8 +79,8 @@ def export(
     if public and push is None:
         raise ConfigError("--public: must be given with --push, got none")
     options = {
-        "--title": ("recipe.title", title),
-        "--licence": ("recipe.licence", licence),
+        "--title": ("recipe.title", title and json.dumps(title)),
+        "--licence": ("recipe.licence", licence and json.dumps(licence)),
         "--price-per-gpu-hour": ("recipe.price_per_gpu_hour", price_per_gpu_hour),
         "--deadline": ("budget.deadline", deadline and iso_time(deadline, "--deadline")),
     }
