@@ -15,6 +15,7 @@ from factory.verbs.demo import demo_app
 from factory.verbs.demo_edit import demo_edit_app
 from factory.verbs.doctor import doctor_app
 from factory.verbs.edit import edit_app
+from factory.verbs.export import export_app
 from factory.verbs.generate import generate_app
 from factory.verbs.plan import plan_app
 from factory.verbs.report import report_app
@@ -34,6 +35,7 @@ VERBS = (
     captions_app,
     generate_app,
     edit_app,
+    export_app,
     run_app,
     select_app,
     report_app,

@@ -95,6 +95,7 @@ ROOMS = (
         "pairs",
         "edits",
         "captions",
+        "export",
     ),
     *("miniature", "report", "doctor", "on_ray", "verbs", "__main__"),
 )

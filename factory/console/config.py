@@ -23,6 +23,8 @@ EDIT_PRESETS = Path(__file__).parents[1] / "edits" / "presets"
 """Of bulk edits."""
 EVALUATION_PRESETS = Path(__file__).parents[2] / "trainer" / "evaluation" / "presets"
 """Of curves over editors' settings."""
+EXPORT_PRESETS = Path(__file__).parents[1] / "export" / "presets"
+"""Of exports: one a format."""
 MINIATURE = "miniature"
 """The preset for trying; its triplets and its model are called so as well."""
 

@@ -145,6 +145,17 @@ def is_scores(key: str) -> bool:
     return _SCORES.fullmatch(key) is not None
 
 
+def finish_name(name: str) -> str:
+    """What a finish calls an object that is laid out by this name: small letters, parts joined by `_`."""
+    return name.removeprefix(AROUND).lower().replace("/", "_").replace("-", "_")
+
+
+def name_of_finish(key: str) -> str:
+    """What a finish called the object of a key."""
+    stem, _, ending = key.removeprefix(FINISHES).partition(".")
+    return f"{stem.rpartition('-')[0]}.{ending}"
+
+
 def is_finish(key: str) -> bool:
     """Whether a key is such an object's."""
     return _FINISH.fullmatch(key) is not None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
+from factory.dataset.run_card import run_card
 from factory.ledger.outcomes import Data, Outcomes
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
@@ -31,7 +32,8 @@ def generate_stage(load: Load) -> Stage:
         layout=GENERATE,
         load=load,
         fail=fail_triplets,
-        lay_down=lay_scores,
+        derive=lay_scores,
+        lay_out=run_card,
         advice="`editmill doctor` looks at scores and pictures",
     )
 

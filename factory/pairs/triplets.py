@@ -81,15 +81,17 @@ def read_triplets(uri: str, max_bad: int = 0) -> TripletList:
 
 
 def _rows(uri: str, name: str) -> Rows:
-    """Of a file, or of all files that a run of `captions` ended with."""
+    """Of a file, of all files that a run of `captions` ended with, or of a dataset of pairs."""
     if uri == "miniature":
         yield from rows_of(str(BUNDLED), name, KNOWN, _WANTED)
         return
-    for place in _files_of_run(uri) or [uri]:
+    for place in _files_of_run(uri) or _files_of_dataset(uri) or [uri]:
         yield from rows_of(place, name, KNOWN, _WANTED)
 
 
 _WANTED = "input, edit, output"
+SHARDS = "data/"
+"""Where a dataset of the Hub holds its Parquet files."""
 
 
 def _files_of_run(uri: str) -> list[str]:
@@ -115,6 +117,19 @@ def _files_of_run(uri: str) -> list[str]:
     if not found:
         raise ListError(f"{uri}: must hold at least one triplet, got none that was accepted")
     return found
+
+
+def _files_of_dataset(uri: str) -> list[str]:
+    """The shards of a dataset as `export` and the Hub lay them; none where none lie there.
+
+    A triplet's pairs depend on nothing but itself, so that its pairs are a list that makes them again.
+    """
+    try:
+        store = open_store(uri)
+        names = [one.key for one in store.list(SHARDS) if one.key.endswith(SUFFIX)]
+    except (InputError, StorageError):
+        return []
+    return [f"{store.uri}/{name}" for name in names]
 
 
 def _triplet(row: Any) -> Triplet:

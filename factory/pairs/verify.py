@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from factory.dataset.run_card import run_card
 from factory.errors import first_line
 from factory.ledger.commits import Commit
 from factory.ledger.plan import Row
@@ -22,7 +23,7 @@ def candidates_of(commit: Commit) -> list[Candidate]:
 
 def verify(run: Run) -> Verification:
     """Read everything of a run of pairs back; never raises for damage, which is listed instead."""
-    return verify_any(run, check_pairs)
+    return verify_any(run, check_pairs, run_card)
 
 
 def check_pairs(

@@ -10,8 +10,13 @@ from factory.console.amounts import counted
 from factory.console.command import command
 from factory.console.options import AsJson, RunUri
 from factory.console.say import print_facts, print_json, say
+from factory.dataset.run_card import run_card
 from factory.edits.edit import results
 from factory.errors import ConfigError, EditmillError, NeedsRepair
+from factory.export.export import check_shards
+from factory.export.export import finish as finish_export
+from factory.export.export import lay_out as lay_out_export
+from factory.ledger.laid_out import LayOut, lay_out
 from factory.ledger.plan import read_plan
 from factory.ledger.seal import Finish
 from factory.ledger.verify.unit import Check, no_check
@@ -20,19 +25,27 @@ from factory.pairs.verify import check_pairs
 from factory.storage.places import check_file
 from factory.verbs.opened import open_named, open_planned
 from factory.verbs.results import print_status, status_json
-from factory.work.stage import LayDown
+from factory.work.job import not_overwritten
+from factory.work.stage import Derive
 from schemas.captions import CAPTIONS
 from schemas.edits import EDIT
+from schemas.export import EXPORT
 from schemas.ledger.layout import GENERATE
 
 run_app = typer.Typer(no_args_is_help=True)
 
-CHECKS: dict[str, Check] = {GENERATE.stage: check_pairs}
+CHECKS: dict[str, Check] = {GENERATE.stage: check_pairs, EXPORT.stage: check_shards}
 """What stages know of their own units, beyond what holds for any; other programs add theirs."""
-FINISHES: dict[str, Finish] = {EDIT.stage: results, CAPTIONS.stage: triplets}
+FINISHES: dict[str, Finish] = {
+    EDIT.stage: results,
+    CAPTIONS.stage: triplets,
+    EXPORT.stage: finish_export,
+}
 """What stages make of all outcomes when they are sealed; the same."""
-LAID_DOWN: dict[str, LayDown] = {GENERATE.stage: lay_scores}
-"""What stages lay down beside a manifest; the same."""
+DERIVED: dict[str, Derive] = {GENERATE.stage: lay_scores}
+"""What is then derived of a manifest, beside it; the same."""
+LAID_OUT: dict[str, LayOut] = {GENERATE.stage: run_card, EXPORT.stage: lay_out_export}
+"""What is then laid out for readers; the same."""
 
 
 @run_app.command()
@@ -83,7 +96,8 @@ def verify(
     from factory.ledger.verify.run import verify as check
 
     opened = open_named(run, "verify")
-    found = check(opened, CHECKS.get(opened.layout.stage, no_check))
+    stage = opened.layout.stage
+    found = check(opened, CHECKS.get(stage, no_check), LAID_OUT.get(stage))
     again = open_damaged(opened, found) if repair else ()
     facts = {
         "units": found.units,
@@ -130,8 +144,8 @@ def seal(
     sequence, manifest = write_manifest(
         opened, plan, partial=partial, finish=finish, left_out=left_out
     )
-    if lay_down := LAID_DOWN.get(opened.layout.stage):
-        lay_down(opened, read_plan(opened), manifest)
+    if derive := DERIVED.get(opened.layout.stage):
+        derive(opened, read_plan(opened), manifest)
     kept = {"pairs": manifest.counts["accepted"]} if opened.layout == GENERATE else manifest.counts
     facts: dict[str, Any] = {
         "sequence": sequence,
@@ -143,6 +157,9 @@ def seal(
     if left_out:
         facts["left_out"] = len(left_out)
     (print_json if as_json else print_facts)(facts)
+    what = LAID_OUT.get(opened.layout.stage)
+    for name in lay_out(opened, what) if what else ():
+        say(not_overwritten(opened, name), "warning")
     for unit, why in sorted(left_out.items()):
         say(f"left out: unit {unit}: {why}")
     return 0

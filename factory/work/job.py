@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from factory.console.amounts import counted
 from factory.console.progress import Progress
+from factory.console.say import say
 from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import NeedsRepair
 from factory.ledger.book import Book
+from factory.ledger.laid_out import lay_out
 from factory.ledger.lines import tally_of
 from factory.ledger.manifest import manifest_hash
 from factory.ledger.plan import Item, Plan, read_plan, write_plan
@@ -169,7 +171,7 @@ def _end(
     first, done = layout.counts[0], book.committed()
     if done.count(1) == len(plan.units):
         _, sealed = seal(run, plan, book=book, finish=stage.finish)
-        _lay_down(stage, run, sealed)
+        _publish(stage, run, sealed)
         if not sealed.counts[first]:
             message = f"sealed without one {layout.kept}: {_what_took_them(stage, book)}"
             return JobResult(NOTHING_KEPT, message, made, problems, sealed, book)
@@ -196,7 +198,7 @@ def _end(
         return JobResult(stop.exit_code, stop.reason, made, problems, None, book)
     left_out: dict[int, str] = {}
     snapshot = seal(run, plan, partial=True, book=book, finish=stage.finish, left_out=left_out)[1]
-    _lay_down(stage, run, snapshot)
+    _publish(stage, run, snapshot)
     message, code = stop.reason, stop.exit_code
     if left_out:
         what = next(iter(left_out.values()))
@@ -207,10 +209,22 @@ def _end(
     return JobResult(code, message, made, problems, snapshot, book)
 
 
-def _lay_down(stage: Stage, run: Run, sealed: Manifest) -> None:
-    if stage.lay_down is not None:
+def _publish(stage: Stage, run: Run, sealed: Manifest) -> None:
+    """What follows from a manifest: what is counted by, and what readers look for."""
+    if stage.derive is not None:
         # The plan as it is now: the manifest may be of a longer one.
-        stage.lay_down(run, read_plan(run), sealed)
+        stage.derive(run, read_plan(run), sealed)
+    for name in lay_out(run, stage.lay_out) if stage.lay_out else ():
+        say(not_overwritten(run, name), "warning")
+
+
+def not_overwritten(run: Run, name: str) -> str:
+    """What is said of a name at which something else stands than a sealing laid out."""
+    store, key = run.locate(name)
+    return (
+        f"{store.uri}/{key}: is not this program's, or was changed since, and stays; move it and "
+        "seal again to have this program's there"
+    )
 
 
 def _what_took_them(stage: Stage, book: Book) -> str:

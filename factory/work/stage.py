@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from factory.ledger.laid_out import LayOut
 from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
@@ -39,7 +40,7 @@ class Metered(Protocol):
         """Seconds in which its device waited for a request; None where that is not known."""
 
 
-LayDown = Callable[[Run, Plan, Manifest], object]
+Derive = Callable[[Run, Plan, Manifest], object]
 """Stores what is derived from a sealed run and nobody need have: whoever lacks it lays it down then."""
 Load = Callable[[Run, Any], Maker]
 """Makes a worker's maker, in the worker, of a run and the pool that it is in; it travels by name, so it
@@ -57,8 +58,10 @@ class Stage:
     """What is committed of a unit that is given up, all of it failed for one reason."""
     finish: Finish | None = None
     """What is made of all outcomes when a run is sealed."""
-    lay_down: LayDown | None = None
-    """What is laid down beside each manifest."""
+    derive: Derive | None = None
+    """What is stored beside each manifest, derived from what it seals."""
+    lay_out: LayOut | None = None
+    """What is then laid out for readers, at names that they look for."""
     silence_s: float = 3600.0
     """A worker that is longer at a unit, and `SILENCE` times as long as the longest took, is given up."""
     advice: str = ""

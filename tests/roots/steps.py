@@ -16,6 +16,7 @@ from unittest.mock import patch
 from typer.testing import CliRunner
 
 from factory.__main__ import app
+from factory.dataset.run_card import NAME
 from factory.ledger import keys
 from factory.ledger.plan import read_plan
 from factory.ledger.reopen import open_failed
@@ -72,11 +73,13 @@ def collect(root: Path) -> object:
 
 
 def stored(root: Path) -> dict[str, str]:
-    """The start of every object's sha256, by key; without scores, which that release did not lay down."""
+    """The start of every object's sha256, by key; but of the card and the scores, which came later."""
     return {
-        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        key: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         for path in sorted(root.rglob("*"))
-        if path.is_file() and not path.relative_to(root).as_posix().startswith(keys.SCORES)
+        if path.is_file()
+        and (key := path.relative_to(root).as_posix()) != NAME
+        and not key.startswith(keys.SCORES)
     }
 
 

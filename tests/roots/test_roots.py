@@ -4,14 +4,16 @@ Whatever is made anew, moved or given another name inside the program: not one s
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pyarrow
 import pytest
 
+from factory.dataset.run_card import NAME
 from factory.ledger import keys
-from factory.ledger.manifest import newest_manifest
+from factory.ledger.manifest import newest_manifest, sealed_data_uris
 from factory.ledger.run import open_run
 from tests.roots.steps import still, walk
 
@@ -32,4 +34,7 @@ def test_every_byte_and_every_word_is_as_it_was(name, tmp_path):
     with still():
         run = open_run(str(copy))
         named = {keys.scores(part.key) for part in newest_manifest(run)[1].parts}
+        names = [uri.removeprefix(f"{run.uri}/") for uri in sealed_data_uris(run)]
     assert named <= {f"{keys.SCORES}{path.name}" for path in (copy / keys.SCORES).iterdir()}
+    listed = re.findall(r"^    - (.+)$", (copy / NAME).read_text(), re.MULTILINE)
+    assert listed == names != []

@@ -7,6 +7,7 @@ from factory.errors import Damaged, ObjectMissing, RunMismatch, first_line
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.commits import commit_names
+from factory.ledger.laid_out import LayOut, not_laid_out
 from factory.ledger.manifest import manifest_sequences
 from factory.ledger.plan import ListDigest, Plan, read_plan
 from factory.ledger.run import Run, open_run
@@ -34,8 +35,11 @@ class Verification:
     """Units that `repair` opens again, each with the keys of its damaged data."""
 
 
-def verify(run: Run, check: Check = no_check) -> Verification:
-    """Read everything back, each commit once; never raises for damage, which is listed instead."""
+def verify(run: Run, check: Check = no_check, laid_out: LayOut | None = None) -> Verification:
+    """Read everything back, each commit once; never raises for damage, which is listed instead.
+
+    `check` and `laid_out` are what the stage knows of its units, and what it lays out for readers.
+    """
     result = Verification()
     try:
         open_run(run.store)
@@ -63,6 +67,9 @@ def verify(run: Run, check: Check = no_check) -> Verification:
         result.broken |= checked.broken
     result.open_units = len(plan.units) - result.units
     result.damages += [*_check_strays(book), *_check_scores(run), *manifests.finish()]
+    if laid_out is not None and not result.damages:
+        # Of a manifest that is damaged nothing could be said.
+        result.damages += not_laid_out(run, laid_out)
     if not manifests.heads and not result.open_units:
         result.damages += _check_never_sealed(run)
     return result

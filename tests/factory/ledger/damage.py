@@ -86,12 +86,11 @@ def removals(folder: Path) -> Iterator[str]:
 
 
 def unknowable(folder: Path) -> set[str]:
-    """Keys of `eventful` that nothing names, without which it is a run that never had them; and scores,
-    which are derived.
+    """Keys of `eventful` that nothing names, without which it is a run that never had them; and what is
+    derived: scores, and the card.
     """
-    manifests = [key for key in objects(folder) if key.startswith("manifest/0")]
     scores = {key for key in objects(folder) if keys.is_scores(key)}
-    return {keys.strike(0, 2), max(manifests), *scores}
+    return {keys.strike(0, 2), "README.md", *scores}
 
 
 def swapped_commit(run: Run, folder: Path) -> None:

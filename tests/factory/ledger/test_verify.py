@@ -57,6 +57,7 @@ def test_eventful_run_is_whole(run):
     assert folders == {
         *("RUN.json", "plan", "pairs", "commits", "segments", "manifest", "strikes", "retries"),
         "scores",
+        "README.md",
     }
 
 
@@ -87,9 +88,7 @@ def test_every_single_byte_of_a_small_record_is_guarded(run, tmp_path, name):
 
 
 def test_every_missing_object_is_found(run, tmp_path):
-    """But for the newest strike, which truth does not depend on, the newest manifest, without which the
-    run is sealed as it was before, and scores, which are derived.
-    """
+    """But for the newest strike, on which no truth depends, and what is derived, which older runs lack."""
     missed = {key for key in removals(tmp_path / "run") if not verify(run).damages}
     assert missed == unknowable(tmp_path / "run")
 

@@ -1,0 +1,1 @@
+"""`export`, a stage: a sealed run as a dataset that others read, split by prompt."""

@@ -1,0 +1,1 @@
+"""What an export may be read by, a file each."""
