@@ -24,8 +24,7 @@ from factory.ledger.run import Run
 from factory.work.job import run_job
 from schemas.canonical import content_hash
 from schemas.captions import CAPTIONS, CaptionEnvironment, CaptionItem, CaptionRecipe, Captions
-from tests.chaos.subjects.encoding import own_folder
-from tests.chaos.subjects.subject import Subject
+from tests.chaos.subjects.subject import Subject, own_folder
 from tests.factory.captions.language_server import (
     LanguageModel,
     Says,

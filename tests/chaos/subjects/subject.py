@@ -12,11 +12,15 @@
 `captions-stub` the same with a server that is a function
 """
 
+import atexit
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -236,6 +240,14 @@ class Own:
 
     def close(self):
         self._maker.close()
+
+
+@cache
+def own_folder() -> Path:
+    """A folder that lasts as long as this process."""
+    folder = Path(mkdtemp(prefix="editmill-test-"))
+    atexit.register(rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @cache
