@@ -104,7 +104,9 @@ EDIT = ENCODE | {"subject": "edit"}
 """The stage `edit` with its real maker, on units of three pictures."""
 EVALUATE = ENCODE | {"subject": "evaluate"}
 """The stage `evaluate` with its real maker, on units of three edits."""
-REAL = {"encode": ENCODE, "edit": EDIT, "evaluate": EVALUATE}
+CAPTIONS = ENCODE | {"subject": "captions"}
+"""The stage `captions` with its real maker and a server that misbehaves, on units of three captions."""
+REAL = {"encode": ENCODE, "edit": EDIT, "evaluate": EVALUATE, "captions": CAPTIONS}
 """The other stages of the product."""
 
 

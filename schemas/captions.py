@@ -25,9 +25,13 @@ class Sampling(Record):
     """How a language model is asked; the defaults are the released code's."""
 
     temperature: float = Field(0.7, ge=0, le=2)
+    """Of the draw of each token; 0 takes the likeliest."""
     top_p: float = Field(1.0, gt=0, le=1)
+    """Share of the likeliest tokens that are drawn from."""
     frequency_penalty: float = Field(0.1, ge=-2, le=2)
+    """Against tokens, the more often they came."""
     presence_penalty: float = Field(0.0, ge=-2, le=2)
+    """Against tokens that came at all."""
     max_tokens: int = Field(256, ge=16, le=32_768)
     """Of a reply; a longer one is cut by the server, and asked for again."""
 
@@ -129,6 +133,25 @@ class CaptionCompute(Pool):
     def calls(self) -> int:
         return self.calls_per_worker
 
+    @property
+    def of_judge(self) -> Server:
+        """Where the judge is asked."""
+        return self.judge or self.server
+
+
+class Prices(Record):
+    """What a million tokens cost, in whatever money."""
+
+    price_in: float
+    """Of requests."""
+    price_out: float
+    """Of replies."""
+
+    def money(self, marks: Mapping[str, int]) -> float:
+        """What so many tokens cost."""
+        asked, given = (marks.get(name, 0) for name in TOKENS)
+        return (asked * self.price_in + given * self.price_out) / 1e6
+
 
 class CaptionBudget(Budget):
     """When to stop before the plan is done."""
@@ -150,10 +173,14 @@ class CaptionBudget(Budget):
 
     def money(self, marks: Mapping[str, int]) -> float | None:
         """What so many tokens cost; None where prices are not known."""
+        return self.prices.money(marks) if self.prices else None
+
+    @property
+    def prices(self) -> Prices | None:
+        """None where not both are known."""
         if self.price_in is None or self.price_out is None:
             return None
-        asked, given = (marks.get(name, 0) for name in TOKENS)
-        return (asked * self.price_in + given * self.price_out) / 1e6
+        return Prices(price_in=self.price_in, price_out=self.price_out)
 
     @property
     def watches_marks(self) -> bool:
@@ -244,15 +271,17 @@ class InstructionRow(Record):
     """Of all its requests, as the server counts them."""
     completion_tokens: int
     """Of all its replies."""
+    estimated_tokens: int
+    """How many of both are estimated by the texts' length, since the server did not count them."""
 
 
 CAPTIONS = Layout(
     stage="captions",
-    version=1,
+    version=2,
     items=columns_of(CaptionItem),
     outcomes=columns_of(InstructionRow),
     counts=tuple(Verdict),
-    marks=("flagged", *TOKENS),
+    marks=("flagged", *TOKENS, "estimated_tokens"),
     finishes=True,
     item="caption",
     outcome="instruction",

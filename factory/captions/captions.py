@@ -12,6 +12,7 @@ from factory.captions.prompts import EXAMPLES, Unusable, Words, kind_of, read_re
 from factory.captions.replies import Replies, Reply
 from factory.captions.server import Asked, BadRequest, LanguageServer
 from factory.captions.triplets import triplets
+from factory.captions.usage import Usage, usage_of
 from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Row
 from factory.ledger.run import Run
@@ -55,15 +56,10 @@ class _Hand:
     reason: str | None = None
     verdict: Verdict = Verdict.REJECTED
     replies: list[Reply] = field(default_factory=list)
+    usage: Usage = Usage()
     attempts: int = 0
     judged: float | None = None
     flagged: bool = False
-
-    def tokens(self, name: str) -> int:
-        """Of all its replies, as their servers count them."""
-        used = [reply.body.get("usage") or {} for reply in self.replies]
-        counts = [one.get(name) if isinstance(one, dict) else None for one in used]
-        return sum(one for one in counts if isinstance(one, int))
 
 
 class CaptionMaker:
@@ -73,7 +69,7 @@ class CaptionMaker:
         self.recipe: CaptionRecipe = run.recipe
         self.replies = Replies(run.store)
         self.server = LanguageServer(compute.server)
-        self.judge = LanguageServer(compute.judge or compute.server) if self.recipe.judge else None
+        self.judge = LanguageServer(compute.of_judge) if self.recipe.judge else None
         examples = self.recipe.examples or EXAMPLES
         self.examples = {Words(edit, after) for _, _, edit, after in examples}
         self._environment = CaptionEnvironment(
@@ -121,6 +117,7 @@ class CaptionMaker:
     def _reply(self, hand: _Hand, server: LanguageServer, asked: Asked, number: int) -> Reply:
         reply = self.replies.ask(server, asked, number)
         hand.replies.append(reply)
+        hand.usage += usage_of(asked, reply.body)
         return reply
 
     def _reads(self, hand: _Hand, reply: Reply) -> bool:
@@ -185,8 +182,9 @@ def _row(recipe: CaptionRecipe, hand: _Hand) -> InstructionRow:
         judged=hand.judged,
         judged_by=f"{recipe.judge.model}, {JUDGE_VERSION}" if recipe.judge else None,
         flagged=hand.flagged,
-        prompt_tokens=hand.tokens("prompt_tokens"),
-        completion_tokens=hand.tokens("completion_tokens"),
+        prompt_tokens=hand.usage.asked,
+        completion_tokens=hand.usage.given,
+        estimated_tokens=hand.usage.estimated,
     )
 
 

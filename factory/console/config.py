@@ -19,6 +19,8 @@ from schemas.record import Record
 PRESETS = Path(__file__).parents[1] / "presets"
 FIT_PRESETS = Path(__file__).parents[2] / "trainer" / "presets"
 """Of trainings: the trainer's files, which `config show` shows as well."""
+CAPTION_PRESETS = Path(__file__).parents[1] / "captions" / "presets"
+"""Of captions to triplets."""
 EDIT_PRESETS = Path(__file__).parents[1] / "edits" / "presets"
 """Of bulk edits."""
 EVALUATION_PRESETS = Path(__file__).parents[2] / "trainer" / "evaluation" / "presets"

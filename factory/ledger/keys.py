@@ -31,6 +31,8 @@ SELECTED = "selected.json"
 """Of such a run: the one whose candidates they are."""
 REPLIES = "replies/"
 """What language models' servers answered; what is made depends on it, so that it is never removed."""
+PRICES = "prices/"
+"""What the tokens of replies cost, as each start that was told others than before was told."""
 BATCH = "batch.json"
 """The size of a run's batches, where it is found by measuring."""
 DAMAGED = "damaged/"
@@ -164,6 +166,11 @@ def is_finish(key: str) -> bool:
 def reply(sha256: str) -> str:
     """The reply to a request that is named by its hash."""
     return f"{REPLIES}{sha256[:2]}/{sha256}.json"
+
+
+def prices(number: int) -> str:
+    """The prices that stood as so manieth, from 0."""
+    return f"{PRICES}{number:06d}.json"
 
 
 def damaged(data: bytes, key: str) -> str:

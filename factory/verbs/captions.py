@@ -7,8 +7,9 @@ import typer
 
 from factory.captions.listing import CaptionList, Wanted, read_captions
 from factory.console.amounts import counted
+from factory.console.check import CheckOnly
 from factory.console.command import resumable
-from factory.console.config import Choice, choose_config, must_be_given
+from factory.console.config import CAPTION_PRESETS, Choice, choose_config, must_be_given
 from factory.console.options import AsJson, ConfigFile, MaxBad, iso_time, preset_option
 from factory.console.say import Opening, say
 from factory.verbs import machine
@@ -16,7 +17,6 @@ from factory.verbs.results import print_result
 from factory.work.job import run_job
 from schemas.captions import Captions
 
-CAPTION_PRESETS = Path(__file__).parents[1] / "captions" / "presets"
 captions_app = typer.Typer(no_args_is_help=True)
 
 
@@ -59,6 +59,7 @@ def captions(
     deadline: Annotated[
         Optional[str], typer.Option(help="Stop at this ISO time; without a zone it is local.")
     ] = None,
+    check: CheckOnly = False,
     as_json: AsJson = False,
 ) -> int:
     """Ask a language model for edits of captions, and keep the triplets that are right.
@@ -74,23 +75,32 @@ def captions(
         "--deadline": ("budget.deadline", deadline and iso_time(deadline, "--deadline")),
     }
     given = {name: f"{key}={value}" for name, (key, value) in options.items() if value is not None}
-    choice = _choice(preset, config, settings or [], given)
+    wanted = Wanted(column, least_aesthetic, only_safe)
+
+    def chosen() -> Choice[Captions]:
+        return _choice(preset, config, settings or [], given)
+
+    if check:
+        from factory.verbs.checks import check_captions
+
+        return check_captions(captions, wanted, max_bad, chosen, out, extend)
+    choice = chosen()
     loaded, opening = choice.config, Opening(headline(choice))
-    listed = read_captions(captions, Wanted(column, least_aesthetic, only_safe), max_bad)
-    _tell_of(listed)
+    listed = read_captions(captions, wanted, max_bad)
+    tell_of_captions(listed)
+    machine.check_machine(loaded.compute)
     from factory.captions.captions import captions_stage
     from factory.captions.prepare import prepare
+    from factory.captions.prices import keep_prices
 
     run, plan = prepare(loaded, out, listed, extend=extend, retry_failed=retry_failed)
+    keep_prices(run, loaded.budget)
     opening.begin()
     stage = captions_stage()
     result = run_job(stage, run, plan, loaded, machine.runner(stage, loaded.compute))
     from factory.ledger.status import status as read_status
 
     state = read_status(run, plan, result.book)
-    money = loaded.budget.money(state.tally.marks)
-    if money is not None and not as_json:
-        say(f"tokens cost {money:.2f} by the prices of budget.price_in and price_out")
     print_result(state, result, as_json)
     return result.exit_code
 
@@ -115,7 +125,8 @@ def headline(choice: Choice[Captions]) -> str:
     )
 
 
-def _tell_of(listed: CaptionList) -> None:
+def tell_of_captions(listed: CaptionList) -> None:
+    """Say what was left out of a list."""
     for line in listed.bad:
         say(f"skipped: {line}")
     if listed.duplicates:

@@ -1,8 +1,11 @@
 """What `--check` looks at: what a start would refuse, without making, fetching or writing anything."""
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from factory.captions.listing import Wanted, read_captions
+from factory.captions.prepare import with_examples
 from factory.console.check import NOTHING_WRONG, Check
 from factory.console.config import MINIATURE, Choice
 from factory.console.say import say
@@ -21,8 +24,11 @@ from factory.storage.protocol import ObjectStore
 from factory.verbs import machine
 from factory.verbs.asked_edits import AskedEdits, models_of
 from factory.verbs.asked_edits import headline as edits_headline
+from factory.verbs.captions import headline as captions_headline
+from factory.verbs.captions import tell_of_captions
 from factory.verbs.headline import headline
 from factory.verbs.plan import tell_of
+from schemas.captions import CAPTIONS, Captions
 from schemas.config import Config
 from schemas.editors import EDITORS
 from schemas.edits import EDIT, EditRecipe, Edits
@@ -121,6 +127,33 @@ def _asked_for(recipe: EditRecipe, found: Listed | None) -> EditRecipe:
     asked = {item.editor for item in found.items} if found else set()
     asked.add(recipe.editor)
     return recipe.model_copy(update={name: None for name in EDITORS if name not in asked})
+
+
+def check_captions(
+    captions: str,
+    wanted: Wanted,
+    max_bad: int,
+    choose: Callable[[], Choice[Captions]],
+    out: str,
+    extend: bool,
+) -> int:
+    """As `captions` before its first write; no server is asked."""
+    check = Check()
+    listed = check.look("--captions", captions, lambda: read_captions(captions, wanted, max_bad))
+    choice = choose()
+    say(captions_headline(choice))
+    if listed:
+        tell_of_captions(listed)
+    compute, recipe = choice.config.compute, with_examples(choice.config.recipe)
+    check_compute(check, compute)
+    for name in dict.fromkeys((compute.server.key_variable, compute.of_judge.key_variable)):
+        # A server of one's own asks for none, so that it is no error before one does.
+        if check.runs_here and not os.environ.get(name):
+            say(f"{name}: is not set here; its server is sent no key")
+    items = listed.items if listed else None
+    check.look("--out", out, lambda: check_run(out, CAPTIONS, recipe, True, items, extend=extend))
+    say(NOTHING_WRONG)
+    return 0
 
 
 def check_compute(check: Check, compute: Pool) -> None:

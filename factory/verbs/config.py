@@ -8,17 +8,20 @@ import typer
 
 from factory.console.command import command
 from factory.console.config import (
+    CAPTION_PRESETS,
     EDIT_PRESETS,
     EVALUATION_PRESETS,
     FIT_PRESETS,
     MINIATURE,
     PRESETS,
     choose_config,
+    preset_names,
     preset_purposes,
 )
 from factory.console.config_text import to_yaml
 from factory.console.options import EDITS, FITS, OURS, AsJson, ConfigFile, Settings, preset_option
 from factory.console.say import say
+from schemas.captions import Captions
 from schemas.config import Config
 from schemas.edits import Edits
 from schemas.evaluation import Evaluation
@@ -32,11 +35,12 @@ KINDS: dict[str, tuple[type[Record], Path]] = {
     "fit": (Fit, FIT_PRESETS),
     "edit": (Edits, EDIT_PRESETS),
     "evaluate": (Evaluation, EVALUATION_PRESETS),
+    "captions": (Captions, CAPTION_PRESETS),
 }
 """By the command that takes them, with their presets."""
 
 Of = Annotated[
-    Literal["generate", "fit", "edit", "evaluate"],
+    Literal["generate", "fit", "edit", "evaluate", "captions"],
     typer.Option(
         help="`plan` and `doctor` take what `generate` does, `encode` `fit`'s; `evaluate --sweep` takes "
         "`evaluate`'s, without it `fit`'s."
@@ -45,11 +49,12 @@ Of = Annotated[
 AnyPreset = Annotated[
     Optional[str],
     preset_option(
-        f"{OURS}; of `fit` {FITS}; of `edit` and `evaluate` {EDITS}.",
+        f"{OURS}; of `fit` {FITS}; of `edit` and `evaluate` {EDITS}; of `captions` openai, paper or vllm.",
         PRESETS,
         FIT_PRESETS,
         EDIT_PRESETS,
         EVALUATION_PRESETS,
+        CAPTION_PRESETS,
     ),
 ]
 
@@ -65,18 +70,19 @@ def config_show(
 ) -> int:
     """The configuration after preset, file and settings, as YAML that says what each key means.
 
-    `--config` reads it back. Without a preset or a file it is the miniature's.
+    `--config` reads it back. Without a preset or a file it is the miniature's, of `captions` openai's.
     """
     kind, presets = KINDS[of]
+    unasked = MINIATURE if MINIATURE in preset_names(presets) else preset_names(presets)[0]
     choice = choose_config(
-        kind, presets, preset, config, settings or [], unasked=lambda: (MINIATURE, "")
+        kind, presets, preset, config, settings or [], unasked=lambda: (unasked, "")
     )
     if as_json:
         print(json.dumps(choice.config.model_dump(mode="json"), indent=2))
     else:
         print(to_yaml(choice.config, choice.line(f"what `{of}` takes")), end="")
     if preset is None and config is None:
-        say(f"the miniature's, since no --preset was given; there are {preset_purposes(presets)}")
+        say(f"{unasked}'s, since no --preset was given; there are {preset_purposes(presets)}")
     return 0
 
 

@@ -4,16 +4,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from factory.captions.prices import find_prices
 from factory.console.log import note
 from factory.console.say import print_facts, print_json, print_table, printable, say
 from factory.doctor.finding import Finding, Level
 from factory.errors import InputError
 from factory.ledger.status import Status
 from factory.work.job import JobResult
+from schemas.captions import CAPTIONS
 from schemas.ledger.layout import GENERATE
 from schemas.ledger.tally import KIND_NOT_GIVEN
 
-MARKS = {"truncated": "prompts cut"}
+MARKS = {
+    "truncated": "prompts cut",
+    "prompt_tokens": "tokens asked",
+    "completion_tokens": "tokens given",
+    "estimated_tokens": "of them estimated",
+}
 """What is noted of outcomes, as a person reads it."""
 
 
@@ -34,6 +41,7 @@ def print_status(status: Status) -> None:
             "failed units": failed and f"{failed}; {status.run.layout.stage} --retry-failed",
             **{MARKS.get(n, n): tally.marks.get(n, 0) for n in status.run.layout.marks},
             **({"rows per accepted pair": rows and f"{rows:.0f}"} if is_pairs else {}),
+            **({"money": _in_words(money)} if (money := money_of(status)) is not None else {}),
             "sealed": sealed
             and f"{'partial' if sealed['partial'] else 'whole'}, {sealed['manifest_hash'][:16]}",
         }
@@ -60,11 +68,23 @@ def rows_per_accepted(status: Status) -> float | None:
     return rows / accepted if accepted else None
 
 
+def money_of(status: Status) -> float | None:
+    """What a run's tokens cost by the prices that its newest start was told; None where none was."""
+    prices = find_prices(status.run) if status.run.layout.stage == CAPTIONS.stage else None
+    return prices.money(status.tally.marks) if prices else None
+
+
+def _in_words(money: float) -> str:
+    return f"{money:.2f}" if money >= 1 else f"{money:.2g}"
+
+
 def status_json(status: Status) -> dict[str, Any]:
     """For machines."""
     plain = status.as_json()
     if status.run.layout == GENERATE:
         plain["rows_per_accepted"] = rows_per_accepted(status)
+    if status.run.layout.stage == CAPTIONS.stage:
+        plain["money"] = money_of(status)
     return plain
 
 

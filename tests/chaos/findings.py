@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
 
 from factory.errors import ObjectMissing
 from factory.ledger import keys
@@ -22,7 +23,7 @@ from tests.chaos.subjects.subject import Name, Subject
 
 @dataclass
 class Findings:
-    """Counts; the first six must be 0."""
+    """Counts; the first seven must be 0."""
 
     lost: int = 0
     """Planned outcomes that are not there, and kept ones without what they kept."""
@@ -38,6 +39,8 @@ class Findings:
     """Outcomes that failed here, and not in peace."""
     strays: int = 0
     """Objects around a run that are not another's and are not named, and such as are and are not there."""
+    paid_twice: int = 0
+    """Requests for what is paid, sent by a worker that looked for the reply when it was stored already."""
     units: int = 0
     outcomes: int = 0
     kept: int = 0
@@ -50,6 +53,11 @@ class Findings:
     """Commits beside the one that counts, where each attempt has its own: of workers who both began
     before either had committed."""
     poison_units_found: int = 0
+    answers: int = 0
+    """Replies that a server gave, for money."""
+    answers_lost: int = 0
+    """Of those, beyond the stored ones: they had come, and their worker was killed before they were stored,
+    or two workers asked at one moment."""
     words: list[str] = field(default_factory=list)
     """The first of what is wrong."""
 
@@ -64,7 +72,7 @@ class Findings:
     def faults(self) -> int:
         """All that must be 0."""
         harm = self.lost + self.duplicated + self.torn + self.recomputed
-        return harm + self.falsely_failed + self.strays
+        return harm + self.falsely_failed + self.strays + self.paid_twice
 
 
 def examine(
@@ -74,11 +82,12 @@ def examine(
     log: Path,
     landed: Mapping[int, float],
     poison: frozenset[str] = frozenset(),
+    stored: Mapping[str, float] = MappingProxyType({}),
 ) -> Findings:
     """Compare a finished run with the undisturbed one.
 
     `landed` says when each unit's commit was stored, `log` is what the workers' makers wrote down,
-    `poison` the items whose units can only fail.
+    `poison` the items whose units can only fail, `stored` when each object was.
     """
     run, found = open_run(store), Findings()
     plan = read_plan(run)
@@ -103,6 +112,7 @@ def examine(
     found.strays += len(astray)
     found.words += astray
     _read_log(subject, plan, log, landed, found)
+    _read_payments(log, stored, found)
     found.words = found.words[:5]
     return found
 
@@ -201,6 +211,8 @@ def _read_log(
         heard = 0.0
         for line in whole_lines(file):
             heard = line["at"]
+            if "pays" in line:
+                continue
             if "made" not in line:
                 begun |= {unit_of[item] for item in line["begin"]}
                 continue
@@ -214,6 +226,15 @@ def _read_log(
         still_open = [unit for unit in begun if landed.get(unit, float("inf")) > heard]
         found.most_open = max(found.most_open, len(still_open))
     assert len(made) + found.poison_units_found >= found.units, "the workers' log has gaps"
+
+
+def _read_payments(log: Path, stored: Mapping[str, float], found: Findings) -> None:
+    """Count what was asked for although it stood in the store when it was looked for."""
+    for file in sorted(log.glob("*.jsonl")):
+        for line in whole_lines(file):
+            if "pays" in line and stored.get(line["pays"], float("inf")) < line["looked"]:
+                found.paid_twice += 1
+                found.words.append(f"{line['pays']} was paid for again by {file.stem}")
 
 
 def whole_lines(file: Path) -> list[dict]:  # type: ignore[type-arg]

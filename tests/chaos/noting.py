@@ -51,6 +51,7 @@ class NotingMaker:
         self.habits = habits
         self.subject = subject_of(work)
         self.maker = self.subject.heard(maker, self._made)
+        self.subject.noted(maker, self._note)
         self._file = os.open(
             Path(habits.log) / f"{os.getpid()}.jsonl",
             os.O_WRONLY | os.O_CREAT | os.O_APPEND,

@@ -79,5 +79,5 @@ def main() -> int:
     server, seed = given.pop("server"), given.pop("seed")
     figures = chaos(Amounts(**given), server, seed)
     print(json.dumps(figures))
-    wrong = ("lost", "duplicated", "torn", "recomputed", "falsely_failed", "strays")
+    wrong = ("lost", "duplicated", "torn", "recomputed", "falsely_failed", "strays", "paid_twice")
     return int(any(figures[name] for name in wrong))

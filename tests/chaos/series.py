@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from factory.ledger.keys import BESIDE
+from factory.ledger.keys import BESIDE, REPLIES
 from factory.ledger.run import open_run
 from tests.chaos.command import undisturbed_run
 from tests.chaos.driver import Job
@@ -129,6 +129,7 @@ class Chaos:
         (folder / "job.json").write_text(job.model_dump_json())
         store = direct_store(uri, self.upstream)
         subject.surround(store)
+        given = subject.answers
         victims = Victims(folder / "log", store, self.proxy, uri, items, subject.unit_items)
         try:
             self._until_sealed(folder, victims, calm=bool(poison))
@@ -138,8 +139,12 @@ class Chaos:
                 twin.kill()
         self.proxy.settle()
         self.done["sealed_rounds"] += open_run(store).commits == "sealed"
+        given = subject.answers - given
         peace = undisturbed_run(subject)
-        found = examine(subject, store, peace, folder / "log", victims.landed(), poison)
+        log, stored = folder / "log", victims.stored()
+        found = examine(subject, store, peace, log, victims.landed(), poison, stored)
+        found.answers = given
+        found.answers_lost = given - sum(1 for _ in store.list(REPLIES))
         self.found.add(found)
         self.say(f"round {number}: {found}")
 

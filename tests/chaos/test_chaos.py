@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.captions import CaptionCompute
 from schemas.config import Compute
 from schemas.edits import EditCompute
 from tests.environment import without_ray
@@ -34,7 +35,8 @@ def chaos(server, **amounts):
 
 def assert_nothing_wrong(figures, in_hand=Compute().calls_per_worker):
     assert figures["words"] == []
-    for wrong in ("lost", "duplicated", "torn", "recomputed", "falsely_failed", "strays"):
+    wrongs = ("lost", "duplicated", "torn", "recomputed", "falsely_failed", "strays", "paid_twice")
+    for wrong in wrongs:
         assert figures[wrong] == 0, wrong
     # A kill costs what the worker has in hand.
     assert 1 <= figures["most_open"] <= in_hand
@@ -106,6 +108,21 @@ def test_the_same_of_scores_by_their_real_maker():
     assert_nothing_wrong(figures, EditCompute().calls_per_worker)
     assert {name: figures[name] for name in few} == few
     assert 0 < figures["scored"] == figures["edits"]
+
+
+@pytest.mark.long
+def test_the_same_of_captions_by_their_real_maker_and_no_stored_reply_is_paid_for_again():
+    """The server of a language model misbehaves meanwhile; so few that CI has time for them."""
+    few = {"worker_kills": 2, "driver_kills": 1, "node_kills": 0, "drain_notices": 0, "twins": 0}
+    small = {"units": 12, "outcomes": 3, "workers": 2, "pause": 0.1, "gap": 1}
+    figures = chaos("moto", subject="captions", store_faults=0, **few, **small)
+    assert_nothing_wrong(figures, CaptionCompute().calls_per_worker)
+    assert {name: figures[name] for name in few} == few
+    assert 0 < figures["accepted"] < figures["instructions"]
+    # What was answered was stored, but for what was on its way when somebody was killed.
+    killed = figures["worker_kills"] + figures["driver_kills"] * small["workers"]
+    assert 0 <= figures["answers_lost"] <= killed * CaptionCompute().calls_per_worker * 2
+    assert figures["answers"] > figures["instructions"]
 
 
 @pytest.mark.servers

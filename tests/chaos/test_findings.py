@@ -21,7 +21,7 @@ from tests.chaos.stores.memory_store import MemoryStore
 from tests.chaos.subjects.subject import STAGES, Own, small
 
 UNITS = 4
-OUTCOMES = {"generate": 20, "encode": 7, "edit": 8, "evaluate": 8}
+OUTCOMES = {"generate": 20, "encode": 7, "edit": 8, "evaluate": 8, "captions": 8}
 LANDED = dict.fromkeys(range(UNITS), 100.0)
 
 
@@ -218,3 +218,13 @@ def test_units_that_were_open_when_a_worker_was_last_heard_of_are_counted(
     begin(3, 60.0, 0, 2)
     begin(4, 101.0, 0, 1, 2, 3)
     assert examined(store).most_open == 2
+
+
+@pytest.mark.parametrize(("looked", "paid"), [(49.0, 0), (51.0, 1)])
+def test_request_counts_as_paid_twice_where_its_reply_could_be_seen(
+    subject, store, peace, note, tmp_path, looked, paid
+):
+    with (tmp_path / "2.jsonl").open("a") as file:
+        file.write(json.dumps({"pays": "replies/a", "looked": looked, "at": 60.0}) + "\n")
+    found = examine(subject, store, peace, tmp_path, LANDED, stored={"replies/a": 50.0})
+    assert found.paid_twice == found.faults == paid

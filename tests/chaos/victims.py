@@ -39,11 +39,15 @@ class Victims:
     def landed(self) -> dict[int, float]:
         """When each unit's first commit was stored."""
         found: dict[int, float] = {}
-        for path, at in self.proxy.landed.items():
-            name = keys.commit_name(path.removeprefix(self.root))
+        for key, at in self.stored().items():
+            name = keys.commit_name(key)
             if name is not None:
                 found[name.unit] = min(at, found.get(name.unit, at))
         return found
+
+    def stored(self) -> dict[str, float]:
+        """When each object of the run was first stored."""
+        return {path.removeprefix(self.root): at for path, at in self.proxy.landed.items()}
 
     def alive(self) -> list[int]:
         """Workers, by process id."""

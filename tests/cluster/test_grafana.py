@@ -9,6 +9,7 @@ from factory.console import log
 from factory.console.log import KEPT
 from factory.ledger.looks import MOST_READS
 from factory.on_ray.metrics import ALL, METRICS, counters_of
+from schemas.captions import CAPTIONS
 from schemas.edits import EDIT
 from schemas.evaluation import EVALUATE
 from schemas.latents import ENCODE
@@ -23,7 +24,7 @@ from tests.cluster.queries import (
     variables,
 )
 
-STAGES = (GENERATE, ENCODE, EDIT, EVALUATE)
+STAGES = (GENERATE, ENCODE, EDIT, EVALUATE, CAPTIONS)
 ENDINGS = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 EXPORTED = {
     f"ray_{name}{ending}": metric

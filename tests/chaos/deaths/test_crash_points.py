@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from factory.errors import ObjectMissing
 from tests.chaos.deaths.crash_points import (
     DEAD,
     Died,
@@ -19,13 +20,14 @@ from tests.chaos.deaths.crash_points import (
 from tests.chaos.deaths.resume import assert_resumes
 from tests.chaos.deaths.scenarios import FRESH, SCENARIOS, Scenario
 from tests.chaos.stores.passing_store import PassingStore
+from tests.chaos.subjects.captioning import PaidTwice
 from tests.chaos.subjects.subject import STAGES
 
 EVERY = 7
 """Of the further scenarios' points, the default run dies at so many-th ones."""
 PARTS = 5
 """Tests into which the points of a new run are dealt; odd, for before and after a call take turns."""
-DEALT = {"generate": PARTS, "encode": 1, "edit": 1, "evaluate": 1}
+DEALT = {"generate": PARTS, "encode": 1, "edit": 1, "evaluate": 1, "captions": 1}
 """Parts that are not slow: all of `generate`; the ledger is one, and the others' makers start a decoder."""
 OTHERS = [one for one in SCENARIOS if one not in FRESH.values()]
 
@@ -122,6 +124,21 @@ def test_write_that_arrives_when_all_is_over_changes_nothing(stage):
             probes = {key for key in store.objects if key.startswith("probe/")}
             left = {k: v for k, v in store.objects.items() if k not in probes - set(before)}
             assert left == before
+
+
+def test_request_that_is_sent_although_its_reply_is_stored_is_found(monkeypatch):
+    scenario = FRESH["captions"]
+    points = recorded_points(scenario)
+    stored = next(p for p in points if p.when == "after" and p.call.startswith("put_new replies/"))
+    assert_resumes(left_by_death(scenario, stored), scenario)
+    left = left_by_death(scenario, stored)
+
+    def blind(*arguments):
+        raise ObjectMissing("nowhere")
+
+    monkeypatch.setattr("factory.captions.replies.read_whole", blind)
+    with pytest.raises(PaidTwice, match="was stored, and is asked for again"):
+        assert_resumes(left, scenario)
 
 
 class LateStore(DyingStore):

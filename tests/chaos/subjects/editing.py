@@ -24,8 +24,7 @@ from schemas.arrow import read_rows
 from schemas.editors import Ip2p
 from schemas.edits import EDIT, EditCompute, EditItem, EditRecipe, Edits
 from tests.chaos.stores.memory_store import MemoryStore
-from tests.chaos.subjects.encoding import own_folder
-from tests.chaos.subjects.subject import Subject
+from tests.chaos.subjects.subject import Subject, own_folder
 from tests.factory.edits.pictures import Inverting, file, picture
 from tests.factory.engine.tiny import save_tiny
 

@@ -3,10 +3,8 @@
 import atexit
 import hashlib
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -24,7 +22,7 @@ from factory.work.job import begin, run_job
 from schemas.config import Budget
 from schemas.fit import Fit
 from schemas.latents import ENCODE, Slice
-from tests.chaos.subjects.subject import Subject
+from tests.chaos.subjects.subject import Subject, own_folder
 from tests.factory.engine.tiny import save_tiny
 from tests.trainer.encoded import write_dataset
 from trainer.fit import pin_law
@@ -34,14 +32,6 @@ from trainer.latents.encoder import Encoder
 from trainer.latents.slices import cut, latents_law
 
 SLICES_OF_A_FILE = 4
-
-
-@cache
-def own_folder() -> Path:
-    """A folder that lasts as long as this process."""
-    folder = Path(mkdtemp(prefix="editmill-test-"))
-    atexit.register(rmtree, folder, ignore_errors=True)
-    return folder
 
 
 class Encode(Subject):

@@ -12,8 +12,7 @@ from factory.work.job import run_job
 from schemas.editors import Ip2p
 from schemas.edits import EditCompute, EditRecipe, Output
 from schemas.evaluation import EVALUATE, Entrant, Evaluation, EvaluationRecipe, HeldOut, Sweep
-from tests.chaos.subjects.encoding import own_folder
-from tests.chaos.subjects.subject import Subject
+from tests.chaos.subjects.subject import Subject, own_folder
 from tests.factory.edits.pictures import Inverting
 from tests.factory.engine.tiny import save_tiny
 from trainer.evaluation import held_out

@@ -8,13 +8,19 @@
 `edit-stub`     the same with an editor that turns colours round
 `evaluate`      `evaluate` as it is, with a tiny editor of random weights, the miniature's CLIP and oracle
 `evaluate-stub` the same with such an editor, and scores that are a few sums
+`captions`      `captions` as it is, against a server over HTTP that misbehaves
+`captions-stub` the same with a server that is a function
 """
 
+import atexit
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
@@ -48,6 +54,8 @@ CLASSES = {
     "edit-stub": ("tests.chaos.subjects.editing", "EditStub"),
     "evaluate": ("tests.chaos.subjects.evaluating", "Evaluate"),
     "evaluate-stub": ("tests.chaos.subjects.evaluating", "EvaluateStub"),
+    "captions": ("tests.chaos.subjects.captioning", "CaptionsSubject"),
+    "captions-stub": ("tests.chaos.subjects.captioning", "CaptionsStub"),
 }
 """By the name on the command line; imported when they are asked for, since `encode` needs torch."""
 
@@ -74,6 +82,7 @@ STAGES = {
     "encode": Work(subject="encode-stub", outcomes=2),
     "edit": Work(subject="edit-stub", outcomes=2),
     "evaluate": Work(subject="evaluate-stub", outcomes=2),
+    "captions": Work(subject="captions-stub", outcomes=2),
 }
 """Each of the product's stages at so little work that it is made hundreds of times."""
 
@@ -182,6 +191,14 @@ class Subject(ABC):
     def heard(self, maker: Any, hear: Hear) -> Maker:
         """The maker; `hear` is told of each outcome in the thread that makes it."""
 
+    def noted(self, maker: Any, note: Callable[..., None]) -> None:  # noqa: B027 (most have no more)
+        """Have a maker in another process write down more than its outcomes."""
+
+    @property
+    def answers(self) -> int:
+        """What a stage that pays for replies was given so far."""
+        return 0
+
     def own_maker(self, number: int, run: Run) -> Maker:
         """One whose data nobody else makes: another machine's, in the worst case.
 
@@ -223,6 +240,14 @@ class Own:
 
     def close(self):
         self._maker.close()
+
+
+@cache
+def own_folder() -> Path:
+    """A folder that lasts as long as this process."""
+    folder = Path(mkdtemp(prefix="editmill-test-"))
+    atexit.register(rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @cache

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -56,7 +56,7 @@ def language_server(answer: Answer) -> Iterator[LanguageModel]:
                 model.keys.add(self.headers.get("authorization", ""))
             said = answer(self.path, body)
             if not isinstance(said, Says):
-                said = Says(body=json.dumps(_reply(self.path, body, said)).encode())
+                said = Says(body=json.dumps(reply_to(self.path, body, said)).encode())
             time.sleep(said.hangs_s)
             self.send_response(said.status)
             headers = {"content-type": "application/json", "content-length": str(len(said.body))}
@@ -85,7 +85,8 @@ def language_server(answer: Answer) -> Iterator[LanguageModel]:
         thread.join()
 
 
-def _reply(path: str, body: dict[str, Any], text: Any) -> dict[str, Any]:
+def reply_to(path: str, body: Mapping[str, Any], text: Any) -> dict[str, Any]:
+    """An ordinary reply."""
     if path.endswith("/moderations"):
         return {"id": "m", "model": body["model"], "results": text}
     usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
@@ -98,7 +99,7 @@ def _reply(path: str, body: dict[str, Any], text: Any) -> dict[str, Any]:
     return {**reply, "object": "text_completion", "choices": [choice]}
 
 
-def question(body: dict[str, Any]) -> dict[str, Any]:
+def question(body: Mapping[str, Any]) -> dict[str, Any]:
     """What the last message of a chat asks."""
     found: dict[str, Any] = json.loads(body["messages"][-1]["content"])
     return found

@@ -9,14 +9,26 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from editmill import app
-from factory.console.config import FIT_PRESETS, PRESETS, preset_names, preset_purposes, read_config
+from factory.console.config import (
+    CAPTION_PRESETS,
+    FIT_PRESETS,
+    PRESETS,
+    preset_names,
+    preset_purposes,
+    read_config,
+)
 from factory.console.config_keys import all_keys
 from factory.console.config_text import to_yaml
 from factory.console.yaml_text import parse_yaml
+from schemas.captions import Captions
 from schemas.config import Config
 from schemas.fit import Fit
 
-KINDS = {"generate": (Config, PRESETS), "fit": (Fit, FIT_PRESETS)}
+KINDS = {
+    "generate": (Config, PRESETS),
+    "fit": (Fit, FIT_PRESETS),
+    "captions": (Captions, CAPTION_PRESETS),
+}
 EVERY = [(of, name) for of, (_, presets) in KINDS.items() for name in preset_names(presets)]
 
 
@@ -48,6 +60,12 @@ SETTINGS = {
         "reading.files='train-*'",
         "reading.columns.edit_prompt='# : [odd]'",
         "watching.wandb='2030-01-01'",
+    ],
+    "captions": [
+        "recipe.kinds={season: 1, 'no': 0.5}",
+        "recipe.judge={model: '1e3'}",
+        "compute.judge={base_url: 'http://[::1]/v1'}",
+        "budget.price_in=1e-7",
     ],
 }
 

@@ -26,7 +26,10 @@ from factory.work.stage import Load
 from tests.chaos.subjects.subject import Work, subject_of
 from tests.environment import without_ray
 
-SUBJECTS = {"generate": "stub", "encode": "encode", "edit": "edit", "evaluate": "evaluate"}
+SUBJECTS = {
+    "generate": "stub",
+    **{stage: stage for stage in ("encode", "edit", "evaluate", "captions")},
+}
 """Real makers with tiny models but for `generate`, whose engine is that of `edit`."""
 UNITS, OUTCOMES = 6, 2
 """Of each run, and of a unit."""

@@ -75,7 +75,7 @@ def test_what_a_stage_did_is_what_is_shown(scrapes, stage):
     of = {"stage": stage}
     assert scrapes.sum("ray_editmill_units_total", end="made", **of) == UNITS
     assert scrapes.sum("ray_editmill_outcomes_total", **of) > UNITS
-    items = UNITS * (OUTCOMES if stage in ("edit", "evaluate") else 1)
+    items = UNITS * (1 if stage in ("generate", "encode") else OUTCOMES)
     assert scrapes.sum("ray_editmill_items_total", **of) == items
     assert scrapes.sum("ray_editmill_unit_seconds_count", **of) == UNITS
     assert (
