@@ -153,8 +153,8 @@ FILES = [
     case(
         "a list in a folder that is called as Parquet",
         f"{PLAN} t.parquet/",
-        r"t\.parquet/?: must hold \.parquet files where it is a folder, got 't\.jsonl'; name the list's own "
-        r"file",
+        r"t\.parquet/?: must hold \.parquet files where it is a folder, got 't\.jsonl'; name the "
+        r"list's own file",
         write("t.parquet/t.jsonl", GOOD),
         write("t.parquet/_SUCCESS", ""),
     ),
