@@ -679,6 +679,10 @@ def test_parts_that_do_not_fit_are_told_as_generate_tells_them_before_anything_i
 
 
 @pytest.mark.long
+@pytest.mark.xfail(
+    strict=True,
+    reason="none of its first 8 candidates passes all gates, of which the doctor warns by choice",
+)
 def test_the_miniatures_own_preset_is_no_reason_for_a_warning(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
