@@ -41,6 +41,10 @@ FEW = 4
 """Fewer candidates tell nothing of gates of which nothing is known."""
 RARE = 0.01
 """Chance below which what a batch shows is not put down to it."""
+NONE_PASSING = 0.05
+"""The same of a batch of which none passes, where it is known how many usually do: looking at more costs
+little, and a whole run without a pair much.
+"""
 DIFFERING = (
     "pre-processing or weights differ, and thresholds would not mean what they say: compare "
     "recipe.clip (OpenAI's weights need quickgelu) and look at the pictures"
@@ -86,8 +90,8 @@ def _is_l14(folder: Path) -> bool:
 def scores(batch: MeasuredBatch, recipe: Recipe) -> Check[None]:
     """Each similarity's range beside the usual one and its gate, then all gates together.
 
-    A few candidates say little: what chance alone would often give is no warning, but for gates that none
-    of `FEW` or more passes.
+    A few candidates say little: what chance alone would often give is no warning. Where it is not known
+    how many usually pass, `FEW` are enough to warn of gates that none of them passes.
     """
     known, made = usual(recipe.clip), batch.made
     counted = _Counted(len(made), len({one.draw.triplet.triplet_id for one in made}))
@@ -103,7 +107,10 @@ def scores(batch: MeasuredBatch, recipe: Recipe) -> Check[None]:
     if usually is not None:
         words += f"; usual {usually:.0%}"
     can_reject = any(least > 0 for least in gates(recipe.thresholds).values())
-    if passing == 0 and (unreached or len(made) >= FEW):
+    none_by_chance = usually is not None and counted.chance(1 - usually, len(made)) > NONE_PASSING
+    if passing == 0 and none_by_chance and not unreached:
+        yield ok("gates", f"{words}, so that in so few it may be chance", passing=passing)
+    elif passing == 0 and (unreached or len(made) >= FEW):
         remedy = (
             "may be chance in so few; look at more: `generate --limit 20`, then `status` and `sheet`; "
             "then recipe.thresholds"

@@ -479,9 +479,9 @@ def calibrate(passing: float | None = None, **ranges: tuple[float, float]) -> No
 @pytest.mark.parametrize(
     ("settings", "passing", "pairs", "level"),
     [
-        # Of what can be few none may pass by chance; of four or more that is worth a look.
-        ("direction: 0.95", 0.3, 2, Level.OK),
-        ("direction: 0.95", 0.3, 8, Level.WARNING),
+        # That none of a few passes may be chance; how many are a few depends on how many usually do.
+        ("direction: 0.95", 0.3, 8, Level.OK),
+        ("direction: 0.95", 0.5, 8, Level.WARNING),
         ("direction: 0.95", None, 8, Level.WARNING),
         ("direction: 0.1", 0.3, 1, Level.OK),
         ("direction: 0.1", 0.3, 8, Level.WARNING),
@@ -679,10 +679,6 @@ def test_parts_that_do_not_fit_are_told_as_generate_tells_them_before_anything_i
 
 
 @pytest.mark.long
-@pytest.mark.xfail(
-    strict=True,
-    reason="none of its first 8 candidates passes all gates, of which the doctor warns by choice",
-)
 def test_the_miniatures_own_preset_is_no_reason_for_a_warning(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
