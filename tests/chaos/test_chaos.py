@@ -9,6 +9,7 @@ import pytest
 
 from schemas.config import Compute
 from schemas.edits import EditCompute
+from schemas.export import ExportCompute
 from tests.environment import without_ray
 
 ROOT = Path(__file__).parent.parent.parent
@@ -106,6 +107,16 @@ def test_the_same_of_scores_by_their_real_maker():
     assert_nothing_wrong(figures, EditCompute().calls_per_worker)
     assert {name: figures[name] for name in few} == few
     assert 0 < figures["scored"] == figures["edits"]
+
+
+@pytest.mark.slow
+def test_the_same_of_shards_by_their_real_maker():
+    few = FEW | {"worker_kills": 2, "node_kills": 0}
+    small = SMALL | {"store_faults": 1, "outcomes": 1}
+    figures = chaos("moto", subject="export", pause=0.1, **few, **small)
+    assert_nothing_wrong(figures, ExportCompute().calls)
+    assert {name: figures[name] for name in few} == few
+    assert 0 < figures["stored"] < figures["files"]
 
 
 @pytest.mark.servers

@@ -25,7 +25,7 @@ EVERY = 11
 """Of the further scenarios' points, the default run dies at so many-th ones."""
 PARTS = 5
 """Tests into which the points of a new run are dealt; odd, for before and after a call take turns."""
-DEALT = {"generate": 2, "encode": 1, "edit": 1, "evaluate": 1}
+DEALT = {"generate": 2, "encode": 1, "edit": 1, "evaluate": 1, "export": 1}
 """Parts that are not slow: the ledger is one, and each process of the others starts a decoder."""
 OTHERS = [one for one in SCENARIOS if one not in FRESH.values()]
 

@@ -14,7 +14,7 @@ from tests.chaos.histories.machine import LedgerMachine, WeakLedgerMachine
 from tests.chaos.stores.passing_store import PassingStore
 from tests.chaos.subjects.subject import STAGES, small
 
-HISTORIES = {"generate": 20, "encode": 10, "edit": 10, "evaluate": 10}
+HISTORIES = {"generate": 20, "encode": 10, "edit": 10, "evaluate": 10, "export": 10}
 """The ledger is one, and what a unit of the others takes is some four times as long."""
 DATALESS = ("evaluate",)
 """Whose outcomes are all that there is."""

@@ -8,6 +8,8 @@
 `edit-stub`     the same with an editor that turns colours round
 `evaluate`      `evaluate` as it is, with a tiny editor of random weights, the miniature's CLIP and oracle
 `evaluate-stub` the same with such an editor, and scores that are a few sums
+`export`        `export` as it is, of a small sealed run of the stub
+`export-stub`   the same with the run in memory
 """
 
 from abc import ABC, abstractmethod
@@ -48,6 +50,8 @@ CLASSES = {
     "edit-stub": ("tests.chaos.subjects.editing", "EditStub"),
     "evaluate": ("tests.chaos.subjects.evaluating", "Evaluate"),
     "evaluate-stub": ("tests.chaos.subjects.evaluating", "EvaluateStub"),
+    "export": ("tests.chaos.subjects.exporting", "ExportShards"),
+    "export-stub": ("tests.chaos.subjects.exporting", "ExportStub"),
 }
 """By the name on the command line; imported when they are asked for, since `encode` needs torch."""
 
@@ -74,6 +78,7 @@ STAGES = {
     "encode": Work(subject="encode-stub", outcomes=2),
     "edit": Work(subject="edit-stub", outcomes=2),
     "evaluate": Work(subject="evaluate-stub", outcomes=2),
+    "export": Work(subject="export-stub", outcomes=1),
 }
 """Each of the product's stages at so little work that it is made hundreds of times."""
 
