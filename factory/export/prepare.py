@@ -52,7 +52,7 @@ def find_begun(to: str) -> Begun | None:
         raise RunMismatch(f"{to}: was begun by another release: {rule}") from None
 
 
-def check_place(source: str, to: str) -> None:
+def check_free(source: str, to: str) -> None:
     """Raise `InputError` where files of an export would lie among others."""
     place = open_store(to)
     run, here = f"{open_store(source).uri}/", f"{place.uri}/"
@@ -74,7 +74,7 @@ def prepare(
     if begun is not None:
         same = goes_on(config.recipe, begun.recipe, source, to)
         return begin(EXPORT, store, lambda: same, None, 1, retry_failed=retry_failed)
-    check_place(source, to)
+    check_free(source, to)
     return begin_in(store, config, SealedRun.open(source))
 
 

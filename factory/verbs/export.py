@@ -6,6 +6,7 @@ from typing import Annotated, Optional
 import typer
 
 from factory.console.amounts import counted
+from factory.console.check import CheckOnly
 from factory.console.command import resumable
 from factory.console.config import EXPORT_PRESETS, Choice, choose_config, preset_names
 from factory.console.options import AsJson, ConfigFile, RunUri, iso_time
@@ -25,8 +26,11 @@ FORMS = ", ".join(preset_names(EXPORT_PRESETS))
 @resumable
 def export(
     run: RunUri,
-    to: Annotated[
-        str, typer.Option(help="Where the dataset goes: an empty folder or s3:// prefix.")
+    out: Annotated[
+        str,
+        typer.Option(
+            "--to", "--out", help="Where the dataset goes: an empty folder or s3:// prefix."
+        ),
     ],
     form: Annotated[
         str,
@@ -66,6 +70,7 @@ def export(
         bool, typer.Option("--public", help="With --push: for all; else for its owner alone.")
     ] = False,
     as_json: AsJson = False,
+    check: CheckOnly = False,
 ) -> int:
     """A sealed run, or a snapshot, as a dataset that others read. Run it again to resume.
 
@@ -97,15 +102,20 @@ def export(
         options=given,
     )
     loaded = choice.config
+    line = choice.line(f"{run} to {out}")
+    if check:
+        from factory.verbs.checks import check_export
+
+        return check_export(run, out, loaded, line)
     from factory.export.export import export_stage
     from factory.export.prepare import prepare
     from factory.export.push import hub
 
     # Before anything is begun.
     api = hub() if push else None
-    opening = Opening(choice.line(f"{run} to {to}"))
+    opening = Opening(line)
     machine.check_machine(loaded.compute)
-    opened, plan = prepare(loaded, run, to, retry_failed=retry_failed)
+    opened, plan = prepare(loaded, run, out, retry_failed=retry_failed)
     opening.begin()
     stage = export_stage()
     result = run_job(stage, opened, plan, loaded, machine.runner(stage, loaded.compute))
