@@ -12,6 +12,7 @@ from factory.export.source import SealedRun
 from factory.ledger import keys
 from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, is_begun, open_run
+from factory.storage.key_rules import USERS
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from factory.work.job import begin
@@ -54,7 +55,8 @@ def find_begun(to: str) -> Begun | None:
 
 def check_free(source: str, to: str) -> None:
     """Raise `InputError` where files of an export would lie among others."""
-    place = open_store(to)
+    # Whatever their names: nobody's files are to lie among these.
+    place = open_store(to, USERS)
     run, here = f"{open_store(source).uri}/", f"{place.uri}/"
     if here.startswith(run) or run.startswith(here):
         raise InputError(f"--to {to}: must not lie in the run or around it, got {source}")

@@ -10,10 +10,12 @@ from factory.console.command import command
 from factory.console.config import (
     EDIT_PRESETS,
     EVALUATION_PRESETS,
+    EXPORT_PRESETS,
     FIT_PRESETS,
     MINIATURE,
     PRESETS,
     choose_config,
+    preset_names,
     preset_purposes,
 )
 from factory.console.config_text import to_yaml
@@ -22,6 +24,7 @@ from factory.console.say import say
 from schemas.config import Config
 from schemas.edits import Edits
 from schemas.evaluation import Evaluation
+from schemas.export import Export
 from schemas.fit import Fit
 from schemas.record import Record
 
@@ -32,11 +35,12 @@ KINDS: dict[str, tuple[type[Record], Path]] = {
     "fit": (Fit, FIT_PRESETS),
     "edit": (Edits, EDIT_PRESETS),
     "evaluate": (Evaluation, EVALUATION_PRESETS),
+    "export": (Export, EXPORT_PRESETS),
 }
 """By the command that takes them, with their presets."""
 
 Of = Annotated[
-    Literal["generate", "fit", "edit", "evaluate"],
+    Literal["generate", "fit", "edit", "evaluate", "export"],
     typer.Option(
         help="`plan` and `doctor` take what `generate` does, `encode` `fit`'s; `evaluate --sweep` takes "
         "`evaluate`'s, without it `fit`'s."
@@ -45,11 +49,12 @@ Of = Annotated[
 AnyPreset = Annotated[
     Optional[str],
     preset_option(
-        f"{OURS}; of `fit` {FITS}; of `edit` and `evaluate` {EDITS}.",
+        f"{OURS}; of `fit` {FITS}; of `edit` and `evaluate` {EDITS}; of `export` its formats.",
         PRESETS,
         FIT_PRESETS,
         EDIT_PRESETS,
         EVALUATION_PRESETS,
+        EXPORT_PRESETS,
     ),
 ]
 
@@ -68,15 +73,16 @@ def config_show(
     `--config` reads it back. Without a preset or a file it is the miniature's.
     """
     kind, presets = KINDS[of]
+    unasked = MINIATURE if MINIATURE in preset_names(presets) else "hf"
     choice = choose_config(
-        kind, presets, preset, config, settings or [], unasked=lambda: (MINIATURE, "")
+        kind, presets, preset, config, settings or [], unasked=lambda: (unasked, "")
     )
     if as_json:
         print(json.dumps(choice.config.model_dump(mode="json"), indent=2))
     else:
         print(to_yaml(choice.config, choice.line(f"what `{of}` takes")), end="")
     if preset is None and config is None:
-        say(f"the miniature's, since no --preset was given; there are {preset_purposes(presets)}")
+        say(f"the {unasked}'s, since no --preset was given; there are {preset_purposes(presets)}")
     return 0
 
 

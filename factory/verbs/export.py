@@ -33,13 +33,13 @@ def export(
         ),
     ],
     form: Annotated[
-        str,
+        Optional[str],
         typer.Option(
             "--format",
             help="hf (Parquet for `datasets` and the Hub), webdataset (tar), ip2p (the folders of "
-            "InstructPix2Pix) or imagefolder.",
+            "InstructPix2Pix) or imagefolder; hf unasked.",
         ),
-    ] = "hf",
+    ] = None,
     title: Annotated[Optional[str], typer.Option(help="Of the card.")] = None,
     licence: Annotated[
         Optional[str],
@@ -79,7 +79,11 @@ def export(
     was made, and how to make it again. What the run seals later is not in it. Exit codes: 0 done, 2 wrong
     input and nothing was started, 3 incomplete (run it again), 4 a guard stopped it, 5 damaged.
     """
-    if form not in preset_names(EXPORT_PRESETS):
+    if form is not None and config is not None:
+        raise ConfigError(
+            "--format and --config: give one (a file names its format as `base:`), got both"
+        )
+    if form is not None and form not in preset_names(EXPORT_PRESETS):
         raise ConfigError(f"--format: must be one of {FORMS}, got {form!r}")
     if public and push is None:
         raise ConfigError("--public: must be given with --push, got none")
@@ -96,7 +100,7 @@ def export(
     choice: Choice[Export] = choose_config(
         Export,
         EXPORT_PRESETS,
-        None if config else form,
+        None if config else form or "hf",
         config,
         settings or [],
         options=given,

@@ -64,6 +64,11 @@ EXPORTS = [
         r"--format: must be one of hf, imagefolder, ip2p, webdataset, got 'parquet'",
     ),
     exported(
+        "a format and a file",
+        "--format hf --config c.yaml",
+        r"--format and --config: give one \(a file names its format as `base:`\), got both",
+    ),
+    exported(
         "shares that leave nothing to train",
         "--set recipe.test=0.5 --set recipe.validation=0.5",
         r"--set: recipe: validation and test must leave some for train, got 0\.5 and 0\.5",
