@@ -3,7 +3,7 @@
 python benchmarks/ledger.py                  (from the repository's root; Ceph comes from apt)
 python benchmarks/ledger.py --server swift   (weak conditional writes; from PyPI)
 python benchmarks/ledger.py --miniature
-python benchmarks/ledger.py --stage encode   (or edit, evaluate; beside `generate`, whose figures stay)
+python benchmarks/ledger.py --stage encode   (edit, evaluate, export; beside `generate`, whose figures stay)
 python benchmarks/ledger.py --crash-points   (these alone; the other figures of the result stay)
 python benchmarks/ledger.py --damage         (likewise)
 python benchmarks/ledger.py --scale 0.05 --server moto --dry
@@ -106,7 +106,15 @@ EVALUATE = ENCODE | {"subject": "evaluate"}
 """The stage `evaluate` with its real maker, on units of three edits."""
 CAPTIONS = ENCODE | {"subject": "captions"}
 """The stage `captions` with its real maker and a server that misbehaves, on units of three captions."""
-REAL = {"encode": ENCODE, "edit": EDIT, "evaluate": EVALUATE, "captions": CAPTIONS}
+EXPORT = ENCODE | {"subject": "export", "outcomes": 1}
+"""The stage `export` with its real maker, on shards of a triplet's pairs."""
+REAL = {
+    "encode": ENCODE,
+    "edit": EDIT,
+    "evaluate": EVALUATE,
+    "captions": CAPTIONS,
+    "export": EXPORT,
+}
 """The other stages of the product."""
 
 

@@ -152,6 +152,8 @@ class ExportRow(Record):
 class ExportEnvironment(Record):
     """Where a shard was made: what may change its bytes."""
 
+    device: str
+    """`cpu`, or `none` where nothing was made."""
     wheels: dict[str, str]
 
 

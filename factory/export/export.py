@@ -132,7 +132,7 @@ def environment() -> ExportEnvironment:
     for name in WHEELS:
         with suppress(PackageNotFoundError):
             wheels[name] = version(name)
-    return ExportEnvironment(wheels=wheels)
+    return ExportEnvironment(device="cpu", wheels=wheels)
 
 
 def fail_shards(run: Run, items: Sequence[Row], reason: str) -> Outcomes:
@@ -142,7 +142,9 @@ def fail_shards(run: Run, items: Sequence[Row], reason: str) -> Outcomes:
         shard = Shard.model_validate(item)
         failed = {"verdict": Verdict.FAILED, "reason": reason, "sha256": None, "bytes": None}
         rows.append(_row(shard, shard.name, 0, True, {}).model_copy(update=failed))
-    return Outcomes(rows, count(EXPORT, rows_to_json(rows)), ExportEnvironment(wheels={}))
+    return Outcomes(
+        rows, count(EXPORT, rows_to_json(rows)), ExportEnvironment(device="none", wheels={})
+    )
 
 
 def finish(run: Run, commits: Iterator[Commit]) -> Iterator[tuple[str, bytes]]:

@@ -12,6 +12,7 @@ from factory.export.source import SealedRun
 from factory.ledger import keys
 from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, is_begun, open_run
+from factory.storage.key_rules import USERS
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from factory.work.job import begin
@@ -52,9 +53,10 @@ def find_begun(to: str) -> Begun | None:
         raise RunMismatch(f"{to}: was begun by another release: {rule}") from None
 
 
-def check_place(source: str, to: str) -> None:
+def check_free(source: str, to: str) -> None:
     """Raise `InputError` where files of an export would lie among others."""
-    place = open_store(to)
+    # Whatever their names: nobody's files are to lie among these.
+    place = open_store(to, USERS)
     run, here = f"{open_store(source).uri}/", f"{place.uri}/"
     if here.startswith(run) or run.startswith(here):
         raise InputError(f"--to {to}: must not lie in the run or around it, got {source}")
@@ -74,7 +76,7 @@ def prepare(
     if begun is not None:
         same = goes_on(config.recipe, begun.recipe, source, to)
         return begin(EXPORT, store, lambda: same, None, 1, retry_failed=retry_failed)
-    check_place(source, to)
+    check_free(source, to)
     return begin_in(store, config, SealedRun.open(source))
 
 

@@ -74,8 +74,8 @@ def write_commit(
     must_stand(store)
     data = intent_of(outcomes.objects) if outcomes.objects else outcomes.data
     stored = _write_data(run, unit, data)
-    if outcomes.objects:
-        outcomes = store_named(run, unit, outcomes)
+    if outcomes.objects and data is not None:
+        outcomes = store_named(run, unit, outcomes, data)
     record = CommitRecord(
         unit=unit,
         attempt=attempt.name,

@@ -12,7 +12,6 @@ import json
 from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from factory.errors import Damaged, ObjectMissing, StorageUnavailable
@@ -80,14 +79,18 @@ def claim(run: Run, unit: int, rows: Sequence[Mapping[str, Any]]) -> None:
         patiently(lambda: run.store.put(own, intent.bytes))
 
 
-def store_named(run: Run, unit: int, outcomes: Outcomes) -> Outcomes:
+def store_named(run: Run, unit: int, outcomes: Outcomes, intent: Data) -> Outcomes:
     """Store a unit's objects, whose intent is stored; the outcomes by what stands at their keys then.
 
     Where another attempt of this run was first, its object stays and is what the outcome names; where
     another's object stands, the outcome has failed.
     """
+    # Hashed once: of large objects it is a good part of what storing them takes.
+    meant = {one["key"]: one["sha256"] for one in json.loads(intent.bytes)}
     with ThreadPoolExecutor(WRITERS) as pool:
-        hashes = pool.map(partial(_stored, run), outcomes.objects, outcomes.objects.values())
+        hashes = pool.map(
+            lambda key: _stored(run, key, outcomes.objects[key], meant[key]), outcomes.objects
+        )
         stands = dict(zip(outcomes.objects, hashes, strict=True))
     ours = {(one.key, one.sha256): one.bytes for one in intents(run, unit)}
     rows = []
@@ -122,9 +125,8 @@ def _told(row: Record, fields: Mapping[str, Any]) -> Record:
     return row.model_copy(update=known)
 
 
-def _stored(run: Run, key: str, data: bytes) -> str:
+def _stored(run: Run, key: str, data: bytes, sha256: str) -> str:
     """The hash of what stands at a key once this was offered."""
-    sha256 = hashlib.sha256(data).hexdigest()
     ours = {(key, sha256)}
 
     def attempt() -> str:

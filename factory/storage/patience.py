@@ -13,6 +13,9 @@ from factory.storage.protocol import ObjectStore
 TRIES = 6
 """How often an unclear answer is asked again before the work is left for the next start."""
 
+PART = 16 * 2**20
+"""Bytes of a large object that are read at once to be checked."""
+
 READS = 4
 """How often an object is read before it is called damaged: a proxy may have spoilt the reply."""
 
@@ -73,6 +76,25 @@ def read_named(store: ObjectStore, key: str, sha256: str, damaged: str) -> bytes
         return data
 
     return read_whole(store, key, take)
+
+
+def check_named(store: ObjectStore, key: str, sha256: str, size: int, damaged: str) -> None:
+    """As `read_named`, in parts, of which one is in memory: whoever checks several large objects at once
+    would hold all of them.
+    """
+    for reads in range(READS):
+        if reads:
+            troubles[SPOILT] += 1
+        taken, first = hashlib.sha256(), 0
+        while first < size:
+            part = patiently(lambda first=first: store.get_part(key, first, PART))  # type: ignore[misc]
+            if not part:
+                break
+            taken.update(part)
+            first += len(part)
+        if taken.hexdigest() == sha256:
+            return
+    raise Damaged(damaged)
 
 
 def write_once(store: ObjectStore, key: str, data: bytes) -> bytes:

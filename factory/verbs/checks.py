@@ -12,6 +12,8 @@ from factory.console.say import say
 from factory.edits.listing import Listed, keys_below, open_images, why_not
 from factory.edits.prepare import listed_before, pinned, run_uri
 from factory.errors import InputError, ModelError, RunMismatch
+from factory.export.prepare import check_free, find_begun, goes_on
+from factory.export.source import SealedRun
 from factory.ledger.plan import Item, find_plan, new_items
 from factory.ledger.run import differing_fields, is_begun, must_be_of_this_release, open_run
 from factory.models.find import Role, model_folder, model_sources, whereabouts
@@ -32,6 +34,7 @@ from schemas.captions import CAPTIONS, Captions
 from schemas.config import Config
 from schemas.editors import EDITORS
 from schemas.edits import EDIT, EditRecipe, Edits
+from schemas.export import Export
 from schemas.ledger.layout import GENERATE, Layout
 from schemas.pool import Pool
 from schemas.recipe import ModelSource
@@ -102,6 +105,25 @@ def check_edit(
     is_here = check_models(check, models_of(choice.config))
     ours = pinned(recipe, found) if is_here else _asked_for(recipe, found)
     check.look("--out", out, lambda: _check_edits(out, asked, ours, is_here, found, extend))
+    say(NOTHING_WRONG)
+    return 0
+
+
+def check_export(source: str, to: str, config: Export, line: str) -> int:
+    """As `export` before its first write."""
+    check = Check()
+    say(line)
+    check_compute(check, config.compute)
+    sealed = check.look("RUN", source, lambda: SealedRun.open(source))
+
+    def place() -> None:
+        begun = find_begun(to)
+        if begun is None:
+            check_free(source, to)
+        elif sealed is not None:
+            goes_on(config.recipe, begun.recipe, source, to)
+
+    check.look("--to", to, place)
     say(NOTHING_WRONG)
     return 0
 

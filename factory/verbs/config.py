@@ -11,6 +11,7 @@ from factory.console.config import (
     CAPTION_PRESETS,
     EDIT_PRESETS,
     EVALUATION_PRESETS,
+    EXPORT_PRESETS,
     FIT_PRESETS,
     MINIATURE,
     PRESETS,
@@ -25,6 +26,7 @@ from schemas.captions import Captions
 from schemas.config import Config
 from schemas.edits import Edits
 from schemas.evaluation import Evaluation
+from schemas.export import Export
 from schemas.fit import Fit
 from schemas.record import Record
 
@@ -36,11 +38,14 @@ KINDS: dict[str, tuple[type[Record], Path]] = {
     "edit": (Edits, EDIT_PRESETS),
     "evaluate": (Evaluation, EVALUATION_PRESETS),
     "captions": (Captions, CAPTION_PRESETS),
+    "export": (Export, EXPORT_PRESETS),
 }
 """By the command that takes them, with their presets."""
+UNASKED = {"captions": "openai", "export": "hf"}
+"""Of those that have no miniature, whose is shown where none is named."""
 
 Of = Annotated[
-    Literal["generate", "fit", "edit", "evaluate", "captions"],
+    Literal["generate", "fit", "edit", "evaluate", "captions", "export"],
     typer.Option(
         help="`plan` and `doctor` take what `generate` does, `encode` `fit`'s; `evaluate --sweep` takes "
         "`evaluate`'s, without it `fit`'s."
@@ -49,12 +54,14 @@ Of = Annotated[
 AnyPreset = Annotated[
     Optional[str],
     preset_option(
-        f"{OURS}; of `fit` {FITS}; of `edit` and `evaluate` {EDITS}; of `captions` openai, paper or vllm.",
+        f"{OURS}; of `fit` {FITS}; of `edit` and `evaluate` {EDITS}; of `captions` openai, paper or vllm; "
+        "of `export` its formats.",
         PRESETS,
         FIT_PRESETS,
         EDIT_PRESETS,
         EVALUATION_PRESETS,
         CAPTION_PRESETS,
+        EXPORT_PRESETS,
     ),
 ]
 
@@ -70,10 +77,11 @@ def config_show(
 ) -> int:
     """The configuration after preset, file and settings, as YAML that says what each key means.
 
-    `--config` reads it back. Without a preset or a file it is the miniature's, of `captions` openai's.
+    `--config` reads it back. Without a preset or a file it is the miniature's, of `captions`
+    openai's, of `export` hf's.
     """
     kind, presets = KINDS[of]
-    unasked = MINIATURE if MINIATURE in preset_names(presets) else preset_names(presets)[0]
+    unasked = MINIATURE if MINIATURE in preset_names(presets) else UNASKED[of]
     choice = choose_config(
         kind, presets, preset, config, settings or [], unasked=lambda: (unasked, "")
     )

@@ -6,6 +6,7 @@ from typing import Annotated, Optional
 import typer
 
 from factory.console.amounts import counted
+from factory.console.check import CheckOnly
 from factory.console.command import resumable
 from factory.console.config import EXPORT_PRESETS, Choice, choose_config, preset_names
 from factory.console.options import AsJson, ConfigFile, RunUri, iso_time
@@ -25,17 +26,20 @@ FORMS = ", ".join(preset_names(EXPORT_PRESETS))
 @resumable
 def export(
     run: RunUri,
-    to: Annotated[
-        str, typer.Option(help="Where the dataset goes: an empty folder or s3:// prefix.")
+    out: Annotated[
+        str,
+        typer.Option(
+            "--to", "--out", help="Where the dataset goes: an empty folder or s3:// prefix."
+        ),
     ],
     form: Annotated[
-        str,
+        Optional[str],
         typer.Option(
             "--format",
             help="hf (Parquet for `datasets` and the Hub), webdataset (tar), ip2p (the folders of "
-            "InstructPix2Pix) or imagefolder.",
+            "InstructPix2Pix) or imagefolder; hf unasked.",
         ),
-    ] = "hf",
+    ] = None,
     title: Annotated[Optional[str], typer.Option(help="Of the card.")] = None,
     licence: Annotated[
         Optional[str],
@@ -66,6 +70,7 @@ def export(
         bool, typer.Option("--public", help="With --push: for all; else for its owner alone.")
     ] = False,
     as_json: AsJson = False,
+    check: CheckOnly = False,
 ) -> int:
     """A sealed run, or a snapshot, as a dataset that others read. Run it again to resume.
 
@@ -74,7 +79,11 @@ def export(
     was made, and how to make it again. What the run seals later is not in it. Exit codes: 0 done, 2 wrong
     input and nothing was started, 3 incomplete (run it again), 4 a guard stopped it, 5 damaged.
     """
-    if form not in preset_names(EXPORT_PRESETS):
+    if form is not None and config is not None:
+        raise ConfigError(
+            "--format and --config: give one (a file names its format as `base:`), got both"
+        )
+    if form is not None and form not in preset_names(EXPORT_PRESETS):
         raise ConfigError(f"--format: must be one of {FORMS}, got {form!r}")
     if public and push is None:
         raise ConfigError("--public: must be given with --push, got none")
@@ -91,21 +100,26 @@ def export(
     choice: Choice[Export] = choose_config(
         Export,
         EXPORT_PRESETS,
-        None if config else form,
+        None if config else form or "hf",
         config,
         settings or [],
         options=given,
     )
     loaded = choice.config
+    line = choice.line(f"{run} to {out}")
+    if check:
+        from factory.verbs.checks import check_export
+
+        return check_export(run, out, loaded, line)
     from factory.export.export import export_stage
     from factory.export.prepare import prepare
     from factory.export.push import hub
 
     # Before anything is begun.
     api = hub() if push else None
-    opening = Opening(choice.line(f"{run} to {to}"))
+    opening = Opening(line)
     machine.check_machine(loaded.compute)
-    opened, plan = prepare(loaded, run, to, retry_failed=retry_failed)
+    opened, plan = prepare(loaded, run, out, retry_failed=retry_failed)
     opening.begin()
     stage = export_stage()
     result = run_job(stage, opened, plan, loaded, machine.runner(stage, loaded.compute))

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.bad_input import command_lines, configs, edits, evaluations
+from tests.bad_input import command_lines, configs, edits, evaluations, exports
 from tests.bad_input.checkpoints import CHECKPOINTS
 from tests.bad_input.lists import LISTS
 from tests.bad_input.runs import RUNS
@@ -32,8 +32,9 @@ SECTIONS: dict[str, list[Case]] = {
     "Training": [*OPTIONS, *TRAININGS],
     "Bulk edits": [*edits.EDITS, *edits.LATE],
     "Evaluations": [*evaluations.EVALUATIONS, *evaluations.LATE],
+    "Exports": exports.EXPORTS,
 }
-LETTERS = "LCMSBOTEV"
+LETTERS = "LCMSBOTEVX"
 LONGEST = 110
 INTRODUCTION = """\
 # Bad input

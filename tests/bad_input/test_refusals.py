@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.bad_input import command_lines, configs, edits, evaluations
+from tests.bad_input import command_lines, configs, edits, evaluations, exports
 from tests.bad_input.checkpoints import CHECKPOINTS
 from tests.bad_input.command_lines import COMMAND_LINES
 from tests.bad_input.configs import CONFIGS
@@ -24,7 +24,7 @@ from tests.servers.fixtures import S3Access
 
 ROOT = Path(__file__).parents[2]
 EARLY = [*LISTS, *CONFIGS, *CHECKPOINTS, *UNFITTING, *RUNS, *COMMAND_LINES, *OPTIONS, *edits.EDITS]
-EARLY += evaluations.EVALUATIONS
+EARLY += [*evaluations.EVALUATIONS, *exports.EXPORTS]
 LATE = [*configs.LATE, *command_lines.LATE, *TRAININGS, *edits.LATE, *evaluations.LATE]
 
 

@@ -10,6 +10,7 @@ import pytest
 from schemas.captions import CaptionCompute
 from schemas.config import Compute
 from schemas.edits import EditCompute
+from schemas.export import ExportCompute
 from tests.environment import without_ray
 
 ROOT = Path(__file__).parent.parent.parent
@@ -123,6 +124,16 @@ def test_the_same_of_captions_by_their_real_maker_and_no_stored_reply_is_paid_fo
     killed = figures["worker_kills"] + figures["driver_kills"] * small["workers"]
     assert 0 <= figures["answers_lost"] <= killed * CaptionCompute().calls_per_worker * 2
     assert figures["answers"] > figures["instructions"]
+
+
+@pytest.mark.slow
+def test_the_same_of_shards_by_their_real_maker():
+    few = FEW | {"worker_kills": 2, "node_kills": 0}
+    small = SMALL | {"store_faults": 1, "outcomes": 1}
+    figures = chaos("moto", subject="export", pause=0.1, **few, **small)
+    assert_nothing_wrong(figures, ExportCompute().calls)
+    assert {name: figures[name] for name in few} == few
+    assert 0 < figures["stored"] < figures["files"]
 
 
 @pytest.mark.servers

@@ -21,7 +21,7 @@ from tests.chaos.stores.memory_store import MemoryStore
 from tests.chaos.subjects.subject import STAGES, Own, small
 
 UNITS = 4
-OUTCOMES = {"generate": 20, "encode": 7, "edit": 8, "evaluate": 8, "captions": 8}
+OUTCOMES = {"generate": 20, "encode": 7, "edit": 8, "evaluate": 8, "captions": 8, "export": 4}
 LANDED = dict.fromkeys(range(UNITS), 100.0)
 
 

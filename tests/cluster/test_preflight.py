@@ -66,7 +66,7 @@ def test_a_verb_that_cannot_be_checked_is_parsed_and_no_more(
         (["status"], "here: Missing argument"),
         (["config", "shew"], "here: config must be followed by show or schema, got 'shew'"),
         (["generate", "--tripletz", "x"], "here: No such option: --tripletz"),
-        (["export"], "here: must begin with a verb of this version, got 'export'; there are: "),
+        (["publish"], "here: must begin with a verb of this version, got 'publish'; there are: "),
     ):
         with pytest.raises(ConfigError) as refused:
             preflight([CheckedCommand(words, "here")])

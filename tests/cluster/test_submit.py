@@ -234,7 +234,7 @@ def test_an_open_cluster_is_refused_unless_asked_for_and_ends_without_a_trace(
             ("generate", "--triplets", "miniature", "--out", "s3://bucket/run", "--preset", "odd"),
             "odd",
         ),
-        (("export", "x"), "export: must begin with a verb of this version, got 'export'"),
+        (("publish", "x"), "publish: must begin with a verb of this version, got 'publish'"),
     ],
 )
 def test_what_would_end_with_2_is_refused_before_the_cluster_is_asked(

@@ -686,5 +686,7 @@ def test_the_miniatures_own_preset_is_no_reason_for_a_warning(
         app(shlex.split("doctor --preset miniature --json"))
     checks = json.loads(capsys.readouterr().out)["checks"]
     assert [check for check in checks if check["level"] in ("failed", "warning")] == []
-    assert {"models load", "pictures", "scores", "plan"} <= {check["check"] for check in checks}
+    assert {"models load", "pictures", "gates", "batch size"} <= {
+        check["check"] for check in checks
+    }
     assert ended.value.code == 0

@@ -63,7 +63,7 @@ def _groups(tables: Iterator[pa.Table], most: int) -> Iterator[pa.Table]:
     for table in tables:
         held.append(table)
         rows += table.num_rows
-        per_row = max(1, sum(one.nbytes for one in held) // rows)
+        per_row = max(1, table.nbytes // max(1, table.num_rows))
         wanted = max(1, min(most, GROUP_BYTES // per_row))
         while rows >= wanted:
             whole = pa.concat_tables(held)

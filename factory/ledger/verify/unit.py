@@ -8,7 +8,7 @@ from factory.ledger.attempts import FoundCommit, items_of
 from factory.ledger.commits import Commit, commit_of
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
-from factory.storage.patience import read_named
+from factory.storage.patience import PART, check_named, patiently, read_named
 from schemas.ledger.commit import DataFile
 
 Check = Callable[[Run, list[Row], Commit, bytes | None], Iterator[tuple[str, str]]]
@@ -64,11 +64,25 @@ def _check_named(run: Run, commit: Commit) -> Iterator[tuple[str, str]]:
             continue
         what = f"not the bytes that unit {commit.record.unit} names at {row['key']!r}"
         try:
-            read_named(run.place, row["key"], row["sha256"], what)
+            size = row.get("bytes") or 0
+            if size > PART:
+                _check_size(run, row["key"], size, what)
+                check_named(run.place, row["key"], row["sha256"], size, what)
+            else:
+                read_named(run.place, row["key"], row["sha256"], what)
         except Damaged as error:
             yield row["key"], str(error)
         except ObjectMissing:
             yield row["key"], f"names {row['key']!r}, not there"
+
+
+def _check_size(run: Run, key: str, size: int, what: str) -> None:
+    """Parts say nothing of what lies behind the last of them."""
+    there = patiently(lambda: run.place.find(key))
+    if there is None:
+        raise ObjectMissing(key)
+    if there.bytes != size:
+        raise Damaged(what)
 
 
 def _data(run: Run, unit: int, file: DataFile) -> bytes:

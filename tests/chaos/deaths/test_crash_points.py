@@ -27,7 +27,7 @@ EVERY = 7
 """Of the further scenarios' points, the default run dies at so many-th ones."""
 PARTS = 5
 """Tests into which the points of a new run are dealt; odd, for before and after a call take turns."""
-DEALT = {"generate": PARTS, "encode": 1, "edit": 1, "evaluate": 1, "captions": 1}
+DEALT = {"generate": PARTS, "encode": 1, "edit": 1, "evaluate": 1, "captions": 1, "export": 1}
 """Parts that are not slow: all of `generate`; the ledger is one, and the others' makers start a decoder."""
 OTHERS = [one for one in SCENARIOS if one not in FRESH.values()]
 

@@ -14,7 +14,14 @@ from tests.chaos.histories.machine import LedgerMachine, WeakLedgerMachine
 from tests.chaos.stores.passing_store import PassingStore
 from tests.chaos.subjects.subject import STAGES, small
 
-HISTORIES = {"generate": 40, "encode": 10, "edit": 10, "evaluate": 10, "captions": 5}
+HISTORIES = {
+    "generate": 40,
+    "encode": 10,
+    "edit": 10,
+    "evaluate": 10,
+    "captions": 5,
+    "export": 10,
+}
 """The ledger is one, and what a unit of the others takes is some four times as long."""
 DATALESS = ("evaluate", "captions")
 """Whose outcomes are all that there is."""

@@ -10,6 +10,8 @@
 `evaluate-stub` the same with such an editor, and scores that are a few sums
 `captions`      `captions` as it is, against a server over HTTP that misbehaves
 `captions-stub` the same with a server that is a function
+`export`        `export` as it is, of a small sealed run of the stub
+`export-stub`   the same with the run in memory
 """
 
 import atexit
@@ -56,6 +58,8 @@ CLASSES = {
     "evaluate-stub": ("tests.chaos.subjects.evaluating", "EvaluateStub"),
     "captions": ("tests.chaos.subjects.captioning", "CaptionsSubject"),
     "captions-stub": ("tests.chaos.subjects.captioning", "CaptionsStub"),
+    "export": ("tests.chaos.subjects.exporting", "ExportShards"),
+    "export-stub": ("tests.chaos.subjects.exporting", "ExportStub"),
 }
 """By the name on the command line; imported when they are asked for, since `encode` needs torch."""
 
@@ -83,6 +87,7 @@ STAGES = {
     "edit": Work(subject="edit-stub", outcomes=2),
     "evaluate": Work(subject="evaluate-stub", outcomes=2),
     "captions": Work(subject="captions-stub", outcomes=2),
+    "export": Work(subject="export-stub", outcomes=1),
 }
 """Each of the product's stages at so little work that it is made hundreds of times."""
 

@@ -119,8 +119,8 @@ def test_a_steps_identity_is_its_words_and_those_of_the_steps_it_takes(tmp_path:
         (STEPS + "  root: plan\n", "FILE:2: steps: root: a step's name must be letters"),
         (STEPS + "  A b: plan\n", "FILE:2: steps: A b: a step's name must be letters"),
         (
-            STEPS + "  d: export ${root}\n",
-            "FILE:3: steps.d: must begin with a verb of this version, got 'export'; there are: cali",
+            STEPS + "  d: publish ${root}\n",
+            "FILE:3: steps.d: must begin with a verb of this version, got 'publish'; there are: cali",
         ),
         (STEPS + "  d: submit local -- plan\n", "FILE:3: steps.d: must begin with a verb of this"),
         (STEPS + "  d: chain x.yaml\n", "FILE:3: steps.d: must begin with a verb of this version"),
@@ -170,4 +170,4 @@ def test_the_shipped_chains_are_whole_once_they_are_filled_in(tmp_path: Path) ->
         assert [s.name for s in ours] == [s.name for s in small]
         assert [s.words[0] for s in ours] == [s.words[0] for s in small]
     verbs = [step.words[0] for step in steps["rebuild"]]
-    assert verbs == ["generate", "encode", "fit", "evaluate"]
+    assert verbs == ["generate", "export", "encode", "fit", "evaluate"]

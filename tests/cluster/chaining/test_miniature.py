@@ -115,7 +115,7 @@ def test_a_rebuild_as_a_job_goes_on_where_it_was_killed(
     assert "its driver was killed by signal 9; run it again" in said
     made = contents(commits, pairs)
     found = status(environment, tmp_path, root)
-    assert [step["state"] for step in found["steps"]][1:] == ["waiting"] * 3
+    assert [step["state"] for step in found["steps"]][1:] == ["waiting"] * 4
     assert found["steps"][0]["state"] in ("running", "open")
 
     process = command(environment, tmp_path, *words, "--unchecked")
@@ -123,17 +123,22 @@ def test_a_rebuild_as_a_job_goes_on_where_it_was_killed(
     driver_of(head).kill()
     said, _ = process.communicate()
     assert process.returncode == 3, said
-    assert "1/4 pairs: editmill generate" in said
+    assert "1/5 pairs: editmill generate" in said
     assert unchanged(made)
     made = contents(root / "pairs", root / "latents")
     found = status(environment, tmp_path, root)
-    assert [step["state"] for step in found["steps"]][:2] == ["done", "done"]
+    assert [step["state"] for step in found["steps"]][:3] == ["done"] * 3
 
     process = command(environment, tmp_path, *words, "--unchecked")
     said, _ = process.communicate(timeout=LONGEST_S)
     assert process.returncode == 0, said
     assert head.token not in said
-    for line in ("1/4 pairs: is done", "2/4 latents: is done", "goes on from step"):
+    for line in (
+        "1/5 pairs: is done",
+        "2/5 dataset: is done",
+        "3/5 latents: is done",
+        "goes on from step",
+    ):
         assert line in said
     assert unchanged(made)
     # One commit a unit, whoever made it.
@@ -143,10 +148,10 @@ def test_a_rebuild_as_a_job_goes_on_where_it_was_killed(
     assert json.loads((root / "judged" / "evaluation.json").read_text())["edits"] == 4
     found = status(environment, tmp_path, root)
     assert (found["done"], found["start"]) == (True, 2)
-    assert found["steps"][2]["progress"] == {"step": 4, "steps": 4, "editor": True}
+    assert found["steps"][3]["progress"] == {"step": 4, "steps": 4, "editor": True}
 
     said, _ = command(environment, tmp_path, root, "--dry-run", "--unchecked").communicate()
-    assert said.count(": is done: editmill ") == 4
+    assert said.count(": is done: editmill ") == 5
 
 
 @pytest.mark.long

@@ -12,10 +12,14 @@ from factory.export import export as stage_of
 from factory.export.export import export_stage
 from factory.export.prepare import prepare
 from factory.ledger.run import open_run
+from factory.storage.open import open_store
 from factory.work.job import run_job
 from factory.work.plain_loop import run_here
 from schemas.export import Export, ExportRecipe
 from tests.factory.export.runs import sealed_run, shared_run
+from tests.factory.storage.conftest import moto, moto_bucket
+
+__all__ = ["moto", "moto_bucket"]
 
 
 @pytest.fixture(autouse=True)
@@ -195,9 +199,75 @@ def test_no_byte_depends_on_where_it_lies_or_how_often_it_is_made(tmp_path, monk
     assert recipes[0] == recipes[1]
 
 
+def test_from_a_bucket_to_a_bucket_it_is_the_same(tmp_path, moto_bucket):
+    run = sealed_run(f"{moto_bucket}/run")
+    code, said = export(f"{moto_bucket}/to", run=run.uri)
+    assert code == 0, said
+    assert export(tmp_path / "to")[0] == 0
+    place = open_store(f"{moto_bucket}/to")
+    there = {
+        one.key: place.get(one.key) for one in place.list() if not one.key.startswith("_editmill")
+    }
+    told = ("README.md", "croissant.json")
+    here = files(tmp_path / "to")
+    assert there.keys() == here.keys()
+    # Times of the run are told there.
+    assert {k: v for k, v in there.items() if k not in told} == {
+        k: v for k, v in here.items() if k not in told
+    }
+    assert run_verb("verify", f"{moto_bucket}/to")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["mine.txt", "my notes.txt", "data/old.parquet"])
+def test_a_place_with_files_of_anothers_is_refused(name, tmp_path):
+    (tmp_path / "to" / name).parent.mkdir(parents=True)
+    (tmp_path / "to" / name).write_text("mine")
+    code, said = export(tmp_path / "to")
+    assert code == 2
+    assert f"must be empty or hold an export of ours, got {name!r}" in said
+    assert files(tmp_path / "to") == {name: b"mine"}
+
+
+def test_check_refuses_the_same_and_writes_nothing(tmp_path):
+    code, said = export(tmp_path / "to", "--check")
+    assert code == 0
+    assert "checked: nothing is wrong" in said
+    assert not (tmp_path / "to").exists()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a").write_text("")
+    assert export(tmp_path / "full", "--check")[0] == 2
+    assert export(tmp_path / "to")[0] == 0
+    assert export(tmp_path / "to", "--check")[0] == 0
+    assert export(tmp_path / "to", "--check", "--title", "another")[0] == 2
+
+
 @pytest.mark.slow
 def test_workers_on_ray_write_the_same(tmp_path):
     assert export(tmp_path / "here")[0] == 0
     code, said = export(tmp_path / "ray", "--workers", "2")
     assert code == 0, said
     assert files(tmp_path / "here") == files(tmp_path / "ray")
+
+
+@pytest.mark.parametrize("harm", ["flipped", "longer", "shorter", "missing"])
+def test_large_shards_are_verified_in_parts(harm, tmp_path, monkeypatch):
+    to = tmp_path / "to"
+    assert export(to)[0] == 0
+    for module in ("factory.storage.patience", "factory.ledger.verify.unit"):
+        monkeypatch.setattr(f"{module}.PART", 1000)
+    assert run_verb("verify", to)[0] == 0
+    shard = next((to / "data").iterdir())
+    data = shard.read_bytes()
+    assert len(data) > 3000
+    harmed = {
+        "flipped": data[:2500] + bytes([data[2500] ^ 1]) + data[2501:],
+        "longer": data + b"?",
+        "shorter": data[:-1],
+    }
+    if harm == "missing":
+        shard.unlink()
+    else:
+        shard.write_bytes(harmed[harm])
+    code, said = run_verb("verify", to)
+    assert code == 5
+    assert f"data/{shard.name}" in said
