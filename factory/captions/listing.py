@@ -10,7 +10,7 @@ from factory.lists.read import is_missing, is_unicode, rows_of
 from factory.lists.rows import LINE_BYTES
 from factory.storage.read import open_object
 from factory.untrusted_parquet.names import SUFFIX
-from factory.untrusted_parquet.texts import MOST_TEXT
+from factory.untrusted_parquet.texts import MOST_TEXT, TooLong
 from schemas.captions import CaptionItem
 
 COLUMNS = ("caption", "TEXT", "text", "input", "original_prompt", "prompt", "top_caption")
@@ -98,7 +98,9 @@ def _lines(uri: str, name: str) -> Any:
         while line := stream.readline(LINE_BYTES + 1):
             number += 1
             if len(line) > LINE_BYTES:
-                raise InputError(f"{name}:{number}: line must be at most {LINE_BYTES} bytes")
+                raise InputError(
+                    f"{name}:{number}: line must be at most {LINE_BYTES} bytes, got more"
+                )
             text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
             if not text.strip():
                 continue
@@ -144,12 +146,13 @@ def _item(row: Any, wanted: Wanted) -> CaptionItem:
     text = row[column]
     if isinstance(text, ValueError):
         raise ValueError(f'field "{column}": {text}')
-    if not isinstance(text, str) or is_missing(text):
-        raise ValueError(f'field "{column}": expected non-empty text, got {text!r}'[:120])
-    if not is_unicode(text):
+    if isinstance(text, str) and not is_unicode(text):
         raise ValueError(f'field "{column}": must be text, got half a surrogate pair')
-    if len(text.encode()) > MOST_TEXT:
-        raise ValueError(f'field "{column}": must be at most {MOST_TEXT} bytes')
+    if not isinstance(text, str) or is_missing(text):
+        got = "null" if text is None else repr(text)[:60]
+        raise ValueError(f'field "{column}": expected non-empty text, got {got}')
+    if (length := len(text.encode())) > MOST_TEXT:
+        raise ValueError(f'field "{column}": {TooLong(length)}')
     url = _first(row, URLS)
     return CaptionItem(caption=text.strip(), url=url if isinstance(url, str) else None)
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.bad_input import command_lines, configs, edits, evaluations, exports
+from tests.bad_input import captions, command_lines, configs, edits, evaluations, exports
 from tests.bad_input.checkpoints import CHECKPOINTS
 from tests.bad_input.lists import LISTS
 from tests.bad_input.runs import RUNS
@@ -31,10 +31,11 @@ SECTIONS: dict[str, list[Case]] = {
     "Options and other files": [*command_lines.COMMAND_LINES, *command_lines.LATE],
     "Training": [*OPTIONS, *TRAININGS],
     "Bulk edits": [*edits.EDITS, *edits.LATE],
+    "Captions": [*captions.ASKED, *captions.LATE],
     "Evaluations": [*evaluations.EVALUATIONS, *evaluations.LATE],
     "Exports": exports.EXPORTS,
 }
-LETTERS = "LCMSBOTEVX"
+LETTERS = "LCMSBOTEWVX"
 LONGEST = 110
 INTRODUCTION = """\
 # Bad input
@@ -42,11 +43,11 @@ INTRODUCTION = """\
 What an operator can get wrong, and what is said of it: one line on stderr, *where, rule, got*, with
 the remedy where it is not plain. `tests/bad_input` holds each row to its exit code and message, and
 looks at every file and object before and after: nothing that was there changes, and what is *left*
-is nothing, or the record of a training that could not go on (the few bytes by which a store is tried
-are removed again). No GPU is touched: all but the last rows of *Configurations*, *Options*, *Bulk
-edits* and *Evaluations* and most of *Training* are refused before torch or Ray is imported. Exit code 2
-asks for another input, 3 says that something stored is damaged, unfinished or not to be reached, 4 that
-the work itself must not go on.
+is nothing, or the record of a training or a run that could not go on (the few bytes by which a store is
+tried are removed again). No GPU is touched: all but the last rows of *Configurations*, *Options*, *Bulk
+edits*, *Captions* and *Evaluations* and most of *Training* are refused before torch or Ray is imported.
+Exit code 2 asks for another input, 3 says that something stored is damaged, unfinished or not to be
+reached, 4 that the work itself must not go on.
 
 The page is written by `python -m tests.bad_input.page`. Long messages are cut, folders and hashes
 are shown as `…`; of what the parser of options refuses, the name that it gives is shown.
@@ -88,6 +89,7 @@ def broken_rows() -> list[str]:
 
 
 def shown(message: str, folder: str) -> str:
+    message = re.sub(r"(127\.0\.0\.1):\d+", r"\1:…", message)
     text = re.sub(r"[0-9a-f]{16,}", "…", message.replace(os.path.realpath(folder), "…"))
     text = re.sub(r"(.)\1{40,}", r"\1…", text)
     text = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.bad_input import command_lines, configs, edits, evaluations, exports
+from tests.bad_input import captions, command_lines, configs, edits, evaluations, exports
 from tests.bad_input.checkpoints import CHECKPOINTS
 from tests.bad_input.command_lines import COMMAND_LINES
 from tests.bad_input.configs import CONFIGS
@@ -24,8 +24,9 @@ from tests.servers.fixtures import S3Access
 
 ROOT = Path(__file__).parents[2]
 EARLY = [*LISTS, *CONFIGS, *CHECKPOINTS, *UNFITTING, *RUNS, *COMMAND_LINES, *OPTIONS, *edits.EDITS]
-EARLY += [*evaluations.EVALUATIONS, *exports.EXPORTS]
+EARLY += [*evaluations.EVALUATIONS, *captions.ASKED, *exports.EXPORTS]
 LATE = [*configs.LATE, *command_lines.LATE, *TRAININGS, *edits.LATE, *evaluations.LATE]
+LATE += captions.LATE
 
 
 @pytest.mark.parametrize("case", EARLY + LATE, ids=lambda case: case.id)

@@ -75,7 +75,9 @@ def language_server(answer: Answer) -> Iterator[LanguageModel]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     model = LanguageModel(f"http://127.0.0.1:{server.server_address[1]}/v1")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    # Where it serves to the end of a process, that end must not wait for it.
+    serving = {"target": server.serve_forever, "kwargs": {"poll_interval": 0.05}}
+    thread = threading.Thread(**serving, daemon=True)
     thread.start()
     try:
         yield model
