@@ -5,6 +5,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from factory.errors import Damaged, ObjectMissing, StorageRefused, StorageUnavailable
@@ -87,7 +88,8 @@ def check_named(store: ObjectStore, key: str, sha256: str, size: int, damaged: s
             troubles[SPOILT] += 1
         taken, first = hashlib.sha256(), 0
         while first < size:
-            part = patiently(lambda first=first: store.get_part(key, first, PART))  # type: ignore[misc]
+            count = min(PART, size - first)
+            part = patiently(partial(store.get_part, key, first, count))
             if not part:
                 break
             taken.update(part)
