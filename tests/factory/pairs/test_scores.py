@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from editmill import app
 from factory.errors import Damaged
 from factory.ledger import keys
 from factory.ledger.manifest import newest_manifest
@@ -20,7 +22,7 @@ from factory.pairs.source import Made, NotMade, draws
 from factory.storage.local import LocalStore
 from schemas.candidate import Scores, Verdict
 from schemas.config import Config
-from tests.making import run_here, run_job
+from tests.making import generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 
 
@@ -52,6 +54,18 @@ def test_sealing_lays_the_scores_of_each_segment_down(tmp_path, monkeypatch):
         assert len(scored) <= part.units * 2
         rows += scored.failed.size
     assert rows == 7 * 12
+
+
+def test_a_snapshot_by_hand_has_its_scores_too(tmp_path):
+    run = create_run(LocalStore(tmp_path), recipe())
+    plan = write_plan(run, triplets(7), 2)
+    for unit in (0, 2):
+        generate_unit(run, plan, unit, StubSource())
+    assert CliRunner().invoke(app, ["seal", str(tmp_path), "--partial"]).exit_code == 0
+    (part,) = newest_manifest(run)[1].parts
+    assert list(files(tmp_path, "scores")) == [keys.scores(part.key)]
+    (scored,) = sealed_scores(run, plan, newest_manifest(run)[1])
+    assert scored.units.tolist() == [0, 0, 2, 2]
 
 
 def test_scores_that_are_lost_are_laid_down_as_they_were(tmp_path):

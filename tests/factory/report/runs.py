@@ -38,13 +38,15 @@ class Stepped(StubSource):
             yield made
 
 
-def sealed(root: Path, count: int = 20, things: list[Triplet] | None = None, **fields):
+def sealed(
+    root: Path, count: int = 20, things: list[Triplet] | None = None, source=Stepped, **fields
+):
     """A run of so many triplets, ten candidates each."""
     defaults = {"candidates": 10, "thresholds": GATES, "keep": {"most": 2}}
     run = create_run(LocalStore(root), recipe(**(defaults | fields)))
     plan: Plan = write_plan(run, things or triplets(count), run.recipe.unit_triplets)
     config = Config.model_validate({"recipe": run.recipe.model_dump()})
-    result = run_job(run, plan, config, run_here(lambda _: Stepped()))
+    result = run_job(run, plan, config, run_here(lambda _: source()))
     assert result.sealed
     opened: Run = run
     return opened, plan

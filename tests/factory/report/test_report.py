@@ -15,7 +15,7 @@ from factory.pairs.recount import passing
 from factory.report import gallery, report
 from factory.report.columns import ACCEPTED, FAILED
 from tests.factory.report.runs import EVIL, Stepped, sealed
-from tests.stub_source import triplets
+from tests.stub_source import StubSource, triplets
 
 
 def data_of(page: str) -> dict:
@@ -38,8 +38,9 @@ def test_the_figures_are_those_of_the_ledger(tmp_path):
     }
 
 
-def test_candidates_stand_best_first(tmp_path):
-    run, plan = sealed(tmp_path)
+@pytest.mark.parametrize("source", [Stepped, StubSource], ids=["with ties", "without"])
+def test_candidates_stand_best_first(tmp_path, source):
+    run, plan = sealed(tmp_path, source=source)
     columns = report.read(run, plan).columns
     passes = passing(columns.similarities, run.recipe.thresholds)
     first = passes & (np.cumsum(passes, axis=1) <= run.recipe.keep.most)
@@ -108,8 +109,6 @@ def test_what_is_made_again_looks_as_what_was_kept(tmp_path):
     ]
     assert not any("scores" in one for one in remade.values())
     # The engine elsewhere: other scores are told, not taken.
-    from tests.stub_source import StubSource
-
     elsewhere = gallery.remade_pictures(run.recipe, reading.columns, pairs[:1], StubSource)
     assert len(elsewhere[pairs[0]]["scores"]) == 4
 
