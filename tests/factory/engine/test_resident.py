@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from factory.engine.batch import Batch
 from factory.engine.checkpoint.load import load_models
 from factory.engine.decoder import Decoder
 from factory.engine.engine import Engine
 from factory.engine.request import Failed, Finished, Guided, Request, Row
 from factory.engine.resident import Resident
+from factory.engine.solvers.noise import hashed_noise
 from tests.factory.engine.family import CAPTIONS, recipe, save_family
 from tests.factory.engine.tiny import IMAGE_SIDE
 
@@ -50,8 +52,9 @@ def test_pictures_decoded_beside_are_the_same(models, monkeypatch):
         np.testing.assert_array_equal(here[seed][0], beside[seed][0])
 
 
-def test_steps_go_on_while_pictures_are_decoded(models, monkeypatch):
-    held, going = threading.Event(), engine(models, monkeypatch, rows=2)
+@pytest.mark.parametrize(("returns", "latents"), [("pictures", 1), ("scores", 2)])
+def test_steps_go_on_while_pictures_are_decoded_and_scored(models, monkeypatch, returns, latents):
+    held, going = threading.Event(), engine(models, monkeypatch, rows=2 * latents)
     finish = Decoder.finish
 
     def slow(self, done):
@@ -59,11 +62,30 @@ def test_steps_go_on_while_pictures_are_decoded(models, monkeypatch):
         return finish(self, done)
 
     monkeypatch.setattr(Decoder, "finish", slow)
-    results = going.make([picture(seed) for seed in range(4)])
+    results = going.make([picture(seed, returns, latents) for seed in range(4)])
     threading.Thread(
-        target=lambda: (wait_for(lambda: going.rows_run == 4 * 3 * 2), held.set())
+        target=lambda: (wait_for(lambda: going.rows_run == 4 * 3 * 2 * latents), held.set())
     ).start()
-    assert len(list(results)) == 4
+    made = list(results)
+    assert [one.scores is not None for one in made] == [returns == "scores"] * 4
+
+
+def test_noise_of_a_step_is_made_before_it_by_a_thread_of_its_own(models):
+    made, one = [], picture(1)
+
+    def noted(seed, purpose, shape):
+        made.append((purpose, threading.current_thread().name))
+        return hashed_noise(seed, purpose, shape)
+
+    batch = Batch(models, (8, 8), 2, noise=noted)
+    batch.admit(one)
+    for step in range(one.steps):
+        wait_for(lambda: made[-1][0] == str(step))  # noqa: B023
+        # The one of this step is there, and was not asked for by who steps.
+        assert [purpose for purpose, _ in made] == ["start", *map(str, range(step + 1))]
+        batch.advance()
+    who = {name.rpartition("_")[0] for purpose, name in made if purpose != "start"}
+    assert who == {"editmill-noise"}
 
 
 def wait_for(condition):
