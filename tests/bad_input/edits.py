@@ -360,5 +360,13 @@ CLASSES = [
     ),
 ]
 EDITS = [*PLACES, *REQUESTS, *EDITORS, *PIPELINES]
-LATE = CLASSES
-"""Refused once diffusers was asked what the class is."""
+LATE = [
+    *CLASSES,
+    case(
+        "mps on a machine without it: edit",
+        f"{EDIT} --images in --instruction x --set compute.where=here --set compute.device=mps",
+        r"compute\.device: must be a device that torch finds here, got 'mps'.*",
+        pictures(),
+    ),
+]
+"""Refused once diffusers was asked what the class is, or torch what is here."""

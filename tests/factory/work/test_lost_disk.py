@@ -1,9 +1,11 @@
-"""What a full disk and a root that vanishes do to a run of any stage."""
+"""What a full disk, a root that vanishes and keys that expire do to a run of any stage."""
 
 import shutil
 
 import pytest
 
+from factory import deeds
+from factory.deeds import PROBES
 from factory.errors import StorageRefused, StorageUnavailable
 from factory.ledger import keys
 from factory.ledger.manifest import newest_manifest
@@ -72,3 +74,39 @@ def test_a_strike_makes_no_root_anew(tmp_path):
     with pytest.raises(StorageRefused, match=r"RUN\.json is gone"):
         write_strike(run.store, 0, 0, alone=False, worker="w", node="n")
     assert not root.exists()
+
+
+class Expiring(LocalStore):
+    """Its keys are good for so many writes more."""
+
+    left = 0
+
+    def put(self, key, data):
+        self._use(key)
+        super().put(key, data)
+
+    def put_new(self, key, data):
+        self._use(key)
+        return super().put_new(key, data)
+
+    def _use(self, key):
+        self.left -= not key.startswith(PROBES)
+        if self.left < 0:
+            raise StorageRefused("PutObject answered 400 ExpiredToken")
+
+
+@pytest.mark.parametrize(("writes", "code"), [(0, 2), (1, 3), (4, 3), (6, 3)])
+@pytest.mark.parametrize("stage", STAGES)
+def test_keys_that_expire_end_it_with_2_only_before_anything_was_written(
+    tmp_path, stage, writes, code
+):
+    subject, store = small(stage, units=5), Expiring(tmp_path / "run")
+    store.left = writes
+    # What it is made of may be made, too.
+    assert subject.recipe
+    deeds.anew()
+    with pytest.raises(StorageRefused, match="ExpiredToken") as raised:
+        subject.start(store, subject.here(deaf))
+    assert deeds.exit_code(raised.value) == code
+    again = subject.start(LocalStore(store.folder), subject.here(deaf))
+    assert (again.exit_code, again.sealed.partial) == (0, False)
