@@ -110,3 +110,26 @@ def test_keys_that_expire_end_it_with_2_only_before_anything_was_written(
     assert deeds.exit_code(raised.value) == code
     again = subject.start(LocalStore(store.folder), subject.here(deaf))
     assert (again.exit_code, again.sealed.partial) == (0, False)
+
+
+class Cut(LocalStore):
+    """Its server cuts listings and gives no token, from the first commit on."""
+
+    def list(self, prefix=""):
+        whole = super().list
+        if any(True for _ in whole(keys.COMMITS)) and prefix.startswith(keys.COMMITS):
+            raise StorageRefused("ListObjectsV2 cut the listing and gave no token")
+        yield from whole(prefix)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_listing_that_is_cut_after_units_were_made_ends_it_with_3(tmp_path, stage):
+    subject, store = small(stage, units=5), Cut(tmp_path / "run")
+    assert subject.recipe
+    deeds.anew()
+    with pytest.raises(StorageRefused, match="cut the listing") as raised:
+        subject.start(store, subject.here(deaf))
+    assert deeds.exit_code(raised.value) == 3
+    assert newest_manifest(open_run(LocalStore(store.folder))) is None
+    again = subject.start(LocalStore(store.folder), subject.here(deaf))
+    assert (again.exit_code, again.sealed.partial) == (0, False)
