@@ -78,7 +78,9 @@ def generate(monkeypatch, left, source=Grey):
         (5, 3, keys.commit(0)),
         (7, 3, keys.commit(1)),
         (8, 3, keys.MANIFEST_PARTS),
-        (9, 0, keys.manifest(0)),
+        (9, 3, keys.manifest(0)),
+        (10, 3, keys.SCORES),
+        (11, 0, "README.md"),
     ],
 )
 def test_keys_that_expire_end_with_2_only_before_anything_was_written(

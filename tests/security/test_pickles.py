@@ -109,7 +109,8 @@ def test_a_pickle_in_the_place_of_any_object_of_a_run_is_damage(tmp_path, canary
     for key, data in stored.items():
         run.store.put(key, make(canary))
         problems = use(run)
-        assert problems, key
+        # A card that is not ours is somebody's: nobody here reads it.
+        assert bool(problems) == (key != "README.md"), key
         assert all(isinstance(p, str | Damaged | StorageError) for p in problems), key
         run.store.put(key, data)
     assert use(run) == []

@@ -59,6 +59,9 @@ def bucket(monkeypatch):
         access.export(monkeypatch)
         client = boto3.session.Session().client("s3", region_name="us-east-1")
         client.create_bucket(Bucket="there")
+        # All emulators of a process show the same objects.
+        for one in client.list_objects_v2(Bucket="there").get("Contents", []):
+            client.delete_object(Bucket="there", Key=one["Key"])
         yield client
 
 
