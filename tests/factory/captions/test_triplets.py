@@ -48,6 +48,7 @@ def test_what_is_found_is_what_datasketch_finds(least):
     assert 20 < sum(one is not None for one in expected) < 200
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_run():
     def peak(count):
         given = list(texts(count))

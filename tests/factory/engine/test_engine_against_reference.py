@@ -50,7 +50,7 @@ def test_latents_equal_the_reference(families, dtype, solver, prediction):
         )
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.long)])
 def test_thresholds_at_a_step_and_beside_it_are_the_originals(families, dtype):
     """p > i / (n - 1) turns where p is such a share: at it, and one float to either side."""
     of = recipe(families["epsilon"], dtype=dtype)
