@@ -70,6 +70,16 @@ def test_steps_go_on_while_pictures_are_decoded_and_scored(models, monkeypatch, 
     assert [one.scores is not None for one in made] == [returns == "scores"] * 4
 
 
+def test_steps_go_on_while_a_caller_is_busy_with_what_it_was_given(models):
+    """Its pictures are coded and stored in its own thread, of which a worker has several."""
+    going = engine(models, rows=2)
+    busy = going.make([picture(1), picture(2)])
+    assert next(busy).request.seed == 1
+    # Nobody takes the first one's second picture while another one's are made.
+    assert [one.request.seed for one in going.make([picture(3), picture(4)])] == [3, 4]
+    assert next(busy).request.seed == 2
+
+
 def test_noise_of_a_step_is_made_before_it_by_a_thread_of_its_own(models):
     made, one = [], picture(1)
 

@@ -14,9 +14,11 @@ from factory.engine.networks import Networks
 from factory.engine.request import Guided, Request, Row, Start
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text.encoder import TextEncoder
+from factory.engine.text.xl import TextEncoderXl
 from factory.pairs.prompt_to_prompt import request_of
 from tests.factory.engine.family import CAPTIONS, draw, recipe
 from tests.factory.engine.tiny import LATENT_SIDE, SCHEDULER, tiny_parts
+from tests.factory.engine.tiny_xl import tiny_xl
 from tests.factory.engine.waits import META, Waits
 from trainer.learning.editor import widen
 
@@ -105,6 +107,21 @@ def test_nor_where_the_network_sees_a_picture(editors):
     latent = Guided((Row(None, sees_picture=False), Row(None), Row("make it red")), (1.5, 7.0))
     asked = Request(latents=(latent,), seed=1, steps=3, picture=picture)
     assert waits_of(editors, [asked]) == ({"free copy"}, {"free copy"})
+
+
+def test_nor_where_the_network_is_told_sizes_and_a_second_encoders_words(tmp_path):
+    """Stable Diffusion XL."""
+    xl = tiny_xl(tmp_path)
+    text = TextEncoderXl(
+        (xl.tokenizer, xl.tokenizer_2),
+        (xl.text_encoder.to(META), xl.text_encoder_2.to(META)),
+        zeros=True,
+    )
+    schedule = NoiseSchedule.from_config(SCHEDULER)
+    networks = Networks(xl.unet.to(META), Autoencoder(xl.vae), text, schedule)
+    pair = request_of(draw(CAPTIONS[0], 1, p=0.7), recipe(Path("nowhere"), steps=3))
+    batch = Batch(networks, (LATENT_SIDE, LATENT_SIDE), 4)
+    assert waits_of(batch, [pair]) == ({"free copy"}, {"free copy"})
 
 
 def test_new_words_are_copied_ahead(batch):
