@@ -24,7 +24,7 @@ from factory.ledger.run import Run
 from factory.work.job import run_job
 from schemas.canonical import content_hash
 from schemas.captions import CAPTIONS, CaptionEnvironment, CaptionItem, CaptionRecipe, Captions
-from tests.chaos.subjects.subject import Subject, own_folder
+from tests.chaos.subjects.subject import Subject
 from tests.factory.captions.language_server import (
     LanguageModel,
     Says,
@@ -49,10 +49,6 @@ class CaptionsSubject(Subject):
     """As it is, against a server of this process that misbehaves, units of `outcomes` captions."""
 
     layout = CAPTIONS
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.work.folder) if self.work.folder else own_folder()
 
     @property
     def unit_items(self):

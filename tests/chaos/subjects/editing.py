@@ -3,7 +3,6 @@
 import atexit
 import hashlib
 from functools import cached_property, partial
-from pathlib import Path
 from unittest.mock import patch
 
 from factory.edits.edit import Edited, EditMaker, edit_stage
@@ -24,7 +23,7 @@ from schemas.arrow import read_rows
 from schemas.editors import Ip2p
 from schemas.edits import EDIT, EditCompute, EditItem, EditRecipe, Edits
 from tests.chaos.stores.memory_store import MemoryStore
-from tests.chaos.subjects.subject import Subject, own_folder
+from tests.chaos.subjects.subject import Subject
 from tests.factory.edits.pictures import Inverting, file, picture
 from tests.factory.engine.tiny import save_tiny
 
@@ -42,10 +41,6 @@ class Edit(Subject):
     """As it is: decoders, a tiny model of random weights, units of `outcomes` pictures."""
 
     layout = EDIT
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.work.folder) if self.work.folder else own_folder()
 
     @property
     def folder_of_kept(self):

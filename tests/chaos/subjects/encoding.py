@@ -22,7 +22,7 @@ from factory.work.job import begin, run_job
 from schemas.config import Budget
 from schemas.fit import Fit
 from schemas.latents import ENCODE, Slice
-from tests.chaos.subjects.subject import Subject, own_folder
+from tests.chaos.subjects.subject import Subject
 from tests.factory.engine.tiny import save_tiny
 from tests.trainer.encoded import write_dataset
 from trainer.fit import pin_law
@@ -38,10 +38,6 @@ class Encode(Subject):
     """As it is: decoders, a tiny model of random weights, slices of `outcomes` rows."""
 
     layout = ENCODE
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.work.folder) if self.work.folder else own_folder()
 
     @cached_property
     def dataset(self) -> str:

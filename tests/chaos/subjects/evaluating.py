@@ -1,7 +1,6 @@
 """`evaluate` at work on scenes of the miniature: as it is, or with an editor and scores of a few sums."""
 
 from functools import cache, cached_property, partial
-from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -12,7 +11,7 @@ from factory.work.job import run_job
 from schemas.editors import Ip2p
 from schemas.edits import EditCompute, EditRecipe, Output
 from schemas.evaluation import EVALUATE, Entrant, Evaluation, EvaluationRecipe, HeldOut, Sweep
-from tests.chaos.subjects.subject import Subject, own_folder
+from tests.chaos.subjects.subject import Subject
 from tests.factory.edits.pictures import Inverting
 from tests.factory.engine.tiny import save_tiny
 from trainer.evaluation import held_out
@@ -29,10 +28,6 @@ class Evaluate(Subject):
     """As it is: a tiny editor of random weights at two settings, CLIP and the oracle."""
 
     layout = EVALUATE
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.work.folder) if self.work.folder else own_folder()
 
     @property
     def unit_items(self):

@@ -2,7 +2,6 @@
 
 import json
 from functools import cached_property, partial, wraps
-from pathlib import Path
 from unittest.mock import patch
 
 from factory.export.export import LAID_OUT, ShardMaker, export_stage
@@ -24,7 +23,6 @@ from schemas.export import EXPORT, Export, ExportCompute, ExportRecipe, Shard, V
 from tests import making
 from tests.chaos.stores.memory_store import MemoryStore
 from tests.chaos.subjects.editing import stands
-from tests.chaos.subjects.encoding import own_folder
 from tests.chaos.subjects.subject import Subject
 from tests.stub_source import StubSource, recipe, triplets
 
@@ -53,10 +51,6 @@ class ExportShards(Subject):
     """As it is, in Parquet: the run lies in a folder, and each of its triplets is a shard."""
 
     layout = EXPORT
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.work.folder) if self.work.folder else own_folder()
 
     @property
     def folder_of_kept(self):

@@ -101,6 +101,11 @@ class Subject(ABC):
         self.work = work
 
     @property
+    def folder(self) -> Path:
+        """Where what its runs are made of lies."""
+        return Path(self.work.folder) if self.work.folder else own_folder()
+
+    @property
     def folder_of_data(self) -> str:
         """Where its runs keep what units leave."""
         return data_folder(self.layout.stage)
