@@ -16,7 +16,7 @@ from factory.errors import ConfigError, EditmillError, NeedsRepair
 from factory.export.export import check_shards
 from factory.export.export import finish as finish_export
 from factory.export.export import lay_out as lay_out_export
-from factory.ledger.laid_out import LayOut, lay_out
+from factory.ledger.laid_out import LayOut
 from factory.ledger.plan import read_plan
 from factory.ledger.seal import Finish
 from factory.ledger.verify.unit import Check, no_check
@@ -25,7 +25,7 @@ from factory.pairs.verify import check_pairs
 from factory.storage.places import check_file
 from factory.verbs.opened import open_named, open_planned
 from factory.verbs.results import print_status, status_json
-from factory.work.job import not_overwritten
+from factory.work.job import publish
 from factory.work.stage import Derive
 from schemas.captions import CAPTIONS
 from schemas.edits import EDIT
@@ -144,8 +144,8 @@ def seal(
     sequence, manifest = write_manifest(
         opened, plan, partial=partial, finish=finish, left_out=left_out
     )
-    if derive := DERIVED.get(opened.layout.stage):
-        derive(opened, read_plan(opened), manifest)
+    stage = opened.layout.stage
+    publish(opened, manifest, DERIVED.get(stage), LAID_OUT.get(stage))
     kept = {"pairs": manifest.counts["accepted"]} if opened.layout == GENERATE else manifest.counts
     facts: dict[str, Any] = {
         "sequence": sequence,
@@ -157,9 +157,6 @@ def seal(
     if left_out:
         facts["left_out"] = len(left_out)
     (print_json if as_json else print_facts)(facts)
-    what = LAID_OUT.get(opened.layout.stage)
-    for name in lay_out(opened, what) if what else ():
-        say(not_overwritten(opened, name), "warning")
     for unit, why in sorted(left_out.items()):
         say(f"left out: unit {unit}: {why}")
     return 0

@@ -9,7 +9,7 @@ from factory.console.say import say
 from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import NeedsRepair
 from factory.ledger.book import Book
-from factory.ledger.laid_out import lay_out
+from factory.ledger.laid_out import LayOut, lay_out
 from factory.ledger.lines import tally_of
 from factory.ledger.manifest import manifest_hash
 from factory.ledger.plan import Item, Plan, read_plan, write_plan
@@ -21,7 +21,7 @@ from factory.storage.protocol import ObjectStore
 from factory.work.guards import Guards, Stop
 from factory.work.reports import Runner, UnitProblem, UnitReport
 from factory.work.roller import Roller
-from factory.work.stage import Stage, Terms
+from factory.work.stage import Derive, Stage, Terms
 from schemas.ledger.commit import Manifest
 from schemas.ledger.layout import Layout
 from schemas.ledger.tally import Tally
@@ -171,7 +171,7 @@ def _end(
     first, done = layout.counts[0], book.committed()
     if done.count(1) == len(plan.units):
         _, sealed = seal(run, plan, book=book, finish=stage.finish)
-        _publish(stage, run, sealed)
+        publish(run, sealed, stage.derive, stage.lay_out)
         if not sealed.counts[first]:
             message = f"sealed without one {layout.kept}: {_what_took_them(stage, book)}"
             return JobResult(NOTHING_KEPT, message, made, problems, sealed, book)
@@ -198,7 +198,7 @@ def _end(
         return JobResult(stop.exit_code, stop.reason, made, problems, None, book)
     left_out: dict[int, str] = {}
     snapshot = seal(run, plan, partial=True, book=book, finish=stage.finish, left_out=left_out)[1]
-    _publish(stage, run, snapshot)
+    publish(run, snapshot, stage.derive, stage.lay_out)
     message, code = stop.reason, stop.exit_code
     if left_out:
         what = next(iter(left_out.values()))
@@ -209,22 +209,21 @@ def _end(
     return JobResult(code, message, made, problems, snapshot, book)
 
 
-def _publish(stage: Stage, run: Run, sealed: Manifest) -> None:
-    """What follows from a manifest: what is counted by, and what readers look for."""
-    if stage.derive is not None:
+def publish(run: Run, sealed: Manifest, derive: Derive | None, what: LayOut | None) -> None:
+    """What follows from a manifest: what is counted by, and what readers look for.
+
+    Says at which names something else stands, which stays.
+    """
+    if derive is not None:
         # The plan as it is now: the manifest may be of a longer one.
-        stage.derive(run, read_plan(run), sealed)
-    for name in lay_out(run, stage.lay_out) if stage.lay_out else ():
-        say(not_overwritten(run, name), "warning")
-
-
-def not_overwritten(run: Run, name: str) -> str:
-    """What is said of a name at which something else stands than a sealing laid out."""
-    store, key = run.locate(name)
-    return (
-        f"{store.uri}/{key}: is not this program's, or was changed since, and stays; move it and "
-        "seal again to have this program's there"
-    )
+        derive(run, read_plan(run), sealed)
+    for name in lay_out(run, what) if what is not None else ():
+        store, key = run.locate(name)
+        say(
+            f"{store.uri}/{key}: is not this program's, or was changed since, and stays; move it and "
+            "seal again to have this program's there",
+            "warning",
+        )
 
 
 def _what_took_them(stage: Stage, book: Book) -> str:
