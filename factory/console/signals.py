@@ -90,6 +90,7 @@ class _Program:
         self._formed: Callable[[str], str] = str
         self._write_end = -1
         self._passed = threading.Event()
+        self._unbroken = threading.RLock()
 
     def answer(self) -> None:
         """From now on, or again after a library took the signals for itself."""
@@ -145,6 +146,11 @@ class _Program:
     def at_end(self, act: Callable[[], object]) -> None:
         self._acts.append(act)
 
+    @contextmanager
+    def unbroken(self) -> Iterator[None]:
+        with self._unbroken:
+            yield
+
     def settle(self, code: int) -> None:
         if self.answers:
             with suppress(OSError, ValueError):
@@ -185,6 +191,9 @@ class _Program:
         self._ending = True
         if words is not None:
             self._say(words)
+        # Kept to the end: who comes to such lines from now on does not begin them.
+        self._unbroken.acquire()
+        halt_others()
         for act in reversed(self._acts):
             with suppress(Exception):
                 act()
@@ -218,6 +227,8 @@ left_to_others = _program.left_to_others
 """Inside, whoever has set a handler answers."""
 at_end = _program.at_end
 """Have something done before a signal ends the process; must be quick."""
+unbroken = _program.unbroken
+"""Inside, a signal waits: for few lines that belong together, as what is made and how it is removed again."""
 give_up = _program.give_up
 """End a program with 3 and these words, from any thread: what it rests on has gone."""
 wait_if_ending = _program.wait_if_ending
@@ -228,6 +239,23 @@ say_as = _program.say_as
 """How its own lines look on stderr, where they are not to be plain."""
 settle = _program.settle
 """The exit code is known: from now on a signal only hurries the end."""
+
+
+HALTING = {"os.mkdir", "os.rename", "os.symlink", "open", "subprocess.Popen", "socket.bind"}
+"""What would leave something behind."""
+HALTED_S = 5.0
+"""Longest halt: who ends the process may need what another thread holds."""
+
+
+def halt_others() -> None:
+    """From now on no thread but this one makes a file or begins a process: what it leaves would stay."""
+    ending = threading.get_ident()
+
+    def halt(event: str, _: object) -> None:
+        if event in HALTING and threading.get_ident() != ending:
+            time.sleep(HALTED_S)
+
+    sys.addaudithook(halt)
 
 
 def interrupted_as(words: str) -> None:

@@ -104,12 +104,8 @@ def _amiss(folder: str) -> str | None:
 
 
 def make_ray_folder() -> RayFolder:
-    """A new one; those that dead processes of this user left beside it are removed.
-
-    Raises `ConfigError` as `check_place`.
-    """
+    """A new one. Raises `ConfigError` as `check_place`."""
     place = check_place()
-    _sweep(place)
     try:
         # With mode 0700, under a name that nobody had.
         path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
@@ -122,7 +118,9 @@ def make_ray_folder() -> RayFolder:
     return RayFolder(path, lock)
 
 
-def _sweep(place: Path) -> None:
+def sweep_ray_folders() -> None:
+    """Remove those that dead processes of this user left. Raises `ConfigError` as `check_place`."""
+    place = check_place()
     with suppress(OSError):
         for entry in place.glob(f"{PREFIX}*"):
             if _is_ours(entry) and _is_left(entry):

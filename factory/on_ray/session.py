@@ -13,10 +13,10 @@ import psutil
 import ray
 
 from factory.console.say import say
-from factory.console.signals import at_end, take_back
+from factory.console.signals import at_end, take_back, unbroken
 from factory.errors import ConfigError, EditmillError, first_line
 from factory.on_ray.life import lives, watch_cluster, watch_own
-from factory.on_ray.own_ray import RayFolder, check_mode, make_ray_folder
+from factory.on_ray.own_ray import RayFolder, check_mode, make_ray_folder, sweep_ray_folders
 from factory.on_ray.ray_internals import hear_workers, keep_signals_off, keep_to_loopback
 from factory.on_ray.words import event, hushed, quieten
 from schemas.cluster import OPEN_CLUSTER
@@ -73,8 +73,10 @@ def _start_own(cpus: int) -> None:
     _keep_others_out()
     keep_to_loopback()
     keep_signals_off()
-    folder = make_ray_folder()
-    at_end(partial(_kill_own, folder))
+    sweep_ray_folders()
+    with unbroken():
+        folder = make_ray_folder()
+        at_end(partial(_kill_own, folder))
     atexit.register(folder.remove)
     # Done first, as it is registered last.
     atexit.register(ray.shutdown)

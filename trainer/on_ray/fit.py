@@ -31,7 +31,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from factory import deeds
 from factory.console.say import say
-from factory.console.signals import Drain, at_end
+from factory.console.signals import Drain, at_end, unbroken
 from factory.dataset.dataset import Dataset
 from factory.errors import EditmillError
 from factory.on_ray.ray_internals import controller_callback
@@ -177,9 +177,11 @@ def _trainer(compute: Where, settings: dict[str, Any], scratch: str) -> TorchTra
 @contextmanager
 def _scratch_folder() -> Iterator[str]:
     """Gone afterwards, also where a signal ends this process."""
-    with tempfile.TemporaryDirectory(prefix="editmill-train-") as scratch:
-        at_end(partial(shutil.rmtree, scratch, ignore_errors=True))
-        yield scratch
+    with unbroken():
+        scratch = tempfile.TemporaryDirectory(prefix="editmill-train-")
+        at_end(partial(shutil.rmtree, scratch.name, ignore_errors=True))
+    with scratch as path:
+        yield path
 
 
 def _beside(act: Callable[[], Result]) -> "Future[Result]":

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from factory.console.signals import at_end
+from factory.console.signals import at_end, unbroken
 from factory.storage.local import LocalStore
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
@@ -49,8 +49,9 @@ class TensorBoard:
         if isinstance(store, LocalStore):
             folder = str(store.folder / EVENTS)
         else:
-            self._scratch = TemporaryDirectory(prefix="editmill-")
-            at_end(self._scratch.cleanup)
+            with unbroken():
+                self._scratch = TemporaryDirectory(prefix="editmill-")
+                at_end(self._scratch.cleanup)
             folder = self._scratch.name
         # Two starts may share the second and the host that are all of a file's name.
         self._writer = SummaryWriter(folder, filename_suffix=f".{secrets.token_hex(4)}")

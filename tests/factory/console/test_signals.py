@@ -135,6 +135,35 @@ def test_what_is_to_be_done_before_the_end_is_done_last_first_whatever_becomes_o
     assert run(code + "tell('up')\ntime.sleep(60)", signal.SIGTERM) == (3, "c\na\n", LINE)
 
 
+def test_a_signal_waits_for_lines_that_belong_together():
+    code = """
+with unbroken():
+    tell('up')
+    time.sleep(0.5)
+    at_end(lambda: tell('removed'))
+time.sleep(60)
+"""
+    assert run(code, signal.SIGTERM) == (3, "removed\n", LINE)
+
+
+def test_once_it_ends_nobody_else_makes_files_or_begins_processes(tmp_path):
+    code = f"""
+import pathlib, subprocess, sys
+gone = threading.Event()
+at_end(lambda: [gone.set(), time.sleep(0.5)])
+for place, make in {{
+    'folder': pathlib.Path.mkdir, 'file': pathlib.Path.touch,
+    'child': lambda path: subprocess.run([sys.executable, '-c', 'open(' + repr(str(path)) + ', "w")']),
+}}.items():
+    path = pathlib.Path({str(tmp_path)!r}) / place
+    threading.Thread(target=lambda make=make, path=path: [gone.wait(), make(path)], daemon=True).start()
+tell('up')
+time.sleep(60)
+"""
+    assert run(code, signal.SIGTERM) == (3, "", LINE)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_who_sees_something_end_that_a_signal_ended_says_nothing():
     code = """
 def end():

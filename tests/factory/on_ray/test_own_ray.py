@@ -10,7 +10,13 @@ from typer.testing import CliRunner
 from editmill import app
 from factory.errors import ConfigError
 from factory.on_ray import own_ray
-from factory.on_ray.own_ray import MOST_LETTERS, check_place, check_start, make_ray_folder
+from factory.on_ray.own_ray import (
+    MOST_LETTERS,
+    check_place,
+    check_start,
+    make_ray_folder,
+    sweep_ray_folders,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -51,10 +57,10 @@ def test_what_dead_processes_left_is_removed_and_nothing_else(place):
     (place / "elsewhere" / own_ray.LOCK).touch()
     (place / "emr-link").symlink_to(place / "elsewhere")
     before = {path.name for path in place.iterdir()}
-    new = make_ray_folder()
+    sweep_ray_folders()
     after = {path.name for path in place.iterdir()}
     assert before - after == {left.path.name}
-    assert after - before == {new.path.name}
+    assert after - before == set()
     assert mine.path.exists()
 
 
@@ -62,7 +68,7 @@ def test_another_users_is_left_alone(place, monkeypatch):
     left = make_ray_folder()
     os.close(left._lock)
     monkeypatch.setattr(os, "geteuid", lambda: left.path.stat().st_uid + 1)
-    make_ray_folder()
+    sweep_ray_folders()
     assert left.path.exists()
 
 

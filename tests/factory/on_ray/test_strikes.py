@@ -176,12 +176,12 @@ def test_workers_that_die_while_they_load_are_given_up_in_words(tmp_path, monkey
     assert read_strikes(run.store) == {}
 
 
-def test_normal_run_writes_nothing_but_pairs_commits_and_the_manifest(tmp_path, marks):
+def test_normal_run_writes_nothing_but_pairs_commits_and_what_sealing_makes(tmp_path, marks):
     run, plan = start(tmp_path)
     before = {info.key for info in run.store.list()}
     result = finish(run, plan, Deadly((), str(marks)))
     folders = {info.key.split("/")[0] for info in run.store.list() if info.key not in before}
-    assert folders == {"pairs", "commits", "manifest"}
+    assert folders == {"pairs", "commits", "manifest", "scores", "README.md"}
     assert not any(isinstance(problem, UnitProblem) for problem in result.problems)
     assert replace(result, book=None).units_made == UNITS
     assert keys.commit(0) in {info.key for info in run.store.list("commits/")}
