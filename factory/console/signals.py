@@ -228,7 +228,7 @@ left_to_others = _program.left_to_others
 at_end = _program.at_end
 """Have something done before a signal ends the process; must be quick."""
 unbroken = _program.unbroken
-"""Inside, a signal waits: for few lines that belong together, as what is made and how it is removed again."""
+"""Inside, a signal waits: for few lines that belong together, as making something and its removal."""
 give_up = _program.give_up
 """End a program with 3 and these words, from any thread: what it rests on has gone."""
 wait_if_ending = _program.wait_if_ending
