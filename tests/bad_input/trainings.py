@@ -6,9 +6,11 @@ import re
 from tests.bad_input.command_lines import usage
 from tests.bad_input.datasets import DATASETS
 from tests.bad_input.materials import (
+    TEXT_SHAPES,
     UNET_FILE,
     UNET_SHAPES,
     VAE,
+    VAE_SHAPES,
     cut,
     remove,
     replace,
@@ -113,13 +115,45 @@ PLACES = [
     ),
     *(
         case(
-            f"an autoencoder of another family for `{command.split()[0]}`",
+            f"{what} for `{command.split()[0]}`",
             f"{command} --config f.yaml --set law.autoencoder.source=v",
-            r"v/config\.json: latent_channels must be 4, the U-Net's, got 16",
+            rf"v/config\.json: {message}",
             configured,
-            write("v/config.json", json.dumps({**VAE, "latent_channels": 16})),
+            write("v/config.json", json.dumps({**VAE, name: value})),
+            write("v/diffusion_pytorch_model.safetensors", weights(VAE_SHAPES)),
+        )
+        for what, name, value, message in (
+            (
+                "an autoencoder of another family",
+                "latent_channels",
+                16,
+                r"latent_channels must be 4, the U-Net's, got 16",
+            ),
+            (
+                "an autoencoder of another scale",
+                "scaling_factor",
+                0.13025,
+                r"scaling_factor must be 0\.18215, as the autoencoder's .*, got 0\.13025",
+            ),
         )
         for command in (FIT, ENCODE)
+    ),
+    fitted(
+        "another width of context for `fit`",
+        "",
+        r"t2i/unet/config\.json: cross_attention_dim must be 4, the text encoder's hidden_size, got 8",
+        replace("t2i/unet/config.json", '"cross_attention_dim": 4', '"cross_attention_dim": 8'),
+    ),
+    fitted(
+        "a layer that the configuration leaves out, for `fit`",
+        "",
+        r"t2i/text_encoder/\w+\.safetensors: must hold 20 weights .* 16 more, first encoder\.layers\.1\..*",
+        write(
+            "t2i/text_encoder/model.safetensors",
+            weights(
+                TEXT_SHAPES | {n.replace("layers.0", "layers.1"): s for n, s in TEXT_SHAPES.items()}
+            ),
+        ),
     ),
     fitted(
         "a tokenizer without a limit for `fit`",

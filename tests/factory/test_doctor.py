@@ -1,6 +1,7 @@
 """The doctor: every check that fails says so with a remedy, and stops only what builds on it."""
 
 import json
+import os
 import re
 import shlex
 import threading
@@ -36,8 +37,12 @@ from schemas.recipe import ModelSource, Recipe
 from tests.bad_input.materials import BAD, GOOD, models, restamp
 from tests.bad_input.runs import other_release as stages_of_another
 from tests.bad_input.unfitting import UNFITTING
+from tests.factory.storage.conftest import moto, moto_bucket
+from tests.factory.storage.crooked import crooked_server, cut_listings
 from tests.stub_source import recipe as stub_recipe
 from tests.stub_source import triplets as stub_triplets
+
+__all__ = ["moto", "moto_bucket"]
 
 # Whatever the preset says: these are the numbers that the stand-in's scores were chosen for.
 OPTIONS = (
@@ -313,6 +318,17 @@ def test_a_store_that_cannot_be_written_is_found(
     one = only(found(order()), Level.FAILED)
     assert (one.check, "Permission denied" in one.found) == ("store", True)
     assert one.remedy == "choose a folder that this user may read and write"
+
+
+def test_a_bucket_whose_listings_are_cut_without_a_token_is_found(
+    moto_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with crooked_server(cut_listings(os.environ["AWS_ENDPOINT_URL"], most=1)) as endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        one = only(found(order(out=moto_bucket)), Level.FAILED)
+    cut = "ListObjectsV2 cut the listing and gave no token"
+    assert (one.check, one.found) == ("store", f"{moto_bucket}: {cut}")
+    assert one.remedy == "this server cannot be used"
 
 
 def test_a_store_with_two_winners_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

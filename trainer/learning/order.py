@@ -57,7 +57,11 @@ class Order:
         return epoch, int(self._permutation(epoch)[place])
 
     def item(self, step: int, slot: int, flip: float, dropout: Dropout) -> StepPair:
-        """What stands in a slot of a step; `flip` is the chance of mirroring."""
+        """What stands in a slot of a step; `flip` is the chance of mirroring.
+
+        Source: InstructPix2Pix `edit_dataset.py`: half of the items, a draw each, both pictures alike.
+        diffusers' script mirrors only if asked to, and then by one draw for a whole transformed batch.
+        """
         epoch, prompt = self.place(step, slot)
         # Named by the prompt, not by its place in the dataset's files.
         rng = generator(self.seed, "item", epoch, self.prompts[prompt])
@@ -78,7 +82,8 @@ class Order:
 def dropped(draw: float, shares: Dropout) -> Dropped:
     """What one even draw from [0, 1) withholds: text, then both, then image, then nothing.
 
-    Source: InstructPix2Pix `ddpm_edit.py` (get_input): intervals of 5 % each.
+    Source: InstructPix2Pix `ddpm_edit.py` (get_input): intervals of 5 % each. diffusers' script takes the
+    same intervals, of a width that must be asked for: it withholds nothing by itself.
     """
     if draw < shares.text:
         return "text"
