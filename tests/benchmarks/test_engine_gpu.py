@@ -16,6 +16,7 @@ from benchmarks.on_gpu import engine_rounds
 from benchmarks.on_gpu.engine_model import FULL, TINY, candidates, recipe, tflop_per_row
 from factory.pairs.source import Made, NotMade
 from schemas.candidate import Scores
+from tests.benchmarks.plain_python import plain_python
 
 ROOT = Path(__file__).parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "engine_gpu.json"
@@ -47,8 +48,12 @@ print("imported")
 
 @pytest.mark.long
 def test_it_needs_torch_and_few_packages_beside_it(tmp_path):
-    run = [sys.executable, "-c", IMPORTS]
-    out = subprocess.run(run, env=without(tmp_path), cwd=ROOT, capture_output=True, text=True)
+    program, packages = tmp_path / "imports.py", tmp_path / "packages"
+    program.write_text(IMPORTS)
+    packages.mkdir()
+    run = [*plain_python(packages, "benchmarks/engine_gpu.py"), str(program)]
+    environment = os.environ | {"PYTHONPATH": ""}
+    out = subprocess.run(run, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert out.stdout == "imported\n", out.stderr
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import torch
 
 from benchmarks.record import RESULTS
 from benchmarks.trainer_gpu import measured
+from tests.benchmarks.plain_python import plain_python
 from tests.factory.engine.tiny import SCHEDULER, tiny_parts
 
 ROOT = Path(__file__).parents[2]
@@ -29,12 +29,15 @@ def test_the_measure_of_a_step_counts_its_work():
 
 
 @pytest.mark.long
-def test_the_documented_small_run_ends_well_and_writes_nothing():
+def test_the_documented_small_run_ends_well_and_writes_nothing(tmp_path):
+    """With the documented packages alone."""
+    engine, trainer = "benchmarks/engine_gpu.py", "benchmarks/trainer.py --gpu"
+    python = plain_python(tmp_path, engine, trainer)
     before = {path: path.read_bytes() for path in RESULTS.iterdir()}
     done = subprocess.run(
-        [sys.executable, "benchmarks/trainer.py", "--gpu", "--tiny", "--threads", "1"],
+        [*python, "benchmarks/trainer.py", "--gpu", "--tiny", "--threads", "1"],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        env=os.environ | {"PYTHONPATH": "", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         check=False,
