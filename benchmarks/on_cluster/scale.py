@@ -36,7 +36,7 @@ from factory.pairs.generate import PairMaker, generate_stage, prepare  # noqa: E
 from factory.pairs.source import Draw, Made  # noqa: E402
 from factory.pairs.triplets import read_triplets  # noqa: E402
 from factory.storage.open import open_store  # noqa: E402
-from factory.verbs.runs import CHECKS  # noqa: E402
+from factory.verbs.runs import sealing_of  # noqa: E402
 from factory.work.job import run_job  # noqa: E402
 from factory.work.reports import UnitReport  # noqa: E402
 from schemas.candidate import Scores  # noqa: E402
@@ -171,7 +171,7 @@ def verified(uri: str) -> dict[str, Any]:
     """What reading the whole run again takes."""
     begun = time.monotonic()
     run = open_run(open_store(uri))
-    found = verify(run, CHECKS[run.layout.stage])
+    found = verify(run, sealing_of(run).check)
     problems = len(found.damages) + found.open_units
     seconds = round(time.monotonic() - begun, 1)
     return {"verify_s": seconds, "verify_rss_mib": peak_mib(), "verify_problems": problems}

@@ -17,7 +17,7 @@ from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Row
 from factory.ledger.run import Run
 from factory.lists.read import is_unicode
-from factory.work.stage import Stage
+from factory.work.stage import Sealing, Stage
 from schemas.arrow import rows_to_json
 from schemas.captions import (
     CAPTIONS,
@@ -40,7 +40,7 @@ def captions_stage() -> Stage:
         layout=CAPTIONS,
         load=CaptionMaker,
         fail=fail_captions,
-        finish=triplets,
+        sealing=SEALING,
         advice="`status` counts why of each",
     )
 
@@ -200,3 +200,6 @@ def fail_captions(run: Run, items: Sequence[Row], reason: str) -> Outcomes:
         for index in range(recipe.per_caption)
     ]
     return Outcomes(rows, count(CAPTIONS, rows_to_json(rows)), NOWHERE)
+
+
+SEALING = Sealing(finish=triplets)

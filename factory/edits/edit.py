@@ -21,7 +21,7 @@ from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.pictures import Picture
 from factory.storage.patience import patiently
-from factory.work.stage import Load, Stage
+from factory.work.stage import Load, Sealing, Stage
 from schemas.arrow import rows_to_json, write_rows
 from schemas.edits import (
     EDIT,
@@ -47,7 +47,7 @@ def edit_stage(load: Load) -> Stage:
         layout=EDIT,
         load=load,
         fail=fail_pictures,
-        finish=results,
+        sealing=SEALING,
         advice="the results say why of each",
     )
 
@@ -211,3 +211,6 @@ def results(run: Run, commits: Iterator[Commit]) -> Iterator[tuple[str, bytes]]:
     while part := list(islice(rows, RESULT_ROWS)):
         yield f"results_{number:06d}.parquet", write_rows(run.layout.outcomes, part)
         number += 1
+
+
+SEALING = Sealing(finish=results)

@@ -22,7 +22,7 @@ from factory.ledger.run import Run
 from factory.pairs.sheet import contact_sheet
 from factory.storage.open import open_store
 from factory.storage.patience import read_named
-from factory.work.stage import Stage
+from factory.work.stage import Sealing, Stage
 from schemas.arrow import rows_to_json
 from schemas.canonical import canonical_json
 from schemas.export import (
@@ -70,8 +70,7 @@ def export_stage() -> Stage:
         layout=EXPORT,
         load=load_maker,
         fail=fail_shards,
-        finish=finish,
-        lay_out=lay_out,
+        sealing=SEALING,
         advice="`reason` in the commits says why of each",
     )
 
@@ -208,3 +207,6 @@ def check_shards(
     told = sum(row["pairs"] for row in commit.rows)
     if told != pairs:
         yield "", f"holds {told} pairs, {pairs} were planned"
+
+
+SEALING = Sealing(check_shards, finish=finish, lay_out=lay_out)

@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from factory.dataset.run_card import run_card
 from factory.ledger.outcomes import Data, Outcomes
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.models.pin import pin
-from factory.pairs.scores import lay_scores
 from factory.pairs.selection import Selection
 from factory.pairs.source import Draw, Made, NotMade, PairSource, draws
 from factory.pairs.tally import tally_of
 from factory.pairs.triplets import TripletList
+from factory.pairs.verify import SEALING
 from factory.storage.open import open_store
 from factory.work.job import begin
 from factory.work.stage import Load, Stage
@@ -32,8 +31,7 @@ def generate_stage(load: Load) -> Stage:
         layout=GENERATE,
         load=load,
         fail=fail_triplets,
-        derive=lay_scores,
-        lay_out=run_card,
+        sealing=SEALING,
         advice="`editmill doctor` looks at scores and pictures",
     )
 

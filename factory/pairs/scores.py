@@ -27,7 +27,7 @@ from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.ledger.seal import Incomplete
 from factory.storage.patience import patiently, read_whole
-from schemas.arrow import arrow_schema, columns_of, read_table, write_table
+from schemas.arrow import arrow_schema, columns_of, file_metadata, read_table, write_table
 from schemas.candidate import Candidate, Scores, Verdict
 from schemas.ledger.commit import Manifest, Part, UnitLine
 from schemas.ledger.layout import GENERATE
@@ -85,6 +85,29 @@ def lay_scores(run: Run, plan: Plan, manifest: Manifest) -> int:
     for part in lacking:
         _lay(run, plan, part)
     return len(lacking)
+
+
+def check_scores(run: Run) -> Iterator[str]:
+    """A `CheckDerived` of `generate`: one that is changed would be counted by."""
+    for info in run.store.list(keys.SCORES):
+        if not keys.is_scores(info.key):
+            continue
+
+        def check(data: bytes, key: str = info.key) -> None:
+            try:
+                file_metadata(data)
+            except (ValueError, OSError) as error:
+                raise Damaged(
+                    f"{run.uri}/{key}: not the scores of a segment: {first_line(error)}; they are "
+                    "derived: remove it, and `editmill seal` lays it down again"
+                ) from None
+
+        try:
+            read_whole(run.store, info.key, check)
+        except Damaged as error:
+            yield str(error)
+        except ObjectMissing:  # removed since it was listed
+            continue
 
 
 def sealed_scores(run: Run, plan: Plan, manifest: Manifest) -> Iterator[Scored]:

@@ -9,7 +9,9 @@ from factory.ledger.plan import Row
 from factory.ledger.run import Run
 from factory.ledger.verify.run import Verification
 from factory.ledger.verify.run import verify as verify_any
+from factory.pairs.scores import check_scores, lay_scores
 from factory.pairs.tally import tally_of
+from factory.work.stage import Sealing
 from schemas.arrow import from_parquet
 from schemas.candidate import Candidate, Verdict
 from schemas.pair import Pair
@@ -23,7 +25,7 @@ def candidates_of(commit: Commit) -> list[Candidate]:
 
 def verify(run: Run) -> Verification:
     """Read everything of a run of pairs back; never raises for damage, which is listed instead."""
-    return verify_any(run, check_pairs, run_card)
+    return verify_any(run, check_pairs, run_card, check_scores)
 
 
 def check_pairs(
@@ -55,3 +57,6 @@ def check_pairs(
         return
     if [(pair.triplet_id, pair.index) for pair in pairs] != accepted:
         yield file.key, f"pairs are not the accepted candidates of unit {commit.record.unit}"
+
+
+SEALING = Sealing(check_pairs, derive=lay_scores, check_derived=check_scores, lay_out=run_card)

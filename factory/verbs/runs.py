@@ -5,28 +5,22 @@ from typing import Annotated, Any
 
 import typer
 
-from factory.captions.triplets import triplets
+from factory.captions import captions
 from factory.console.amounts import counted
 from factory.console.command import command
 from factory.console.options import AsJson, RunUri
 from factory.console.say import print_facts, print_json, say
-from factory.dataset.run_card import run_card
-from factory.edits.edit import results
+from factory.edits import edit
 from factory.errors import ConfigError, EditmillError, NeedsRepair
-from factory.export.export import check_shards
-from factory.export.export import finish as finish_export
-from factory.export.export import lay_out as lay_out_export
-from factory.ledger.laid_out import LayOut
+from factory.export import export
 from factory.ledger.plan import read_plan
-from factory.ledger.seal import Finish
-from factory.ledger.verify.unit import Check, no_check
-from factory.pairs.scores import lay_scores
-from factory.pairs.verify import check_pairs
+from factory.ledger.run import Run
+from factory.pairs import verify as pairs
 from factory.storage.places import check_file
 from factory.verbs.opened import open_named, open_planned
 from factory.verbs.results import print_status, status_json
 from factory.work.job import publish
-from factory.work.stage import Derive
+from factory.work.stage import Sealing
 from schemas.captions import CAPTIONS
 from schemas.edits import EDIT
 from schemas.export import EXPORT
@@ -34,18 +28,18 @@ from schemas.ledger.layout import GENERATE
 
 run_app = typer.Typer(no_args_is_help=True)
 
-CHECKS: dict[str, Check] = {GENERATE.stage: check_pairs, EXPORT.stage: check_shards}
-"""What stages know of their own units, beyond what holds for any; other programs add theirs."""
-FINISHES: dict[str, Finish] = {
-    EDIT.stage: results,
-    CAPTIONS.stage: triplets,
-    EXPORT.stage: finish_export,
+SEALINGS: dict[str, Sealing] = {
+    GENERATE.stage: pairs.SEALING,
+    CAPTIONS.stage: captions.SEALING,
+    EDIT.stage: edit.SEALING,
+    EXPORT.stage: export.SEALING,
 }
-"""What stages make of all outcomes when they are sealed; the same."""
-DERIVED: dict[str, Derive] = {GENERATE.stage: lay_scores}
-"""What is then derived of a manifest, beside it; the same."""
-LAID_OUT: dict[str, LayOut] = {GENERATE.stage: run_card, EXPORT.stage: lay_out_export}
-"""What is then laid out for readers; the same."""
+"""What is a stage's own when its runs are sealed and verified; other programs add theirs."""
+
+
+def sealing_of(run: Run) -> Sealing:
+    """By the run's stage; of one that is not known here, what holds for any."""
+    return SEALINGS.get(run.layout.stage, Sealing())
 
 
 @run_app.command()
@@ -96,8 +90,8 @@ def verify(
     from factory.ledger.verify.run import verify as check
 
     opened = open_named(run, "verify")
-    stage = opened.layout.stage
-    found = check(opened, CHECKS.get(stage, no_check), LAID_OUT.get(stage))
+    known = sealing_of(opened)
+    found = check(opened, known.check, known.lay_out, known.check_derived)
     again = open_damaged(opened, found) if repair else ()
     facts = {
         "units": found.units,
@@ -140,12 +134,11 @@ def seal(
 
     opened, plan = open_planned(run, "seal")
     left_out: dict[int, str] = {}
-    finish = FINISHES.get(opened.layout.stage)
+    known = sealing_of(opened)
     sequence, manifest = write_manifest(
-        opened, plan, partial=partial, finish=finish, left_out=left_out
+        opened, plan, partial=partial, finish=known.finish, left_out=left_out
     )
-    stage = opened.layout.stage
-    publish(opened, manifest, DERIVED.get(stage), LAID_OUT.get(stage))
+    publish(opened, manifest, known)
     kept = {"pairs": manifest.counts["accepted"]} if opened.layout == GENERATE else manifest.counts
     facts: dict[str, Any] = {
         "sequence": sequence,

@@ -9,7 +9,7 @@ from factory.console.say import say
 from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import NeedsRepair
 from factory.ledger.book import Book
-from factory.ledger.laid_out import LayOut, lay_out
+from factory.ledger.laid_out import lay_out
 from factory.ledger.lines import tally_of
 from factory.ledger.manifest import manifest_hash
 from factory.ledger.plan import Item, Plan, read_plan, write_plan
@@ -21,7 +21,7 @@ from factory.storage.protocol import ObjectStore
 from factory.work.guards import Guards, Stop
 from factory.work.reports import Runner, UnitProblem, UnitReport
 from factory.work.roller import Roller
-from factory.work.stage import Derive, Stage, Terms
+from factory.work.stage import Sealing, Stage, Terms
 from schemas.ledger.commit import Manifest
 from schemas.ledger.layout import Layout
 from schemas.ledger.tally import Tally
@@ -170,8 +170,8 @@ def _end(
     run, plan, layout = book.run, book.plan, book.run.layout
     first, done = layout.counts[0], book.committed()
     if done.count(1) == len(plan.units):
-        _, sealed = seal(run, plan, book=book, finish=stage.finish)
-        publish(run, sealed, stage.derive, stage.lay_out)
+        _, sealed = seal(run, plan, book=book, finish=stage.sealing.finish)
+        publish(run, sealed, stage.sealing)
         if not sealed.counts[first]:
             message = f"sealed without one {layout.kept}: {_what_took_them(stage, book)}"
             return JobResult(NOTHING_KEPT, message, made, problems, sealed, book)
@@ -197,8 +197,9 @@ def _end(
     if stop.exit_code in (3, NeedsRepair.exit_code):
         return JobResult(stop.exit_code, stop.reason, made, problems, None, book)
     left_out: dict[int, str] = {}
-    snapshot = seal(run, plan, partial=True, book=book, finish=stage.finish, left_out=left_out)[1]
-    publish(run, snapshot, stage.derive, stage.lay_out)
+    finish = stage.sealing.finish
+    snapshot = seal(run, plan, partial=True, book=book, finish=finish, left_out=left_out)[1]
+    publish(run, snapshot, stage.sealing)
     message, code = stop.reason, stop.exit_code
     if left_out:
         what = next(iter(left_out.values()))
@@ -209,15 +210,15 @@ def _end(
     return JobResult(code, message, made, problems, snapshot, book)
 
 
-def publish(run: Run, sealed: Manifest, derive: Derive | None, what: LayOut | None) -> None:
+def publish(run: Run, sealed: Manifest, sealing: Sealing) -> None:
     """What follows from a manifest: what is counted by, and what readers look for.
 
     Says at which names something else stands, which stays.
     """
-    if derive is not None:
+    if sealing.derive is not None:
         # The plan as it is now: the manifest may be of a longer one.
-        derive(run, read_plan(run), sealed)
-    for name in lay_out(run, what) if what is not None else ():
+        sealing.derive(run, read_plan(run), sealed)
+    for name in lay_out(run, sealing.lay_out) if sealing.lay_out is not None else ():
         store, key = run.locate(name)
         say(
             f"{store.uri}/{key}: is not this program's, or was changed since, and stays; move it and "

@@ -9,6 +9,8 @@ from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.ledger.seal import Finish
+from factory.ledger.verify.run import CheckDerived, nothing_derived
+from factory.ledger.verify.unit import Check, no_check
 from schemas.ledger.commit import Manifest
 from schemas.ledger.layout import Layout
 from schemas.pool import Pool
@@ -48,6 +50,22 @@ lies in a module."""
 
 
 @dataclass(frozen=True)
+class Sealing:
+    """What a stage knows of its runs when nothing is made: how they are sealed and verified."""
+
+    check: Check = no_check
+    """What is its own of a unit that is verified."""
+    finish: Finish | None = None
+    """What is made of all outcomes when a run is sealed."""
+    derive: Derive | None = None
+    """What is stored beside each manifest, derived from what it seals."""
+    check_derived: CheckDerived = nothing_derived
+    """What is amiss with that."""
+    lay_out: LayOut | None = None
+    """What is then laid out for readers, at names that they look for."""
+
+
+@dataclass(frozen=True)
 class Stage:
     """A stage: its records, and what is its own of the work on them."""
 
@@ -56,12 +74,7 @@ class Stage:
     load: Load
     fail: Callable[[Run, Sequence[Row], str], Outcomes]
     """What is committed of a unit that is given up, all of it failed for one reason."""
-    finish: Finish | None = None
-    """What is made of all outcomes when a run is sealed."""
-    derive: Derive | None = None
-    """What is stored beside each manifest, derived from what it seals."""
-    lay_out: LayOut | None = None
-    """What is then laid out for readers, at names that they look for."""
+    sealing: Sealing = Sealing()
     silence_s: float = 3600.0
     """A worker that is longer at a unit, and `SILENCE` times as long as the longest took, is given up."""
     advice: str = ""

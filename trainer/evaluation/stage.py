@@ -18,7 +18,7 @@ from factory.ledger.plan import Row
 from factory.ledger.run import Run
 from factory.pictures import Picture
 from factory.seeds import candidate_seed
-from factory.work.stage import Load, Stage
+from factory.work.stage import Load, Sealing, Stage
 from schemas.arrow import rows_to_json
 from schemas.edits import NOWHERE, EditCompute, EditEnvironment
 from schemas.evaluation import (
@@ -43,7 +43,7 @@ def evaluate_stage(load: Load) -> Stage:
         layout=EVALUATE,
         load=load,
         fail=fail_edits,
-        finish=finish,
+        sealing=Sealing(finish=finish),
         advice="`reason` in the commits says why of each",
     )
 

@@ -26,8 +26,9 @@ from factory.errors import ConfigError, first_line
 from factory.models.find import Role, still_to_fetch
 from factory.storage.places import check_folder
 from factory.verbs.machine import check_machine, runner
-from factory.verbs.runs import FINISHES
+from factory.verbs.runs import SEALINGS
 from factory.work.job import JobResult, run_job
+from factory.work.stage import Sealing
 from schemas.editors import Ip2p
 from schemas.edits import EditCompute, EditRecipe, Output
 from schemas.evaluation import EVALUATE, Entrant, Evaluation, EvaluationRecipe, HeldOut
@@ -49,7 +50,7 @@ def _finish(run: Any, commits: Any) -> Any:
     return finish(run, commits)
 
 
-FINISHES[EVALUATE.stage] = _finish
+SEALINGS[EVALUATE.stage] = Sealing(finish=_finish)
 
 
 @evaluate_app.command()

@@ -1,9 +1,9 @@
 """Check a run against its own records: every object, every hash, every count."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from factory.errors import Damaged, ObjectMissing, RunMismatch, first_line
+from factory.errors import Damaged, ObjectMissing, RunMismatch
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.commits import commit_names
@@ -15,8 +15,6 @@ from factory.ledger.strikes import read_strikes
 from factory.ledger.verify.manifests import Manifests
 from factory.ledger.verify.segment import SegmentCheck, true_strays
 from factory.ledger.verify.unit import Check, no_check
-from factory.storage.patience import read_whole
-from schemas.arrow import file_metadata
 
 
 @dataclass
@@ -35,10 +33,25 @@ class Verification:
     """Units that `repair` opens again, each with the keys of its damaged data."""
 
 
-def verify(run: Run, check: Check = no_check, laid_out: LayOut | None = None) -> Verification:
+CheckDerived = Callable[[Run], Iterator[str]]
+"""What a stage knows of what is derived from its manifests: what is amiss. One that lacks is not."""
+
+
+def nothing_derived(run: Run) -> Iterator[str]:
+    """Of a stage that derives nothing, or is not known here."""
+    return iter(())
+
+
+def verify(
+    run: Run,
+    check: Check = no_check,
+    laid_out: LayOut | None = None,
+    derived: CheckDerived = nothing_derived,
+) -> Verification:
     """Read everything back, each commit once; never raises for damage, which is listed instead.
 
-    `check` and `laid_out` are what the stage knows of its units, and what it lays out for readers.
+    What the stage knows: `check` of its units, `laid_out` of what it lays out for readers, `derived` of
+    what it derives.
     """
     result = Verification()
     try:
@@ -66,7 +79,7 @@ def verify(run: Run, check: Check = no_check, laid_out: LayOut | None = None) ->
         result.damages += checked.damages
         result.broken |= checked.broken
     result.open_units = len(plan.units) - result.units
-    result.damages += [*_check_strays(book), *_check_scores(run), *manifests.finish()]
+    result.damages += [*_check_strays(book), *derived(run), *manifests.finish()]
     if laid_out is not None and not result.damages:
         # Of a manifest that is damaged nothing could be said.
         result.damages += not_laid_out(run, laid_out)
@@ -82,29 +95,6 @@ def _check_strays(book: Book) -> Iterator[str]:
     )
     for name in true_strays(book.run, list(beyond)):
         yield f"{book.run.uri}/{keys.commit(name.unit, name.generation)}: unit is not in the plan"
-
-
-def _check_scores(run: Run) -> Iterator[str]:
-    """They are derived: one that lacks is no damage, one that is changed would be counted by."""
-    for info in run.store.list(keys.SCORES):
-        if not keys.is_scores(info.key):
-            continue
-
-        def check(data: bytes, key: str = info.key) -> None:
-            try:
-                file_metadata(data)
-            except (ValueError, OSError) as error:
-                raise Damaged(
-                    f"{run.uri}/{key}: not the scores of a segment: {first_line(error)}; they are "
-                    "derived: remove it, and `editmill seal` lays it down again"
-                ) from None
-
-        try:
-            read_whole(run.store, info.key, check)
-        except Damaged as error:
-            yield str(error)
-        except ObjectMissing:  # removed since it was listed
-            continue
 
 
 def _check_never_sealed(run: Run) -> Iterator[str]:

@@ -67,7 +67,7 @@ class LedgerMachine(Model):
         plan = self.plan
 
         def act(store: ObjectStore) -> Any:
-            run, finish = self.run_on(store), self.subject.stage.finish
+            run, finish = self.run_on(store), self.subject.stage.sealing.finish
             return seal(run, replace(plan, store=store), partial=partial, finish=finish)
 
         self.begin("seal", act).partial = partial

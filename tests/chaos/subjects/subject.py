@@ -30,9 +30,8 @@ from pydantic import BaseModel, ConfigDict
 from factory.ledger.keys import BESIDE, data_folder
 from factory.ledger.plan import Item, Plan, Row
 from factory.ledger.run import Run
-from factory.ledger.verify.unit import Check, no_check
+from factory.ledger.verify.unit import Check
 from factory.storage.protocol import ObjectStore
-from factory.verbs.runs import CHECKS
 from factory.work import plain_loop
 from factory.work.job import JobResult
 from factory.work.reports import Runner
@@ -123,7 +122,7 @@ class Subject(ABC):
     @property
     def check(self) -> Check:
         """As `editmill verify` has it."""
-        return CHECKS.get(self.layout.stage, no_check)
+        return self.stage.sealing.check
 
     @property
     @abstractmethod

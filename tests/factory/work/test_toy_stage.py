@@ -217,7 +217,7 @@ def test_verbs_know_such_a_run_by_its_place_and_leave_sealing_to_its_stage(shout
         begin(
             shouted.stage.layout, shouted.run.store, lambda: Recipe(ending="md"), shouted.lines, 3
         )
-    assert seal(shouted.run, shouted.plan, finish=shouted.stage.finish)[1] == sealed.sealed
+    assert seal(shouted.run, shouted.plan, finish=shouted.stage.sealing.finish)[1] == sealed.sealed
 
 
 def test_a_unit_that_is_given_up_is_retried_row_by_row(shouted):
@@ -236,7 +236,7 @@ def test_a_finish_waits_for_all_units_and_a_snapshot_has_its_own(shouted):
     assert shouted.result.sealed.partial
     assert set(shouted.index) == {"line0.txt", "line1.txt", "line2.txt"}
     with pytest.raises(Incomplete):
-        seal(shouted.run, shouted.plan, finish=shouted.stage.finish)
+        seal(shouted.run, shouted.plan, finish=shouted.stage.sealing.finish)
     shouted.result = shouted.end()
     assert len(shouted.index) == 7
     assert collect(shouted.run, shouted.plan).found == []

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from factory.ledger.outcomes import Outcomes
-from factory.work.stage import Stage
+from factory.work.stage import Sealing, Stage
 from schemas.arrow import columns_of, rows_to_json
 from schemas.canonical import canonical_json
 from schemas.environment import NOWHERE
@@ -70,4 +70,6 @@ def index(run, commits):
 
 
 def shout_stage(hushed):
-    return Stage(LAYOUT, lambda run, pool: Shouter(run, hushed), fail, finish=index)
+    return Stage(
+        LAYOUT, lambda run, pool: Shouter(run, hushed), fail, sealing=Sealing(finish=index)
+    )
