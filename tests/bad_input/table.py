@@ -1,11 +1,13 @@
 """A refusal as a row of a table: the input, the exit code, the message, and what stays untouched."""
 
 import io
+import os
 import re
 import shlex
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
 import pytest
 
@@ -61,7 +63,13 @@ def refused(case: Case, objects: Callable[[], Mapping[str, object]] = dict) -> s
         step()
     before, stored = files(), objects()
     out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+    # Without the canaries that others have set for as long as their cluster lives.
+    with (
+        patch.dict(os.environ, case.environment),
+        redirect_stdout(out),
+        redirect_stderr(err),
+        pytest.raises(SystemExit) as ended,
+    ):
         app(shlex.split(case.command))
     said = err.getvalue()
     if case.told:
