@@ -27,9 +27,9 @@ EVERY = {stage: 7 if stage == "generate" else 29 for stage in STAGES}
 """Of the further scenarios' points, the long run dies at so many-th ones: the ledger is one, and `generate`
 walks over its code.
 """
-PARTS = 5
+PARTS = {stage: 5 if stage == "generate" else 15 for stage in STAGES}
 """Tests into which the points of a new run are dealt; odd, for before and after a call take turns."""
-DEALT = {"generate": PARTS, "encode": 1, "edit": 1, "evaluate": 1, "captions": 1, "export": 1}
+DEALT = {stage: 5 if stage == "generate" else 1 for stage in STAGES}
 """Parts that are not slow: all of `generate`; the ledger is one, and the others' makers start a decoder."""
 OTHERS = [one for one in SCENARIOS if one not in FRESH.values()]
 
@@ -68,12 +68,12 @@ def test_points_are_many_and_each_has_one_name(stage):
     [
         pytest.param(stage, part, marks=pytest.mark.slow if part >= DEALT[stage] else ())
         for stage in STAGES
-        for part in range(PARTS)
+        for part in range(PARTS[stage])
     ],
 )
 def test_run_killed_anywhere_and_started_again_is_the_undisturbed_one(stage, part, tmp_path):
     with Nursery(stage) as nursery:
-        for number, point in enumerate(recorded_points(FRESH[stage])[part::PARTS]):
+        for number, point in enumerate(recorded_points(FRESH[stage])[part :: PARTS[stage]]):
             folder = tmp_path / str(number)
             with noted(point):
                 assert nursery.die(folder, point) == DEAD
