@@ -8,13 +8,14 @@ from botocore.loaders import create_loader
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-from tests.environment import keep_no_logs, prefer_workers
+from tests.environment import keep_no_logs, prefer_workers, write_into_memory
 
 RAY = ("on_ray", "cluster")
 """Folders whose tests start a Ray; one after the other, since each takes both cores."""
 
 prefer_workers()
 keep_no_logs()
+write_into_memory()
 
 
 class ByFile(LoadScopeScheduling):
