@@ -61,6 +61,26 @@ def within_any(names: set[str], package: str) -> bool:
     return any(within(name, (package,)) for name in names)
 
 
+def test_what_the_readme_draws_is_there():
+    drawn, _, table = (
+        (ROOT / "README.md").read_text().partition("## Folders")[2].partition("\n| folder")
+    )
+    paths = set()
+    for left in re.findall(r"^  (\S+(?: \S+)*)  +", drawn, re.MULTILINE):
+        # `factory/verbs/ doctor/`: the second lies beside the first.
+        first, *others = left.split()
+        paths |= {first, *(f"{first.split('/')[0]}/{other}" for other in others)}
+    paths |= set(re.findall(r"`([a-z_/0-9]+/)`", table))
+    assert len(paths) > 25
+    assert {path for path in paths if not (ROOT / path).exists()} == set()
+    rooms = {
+        f"factory/{path.name}/"
+        for path in (ROOT / "factory").iterdir()
+        if (path / "__init__.py").exists()
+    }
+    assert rooms <= paths
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_imports_point_down(path):
     relative = path.relative_to(ROOT).as_posix()
