@@ -3,17 +3,19 @@
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from factory.console.amounts import duration
 from factory.console.log import tell
 from factory.errors import Damaged, ModelError
 from factory.storage.key_rules import is_key
 from factory.storage.open import open_store
-from factory.storage.patience import patiently, read_whole
+from factory.storage.patience import PART, patiently, read_whole
 from factory.storage.protocol import ObjectInfo, ObjectStore
 from factory.storage.users_cache import make_private, users_cache
 
@@ -21,6 +23,8 @@ MOST_OBJECTS = 1000
 """Below a model's prefix: one page of a listing; a repository of one model has a hundred or less."""
 MOST_BYTES = 64 * 2**30
 """Of a model; Stable Diffusion XL in float32 has 14 GB."""
+LINE_EVERY_S = 10.0
+"""From one line of a large file to the next."""
 HASHES = ".sha256.json"
 """Beside a fetched model; no key begins with a dot."""
 CHANGED = (
@@ -142,11 +146,8 @@ def _fetch(listed: _Listed, place: Path, choose: Choose) -> None:
     try:
         hashes = {}
         for info, file in zip(listed.objects, listed.files(half), strict=True):
-            tell_fetch(listed.uri if listed.single else f"{listed.uri}/{info.key}", info.bytes)
-            data = read_whole(listed.store, info.key, partial(_whole, listed, info))
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(data)
-            hashes[info.key] = hashlib.sha256(data).hexdigest()
+            hashes[info.key] = _fetch_object(listed, info, file)
         (half / HASHES).write_text(json.dumps(hashes))
         if _look(listed.uri, choose).version != listed.version:
             raise ModelError(CHANGED.format(listed.uri))
@@ -157,7 +158,36 @@ def _fetch(listed: _Listed, place: Path, choose: Choose) -> None:
         shutil.rmtree(half, ignore_errors=True)
 
 
+def _fetch_object(listed: _Listed, info: ObjectInfo, file: Path) -> str:
+    """Its sha256. Large ones come in parts, of which one is in memory, and say how far they are."""
+    what = listed.uri if listed.single else f"{listed.uri}/{info.key}"
+    tell_fetch(what, info.bytes)
+    if info.bytes <= PART:
+        data = read_whole(listed.store, info.key, partial(_whole, listed, info))
+        file.write_bytes(data)
+        return hashlib.sha256(data).hexdigest()
+    taken, first = hashlib.sha256(), 0
+    begun = told = time.monotonic()
+    with file.open("wb") as out:
+        while first < info.bytes:
+            count = min(PART, info.bytes - first)
+            part = patiently(partial(listed.store.get_part, info.key, first, count))
+            if not part:
+                raise Damaged(CHANGED.format(listed.uri))
+            out.write(part)
+            taken.update(part)
+            first += len(part)
+            now = time.monotonic()
+            if now - told >= LINE_EVERY_S and first < info.bytes:
+                told = now
+                left = duration((now - begun) / 3600 / first * (info.bytes - first))
+                tell(
+                    f"fetches {what}: {first / 1e6:,.0f} of {info.bytes / 1e6:,.0f} MB, {left} left"
+                )
+    return taken.hexdigest()
+
+
 def tell_fetch(what: str, size: int | None) -> None:
-    """A line on stderr, once a file of a model begins to come: the large ones take minutes."""
+    """A line on stderr, once a file of a model begins to come."""
     much = "" if size is None else f", {size / 1e6:,.1f} MB" if size >= 1e6 else f", {size:,} bytes"
     tell(f"fetches {what}{much}")

@@ -18,8 +18,18 @@ HISTORIES = {stage: 40 if stage == "generate" else 4 for stage in STAGES}
 """The ledger is one, and what a unit of the others takes is some four times as long; EDITMILL_HISTORIES
 asks for more.
 """
-HELD = ("generate", "edit")
-"""With which the model is shown to find what it must: data by content, data at keys of their own."""
+DATALESS = ("evaluate", "captions")
+"""Whose outcomes are all that there is."""
+OFTEN = ("generate", "edit")
+"""With which CI sees the model find what it must: data by content, data at keys of their own."""
+
+
+def those(stages):
+    return [
+        pytest.param(stage, marks=() if stage in OFTEN else pytest.mark.slow) for stage in stages
+    ]
+
+
 UNTIL_THE_FIRST = {
     "derandomize": True,
     "phases": [Phase.generate],
@@ -52,7 +62,7 @@ def test_ledger_is_what_a_dictionary_says(stage, machine):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("stage", HELD)
+@pytest.mark.parametrize("stage", those(stage for stage in STAGES if stage not in DATALESS))
 def test_commit_before_its_data_is_found(stage, monkeypatch):
     whole = commits.write_commit
 
@@ -85,7 +95,7 @@ class LateData(PassingStore):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("stage", HELD)
+@pytest.mark.parametrize("stage", those(STAGES))
 def test_unit_that_is_made_although_it_is_committed_is_found(stage, monkeypatch):
     def hasty(run, plan, unit, maker):
         maker.make(unit, plan.items(unit))

@@ -258,6 +258,29 @@ def test_a_line_is_said_of_each_file_that_is_fetched_and_none_of_what_is_here(st
     assert capsys.readouterr().err == ""
 
 
+def test_a_large_file_comes_in_parts_and_says_how_far_it_is(stores, capsys, monkeypatch):
+    clock, name = iter(range(0, 600, 6)), "unet/diffusion_pytorch_model.safetensors"
+    size = len(stores[URI].get(name))
+    monkeypatch.setattr(model_cache, "PART", -(-size // 5))
+    monkeypatch.setattr(model_cache.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(stores[URI], "get", dict(stores[URI].objects).__getitem__)
+    of_parts, whole = stores[URI].get_part, []
+
+    def part(key, first, count):
+        whole.append((key, count))
+        # Fewer than were asked for, as where a reply is cut.
+        return of_parts(key, first, count if len(whole) > 1 else count - 1)
+
+    monkeypatch.setattr(stores[URI], "get_part", part)
+    place = folder()
+    assert (place / name).read_bytes() == (Path("t2i") / name).read_bytes()
+    assert max(count for _, count in whole) <= model_cache.PART
+    said = [line for line in capsys.readouterr().err.splitlines() if f"{name}: " in line]
+    # A line every ten seconds of a clock that gains six a part.
+    assert said[0].endswith("of 0 MB, 0.3 minutes left")
+    assert 2 <= len(said) <= len([one for one in whole if one[0] == name]) / 2
+
+
 def test_a_part_of_which_only_variants_are_there_is_told_before_anything_is_fetched(stores, cache):
     store = stores[URI]
     store.put("unet/diffusion_pytorch_model.fp16.safetensors", PICKLE)
