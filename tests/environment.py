@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 NICENESS = "RAY_worker_niceness"
@@ -27,6 +28,8 @@ def write_into_memory() -> None:
         return
     if shutil.disk_usage(MEMORY).free > ENOUGH:
         os.environ["TMPDIR"] = os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+        # It may have been asked for already.
+        tempfile.tempdir = None
 
 
 def without_ray() -> dict[str, str]:

@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from editmill import app
+from factory.console import progress
 from tests.environment import without_ray
 from tests.trainer.encoded import model
 from tests.trainer.small import objects, write_pairs
@@ -54,6 +57,18 @@ def test_it_trains_and_says_so_in_one_json_object(tmp_path):
     assert result.stderr.startswith(opening)
     assert "step 2/2  loss" in result.stderr
     assert (tmp_path / "out" / "editor" / "model_index.json").is_file()
+
+
+def test_on_a_terminal_a_bar_shows_the_steps_and_how_long_they_take(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        progress, "Console", lambda stderr: Console(stderr=stderr, force_terminal=True, width=120)
+    )
+    arguments = ["--dataset", write_pairs(tmp_path / "pairs"), "--out", tmp_path / "out"]
+    result = call(*arguments, "--config", config(tmp_path))
+    assert result.exit_code == 0, result.output
+    shown = re.sub(r"\x1b\[[0-9;?]*\w", "", result.stderr)
+    assert re.search(r"steps ━+ 2/2 loss \d\.\d+  \d+\.\d pairs/s", shown), shown
+    assert "step 2/2" not in shown, "the bar says it"
 
 
 def test_latents_are_encoded_and_it_is_said_first_of_what(tmp_path):

@@ -8,7 +8,9 @@ import time
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
+from factory.console import progress
 from factory.errors import Damaged
 from factory.ledger import keys
 from factory.ledger.commits import read_commit
@@ -59,6 +61,17 @@ def test_whole_job_seals_and_verifies(tmp_path):
         + result.sealed.counts["failed"]
         == 9 * 12
     )
+
+
+def test_on_a_terminal_a_bar_shows_units_and_pairs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        progress, "Console", lambda stderr: Console(stderr=stderr, force_terminal=True, width=120)
+    )
+    run, plan = start(tmp_path)
+    result = finish(run, plan)
+    shown = re.sub(r"\x1b\[[0-9;?]*\w", "", capsys.readouterr().err)
+    pairs = result.sealed.counts["accepted"]
+    assert re.search(rf"units ━+ 5/5 {pairs} pairs", shown), shown
 
 
 def test_equal_runs_have_equal_manifests_whatever_the_order(tmp_path):
