@@ -6,7 +6,9 @@ import diffusers
 import pytest
 import torch
 from transformers import CLIPTokenizer
+from typer.testing import CliRunner
 
+from editmill import app
 from factory.console.config import read_config
 from factory.edits.editors.ip2p import load_editor
 from factory.miniature.oracle import matches
@@ -14,6 +16,8 @@ from factory.models.find import MINIATURE
 from schemas.fit import Fit
 from schemas.recipe import ModelSource
 from tests.trainer.pipeline import assert_it_edits_as_we_do, plain_pipeline
+from tests.trainer.small import objects
+from tests.trainer.test_diffusers_script import sealed_run
 from trainer.__main__ import PRESETS
 from trainer.miniature.autoencoder import build_autoencoder
 from trainer.miniature.diffusion import TrainedParts
@@ -38,6 +42,24 @@ def test_it_does_what_it_is_told_and_keeps_the_rest(sampler):
     figures = edit_figures(tasks, judged)
     assert figures["edit_accuracy"] >= 0.5
     assert figures["identity_share"] <= 0.1
+
+
+@pytest.mark.slow
+def test_so_does_what_the_demo_trains_on_from_it(tmp_path):
+    """`make demo-train`, but for the pairs: those of the world itself."""
+    sealed_run(tmp_path / "pairs")
+    words = (
+        f"fit --preset miniature-continued --dataset {tmp_path}/pairs --out {tmp_path}/out --json"
+    )
+    words += " --set compute.where=here --set compute.threads=1"
+    done = CliRunner().invoke(app, words.split())
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["step"] == 30
+    lines = b"".join(objects(tmp_path / "out", "progress/").values()).decode().splitlines()
+    (accuracy,) = (f["edit_accuracy"] for f in map(json.loads, lines) if "edit_accuracy" in f)
+    assert accuracy >= 0.5
+    (sheet,) = objects(tmp_path / "out", "sheets/")
+    assert sheet == "sheets/000000030.png"
 
 
 def test_diffusers_edits_with_it_as_we_do():
