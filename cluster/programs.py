@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import typer
@@ -68,6 +69,7 @@ def takes_out(verb: str) -> bool:
     return CHECK in names and "out" in names and bool(names["out"].required)
 
 
+@cache
 def _verbs() -> dict[str, Any]:
     """Those of the factory and the trainer. Imported here, since the one command imports this package."""
     import editmill

@@ -1,9 +1,12 @@
 """How the tests are cut between the two processes of `make test`, and how their Ray shares the cores."""
 
 from collections.abc import Iterator
+from functools import cache
 from unittest.mock import patch
 
 import pytest
+import typer.main
+import typer.testing
 from botocore.loaders import create_loader
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
@@ -34,6 +37,14 @@ class ByFile(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
     return ByFile(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_command_line() -> Iterator[None]:
+    """The tree of verbs is made once, as in any process, and not for each of a thousand calls."""
+    made = cache(typer.main.get_command)
+    with patch("typer.main.get_command", made), patch("typer.testing._get_command", made):
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

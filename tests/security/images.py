@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,7 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes], depth: int = 8) -
     return data
 
 
+@cache
 def zeros(count: int) -> bytes:
     """So many zero bytes, compressed to a thousandth."""
     return zlib.compress(bytes(count), 9)
