@@ -18,7 +18,12 @@ RAY = ("on_ray", "cluster")
 
 prefer_workers()
 keep_no_logs()
-write_into_memory()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Of the slow ones some write models that memory has to hold as well.
+    if config.option.markexpr != "slow":
+        write_into_memory()
 
 
 class ByFile(LoadScopeScheduling):
