@@ -6,11 +6,8 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError
 
-RESIZING = "ResizingState"
-ENDING = ("RestartingState", "ShuttingDownState")
-"""After which the workers are ended: as soon as a node's notice has run out, for one."""
-WAITING = ("InitializingState", "SchedulingState", "ReschedulingState", "RestartingState")
-"""In which no worker is there to be told anything."""
+from factory.on_ray.ray_internals import ENDING, RESIZING, WAITING, sign_of_life
+
 LOOK_EVERY_S = 0.1
 
 
@@ -44,6 +41,6 @@ class Pause:
         """Whether Ray still hears of the worker that writes; its training goes on beside this answer."""
         leader = ray.get(self.desk.leader.remote())
         try:
-            return leader is not None and bool(ray.get(leader.__ray_ready__.remote()))
+            return leader is not None and bool(ray.get(sign_of_life(leader)))
         except RayActorError as error:
             return isinstance(error, ActorUnavailableError)
