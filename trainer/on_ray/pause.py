@@ -33,7 +33,9 @@ class Pause:
         ray.get(self.desk.set_up.remote(state not in WAITING))
 
     def _wait(self, is_over: Any) -> None:
-        """No bound: how long storing takes is the store's; but the dead store nothing more."""
+        """Wait without a limit, since how long storing takes depends on the store; but not for a dead
+        leader, which stores nothing any more.
+        """
         while not ray.get(is_over.remote()) and self._leader_lives():
             time.sleep(LOOK_EVERY_S)
 
