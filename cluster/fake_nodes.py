@@ -8,12 +8,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from factory.on_ray.ray_internals import fake_node_provider
+from factory.on_ray.ray_internals import fake_head_environment, fake_node_provider
 
 HEAD = "ray.head.default"
 GPU = "gpu"
 IDLE_S = 6.0
 """How long a node may have nothing to do before it is ended."""
+LOOK_EVERY_S = 1
+"""How often it is seen what runs and what waits."""
 NODE_BYTES = 80 * 2**20
 """Object store of a node: the least that Ray takes."""
 UNUSED = {
@@ -56,12 +58,5 @@ def scaling_options(
     """Options and environment that `ray start --head` takes beside its own."""
     file = folder / "nodes.json"
     file.write_text(json.dumps(scaling_config(f"127.0.0.1:{gcs_port}", most, head_cpus)))
-    _, head = fake_node_provider()
-    environment = {
-        "RAY_FAKE_CLUSTER": "1",
-        "RAY_enable_autoscaler_v2": "1",
-        "RAY_CLOUD_INSTANCE_ID": head,
-        "RAY_OVERRIDE_NODE_ID_FOR_TESTING": head,
-        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
-    }
-    return {"port": gcs_port, "num-gpus": 0, "autoscaling-config": file}, environment
+    options: dict[str, object] = {"port": gcs_port, "num-gpus": 0, "autoscaling-config": file}
+    return options, fake_head_environment(LOOK_EVERY_S)

@@ -1,6 +1,7 @@
 """Who may import whom: the table of the README, held here."""
 
 import ast
+import inspect
 import os
 import re
 import subprocess
@@ -10,6 +11,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from schemas.config import Compute
+from schemas.fit import Where
+from schemas.pool import Pool
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("schemas", "factory", "trainer", "cluster")
@@ -175,6 +180,15 @@ def test_rooms_do_not_reach_what_they_must_not_know(room):
     assert not wrong, wrong
 
 
+RAYS_OWN = re.compile(
+    r"\bray\b.*\b(_private|_internal|_raylet)\b"
+    # What Ray adds to every actor, states of Ray Train's controller, and switches of Ray's own tests.
+    r"|\b__ray_\w+__|\b\w+ingState\b"
+    r"|\bRAY_(FAKE|OVERRIDE|CLOUD|[a-z])\w*"
+)
+"""Names that Ray keeps to itself. Variables that whoever runs a Ray may set are none."""
+
+
 def test_ray_data_and_rays_private_names_have_one_file_each():
     """Both change between Ray's releases; `pyproject.toml` pins it for them."""
     users = {"data": set(), "private": set()}
@@ -182,7 +196,7 @@ def test_ray_data_and_rays_private_names_have_one_file_each():
         relative, text = path.relative_to(ROOT).as_posix(), path.read_text()
         if within_any(imports(path), "ray.data") or "ray.data." in text.replace('"ray.data', ""):
             users["data"].add(relative)
-        if re.search(r"\bray\b.*\b(_private|_internal|_raylet)\b", text):
+        if RAYS_OWN.search(text):
             users["private"].add(relative)
     assert users == {
         "data": {"factory/on_ray/pool.py"},
@@ -243,9 +257,53 @@ def test_no_folder_hides_a_noun_among_too_many_modules():
     assert crowded == CROWDED.keys(), {folder: counts[folder] for folder in crowded}
 
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_ray_is_pinned_to_the_release_whose_private_names_are_known():
+    needed = [need for need in PROJECT["project"]["dependencies"] if re.match(r"ray\b", need)]
+    assert len(needed) == 1
+    assert re.fullmatch(r"ray\[[a-z,]+\]~=2\.60", needed[0])
+
+
+def functions_of(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def is_command(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether typer makes its options of a function's parameters."""
+    return any(
+        re.fullmatch(r"(\w+_)?app\.(command|callback)\(.*\)", ast.unparse(decorator))
+        for decorator in function.decorator_list
+    )
+
+
+MOST_PARAMETERS = 8
+
+
+def test_what_takes_many_things_takes_a_record_of_them():
+    found = {}
+    for path in SOURCES:
+        for function in functions_of(path):
+            takes = function.args
+            names = [*takes.posonlyargs, *takes.args, *takes.kwonlyargs]
+            if len(names) > MOST_PARAMETERS and not is_command(function):
+                found[f"{path.relative_to(ROOT)}: {function.name}"] = len(names)
+    assert not found
+
+
+@pytest.mark.parametrize("kind", [Compute, Where])
+def test_a_stage_and_a_training_say_where_they_run_by_one_record(kind):
+    """They add fields; those of all pools, and the rule for them, they have as they are."""
+    shared = Pool.model_fields.keys() | Pool.__pydantic_decorators__.model_validators.keys()
+    assert {"where", "max_workers", "_bounds"} <= shared
+    assert issubclass(kind, Pool)
+    assert not shared & (inspect.get_annotations(kind).keys() | vars(kind).keys())
+
+
 def test_every_preset_is_in_the_wheel():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    shipped = project["tool"]["setuptools"]["package-data"]
+    shipped = PROJECT["tool"]["setuptools"]["package-data"]
     presets = {path.parent.parent.name for path in ROOT.glob("*/presets/*.yaml")}
     assert presets == {"factory", "trainer"}
     assert all("presets/*.yaml" in shipped[package] for package in presets)

@@ -15,7 +15,7 @@ from factory.captions.triplets import triplets
 from factory.captions.usage import Usage, usage_of
 from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Row
-from factory.ledger.run import Run
+from factory.ledger.run import Run, must_stand
 from factory.lists.read import is_unicode
 from factory.work.stage import Sealing, Stage
 from schemas.arrow import rows_to_json
@@ -85,7 +85,11 @@ class CaptionMaker:
             self.judge.close()
 
     def make(self, unit: int, items: Sequence[Row]) -> Outcomes:
-        """What became of the instructions of these captions; one that no reply gives is rejected."""
+        """What became of the instructions of these captions; one that no reply gives is rejected.
+
+        Raises `StorageRefused` where the run is gone: its replies would be paid for, and never sealed.
+        """
+        must_stand(self.replies.store)
         hands = [
             _Hand(item, index, kind_of(self.recipe, item.item_id, index))
             for item in map(CaptionItem.model_validate, items)

@@ -7,6 +7,7 @@ from typing import Any
 from factory.captions.server import Asked, LanguageServer
 from factory.errors import Damaged, ObjectMissing, first_line
 from factory.ledger import keys
+from factory.ledger.run import folder_must_stand
 from factory.storage.patience import read_whole, write_once
 from factory.storage.protocol import ObjectStore
 from schemas.canonical import content_hash
@@ -35,7 +36,8 @@ class Replies:
         """The reply to a request; `number` tells equal requests apart that want replies of their own.
 
         A reply that stands in the store is taken, whoever asked for it. Where two asked at one moment, both
-        take what was stored first. Raises as `LanguageServer.ask`, and `StorageError`.
+        take what was stored first. Raises as `LanguageServer.ask`, and `StorageError`; of a folder,
+        `StorageRefused` where the run is gone.
         """
         sha256 = content_hash([asked.kind, asked.body, number])
         key = keys.reply(sha256)
@@ -43,8 +45,11 @@ class Replies:
             return Reply(sha256, read_whole(self.store, key, lambda data: _read(data, key)), True)
         except ObjectMissing:
             pass
+        # Before it is paid for; and again, since an answer takes seconds.
+        folder_must_stand(self.store)
         # As text: whatever strange thing it says was paid for, and is kept.
         data = stamped({"request": sha256, "reply": server.ask(asked)})
+        folder_must_stand(self.store)
         return Reply(sha256, _read(write_once(self.store, key, data), key), False)
 
 

@@ -90,8 +90,9 @@ def scan(
 def footer_hash(place: Path | RemoteFile, name: str) -> str:
     """sha256 of a file's size and footer, 32 hex digits: where columns lie, their sizes and extremes.
 
-    Other pictures under the same captions give another, without reading them all: unless not one has
-    another size, nor is the first or last in order of bytes. Raises `InputError`.
+    Other pictures under the same captions give another hash, though no picture is read. It stays the same
+    only where each picture has the size of the one before it, and those that are the first and the last in
+    order of bytes are the same, too. Raises `InputError`.
     """
     file = _native(place, name)
     return _footer_hash(int(file.size()), read_footer(file, name))

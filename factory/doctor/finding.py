@@ -1,4 +1,4 @@
-"""What the doctor finds, and what he is given to look with."""
+"""What the doctor finds, and the device and the source of pairs that it examines."""
 
 from collections.abc import Generator
 from dataclasses import dataclass, field

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from factory.deeds import PROBES
 from factory.errors import Damaged, ObjectMissing, RunMismatch, StorageRefused
 from factory.ledger import keys
+from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
@@ -176,6 +177,15 @@ def must_stand(store: ObjectStore, record: str = keys.RUN) -> None:
             f"{store.uri}: {record} is gone: was the {'run' if record == keys.RUN else 'training'} "
             "deleted, or its disk unmounted? nothing more is written there"
         )
+
+
+def folder_must_stand(store: ObjectStore) -> None:
+    """As `must_stand`, of a folder alone: a look there is free, and of a bucket it is a request.
+
+    Nothing is made anew in a bucket, so that there it is asked once a unit.
+    """
+    if isinstance(store, LocalStore):
+        must_stand(store)
 
 
 def differing_fields(ours: Any, theirs: Any, where: str = "") -> list[str]:

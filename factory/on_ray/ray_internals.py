@@ -14,6 +14,12 @@ from ray._private import ray_constants, services
 from ray._private import worker as ray_worker
 
 PROGRESS_LOGGER = "ray.data._internal.progress"
+RESIZING = "ResizingState"
+"""A state of Ray Train's controller, by the name of its class, as those below."""
+ENDING = ("RestartingState", "ShuttingDownState")
+"""After which the workers are ended: as soon as a node's notice has run out, for one."""
+WAITING = ("InitializingState", "SchedulingState", "ReschedulingState", "RestartingState")
+"""In which no worker is there to be told anything."""
 
 
 def keep_to_loopback() -> None:
@@ -66,6 +72,25 @@ def controller_callback(changed: Callable[[str], None]) -> Any:
             changed(type(current_state).__name__)
 
     return StateCallback()
+
+
+def sign_of_life(actor: Any) -> Any:
+    """A reference to what an actor answers while it lives, whatever else it does; `ray.get` raises once it
+    is dead.
+    """
+    return actor.__ray_ready__.remote()
+
+
+def fake_head_environment(every_s: int) -> dict[str, str]:
+    """What a head needs whose autoscaler starts nodes that are none, and looks every so many seconds."""
+    _, head = fake_node_provider()
+    return {
+        "RAY_FAKE_CLUSTER": "1",
+        "RAY_enable_autoscaler_v2": "1",
+        "RAY_CLOUD_INSTANCE_ID": head,
+        "RAY_OVERRIDE_NODE_ID_FOR_TESTING": head,
+        "AUTOSCALER_UPDATE_INTERVAL_S": f"{every_s}",
+    }
 
 
 def fake_node_provider() -> tuple[str, str]:

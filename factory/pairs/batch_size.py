@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from factory.ledger import keys
-from factory.ledger.run import Run
+from factory.ledger.run import Run, must_stand
 from factory.storage.patience import write_once
 from factory.storage.stamped import find_stamped
 from schemas.environment import Environment
@@ -32,7 +32,10 @@ def fastest(rates: Mapping[int, float]) -> int:
 
 
 def batch_of_run(run: Run, source: Rated) -> int:
-    """What the run's first worker found; measured, where this is it. Raises `Damaged`."""
+    """What the run's first worker found; measured, where this is it.
+
+    Raises `Damaged`, and `StorageRefused` where the run is gone.
+    """
     record = find_stamped(run.store, keys.BATCH, BatchRecord, "the size of a run's batches")
     if record is None:
         rates = source.rates()
@@ -41,6 +44,7 @@ def batch_of_run(run: Run, source: Rated) -> int:
             rows_per_s={str(pairs): round(rate, 3) for pairs, rate in rates.items()},
             device=source.environment().device,
         )
+        must_stand(run.store)
         stands = write_once(run.store, keys.BATCH, to_stamped_json(own))
         record = from_stamped_json(BatchRecord, stands)
     return record.batch_pairs

@@ -22,6 +22,12 @@ EXPECTED = json.loads((HERE / "expected.json").read_text())
 WRITTEN_WITH = EXPECTED.pop("pyarrow")
 
 
+def test_what_is_pinned_is_what_wrote_them():
+    """Else the test below is skipped wherever the constraints are installed, and nobody hears of it."""
+    constraints = (HERE.parents[1] / "constraints.txt").read_text()
+    assert re.findall(r"^pyarrow==(.+)$", constraints, re.MULTILINE) == [WRITTEN_WITH]
+
+
 @pytest.mark.skipif(
     pyarrow.__version__ != WRITTEN_WITH,
     reason=f"another pyarrow writes other bytes: {WRITTEN_WITH}",

@@ -1,4 +1,6 @@
-"""That a node of the group is to be taken: a checkpoint, and its going is then no failure."""
+"""Notice that a node of the group will be taken away: a checkpoint is written at once, and the loss of
+the node counts as no failure.
+"""
 
 import time
 

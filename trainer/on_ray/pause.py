@@ -6,11 +6,8 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError
 
-RESIZING = "ResizingState"
-ENDING = ("RestartingState", "ShuttingDownState")
-"""After which the workers are ended: as soon as a node's notice has run out, for one."""
-WAITING = ("InitializingState", "SchedulingState", "ReschedulingState", "RestartingState")
-"""In which no worker is there to be told anything."""
+from factory.on_ray.ray_internals import ENDING, RESIZING, WAITING, sign_of_life
+
 LOOK_EVERY_S = 0.1
 
 
@@ -36,7 +33,9 @@ class Pause:
         ray.get(self.desk.set_up.remote(state not in WAITING))
 
     def _wait(self, is_over: Any) -> None:
-        """No bound: how long storing takes is the store's; but the dead store nothing more."""
+        """Wait without a limit, since how long storing takes depends on the store; but not for a dead
+        leader, which stores nothing any more.
+        """
         while not ray.get(is_over.remote()) and self._leader_lives():
             time.sleep(LOOK_EVERY_S)
 
@@ -44,6 +43,6 @@ class Pause:
         """Whether Ray still hears of the worker that writes; its training goes on beside this answer."""
         leader = ray.get(self.desk.leader.remote())
         try:
-            return leader is not None and bool(ray.get(leader.__ray_ready__.remote()))
+            return leader is not None and bool(ray.get(sign_of_life(leader)))
         except RayActorError as error:
             return isinstance(error, ActorUnavailableError)

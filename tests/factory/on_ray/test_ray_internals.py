@@ -2,12 +2,15 @@
 
 import importlib
 import os
+from pathlib import Path
 
 import pytest
+from ray import cluster_utils
+from ray.actor import _modify_class
 from ray.util import metrics
 
 from factory.on_ray import ray_internals
-from trainer.on_ray.pause import ENDING, RESIZING, WAITING
+from factory.on_ray.ray_internals import ENDING, RESIZING, WAITING
 
 
 def test_the_states_of_rays_controller_are_called_so():
@@ -65,6 +68,17 @@ def test_ray_has_a_provider_of_nodes_that_are_none():
         getattr(importlib.import_module(module), name), "create_node_with_resources_and_labels"
     )
     assert set(head) <= set("0123456789abcdef")
+
+
+def test_rays_autoscaler_reads_what_makes_nodes_that_are_none():
+    """Ray's own cluster of such nodes gives the same."""
+    environment = ray_internals.fake_head_environment(7)
+    rays = Path(cluster_utils.__file__).read_text()
+    assert [name for name in environment if f'"{name}":' not in rays] == []
+
+
+def test_every_actor_answers_whether_it_lives():
+    assert hasattr(_modify_class(Recorder), "__ray_ready__")
 
 
 class Recorder:

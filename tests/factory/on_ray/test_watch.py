@@ -1,13 +1,16 @@
 """The watch beside a store that does not answer; no cluster is needed for that."""
 
 from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from factory.errors import StorageRefused, StorageUnavailable
-from factory.on_ray import watch
+from factory.on_ray import watch, witness
 from factory.on_ray.watch import Watch
-from factory.on_ray.witness import Death
+from factory.on_ray.witness import Death, Witness
+from factory.pairs.generate import generate_stage
 
 
 def test_job_that_wants_to_stop_does_not_wait_for_a_store_that_is_gone(monkeypatch):
@@ -42,6 +45,52 @@ def test_a_root_that_is_gone_is_not_asked_again():
 
     with pytest.raises(StorageRefused, match="is gone"):
         Refused()._judge_due()
+
+
+class Timing(Watch):
+    """Knows how long units took; nothing is asked."""
+
+    def __init__(self, stage):
+        self.stage = stage
+
+
+def test_a_worker_is_given_up_after_many_times_the_longest_unit_and_never_before_an_hour():
+    seen = Timing(generate_stage(None))
+    assert seen.silence_s == 3600, "before any unit is known"
+    seen.lives(100)
+    assert seen.silence_s == 3600
+    seen.lives(400)
+    assert seen.silence_s == 8000
+    seen.lives(100)
+    seen.lives()
+    assert seen.silence_s == 8000, "the longest counts, not the last"
+
+
+@pytest.mark.parametrize(("longest", "silence_s"), [(0.0, 3600), (400.0, 8000)])
+def test_a_unit_hangs_once_it_took_longer_than_the_stage_and_the_longest_allow(
+    monkeypatch, longest, silence_s
+):
+    now = [0.0]
+    monkeypatch.setattr(witness, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(watch.ray, "get", lambda found: found)
+    seen, near = Timing(generate_stage(None)), Witness({})
+    seen.witness = SimpleNamespace(silent=SimpleNamespace(remote=near.silent))
+    seen.lives(longest)
+    near.arrive("w", "n")
+    near.begin("w", 3, False)
+    now[0] = silence_s - 1
+    assert not seen.hangs("w")
+    now[0] = silence_s
+    assert seen.hangs("w")
+    assert not seen.hangs("v")
+
+
+def test_a_stage_whose_units_are_short_gives_up_sooner():
+    seen = Timing(replace(generate_stage(None), silence_s=60.0))
+    seen.lives(2)
+    assert seen.silence_s == 60
+    seen.lives(10)
+    assert seen.silence_s == 200
 
 
 class Judging(Watch):

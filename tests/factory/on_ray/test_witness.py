@@ -1,6 +1,60 @@
 """The witness's bookkeeping, without Ray."""
 
-from factory.on_ray.witness import Death, Witness
+import pytest
+
+from factory.on_ray import witness as module
+from factory.on_ray.witness import Death, Silent, Witness
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Moves only when a test moves it."""
+
+    class Clock:
+        now = 1000.0
+
+        def monotonic(self):
+            return self.now
+
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def test_who_is_longer_at_a_unit_than_any_may_be_is_silent(clock):
+    witness = Witness({})
+    witness.arrive("w", "n", process=11)
+    witness.arrive("v", "m", process=12)
+    assert witness.silent(0.0) == [], "none is at a unit"
+    witness.begin("w", 1, False)
+    clock.now += 60
+    witness.begin("w", 2, False)
+    witness.begin("v", 3, False)
+    clock.now += 39
+    assert witness.silent(100.0) == []
+    clock.now += 1
+    assert witness.silent(100.0) == [Silent(1, "w", "n", 11)]
+    clock.now += 60
+    both = [Silent(1, "w", "n", 11), Silent(2, "w", "n", 11), Silent(3, "v", "m", 12)]
+    assert witness.silent(100.0) == both, "until it is dead, however often it is asked"
+    assert witness.silent(100.0) == both
+
+
+def test_a_unit_that_was_ended_or_whose_process_is_gone_is_not_silent(clock):
+    witness = Witness({})
+    for number, worker in enumerate(("ended", "left", "buried", "back")):
+        witness.arrive(worker, "n", process=number)
+        witness.begin(worker, number, False)
+    witness.end("ended", 0)
+    witness.leave("left")
+    witness.bury("buried")
+    witness.arrive("back", "n", process=9)
+    clock.now += 1e6
+    assert witness.silent(100.0) == []
+    # It begins anew with each unit.
+    witness.begin("back", 3, False)
+    clock.now += 99
+    assert witness.silent(100.0) == []
 
 
 def test_worker_that_comes_back_tells_which_units_died_with_it():

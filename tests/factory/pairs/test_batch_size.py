@@ -1,8 +1,11 @@
 """`compute.batch_pairs: auto`: found once for a run, by its first worker."""
 
+import shutil
+
 import pytest
 import torch
 
+from factory.errors import StorageRefused
 from factory.ledger import keys
 from factory.ledger.run import create_run
 from factory.pairs.batch_size import fastest
@@ -90,6 +93,19 @@ def test_of_two_that_found_it_at_once_the_first_counts(of, tmp_path, monkeypatch
 
     monkeypatch.setattr(PromptToPrompt, "rates", slow)
     assert load_engine(run, AUTO).source.environment().batch_pairs == 4
+
+
+def test_one_whose_run_vanishes_meanwhile_stores_nothing(of, tmp_path, monkeypatch):
+    run = create_run(LocalStore(tmp_path / "run"), of)
+
+    def slow(source):
+        shutil.rmtree(tmp_path / "run")
+        return {1: 1.0}
+
+    monkeypatch.setattr(PromptToPrompt, "rates", slow)
+    with pytest.raises(StorageRefused, match=r"RUN\.json is gone"):
+        load_engine(run, AUTO)
+    assert not (tmp_path / "run").exists()
 
 
 def test_without_a_run_the_fastest_here_is_taken(of):

@@ -13,6 +13,8 @@ from factory.ledger.run import open_run
 from factory.ledger.strikes import write_strike
 from factory.storage.local import LocalStore
 from factory.work.guards import MOST_LOST
+from tests.chaos.stores.memory_store import MemoryStore
+from tests.chaos.subjects.captioning import StubServer
 from tests.chaos.subjects.subject import STAGES, small
 
 
@@ -56,13 +58,90 @@ def test_a_full_disk_stops_the_run_after_a_few_units_and_a_rerun_makes_the_rest(
     assert (again.exit_code, again.sealed.partial) == (0, False)
 
 
+def delete(root):
+    shutil.rmtree(root)
+
+
+def unmount(root):
+    """What is left is the folder at which it was mounted."""
+    shutil.rmtree(root)
+    root.mkdir()
+
+
+def what_is_left(root):
+    return sorted(root.rglob("*"))
+
+
+GONE = pytest.mark.parametrize("go", [delete, unmount])
+RUN_IS_GONE = r"RUN\.json is gone: was the run deleted"
+
+
+@GONE
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_root_that_vanishes_ends_the_run_and_is_not_made_again(tmp_path, stage):
+def test_a_root_that_vanishes_ends_the_run_at_once_and_is_not_made_again(tmp_path, stage, go):
     subject, root = small(stage, units=5), tmp_path / "run"
-    vanish = subject.here(lambda item, index: shutil.rmtree(root, ignore_errors=True))
-    with pytest.raises(StorageRefused, match=r"RUN\.json is gone: was the run deleted"):
-        subject.start(LocalStore(root), vanish)
-    assert not root.exists()
+    plans, made = [], []
+
+    def vanish(item, index):
+        if not made:
+            go(root)
+        made.append(item)
+
+    with pytest.raises(StorageRefused, match=RUN_IS_GONE):
+        subject.start(
+            LocalStore(root),
+            subject.here(vanish),
+            once_planned=lambda run, plan: plans.append(
+                [subject.ids(plan.items(unit)) for unit in plan.units]
+            ),
+        )
+    assert what_is_left(root) == []
+    (units,) = plans
+    assert len(units) == 5
+    assert [sum(item in made for item in items) > 0 for items in units].count(True) == 1
+
+
+@GONE
+def test_captions_of_a_root_that_vanishes_pays_for_nothing_more(tmp_path, monkeypatch, go):
+    subject, root = small("captions", units=5), tmp_path / "run"
+    asked = whenever_asked(monkeypatch, lambda: go(root))
+    with pytest.raises(StorageRefused, match=RUN_IS_GONE):
+        subject.start(LocalStore(root), subject.here(deaf))
+    assert len(asked) == 1
+    assert what_is_left(root) == []
+
+
+def test_captions_in_a_bucket_asks_before_each_unit_whether_the_run_stands(monkeypatch):
+    class Deleted(MemoryStore):
+        """Its run is deleted after the first commit."""
+
+        def put_new(self, key, data):
+            stored = super().put_new(key, data)
+            if key.startswith(keys.COMMITS):
+                self.delete(keys.RUN)
+                asked.clear()
+            return stored
+
+    subject, store = small("captions", units=5), Deleted()
+    asked = whenever_asked(monkeypatch, lambda: None)
+    with pytest.raises(StorageRefused, match=RUN_IS_GONE):
+        subject.start(store, subject.here(deaf))
+    assert len(list(store.list(keys.COMMITS))) == 1
+    assert not asked, "for the unit after the one that was made"
+
+
+def whenever_asked(monkeypatch, act):
+    """What a language model is asked from now on; `act` comes before its answer."""
+    answer, asked = StubServer.ask, []
+
+    def ask(server, question):
+        if not asked:
+            act()
+        asked.append(question)
+        return answer(server, question)
+
+    monkeypatch.setattr(StubServer, "ask", ask)
+    return asked
 
 
 def test_a_strike_makes_no_root_anew(tmp_path):

@@ -1,10 +1,12 @@
 """`encode`: what it stores, and that it can die anywhere."""
 
+import io
 import json
 import os
 import signal
 import time
 
+import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load
 from typer.testing import CliRunner
@@ -15,6 +17,7 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.index import instruction_name
 from factory.deeds import PROBES
 from factory.errors import Damaged, EditmillError, InputError, RunMismatch, StorageRefused
+from factory.ledger import keys
 from factory.ledger.commits import committed_units
 from factory.ledger.keys import COMMITS
 from factory.ledger.run import open_run
@@ -24,6 +27,9 @@ from factory.storage.open import open_store
 from factory.untrusted_image.decoder import ImageRefused
 from factory.work.plain_loop import run_here
 from factory.work.unit import fail_unit
+from schemas.arrow import file_metadata
+from schemas.latents import ENCODE
+from schemas.ledger.layout import GENERATE, NAMES
 from tests.trainer.encoded import INSTRUCTIONS, UNREADABLE, configuration, write_dataset
 from trainer.latents.encode import encode_dataset
 from trainer.latents.encoder import Encoder
@@ -33,11 +39,16 @@ from trainer.learning.conditions import Conditions
 from trainer.learning.order import StepPair
 
 
-def stored(folder):
-    """Every object by its key, but for commits: those hold times and attempts."""
+def everything(folder):
+    """Every object by its key."""
     store = LocalStore(folder)
-    keys = [o.key for o in store.list() if not o.key.startswith((COMMITS, PROBES))]
-    return {key: store.get(key) for key in keys}
+    return {info.key: store.get(info.key) for info in store.list()}
+
+
+def stored(folder):
+    """As `everything`, but for commits: those hold times and attempts."""
+    found = everything(folder)
+    return {key: found[key] for key in found if not key.startswith((COMMITS, PROBES))}
 
 
 class Killed(BaseException):
@@ -249,6 +260,48 @@ def test_a_unit_that_is_given_up_is_failed_and_made_again_on_demand(dataset, tmp
         reader._content(9, False)
     again = encode_dataset(config, dataset, str(tmp_path / "a"), retry_failed=True)
     assert [unit.line for unit in again.units] == [unit.line for unit in whole.units]
+
+
+GENERATES = {
+    *NAMES["generate"].values(),
+    *(*GENERATE.counts[:2], *GENERATE.marks),
+    *("triplet_id", "original_prompt", "edited_prompt", "clip_sim_dir"),
+}
+LINE = {"unit", "outcomes_sha256", "encoded", "failed", "data_key", "data_sha256", "data_bytes"}
+
+
+def names_in(value):
+    """Of all fields, however deep."""
+    if isinstance(value, dict):
+        return {*value, *(name for one in value.values() for name in names_in(one))}
+    return {name for one in value for name in names_in(one)} if isinstance(value, list) else set()
+
+
+def test_what_is_stored_has_columns_of_its_own_and_none_of_generates(
+    dataset, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(keys, "SEGMENT_UNITS", 2)
+    encode_dataset(configuration(), dataset, str(tmp_path))
+    columns, names = {}, {}
+    for key, data in everything(tmp_path).items():
+        folder = key.partition("/")[0] + "/parts" * ("/parts/" in key)
+        found = names.setdefault(folder, set())
+        if key.endswith(".parquet"):
+            columns.setdefault(folder, set()).update(pq.read_schema(io.BytesIO(data)).names)
+            found |= names_in(json.loads(file_metadata(data).get("editmill", "{}")))
+        elif key.endswith(".json"):
+            found |= names_in(json.loads(data))
+    assert columns["commits"] == set(ENCODE.outcomes)
+    assert columns["manifest/parts"] == LINE
+    assert columns["segments"] == LINE | {
+        *("generation", "attempt", "commit_sha256", "tally", "seconds")
+    }
+    assert {"outcomes_sha256", "data", "encoded", "failed", "tally"} <= names["commits"]
+    assert {"encoded", "failed", "parts", "items"} <= names["manifest"]
+    # Its recipe names the columns of the dataset that is read.
+    names["RUN.json"] -= {"edited_prompt", "original_prompt"}
+    for folder, found in [*columns.items(), *names.items()]:
+        assert not found & GENERATES, folder
 
 
 def test_verbs_on_a_run_know_a_root_of_latents_without_knowing_it(dataset, tmp_path):
