@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from factory.engine.staging import ahead
+
 
 class ClipScorer:
     """Scores pairs with an open_clip model.
@@ -33,7 +35,7 @@ class ClipScorer:
 
     def text_features(self, prompt: str) -> Tensor:
         """The unit vector (width,) of a prompt; one that is too long is cut."""
-        tokens = self.tokenize([prompt]).to(self.mean.device)
+        tokens = ahead(self.tokenize([prompt]), self.mean.device)
         return F.normalize(self.model.encode_text(tokens), dim=-1)[0]
 
     def truncates(self, prompt: str) -> bool:

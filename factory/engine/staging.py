@@ -1,7 +1,9 @@
-"""Host values to a device that copies them by itself: nobody waits for what it does now.
+"""Host values to a device that copies them by itself, so that nobody waits for what it does now; and back.
 
-CUDA copies so from page-locked memory alone; from any other a copy blocks whatever it is told.
+CUDA copies so from and into page-locked memory alone; with any other a copy blocks whatever it is told.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +18,16 @@ def ahead_into(place: Tensor, values: Tensor) -> None:
     """The same into a place on the device that stays where it is; numbers become the place's."""
     held = _locked(values.to(place.dtype), place.device)
     place.copy_(held, non_blocking=place.device.type != "cpu")
+
+
+def home(values: Sequence[Tensor]) -> list[Tensor]:
+    """Values of one device, in the host's memory; waits once, for all of them and for what makes them."""
+    far = [each.device for each in values if each.device.type == "cuda"]
+    # torch itself takes page-locked memory for such copies, and keeps it for the next ones.
+    here = [each.to("cpu", non_blocking=bool(far)) for each in values]
+    if far:
+        torch.cuda.current_stream(far[0]).record_event().synchronize()
+    return here
 
 
 def _locked(values: Tensor, device: torch.device) -> Tensor:

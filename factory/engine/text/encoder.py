@@ -108,5 +108,5 @@ def conditioning(
     pooled = [one.pooled for one in words if one.pooled is not None]
     if not pooled:
         return context, None
-    sizes = torch.tensor([[height, width, 0, 0, height, width]] * len(words))
+    sizes = ahead(torch.tensor([[height, width, 0, 0, height, width]] * len(words)), like.device)
     return context, {"text_embeds": torch.stack(pooled).to(like), "time_ids": sizes.to(like)}

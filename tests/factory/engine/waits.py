@@ -14,6 +14,8 @@ class Waits(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.found: Counter[str] = Counter()
+        self.crossed: set[tuple[tuple[int, ...], torch.dtype]] = set()
+        """Shapes, and in which numbers they came from the host to the device or back."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -29,9 +31,14 @@ class Waits(TorchDispatchMode):
             source = args[1] if name == "copy_" else args[0]
             target = args[0].device if name == "copy_" else kwargs.get("device", source.device)
             crosses = (source.device == META) != (torch.device(target or source.device) == META)
+            numbers = args[0].dtype if name == "copy_" else kwargs.get("dtype") or source.dtype
             free = kwargs.get("non_blocking", len(args) > 2 and args[2])
+            # Numbers that change on the way do so first, in memory that is not locked.
+            free = bool(free) and numbers == source.dtype
             self.found["blocking copy"] += crosses and not free
-            self.found["free copy"] += crosses and bool(free)
+            self.found["free copy"] += crosses and free
+            if crosses:
+                self.crossed.add((tuple(source.shape), numbers))
         return func(*args, **kwargs)
 
     @property

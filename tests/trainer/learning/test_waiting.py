@@ -2,18 +2,22 @@
 
 import math
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text.encoder import TextEncoder
+from factory.engine.text.xl import TextEncoderXl
 from schemas.fit import Where
 from tests.factory.engine.tiny import SCHEDULER
+from tests.factory.engine.tiny_xl import tiny_xl
 from tests.factory.engine.waits import META, Waits
-from tests.trainer.learning.test_objective import ITEMS, PAIRS, Pictures, editor
-from tests.trainer.small import small
+from tests.trainer.learning.test_objective import ITEMS, PAIRS, editor
+from tests.trainer.small import SIDE, small
 from trainer.feeding.feed import parts_of
+from trainer.feeding.reader import LoadedRow, PictureReader
 from trainer.learning.conditions import Conditions
 from trainer.learning.group import Group, Workplace
 from trainer.learning.objective import Objective
@@ -37,24 +41,49 @@ def reads(monkeypatch):
     return found
 
 
-def test_a_step_waits_once(reads, monkeypatch):
+def of_sd(folder):
+    """The network that is trained, its autoencoder, its text."""
+    parts, unet = editor("epsilon")
+    text = TextEncoder(parts.tokenizer, parts.text_encoder.float().to(META))
+    return unet, parts.vae, text
+
+
+def of_xl(folder):
+    """The same of Stable Diffusion XL, which is told the pictures' sizes too."""
+    xl = tiny_xl(folder, editor=True)
+    encoders = (xl.text_encoder.to(META), xl.text_encoder_2.to(META))
+    text = TextEncoderXl((xl.tokenizer, xl.tokenizer_2), encoders, zeros=True)
+    return xl.unet.requires_grad_(True).train(), xl.vae, text
+
+
+def loaded(item):
+    """A row as the reader's threads give it: two pictures of bytes, and the instruction."""
+    original, instruction, edited = PAIRS[item.row]
+    content = (original.numpy(), edited.numpy(), instruction)
+    return LoadedRow(item, item.row, (SIDE, SIDE), content)
+
+
+@pytest.mark.parametrize("model", [of_sd, of_xl])
+def test_a_step_waits_once(model, reads, monkeypatch, tmp_path):
+    """From pictures on: what they and their instructions become is part of it."""
     # Of no effect in float32, and not known for this device.
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
-    parts, unet = editor("epsilon")
+    unet, vae, text = model(tmp_path)
     unet = unet.float().to(META)
     law = small(False, law={"batch": len(ITEMS), "clip_norm": 1.0}).law
-    text = TextEncoder(parts.tokenizer, parts.text_encoder.float().to(META))
     for _, instruction, _ in PAIRS:
         text.words(instruction)
-    conditions = Conditions(parts.vae.float().to(META), text)
-    reader, at = Pictures(conditions), Workplace(law, Where(micro_batch=4), META, Group())
+    conditions = Conditions(vae.float().to(META), text)
+    nowhere = SimpleNamespace(shelf=SimpleNamespace(store=SimpleNamespace(uri="nowhere")))
+    reader = PictureReader(nowhere, law, conditions, trained=range(len(PAIRS)))
+    at = Workplace(law, Where(micro_batch=4), META, Group())
     state = State(unet, law)
     schedule = NoiseSchedule.from_config(SCHEDULER)
     loop = Loop(
         unet, state, Objective(schedule, conditions.autoencoder.scaling), None, reader, at,
     )  # fmt: skip
     for step in range(2):
-        made = parts_of(reader, [reader.seen(item) for item in ITEMS], at)
+        made = parts_of(reader, [loaded(item) for item in ITEMS], at)
         with Waits() as waits:
             loss, norm = loop._gradients(made)
             state.advance()
@@ -63,4 +92,7 @@ def test_a_step_waits_once(reads, monkeypatch):
             assert waits.kinds == {"free copy"}
         assert math.isclose(loss, 0.5 / len(ITEMS))
         assert norm == 1.0
+        # Of a byte they take a quarter of the time.
+        pictures = {numbers for shape, numbers in waits.crossed if shape[1:] == (3, SIDE, SIDE)}
+        assert pictures == {torch.uint8}
     assert reads == [(3,)] * 2
