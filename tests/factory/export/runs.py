@@ -1,7 +1,9 @@
 """Sealed runs of the stub, to be exported: small, of several prompts, a few pairs each."""
 
+import atexit
 from functools import cache
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 
 from factory.ledger.plan import write_plan
@@ -27,6 +29,8 @@ def sealed_run(uri: str, count: int = PROMPTS, listed=None, limit=None, **fields
 @cache
 def shared_run() -> str:
     """One for all tests that only read it."""
-    uri = str(Path(mkdtemp(prefix="editmill-test-")) / "run")
+    folder = Path(mkdtemp(prefix="editmill-test-"))
+    atexit.register(rmtree, folder, ignore_errors=True)
+    uri = str(folder / "run")
     sealed_run(uri)
     return uri
