@@ -16,7 +16,7 @@ from factory.pairs.triplets import read_triplets
 from factory.untrusted_parquet import file as untrusted
 from factory.untrusted_parquet.file import BATCH_BYTES, UntrustedParquet
 from factory.untrusted_parquet.texts import MOST_TEXT, texts
-from factory.untrusted_parquet.thrift import read_struct
+from schemas.parquet.thrift import read_struct
 from tests.security.parquet_files import (
     DELTA_BYTE_ARRAY,
     Column,
