@@ -96,6 +96,13 @@ class UntrustedParquet:
             raise InputError(f"{self.name}: must have one column {column}, got {count}")
         return self.schema.field(column).type if count else None
 
+    def is_json(self, column: str) -> bool:
+        """Whether a column holds JSON, by Parquet's own kinds, and its text is to be decoded."""
+        number = self._leaves.get(column)
+        if number is None:
+            return False
+        return bool(self.metadata.schema.column(number).logical_type.type == "JSON")
+
     def batches(self, group: int, paths: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Rows of a row group in order: of columns by their names, or parts of them (`image.bytes`).
 
