@@ -11,6 +11,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from schemas.parquet.bounds import LIMITS, SPARE_ROWS
+from schemas.parquet.whole import read_columns
 from schemas.record import Record
 
 R = TypeVar("R", bound=Record)
@@ -151,24 +153,50 @@ def from_parquet(record: type[R], data: bytes) -> tuple[list[R], dict[str, str]]
 def read_rows(columns: Iterable[str], data: bytes) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """As `from_parquet`, as plain rows of these columns."""
     file = _checked(data)
-    # In this thread: a process that ends soon after Arrow began its threads may be aborted by it.
-    return file.read(list(columns), use_threads=False).to_pylist(), _metadata(file)
+    count = file.metadata.num_rows
+    if not 0 <= count <= len(data) + SPARE_ROWS:
+        raise ValueError(
+            f"must hold at most one row for each of its bytes, got {count} rows in {len(data)} bytes"
+        )
+    return _read(file, columns, data).to_pylist(), _metadata(file)
 
 
 def read_table(columns: Iterable[str], data: bytes, repeated: Sequence[str] = ()) -> pa.Table:
     """As `read_rows`, as columns; those with few values that repeat stay Arrow's dictionaries."""
-    return _checked(data, repeated).read(list(columns), use_threads=False)
+    return _read(_checked(data, repeated), columns, data, repeated)
+
+
+def read_named_table(columns: Iterable[str], data: bytes) -> pa.Table:
+    """As `read_table`, of bytes that were looked at by a hash of whoever names them."""
+    return _read(_opened(data), columns, data)
 
 
 def _checked(data: bytes, repeated: Sequence[str] = ()) -> pq.ParquetFile:
     if _with_digest(data, _digest_of(data)) != data:
         raise ValueError("bytes do not match the file's own digest")
+    return _opened(data, repeated)
+
+
+def _opened(data: bytes, repeated: Sequence[str] = ()) -> pq.ParquetFile:
     try:
-        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=list(repeated))
+        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=list(repeated), **LIMITS)
         check_plain(file.schema_arrow)
     except Exception as error:  # Arrow's, or of whoever registered a type that the file names
         raise ValueError(f"not a Parquet file of ours: {type(error).__name__}: {error}") from error
     return file
+
+
+def _read(
+    file: pq.ParquetFile, columns: Iterable[str], data: bytes, repeated: Sequence[str] = ()
+) -> pa.Table:
+    """Columns of the types that we write, within the bounds of a file of a run that may be a stranger's."""
+    names = list(columns)
+    for name, kind in zip(file.schema_arrow.names, file.schema_arrow.types, strict=True):
+        if name in names:
+            plain = kind.value_type if pa.types.is_dictionary(kind) and name in repeated else kind
+            if plain not in _ARROW.values():
+                raise ValueError(f"column {name!r} must be of a type that we write, got {kind}")
+    return read_columns(file, data, names, repeated)
 
 
 def check_plain(schema: pa.Schema) -> None:

@@ -122,4 +122,10 @@ def _read_group(file: UntrustedParquet, group: int, names: Columns) -> pa.Table:
                 f"file of {file.bytes}"
             )
         batches.append(batch)
-    return pa.Table.from_batches(batches)
+    table = pa.Table.from_batches(batches)
+    if file.is_json(names.edit_prompt):
+        read = [texts(chunk, is_json=True) for chunk in table[names.edit_prompt].chunks]
+        said = [word if isinstance(word, str) else None for words in read for word in words]
+        place = table.schema.get_field_index(names.edit_prompt)
+        table = table.set_column(place, names.edit_prompt, pa.array(said, pa.string()))
+    return table

@@ -144,10 +144,14 @@ def _rows(shelf: Shelf, number: int, names: Columns, limit: TokenLimit | None) -
 
 def _texts(file: UntrustedParquet, columns: list[str]) -> Iterator[tuple[Any, ...]]:
     """The instruction and the captions of each row. Raises `InputError`."""
+    are_json = [file.is_json(name) for name in columns]
     for group in range(len(file.rows)):
         row = 0
         for batch in file.batches(group, columns):
-            read = [texts(batch.column(name)) for name in columns]
+            read = [
+                texts(batch.column(name), is_json)
+                for name, is_json in zip(columns, are_json, strict=True)
+            ]
             kinds = [set(map(type, values)) for values in read]
             if kinds[0] != {str} or any(issubclass(k, ValueError) for k in set().union(*kinds)):
                 for offset, values in enumerate(zip(*read, strict=True)):

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from factory.errors import Damaged, InputError, ObjectMissing, RunMismatch
+from factory.errors import Damaged, InputError, ObjectMissing, RunMismatch, first_line
 from factory.export.shards import Group, groups_of, pieces_of
 from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.book import READERS
@@ -18,7 +17,7 @@ from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run, open_run
 from factory.storage.patience import read_named
 from factory.storage.protocol import ObjectStore
-from schemas.arrow import arrow_schema, columns_of
+from schemas.arrow import arrow_schema, columns_of, read_named_table
 from schemas.candidate import Verdict
 from schemas.export import Shard, Source
 from schemas.ledger.commit import Manifest, UnitLine
@@ -111,8 +110,10 @@ def tables_of(store: ObjectStore, shard: Shard) -> Iterator[pa.Table]:
             data = read_named(store, key, sha256, f"{where}: not the sealed bytes; {mend}")
         except ObjectMissing:
             raise Damaged(f"{where}: sealed, not there; {mend}") from None
-        # In this thread: see `schemas.arrow.read_rows`.
-        table = pq.ParquetFile(pa.BufferReader(data)).read(SCHEMA.names, use_threads=False)
+        try:
+            table = read_named_table(SCHEMA.names, data)
+        except ValueError as error:
+            raise Damaged(f"{where}: not a pairs file: {first_line(error)}; {mend}") from None
         if len(rows) < table.num_rows:
             # A copy, so that of a file of which one row is wanted no more is held.
             table = table.take(rows)

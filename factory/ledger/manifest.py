@@ -72,7 +72,12 @@ def part_lines(run: Run, part: Part) -> list[UnitLine]:
         data = read_named(run.store, part.key, part.sha256, what)
     except ObjectMissing:
         raise Damaged(f"{run.uri}/{part.key}: named by the manifest, not there") from None
-    return read_lines(run.layout, UnitLine, data)
+    try:
+        return read_lines(run.layout, UnitLine, data)
+    except (ValueError, OSError) as error:
+        raise Damaged(
+            f"{run.uri}/{part.key}: not a part of a manifest: {first_line(error)}"
+        ) from None
 
 
 def sealed_data_uris(run: Run) -> list[str]:

@@ -102,7 +102,12 @@ class Plan:
 
     def read_part(self, part: Part) -> list[Row]:
         """The items of one file. Raises `ObjectMissing` or `Damaged`."""
-        return read_rows(self.layout.items, self.part_bytes(part))[0]
+        data = self.part_bytes(part)
+        try:
+            return read_rows(self.layout.items, data)[0]
+        except (ValueError, OSError) as error:
+            where = f"{self.store.uri}/{part.key}"
+            raise Damaged(f"{where}: not a part of a plan: {first_line(error)}") from None
 
     def part_bytes(self, part: Part) -> bytes:
         """A file as it is stored, looked at by its hash. Raises `ObjectMissing` or `Damaged`."""

@@ -210,9 +210,11 @@ def _parquet_rows(name: str, stream: BinaryIO, known: Sequence[str], wanted: str
         number = 0
         for group in range(len(file.rows)):
             for batch in file.batches(group, columns):
-                for values in zip(*map(texts, batch.columns), strict=True):
+                names = batch.schema.names
+                are_json = map(file.is_json, names)
+                for values in zip(*map(texts, batch.columns, are_json), strict=True):
                     number += 1
-                    row = dict(zip(batch.schema.names, values, strict=True))
+                    row = dict(zip(names, values, strict=True))
                     for column, value in row.items():
                         if isinstance(value, TooLong):
                             # No list of prompts, and perhaps a few bytes for gigabytes of them.

@@ -101,11 +101,19 @@ def validated(file: Path, kind: type[K], config: dict[str, Any]) -> K:
 
 
 def _check_asks(file: Path, config: dict[str, Any]) -> None:
-    for key in _ASKS_FOR_MORE:
-        if config.get(key):
-            raise ModelError(
-                f"{file}: must not name code or weights of its own, or a quantiser, got {key!r}"
-            )
+    """Also what a config says of its parts: transformers makes a config of each, and loads by it."""
+    following: list[tuple[str, Any]] = [("", config)]
+    for where, value in following:
+        if isinstance(value, dict):
+            for key in _ASKS_FOR_MORE:
+                if value.get(key):
+                    raise ModelError(
+                        f"{file}: must not name code or weights of its own, or a quantiser, got "
+                        f"{where + key!r:.200}"
+                    )
+            following += [(f"{where}{key}.", inner) for key, inner in value.items()]
+        elif isinstance(value, list):
+            following += [(where, inner) for inner in value]
 
 
 def _problem(error: ValidationError, kind: type[KnownConfig]) -> str:

@@ -6,7 +6,6 @@ one row. Types that other libraries of this process have registered are never ma
 Arrow types is covered up, so that a column is what Parquet stores of it.
 """
 
-import inspect
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, Protocol
@@ -15,40 +14,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.errors import InputError, StorageError, first_line
-from factory.untrusted_parquet.pages import Unpacked, unpacked
+from schemas.parquet.bounds import (
+    BATCH_BYTES,
+    LIMITS,
+    MOST_FOOTER,
+    MOST_LISTED,
+    SPARE_ROWS,
+    known_options,
+    most_unpacked,
+)
+from schemas.parquet.pages import Unpacked, first_page, unpacked
 
 MAGIC = b"PAR1"
 TAIL = 8
 """A file ends with its footer's length in four bytes, and four letters."""
-MOST_FOOTER = 2**25
-"""Bytes; parsed, a footer takes some twenty times as many."""
-MOST_LISTED = 100_000
-"""Columns, and row groups."""
-DEEPEST = 64
-"""Columns inside of one another."""
-SPARE_ROWS = 100_000
-"""Rows that a file may have beyond one for each of its bytes."""
-UNPACKED_BYTES = 2**28
-MOST_RATIO = 64
-"""The columns of a row group that are read may unpack to so much, or to so many times what they take in
-the file."""
-BATCH_BYTES = 2**27
-"""Most that a batch of more than one row can come to."""
 POINTER = b"version https://git-lfs"
 POINTER_BYTES = 1024
 """A git-lfs pointer is shorter."""
 _ARROW_TYPES, _COVERED = b"ARROW:schema", b"-----:schema"
-# Those of pyarrow's releases before 26 are fewer.
-_OPTIONS = {
-    name: value
-    for name, value in {
-        "arrow_extensions_enabled": False,
-        "schema_depth_limit": DEEPEST,
-        "thrift_string_size_limit": MOST_FOOTER,
-        "thrift_container_size_limit": MOST_LISTED,
-    }.items()
-    if name in inspect.signature(pq.ParquetFile.__init__).parameters
-}
+_OPTIONS = LIMITS | known_options({"arrow_extensions_enabled": False})
 
 
 class NotParquet(InputError):
@@ -112,6 +96,13 @@ class UntrustedParquet:
             raise InputError(f"{self.name}: must have one column {column}, got {count}")
         return self.schema.field(column).type if count else None
 
+    def is_json(self, column: str) -> bool:
+        """Whether a column holds JSON, by Parquet's own kinds, and its text is to be decoded."""
+        number = self._leaves.get(column)
+        if number is None:
+            return False
+        return bool(self.metadata.schema.column(number).logical_type.type == "JSON")
+
     def batches(self, group: int, paths: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Rows of a row group in order: of columns by their names, or parts of them (`image.bytes`).
 
@@ -145,7 +136,7 @@ class UntrustedParquet:
 
     def _most(self, chunks: Sequence[Any]) -> int:
         packed = sum(chunk.total_compressed_size for chunk in chunks)
-        return max(UNPACKED_BYTES, MOST_RATIO * min(packed, self.bytes))
+        return most_unpacked(min(packed, self.bytes))
 
     def _rows_at_once(self, group: int, paths: Sequence[str]) -> int:
         """How many rows a batch may have. Raises `InputError` for too large a row group."""
@@ -153,7 +144,7 @@ class UntrustedParquet:
         most, rows = self._most(chunks), self.rows[group]
         # By the footer before anything is fetched, then by the pages' own headers.
         self._check_size(group, sum(chunk.total_uncompressed_size for chunk in chunks), most)
-        places = [(_start(chunk), chunk.total_compressed_size) for chunk in chunks]
+        places = [(first_page(chunk), chunk.total_compressed_size) for chunk in chunks]
         if self._hold is not None:
             self._hold(places)
         found = [self._unpacked(start, length) for start, length in places]
@@ -189,14 +180,6 @@ class UntrustedParquet:
                 if path in paths or path.startswith(begin)
             ]
         return self._wanted[paths]
-
-
-def _start(chunk: Any) -> int:
-    """As Arrow finds it."""
-    dictionary = chunk.dictionary_page_offset
-    if dictionary is not None and 0 < dictionary < chunk.data_page_offset:
-        return int(dictionary)
-    return int(chunk.data_page_offset)
 
 
 def read_footer(file: pa.NativeFile, name: str) -> bytes:

@@ -1,5 +1,6 @@
 """A column's values as Python has them, where a stranger may have put anything."""
 
+import json
 from typing import Any
 
 import pyarrow as pa
@@ -16,8 +17,30 @@ class TooLong(ValueError):
         super().__init__(f"must be at most {MOST_TEXT} bytes, got {length}")
 
 
-def texts(column: pa.Array) -> list[Any]:
-    """The values; in the place of text that is too long or not UTF-8 the `ValueError` that says so."""
+def texts(column: pa.Array, is_json: bool = False) -> list[Any]:
+    """The values, where `is_json` what strings of JSON say.
+
+    In the place of text that is too long, not UTF-8 or no such string the `ValueError` that says so.
+    """
+    found = _texts(column)
+    return (
+        [_said(value) if isinstance(value, str) else value for value in found] if is_json else found
+    )
+
+
+def _said(text: str) -> str | ValueError:
+    """By a string of JSON."""
+    try:
+        value = json.loads(text)
+        if isinstance(value, str):
+            value.encode()
+            return value
+    except (ValueError, RecursionError):
+        pass
+    return ValueError(f"must be a string of JSON, got {text!r:.80}")
+
+
+def _texts(column: pa.Array) -> list[Any]:
     if not pa.types.is_string(column.type):
         return column.to_pylist()
     plain = column.cast(pa.binary())

@@ -7,7 +7,8 @@ from factory.console.amounts import counted
 from factory.console.progress import Progress
 from factory.console.say import say
 from factory.console.signals import INTERRUPTED, Drain
-from factory.errors import NeedsRepair
+from factory.errors import EditmillError, NeedsRepair
+from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.book import Book
 from factory.ledger.laid_out import lay_out
 from factory.ledger.lines import tally_of
@@ -30,6 +31,8 @@ from schemas.record import Record
 _INTERRUPTED = Stop(INTERRUPTED, 3)
 NOTHING_KEPT = 4
 """The exit code of a whole run without one outcome of its first kind."""
+MOST_REASON = 200
+"""Letters of a failure's reason in a message."""
 
 
 @dataclass(frozen=True)
@@ -228,15 +231,35 @@ def publish(run: Run, sealed: Manifest, sealing: Sealing) -> None:
 
 
 def _what_took_them(stage: Stage, book: Book) -> str:
-    """Why a run holds nothing: its outcomes by reason."""
-    tally = Tally.sum(tally_of(book.run.layout, line) for line in book.lines())
+    """Why a run holds nothing: its outcomes by reason, and the first that could not be made."""
+    layout = book.run.layout
+    tally = Tally.sum(tally_of(layout, line) for line in book.lines())
     total = tally.total
     took = ", ".join(f"{gate} {count}" for gate, count in tally.reasons.items())
-    lost = total.get("rejected", 0)
-    rejected = f"{lost} were rejected" if lost else ""
+    others = [name for name in layout.counts[1:] if name != layout.FAILED and total.get(name)]
+    rejected = " and ".join(f"{total[name]} were {name}" for name in others)
     if took:
-        rejected += f", by {took} (several gates may reject one)"
-    failed = f"{total['failed']} could not be made" if total.get("failed") else ""
+        several = " (several gates may reject one)" if "rejected" in others else ""
+        rejected += f", by {took}{several}"
+    failed = ""
+    if total.get(layout.FAILED):
+        failed = f"{total[layout.FAILED]} could not be made{_first_failure(stage, book)}"
     parts = " and ".join(filter(None, (rejected, failed)))
     advice = f"; {stage.advice}" if stage.advice else ""
-    return f"of {sum(total.values())} {book.run.layout.outcome}s {parts}{advice}"
+    return f"of {sum(total.values())} {layout.outcome}s {parts}{advice}"
+
+
+def _first_failure(stage: Stage, book: Book) -> str:
+    """Which outcome failed first in the plan's order, and why; empty where its commit cannot be read."""
+    run, name = book.run, next(iter(stage.layout.outcomes))
+    for line in book.lines():
+        if not line.counts.get(run.layout.FAILED):
+            continue
+        try:
+            found = find_commit(run, book.plan, line.unit, line)
+            rows = whole_commit(run, found).rows
+        except EditmillError:
+            return ""
+        row = next(row for row in rows if row["verdict"] == run.layout.FAILED)
+        return f", first {run.layout.outcome} {row[name]}: {row['reason'] or '':.{MOST_REASON}}"
+    return ""

@@ -168,6 +168,11 @@ DATASETS = [
         edited_prompt=not_unicode(),
     ),
     table(
+        "an instruction in JSON that is no string",
+        r"a\.parquet: row group 0, row 0: edit_prompt must be a string of JSON, got 'make it red'",
+        edit_prompt=pa.array(["make it red"], pa.json_()),
+    ),
+    table(
         "lists of instructions",
         r"a\.parquet: edit_prompt must be text, got list<.*>",
         edit_prompt=[["make it red"]],

@@ -245,8 +245,20 @@ def pickled() -> None:
     Path("model", "unet", "diffusion_pytorch_model.bin").write_bytes(PICKLE)
 
 
+def asking(part: str, **asked: object) -> Step:
+    """The same with all parts, one of whose configs says more."""
+
+    def ask() -> None:
+        weights(*PARTS)()
+        file = Path("model", part, "config.json")
+        file.write_text(json.dumps(json.loads(file.read_bytes()) | asked))
+
+    return ask
+
+
 EDITOR = MINIATURE / "editor"
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+KERNELS = "kernels-community/x"
 HERE = "--set compute.where=here --set compute.device=cpu --set compute.gpus_per_worker=0"
 BY_PIPELINE = ALL.replace("--preset miniature", f"--pipeline model {HERE}")
 PIPELINES = [
@@ -307,6 +319,37 @@ PIPELINES = [
         r"model/model_index\.json: _class_name must be a class's name, got \['my', 'Own'\]; .*",
         pictures(),
         weights(*PARTS, _class_name=["my", "Own"]),
+    ),
+    case(
+        "a part that asks for code for attention",
+        BY_PIPELINE,
+        r"model/text_encoder/config\.json: must not name code .*, got 'attn_implementation'",
+        pictures(),
+        asking("text_encoder", attn_implementation=KERNELS),
+    ),
+    case(
+        "a part of a part that asks for code for attention",
+        BY_PIPELINE,
+        r"model/text_encoder/config\.json: must not name code .*, got 'text_config\.attn_implementation'",
+        pictures(),
+        asking("text_encoder", text_config={"attn_implementation": KERNELS}),
+    ),
+    case(
+        "a part with a quantiser",
+        BY_PIPELINE,
+        r"model/unet/config\.json: must not .*, or a quantiser, got 'quantization_config'",
+        pictures(),
+        asking("unet", quantization_config={"quant_method": "bitsandbytes"}),
+    ),
+    case(
+        "a part of a part with a quantiser",
+        BY_PIPELINE,
+        r"model/text_encoder/config\.json: must not .*, got 'towers\.vision\.quantization_config'",
+        pictures(),
+        asking(
+            "text_encoder",
+            towers=[{"vision": {"quantization_config": {"quant_method": "bitsandbytes"}}}],
+        ),
     ),
 ]
 CLASSES = [

@@ -138,6 +138,12 @@ FILES = [
         "t.parquet",
     ),
     listed(
+        "JSON that is no string in Parquet",
+        parquet(input=['"a"'], edit=pa.array(['{"b": 1}'], pa.json_()), output=["c"]),
+        r't\.parquet: row 1: field "edit": must be a string of JSON, got \'\{"b": 1\}\' \(1 bad .*\)',
+        "t.parquet",
+    ),
+    listed(
         "Parquet that unpacks to gigabytes",
         BOMB,
         r"t\.parquet: row group 0 must unpack to at most 268435456 bytes, got 9663676416 in a file "

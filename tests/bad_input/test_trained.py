@@ -16,6 +16,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from editmill import app
+from factory.dataset.dataset import Dataset
 from tests.bad_input.materials import Step, cut, parquet, remove, write
 from tests.bad_input.training_materials import FIT, PICTURE, pairs, real
 
@@ -99,11 +100,13 @@ def strange() -> None:
 
 
 def as_json() -> None:
-    """A dataset whose instructions are of Arrow's type for JSON, which is text."""
+    """A dataset whose instructions are of Arrow's type for JSON, each a string of it."""
     bare()
     table = pq.read_table("pairs/a.parquet")
-    words = pa.ExtensionArray.from_storage(pa.json_(), table["edit_prompt"].combine_chunks())
+    words = pa.array(map(json.dumps, table["edit_prompt"].to_pylist()))
+    words = pa.ExtensionArray.from_storage(pa.json_(), words)
     pq.write_table(table.set_column(1, "edit_prompt", words), "pairs/a.parquet")
+    assert Dataset.open("pairs").pair(0).instruction == "make it red"
 
 
 NAMES = ["bytes", "path"]

@@ -3,7 +3,7 @@
 Source: github.com/apache/parquet-format, parquet.thrift; Thrift's compact protocol.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -53,8 +53,10 @@ def plain(*values: bytes) -> bytes:
     return b"".join(len(value).to_bytes(4, "little") + value for value in values)
 
 
-def parquet_file(columns: Sequence[Column], rows: int) -> bytes:
-    """One row group of required columns."""
+def parquet_file(
+    columns: Sequence[Column], rows: int, metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """One row group of required columns; `metadata` is the file's own."""
     body, chunks = bytearray(b"PAR1"), []
     for column in columns:
         start, unpacked = len(body), 0
@@ -65,8 +67,8 @@ def parquet_file(columns: Sequence[Column], rows: int) -> bytes:
                 first_data = len(body)
             body += header + one.packed
             unpacked += len(header) + one.unpacked
-        said = unpacked if column.said is None else column.said
-        chunks.append(chunk(column, start, first_data, len(body) - start, said, rows))
+        footers = unpacked if column.said is None else column.said
+        chunks.append(chunk(column, start, first_data, len(body) - start, footers, rows))
     group = struct((1, listed(chunks)), (2, long(1)), (3, long(rows)))
     schema = [struct((4, text("schema")), (5, integer(len(columns))))]
     schema += [
@@ -78,7 +80,14 @@ def parquet_file(columns: Sequence[Column], rows: int) -> bytes:
         )
         for column in columns
     ]
-    footer = struct((1, integer(1)), (2, listed(schema)), (3, long(rows)), (4, listed([group])))[1]
+    said = [struct((1, text(key)), (2, text(value))) for key, value in (metadata or {}).items()]
+    footer = struct(
+        (1, integer(1)),
+        (2, listed(schema)),
+        (3, long(rows)),
+        (4, listed([group])),
+        *([(5, listed(said))] if said else []),
+    )[1]
     return bytes(body) + footer + len(footer).to_bytes(4, "little") + b"PAR1"
 
 

@@ -1,6 +1,7 @@
 """Parquet files that mean harm: what they unpack to, whatever they say of it."""
 
 import io
+import json
 import resource
 from functools import partial
 from itertools import islice
@@ -16,7 +17,7 @@ from factory.pairs.triplets import read_triplets
 from factory.untrusted_parquet import file as untrusted
 from factory.untrusted_parquet.file import BATCH_BYTES, UntrustedParquet
 from factory.untrusted_parquet.texts import MOST_TEXT, texts
-from factory.untrusted_parquet.thrift import read_struct
+from schemas.parquet.thrift import read_struct
 from tests.security.parquet_files import (
     DELTA_BYTE_ARRAY,
     Column,
@@ -240,11 +241,13 @@ def test_text_is_read_whatever_arrow_calls_it_and_told_where_it_is_none():
     ],
 )
 def test_a_list_is_read_from_any_of_arrows_kinds_of_text(tmp_path, kind):
-    storage = pa.string() if kind == pa.json_() else kind
+    is_json = kind == pa.json_()
+    storage = pa.string() if is_json else kind
     columns = {
-        name: pa.array([word, word]).cast(storage) for name, word in zip(NAMES, "abc", strict=True)
+        name: pa.array([json.dumps(word) if is_json else word] * 2).cast(storage)
+        for name, word in zip(NAMES, "abc", strict=True)
     }
-    if kind == pa.json_():
+    if is_json:
         columns = {n: pa.ExtensionArray.from_storage(kind, c) for n, c in columns.items()}
     other = {
         "tensor": pa.ExtensionArray.from_storage(
@@ -257,6 +260,16 @@ def test_a_list_is_read_from_any_of_arrows_kinds_of_text(tmp_path, kind):
     found = read_triplets(str(tmp_path / "list.parquet"))
     assert (len(found.triplets), found.duplicates) == (1, 1)
     assert found.triplets[0].edited_prompt == "c"
+
+
+@pytest.mark.parametrize(
+    "value", ["make it red", '{"a": 1}', "null", "3", '"\\ud800"', "[" * 99_999, '"a']
+)
+def test_of_json_only_a_string_is_text(value):
+    (found,) = texts(pa.array([value]), is_json=True)
+    assert str(found).startswith("must be a string of JSON, got ")
+    assert isinstance(found, ValueError)
+    assert texts(pa.array(['"\\u00e9 \\"b\\""', None]), is_json=True) == ['é "b"', None]
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,9 @@ def _words(
         row = int(np.searchsorted(index.file, number))
         for group in range(len(file.rows)):
             for batch in file.batches(group, there):
-                read = {column: texts(batch.column(column)) for column in there}
+                read = {
+                    column: texts(batch.column(column), file.is_json(column)) for column in there
+                }
                 for offset in range(batch.num_rows):
                     if row in wanted:
                         found = [read[c][offset] if c in read else None for c in asked]

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -102,6 +103,24 @@ def test_what_is_no_picture_is_a_row_with_its_reason(tmp_path, monkeypatch):
         "_editmill",
         ".incoming",
     }
+
+
+def test_a_run_that_kept_nothing_says_the_first_reason(tmp_path):
+    put(tmp_path / "in", {"a.png": b"hello", "b.png": b""})
+    _, done = edited(tmp_path / "in", tmp_path / "out")
+    assert done.exit_code == 4
+    assert re.fullmatch(
+        r"sealed without one edit: of 2 pictures 2 could not be made, first picture a\.png: must begin as "
+        r"a JPEG, PNG or WEBP, got .*; the results say why of each",
+        done.message,
+    )
+
+
+def test_a_run_that_found_all_its_keys_taken_says_so(tmp_path):
+    for place in ("in", "out"):
+        put(tmp_path / place, {"a.png": file(picture())})
+    _, done = edited(tmp_path / "in", tmp_path / "out")
+    assert done.message.startswith("sealed without one edit: of 1 pictures 1 were skipped, by ")
 
 
 def test_keys_that_lead_elsewhere_are_rows_too(moto_bucket):

@@ -283,7 +283,9 @@ def test_a_whole_run_without_a_pair_ends_with_4_and_names_the_gates_that_took_th
             False,
         )
         assert re.match("sealed without one pair: " + TOOK.format(108), result.message)
-        assert re.search(r" and \d+ could not be made; `editmill doctor`", result.message)
+        first = "first candidate [0-9a-f]{16}: planted"
+        said = rf" and \d+ could not be made, {first}; `editmill doctor`"
+        assert re.search(said, result.message)
 
 
 def test_a_limited_run_without_a_pair_says_so(tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from factory.untrusted_parquet.thrift import read_struct
+from schemas.parquet.thrift import read_struct
 
 FIRST_READ = 512
 """Bytes that nearly always hold a header."""
@@ -26,8 +26,15 @@ class Unpacked:
     """All its pages, unpacked."""
     value: int
     """No value of it is longer than so many bytes."""
-    repeats: bool
-    """Whether one page's bytes may come again in many values."""
+    is_dictionary: bool
+    """Whether values stand in a page of their own, and may come again in many rows."""
+    is_delta: bool
+    """Whether values begin as the one before them."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether one page's bytes may come again in many values."""
+        return self.is_dictionary or self.is_delta
 
 
 def unpacked(read: Callable[[int, int], bytes], start: int, length: int) -> Unpacked:
@@ -40,7 +47,15 @@ def unpacked(read: Callable[[int, int], bytes], start: int, length: int) -> Unpa
         largest = max(largest, size)
         dictionary |= header[1] == DICTIONARY
         delta |= DELTA_BYTE_ARRAY in (_of(header, 5, 2), _of(header, 8, 4))
-    return Unpacked(total, total if delta else largest, dictionary or delta)
+    return Unpacked(total, total if delta else largest, dictionary, delta)
+
+
+def first_page(chunk: Any) -> int:
+    """Where a column chunk begins, as Arrow finds it; `chunk` is what the footer says of it."""
+    dictionary = chunk.dictionary_page_offset
+    if dictionary is not None and 0 < dictionary < chunk.data_page_offset:
+        return int(dictionary)
+    return int(chunk.data_page_offset)
 
 
 def _of(header: dict[int, Any], page: int, number: int) -> Any:

@@ -1,0 +1,1 @@
+"""What a Parquet file may unpack to, whoever wrote it."""
