@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from factory.errors import Damaged, InputError, ObjectMissing, RunMismatch
-from factory.export.shards import Group, groups_of, pieces_of
+from factory.export.shards import TripletPairs, groups_of, pieces_of
 from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.book import READERS
 from factory.ledger.commits import Commit
@@ -84,7 +84,7 @@ class SealedRun:
             while some := list(islice(lines, COMMITS_AT_ONCE)):
                 yield from zip(some, pool.map(read, some), strict=True)
 
-    def groups(self, line: UnitLine, commit: Commit) -> Iterator[Group]:
+    def groups(self, line: UnitLine, commit: Commit) -> Iterator[TripletPairs]:
         """A unit's pairs by triplet; its file's rows are its accepted candidates, in their order."""
         if line.data_key is None:
             return
