@@ -31,7 +31,7 @@ os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')
 from benchmarks.record import machine, write_results  # noqa: E402
 from factory.captions.acceptance import faults  # noqa: E402
 from factory.captions.instruction_rules import broken_rules  # noqa: E402
-from factory.captions.prompts import Words  # noqa: E402
+from factory.captions.prompts import Suggestion  # noqa: E402
 from factory.ledger import keys  # noqa: E402
 from factory.ledger.plan import read_plan  # noqa: E402
 from factory.ledger.run import open_run  # noqa: E402
@@ -155,7 +155,7 @@ def kills(count: int, times: int) -> dict[str, Any]:
 
 def is_refused(caption: str, edit: str, edited: str) -> bool:
     """By what is looked at before a judge is asked."""
-    words = Words(edit, edited)
+    words = Suggestion(edit, edited)
     return bool(faults(caption, words, Limits(), ()) or broken_rules(caption, words))
 
 

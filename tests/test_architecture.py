@@ -257,6 +257,40 @@ def test_no_folder_hides_a_noun_among_too_many_modules():
     assert crowded == CROWDED.keys(), {folder: counts[folder] for folder in crowded}
 
 
+SHARED = {
+    "Verdict": "each stage has its own, in the record of its outcomes",
+    "Autoencoder": "the one that checks a checkpoint's files is called as the network that is made of them",
+    "TextEncoder": "as Autoencoder",
+    "NoiseSchedule": "as Autoencoder",
+}
+"""Names that several classes have, each with its reason."""
+SPEECH = re.compile(r"_?(told|TOLD|said|SAID|speaks|seen|Seen|passing|befell)")
+"""Names of what somebody says or hears: each hides what the thing is."""
+
+
+def test_a_name_is_one_classs_alone():
+    """Of those that other files may import."""
+    names = Counter(
+        node.name
+        for path in SOURCES
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert {name for name, count in names.items() if count > 1} == SHARED.keys()
+    # The engine's, which no type of another room may be taken for.
+    assert not [path for path in SOURCES if re.search(r"^Batch = ", path.read_text(), re.MULTILINE)]
+
+
+def test_no_class_or_function_is_called_by_a_verb_of_speech():
+    found = set()
+    for path in SOURCES:
+        kinds = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, kinds) and SPEECH.fullmatch(node.name):
+                found.add(f"{path.relative_to(ROOT)}: {node.name}")
+    assert not found
+
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 

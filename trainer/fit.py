@@ -42,7 +42,7 @@ from trainer.learning.spread import spread
 from trainer.learning.state import State
 from trainer.loop import Loop
 from trainer.root.checkpoint import Checkpoints, steps_in
-from trainer.root.leader import HeldOut, Leader, Member
+from trainer.root.leader import Leader, Member, SheetPairs
 from trainer.root.training import begin_training, training_dataset
 from trainer.watching.opening import opening
 
@@ -153,7 +153,7 @@ def fit(
     member = Member(config, state)
     if group.leads:
         sheet_rows = [dataset.rows[i][0] for i in kept[: config.watching.sheet_pairs]]
-        held_out = HeldOut(dataset, sheet_rows)
+        held_out = SheetPairs(dataset, sheet_rows)
         member = Leader(config, state, checkpoints, parts, held_out, say, spare)
     noticed = False
     try:

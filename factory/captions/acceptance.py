@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection
 
-from factory.captions.prompts import Words
+from factory.captions.prompts import Suggestion
 from factory.prompt_text import told_text
 from schemas.captions import Limits
 
@@ -26,7 +26,9 @@ _JOINERS = "\u200c\u200d"
 """Of the format marks, those that words of some scripts are written with."""
 
 
-def faults(caption: str, words: Words, limits: Limits, examples: Collection[Words]) -> list[str]:
+def faults(
+    caption: str, words: Suggestion, limits: Limits, examples: Collection[Suggestion]
+) -> list[str]:
     """Why an instruction and its edited caption are no triplet with this caption; none where they are."""
     texts = (words.edit_prompt, words.edited_prompt)
     checks = {

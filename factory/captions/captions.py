@@ -8,7 +8,7 @@ from importlib.metadata import version
 from factory.captions.acceptance import faults
 from factory.captions.instruction_rules import broken_rules
 from factory.captions.judging import JUDGE_VERSION, judge_request, read_verdict
-from factory.captions.prompts import EXAMPLES, Unusable, Words, kind_of, read_reply, request
+from factory.captions.prompts import EXAMPLES, Suggestion, Unusable, kind_of, read_reply, request
 from factory.captions.replies import Replies, Reply
 from factory.captions.server import Asked, BadRequest, LanguageServer
 from factory.captions.triplets import triplets
@@ -52,7 +52,7 @@ class _Hand:
     item: CaptionItem
     index: int
     kind: str | None
-    words: Words | None = None
+    words: Suggestion | None = None
     reason: str | None = None
     verdict: Verdict = Verdict.REJECTED
     replies: list[Reply] = field(default_factory=list)
@@ -71,7 +71,7 @@ class CaptionMaker:
         self.server = LanguageServer(compute.server)
         self.judge = LanguageServer(compute.of_judge) if self.recipe.judge else None
         examples = self.recipe.examples or EXAMPLES
-        self.examples = {Words(edit, after) for _, _, edit, after in examples}
+        self.examples = {Suggestion(edit, after) for _, _, edit, after in examples}
         self._environment = CaptionEnvironment(
             wheels={"openai": version("openai")},
             server=compute.server.base_url,

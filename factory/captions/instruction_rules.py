@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from factory.captions.prompts import Words
+from factory.captions.prompts import Suggestion
 from factory.prompt_text import told_text
 
 MOVES, COUNTS, CAMERA, LETTERING = "moves", "counts", "camera", "lettering"
@@ -103,7 +103,7 @@ class _Change:
     gained: tuple[str, ...]
 
 
-def broken_rules(caption: str, words: Words) -> list[str]:
+def broken_rules(caption: str, words: Suggestion) -> list[str]:
     """The rules that an instruction breaks, by name; none where nothing speaks against it."""
     instruction = told_text(words.edit_prompt)
     found = [name for name, pattern in _PATTERNS.items() if pattern.search(instruction)]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from factory.captions.prompts import Words
+from factory.captions.prompts import Suggestion
 from factory.captions.server import Asked
 from schemas.captions import Judge
 
@@ -23,7 +23,7 @@ SCHEMA = {
 }
 
 
-def judge_request(judge: Judge, caption: str, words: Words) -> Asked:
+def judge_request(judge: Judge, caption: str, words: Suggestion) -> Asked:
     """The question about an instruction."""
     given = {
         "caption": caption,

@@ -77,7 +77,7 @@ def read_captions(uri: str, wanted: Wanted, max_bad: int = 0) -> CaptionList:
         seen.add(item.item_id)
         result.items.append(item)
     bad.check()
-    result.bad = bad.told
+    result.bad = bad.messages
     if not result.items:
         left = f", {result.filtered} left out by their score or mark" if result.filtered else ""
         raise ListError(f"{name}: must hold at least one caption, got 0 usable lines{left}")

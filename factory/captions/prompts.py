@@ -74,8 +74,8 @@ SEED_BITS = 31
 
 
 @dataclass(frozen=True)
-class Words:
-    """What a reply says."""
+class Suggestion:
+    """An instruction and the caption after it, as a reply has them."""
 
     edit_prompt: str
     edited_prompt: str
@@ -143,7 +143,7 @@ def _question(name: str, caption: str, kind: str | None) -> str:
     return json.dumps(asked, ensure_ascii=False)
 
 
-def read_reply(recipe: CaptionRecipe, caption_id: str, body: Mapping[str, Any]) -> Words:
+def read_reply(recipe: CaptionRecipe, caption_id: str, body: Mapping[str, Any]) -> Suggestion:
     """Instruction and edited caption of a reply. Raises `Unusable`."""
     try:
         choice = body["choices"][0]
@@ -162,14 +162,14 @@ def read_reply(recipe: CaptionRecipe, caption_id: str, body: Mapping[str, Any]) 
     return _completion(text) if recipe.form == "completion" else _chat(text, caption_id)
 
 
-def _completion(text: str) -> Words:
+def _completion(text: str) -> Suggestion:
     parts = text.split(STOP)[0].split(DELIMITER_1)
     if len(parts) != 2:
         raise Unusable("form")
     return _words(parts[0], parts[1])
 
 
-def _chat(text: str, caption_id: str) -> Words:
+def _chat(text: str, caption_id: str) -> Suggestion:
     found = _object(text)
     if found is None:
         raise Unusable("form")
@@ -180,7 +180,7 @@ def _chat(text: str, caption_id: str) -> Words:
     return _words(found.get("edit"), found.get("edited_caption"))
 
 
-def _words(edit: Any, edited: Any) -> Words:
+def _words(edit: Any, edited: Any) -> Suggestion:
     if not isinstance(edit, str) or not isinstance(edited, str):
         raise Unusable("form")
     if not is_unicode(edit + edited):
@@ -188,7 +188,7 @@ def _words(edit: Any, edited: Any) -> Words:
     edit, edited = " ".join(edit.split()), " ".join(edited.split())
     if not edit or not edited:
         raise Unusable("form")
-    return Words(edit, edited)
+    return Suggestion(edit, edited)
 
 
 def _object(text: str) -> dict[str, Any] | None:

@@ -38,7 +38,7 @@ def usage_of(asked: Asked, reply: Mapping[str, Any]) -> Usage:
         return Usage()
     said = reply.get("usage")
     said = said if isinstance(said, dict) else {}
-    question, answer = _said(said, "prompt_tokens"), _said(said, "completion_tokens")
+    question, answer = _token_count(said, "prompt_tokens"), _token_count(said, "completion_tokens")
     guesses = _question(asked.body), _answer(reply)
     estimated = sum(
         guess for count, guess in zip((question, answer), guesses, strict=True) if count is None
@@ -50,7 +50,7 @@ def usage_of(asked: Asked, reply: Mapping[str, Any]) -> Usage:
     )
 
 
-def _said(usage: Mapping[str, Any], name: str) -> int | None:
+def _token_count(usage: Mapping[str, Any], name: str) -> int | None:
     count = usage.get(name)
     return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
 

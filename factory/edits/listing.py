@@ -96,7 +96,7 @@ def read_requests(uri: str, recipe: EditRecipe, max_bad: int = 0) -> Listed:
     bad.check()
     if not items:
         raise ListError(f"{name}: must hold at least one request, got none")
-    return _distinct(recipe, items, bad.told)
+    return _distinct(recipe, items, bad.messages)
 
 
 def _distinct(recipe: EditRecipe, items: ItemList, bad: list[str]) -> Listed:

@@ -6,9 +6,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from factory.export.counts import BIN, RANGES, SCORES, PairCounts
 from factory.export.facts import made
 from factory.export.formats.file import Format
-from factory.export.seen import BIN, RANGES, SCORES, Seen
 from factory.export.source import SCHEMA
 from factory.ledger.laid_out import MARKS
 from schemas.export import ExportRecipe
@@ -24,7 +24,7 @@ BAR = 40
 def card_of(
     recipe: ExportRecipe,
     format: Format,
-    splits: Mapping[str, Seen],
+    splits: Mapping[str, PairCounts],
     files: Sequence[Mapping[str, Any]],
 ) -> bytes:
     """README.md: its YAML is what `datasets` and the Hub read, its text what a person does."""
@@ -49,7 +49,7 @@ def card_of(
 def _for_datasets(
     format: Format,
     recipe: ExportRecipe,
-    splits: Mapping[str, Seen],
+    splits: Mapping[str, PairCounts],
     files: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     patterns = format.patterns(list(splits))
@@ -89,7 +89,7 @@ def _size(pairs: int) -> str:
 def context(
     recipe: ExportRecipe,
     format: Format,
-    splits: Mapping[str, Seen],
+    splits: Mapping[str, PairCounts],
     files: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """What the template tells."""
@@ -156,20 +156,20 @@ def _plain(sample: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def shares(splits: Mapping[str, Seen]) -> str:
+def shares(splits: Mapping[str, PairCounts]) -> str:
     """As the original's loader takes them: of train, validation and test."""
     return "0.9, 0.05, 0.05"
 
 
-def together(splits: Mapping[str, Seen]) -> Seen:
+def together(splits: Mapping[str, PairCounts]) -> PairCounts:
     """All splits as one."""
-    seen = Seen()
+    seen = PairCounts()
     for one in splits.values():
         seen.add(one.as_json())
     return seen
 
 
-def bars(seen: Seen, name: str) -> Iterator[str]:
+def bars(seen: PairCounts, name: str) -> Iterator[str]:
     """A distribution as lines of text, without the empty ends."""
     counts = seen.bins[name]
     there = counts.nonzero()[0]

@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from factory.export.counts import PairCounts
 from factory.export.facts import made
-from factory.export.seen import Seen
 from factory.export.source import SCHEMA
 from schemas.export import ExportRecipe
 
@@ -66,7 +66,7 @@ EACH_UP_TO = 10_000
 
 
 def croissant_of(
-    recipe: ExportRecipe, splits: Mapping[str, Seen], files: Sequence[Mapping[str, Any]]
+    recipe: ExportRecipe, splits: Mapping[str, PairCounts], files: Sequence[Mapping[str, Any]]
 ) -> bytes:
     """croissant.json."""
     facts, source = made(recipe.made), recipe.source
@@ -144,7 +144,7 @@ def _encoding(key: str) -> str:
     return ENCODINGS.get(f".{key.rpartition('.')[2]}", "application/octet-stream")
 
 
-def _splits(splits: Mapping[str, Seen]) -> dict[str, Any]:
+def _splits(splits: Mapping[str, PairCounts]) -> dict[str, Any]:
     return {
         "@type": "cr:RecordSet",
         "@id": "splits",

@@ -9,10 +9,10 @@ from types import ModuleType
 from typing import Any
 
 from factory.export.card import card_of
+from factory.export.counts import PairCounts
 from factory.export.croissant import croissant_of
 from factory.export.formats import hf, imagefolder, ip2p, webdataset
 from factory.export.formats.file import File, Format
-from factory.export.seen import Seen
 from factory.export.source import tables_of
 from factory.ledger import keys
 from factory.ledger.commits import Commit
@@ -94,7 +94,7 @@ class ShardMaker:
         objects: dict[str, bytes] = {}
         for item in items:
             shard = Shard.model_validate(item)
-            seen = Seen()
+            seen = PairCounts()
             tables = seen.watched(tables_of(self.store, shard))
             files = list(format_of(self.recipe).files(self.recipe, shard, tables))
             if shard.first == 0:
@@ -149,7 +149,7 @@ def fail_shards(run: Run, items: Sequence[Row], reason: str) -> Outcomes:
 def finish(run: Run, commits: Iterator[Commit]) -> Iterator[tuple[str, bytes]]:
     """The card, the description for machines, the recipe, and the format's indices."""
     recipe = ExportRecipe.known(run.recipe)
-    format, seen = format_of(recipe), {name: Seen() for name in SPLITS}
+    format, seen = format_of(recipe), {name: PairCounts() for name in SPLITS}
     firsts: list[dict[str, Any]] = []
     files: list[dict[str, Any]] = []
     for commit in commits:
@@ -159,7 +159,7 @@ def finish(run: Run, commits: Iterator[Commit]) -> Iterator[tuple[str, bytes]]:
             facts = json.loads(row.pop("facts") or "{}")
             if "bins" in facts:
                 seen[row["split"]].add(facts)
-                facts = {name: facts[name] for name in facts if name not in Seen().as_json()}
+                facts = {name: facts[name] for name in facts if name not in PairCounts().as_json()}
                 firsts.append(row | {"facts": facts})
             elif facts:
                 firsts.append(row | {"facts": facts})

@@ -42,14 +42,14 @@ class Making:
         wheels = record.environment.get("wheels") or {}
         self.wheels[", ".join(f"{name} {wheels[name]}" for name in sorted(wheels))] += 1
 
-    def told(self, sealed: SealedRun) -> str:
+    def as_json(self, sealed: SealedRun) -> str:
         """All of it as JSON, for the recipe of an export."""
         tally, recipe = Tally.sum(self._tallies), sealed.run.recipe
         return canonical_json(
             {
                 "version": version("editmill"),
                 "recipe": recipe.model_dump(mode="json"),
-                "models": [told_model(name, source) for name, source, _ in model_sources(recipe)],
+                "models": [model_facts(name, source) for name, source, _ in model_sources(recipe)],
                 "triplets": sealed.manifest.items,
                 "planned": sealed.plan.record.items,
                 "counts": sealed.manifest.counts,
@@ -67,12 +67,12 @@ class Making:
 
 
 def made(recipe_made: str) -> dict[str, Any]:
-    """What `told` says, read again."""
+    """What `Making.as_json` says, read again."""
     found: dict[str, Any] = json.loads(recipe_made)
     return found
 
 
-def told_model(role: str, source: ModelSource) -> dict[str, Any]:
+def model_facts(role: str, source: ModelSource) -> dict[str, Any]:
     """A model as a card names it."""
     return {
         "role": role,

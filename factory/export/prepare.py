@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from factory.errors import InputError, RunMismatch
 from factory.export.export import LAID_OUT
 from factory.export.facts import Making
-from factory.export.shards import Group, cut
+from factory.export.shards import TripletPairs, cut
 from factory.export.source import SealedRun
 from factory.ledger import keys
 from factory.ledger.plan import Plan, find_plan
@@ -90,11 +90,11 @@ def begin_in(
 
 def planned(recipe: ExportRecipe, sealed: SealedRun) -> tuple[ExportRecipe, list[Shard]]:
     """The recipe with its source and how that was made, and the shards. Every commit is read once."""
-    making, groups = Making(), list[Group]()
+    making, groups = Making(), list[TripletPairs]()
     for line, commit in sealed.commits():
         making.add(commit)
         groups += sealed.groups(line, commit)
-    found = {"source": sealed.source, "made": making.told(sealed)}
+    found = {"source": sealed.source, "made": making.as_json(sealed)}
     recipe = recipe.model_copy(update=found)
     return recipe, cut(recipe, groups)
 

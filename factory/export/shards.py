@@ -12,7 +12,7 @@ MB = 1_000_000
 
 
 @dataclass(frozen=True)
-class Group:
+class TripletPairs:
     """The pairs of one triplet, which stay together."""
 
     key: str
@@ -29,21 +29,21 @@ class Group:
 
 def groups_of(
     key: str, sha256: str, size: int, triplets: Sequence[str], prompts: Sequence[str]
-) -> Iterator[Group]:
+) -> Iterator[TripletPairs]:
     """One file's rows by triplet, in their order, each row with its triplet and original prompt."""
     rows: dict[str, list[int]] = defaultdict(list)
     for row, triplet in enumerate(triplets):
         rows[triplet].append(row)
     for held in rows.values():
         share = size * len(held) // len(triplets)
-        yield Group(key, sha256, tuple(held), place_of(prompts[held[0]]), share)
+        yield TripletPairs(key, sha256, tuple(held), place_of(prompts[held[0]]), share)
 
 
-def cut(recipe: ExportRecipe, groups: Iterable[Group]) -> list[Shard]:
+def cut(recipe: ExportRecipe, groups: Iterable[TripletPairs]) -> list[Shard]:
     """All shards, split by split, of about equal size within each."""
     known = list(groups)
     between = bounds((one.place for one in known), recipe.validation, recipe.test)
-    sides: dict[str, list[Group]] = {name: [] for name in SPLITS}
+    sides: dict[str, list[TripletPairs]] = {name: [] for name in SPLITS}
     for one in known:
         sides[split_of(one.place, between)].append(one)
     shards: list[Shard] = []
@@ -64,11 +64,11 @@ def cut(recipe: ExportRecipe, groups: Iterable[Group]) -> list[Shard]:
     return shards
 
 
-def _parts(groups: Sequence[Group], size: int) -> Iterator[list[Group]]:
+def _parts(groups: Sequence[TripletPairs], size: int) -> Iterator[list[TripletPairs]]:
     """Runs of groups, none of them empty."""
     total = sum(one.bytes for one in groups)
     count, before, number = max(1, -(-total // size)), 0, 0
-    part: list[Group] = []
+    part: list[TripletPairs] = []
     for one in groups:
         if part and before * count // max(1, total) > number:
             yield part
@@ -79,7 +79,7 @@ def _parts(groups: Sequence[Group], size: int) -> Iterator[list[Group]]:
         yield part
 
 
-def _pieces(groups: Iterable[Group]) -> str:
+def _pieces(groups: Iterable[TripletPairs]) -> str:
     pieces: list[tuple[str, str, list[int]]] = []
     for one in groups:
         if not pieces or pieces[-1][0] != one.key:

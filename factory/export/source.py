@@ -8,7 +8,7 @@ from itertools import islice
 import pyarrow as pa
 
 from factory.errors import Damaged, InputError, ObjectMissing, RunMismatch, first_line
-from factory.export.shards import Group, groups_of, pieces_of
+from factory.export.shards import TripletPairs, groups_of, pieces_of
 from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.book import READERS
 from factory.ledger.commits import Commit
@@ -83,7 +83,7 @@ class SealedRun:
             while some := list(islice(lines, COMMITS_AT_ONCE)):
                 yield from zip(some, pool.map(read, some), strict=True)
 
-    def groups(self, line: UnitLine, commit: Commit) -> Iterator[Group]:
+    def groups(self, line: UnitLine, commit: Commit) -> Iterator[TripletPairs]:
         """A unit's pairs by triplet; its file's rows are its accepted candidates, in their order."""
         if line.data_key is None:
             return

@@ -164,7 +164,7 @@ class Looks:
             self._manifest = newest_manifest(self.run)
             if self._number == 1 and self._manifest:
                 self._first_sequence = self._manifest[0]
-        return self._seen(news)
+        return self._look(news)
 
     def _read_plan(self) -> None:
         now = read_plan(self.run)
@@ -271,7 +271,7 @@ class Looks:
         for name in self._counts:
             self._counts[name] += line.counts.get(name, 0)
 
-    def _seen(self, news: bool) -> Look:
+    def _look(self, news: bool) -> Look:
         now, each = time.time(), pace_of(self._times)
         silent = max(0.0, now - self._times[0]) if self._times else None
         if each is not None and silent is not None and silent > max(GAP_S, GAP * each):

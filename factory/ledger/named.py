@@ -98,10 +98,10 @@ def store_named(run: Run, unit: int, outcomes: Outcomes, intent: Data) -> Outcom
         key = getattr(row, "key", None)
         if key in stands and (key, stands[key]) in ours:
             sha256 = stands[key]
-            row = _told(row, {"sha256": sha256, "bytes": ours[key, sha256]})
+            row = _row_with(row, {"sha256": sha256, "bytes": ours[key, sha256]})
         elif key in stands:
             failed = {"verdict": Layout.FAILED, "reason": ANOTHERS}
-            row = _told(row, {"sha256": None, "bytes": None, **failed})
+            row = _row_with(row, {"sha256": None, "bytes": None, **failed})
         rows.append(row)
     tally = count(run.layout, rows_to_json(rows))
     return replace(outcomes, rows=rows, tally=tally)
@@ -119,7 +119,7 @@ def stands(run: Run, key: str, sha256: str) -> bool:
     return patiently(lambda: hash_at(run, key, {(key, sha256)})) == sha256
 
 
-def _told(row: Record, fields: Mapping[str, Any]) -> Record:
+def _row_with(row: Record, fields: Mapping[str, Any]) -> Record:
     """A row with those of the fields that its stage has."""
     known = {name: value for name, value in fields.items() if name in type(row).model_fields}
     return row.model_copy(update=known)

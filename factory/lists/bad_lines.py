@@ -11,7 +11,7 @@ class BadLines:
 
     most: int
     """That are borne."""
-    told: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     """One message per line; of more than are borne only the first of them."""
     count: int = 0
 
@@ -19,10 +19,10 @@ class BadLines:
         """Another one."""
         self.count += 1
         if self.count <= self.most + 1:
-            self.told.append(f"{where}: {error}")
+            self.messages.append(f"{where}: {error}")
 
     def check(self) -> None:
         """Raise `ListError` with the first one where there are more than are borne."""
         if self.count > self.most:
             lines = f"{self.count} bad line" + "s" * (self.count > 1)
-            raise ListError(f"{self.told[0]} ({lines}, --max-bad is {self.most})")
+            raise ListError(f"{self.messages[0]} ({lines}, --max-bad is {self.most})")

@@ -22,7 +22,7 @@ from factory.work.stage import Load, Maker
 from factory.work.unit import attempt_unit
 from schemas.pool import Pool
 
-Batch = dict[str, np.ndarray[Any, np.dtype[Any]]]
+RayBatch = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
 
 class UnitWorker:
@@ -63,7 +63,7 @@ class UnitWorker:
             self.broken = error
         self.meter.maker = self.maker
 
-    def __call__(self, batch: Batch) -> Iterator[Batch]:
+    def __call__(self, batch: RayBatch) -> Iterator[RayBatch]:
         """One small row per unit, as JSON: Ray would hand back NumPy's scalars."""
         for unit in batch["unit"]:
             yield {"row": np.array([json.dumps(self.row(int(unit)))])}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
-from factory.pairs.scores import SIMILARITIES, Scored, items_of, scores_of
+from factory.pairs.scores import SIMILARITIES, ScoredTriplets, items_of, scores_of
 from factory.pairs.selection import gates
 from factory.seeds import candidate_seed
 from schemas.ledger.commit import Manifest, Part
@@ -20,7 +20,7 @@ Mask = NDArray[np.bool_]
 DIRECTION = SIMILARITIES.index("clip_sim_dir")
 
 
-def passing(similarities: NDArray[np.float64], thresholds: Thresholds) -> Mask:
+def passes_gates(similarities: NDArray[np.float64], thresholds: Thresholds) -> Mask:
     """Which candidates pass all gates; (4, ...) to (...). A failed one, all NaN, passes none."""
     limits = gates(thresholds)
     found = np.ones(similarities.shape[1:], bool)
@@ -29,9 +29,9 @@ def passing(similarities: NDArray[np.float64], thresholds: Thresholds) -> Mask:
     return found
 
 
-def kept(scored: Scored, recipe: Recipe) -> Mask:
+def kept(scored: ScoredTriplets, recipe: Recipe) -> Mask:
     """Which candidates become pairs by a recipe's gates and rule; (triplets, candidates)."""
-    found, most = passing(scored.similarities, recipe.thresholds), recipe.keep.most
+    found, most = passes_gates(scored.similarities, recipe.thresholds), recipe.keep.most
     many = np.flatnonzero(found.sum(axis=1) > most)
     if not len(many):
         return found
@@ -71,13 +71,13 @@ class Recount:
     by_kind: dict[str, dict[str, int]] = field(default_factory=dict)
     """Candidates and pairs by edit kind."""
 
-    def add(self, scored: Scored, recipe: Recipe, kinds: NDArray[np.object_]) -> Mask:
+    def add(self, scored: ScoredTriplets, recipe: Recipe, kinds: NDArray[np.object_]) -> Mask:
         """Count some triplets, of these kinds; which of their candidates are kept."""
         found, before = kept(scored, recipe), scored.accepted
         self.triplets += len(scored)
         self.candidates += found.size
         self.failed += int(scored.failed.sum())
-        self.passing += int(passing(scored.similarities, recipe.thresholds).sum())
+        self.passing += int(passes_gates(scored.similarities, recipe.thresholds).sum())
         self.pairs += int(found.sum())
         self.reused += int((found & before).sum())
         self.remade += int((found & ~before).sum())

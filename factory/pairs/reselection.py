@@ -213,7 +213,7 @@ class Reselector:
                 made[name] = one
                 outcomes[name] = without_pictures(one)
             environment = source.environment()
-        rows = [_told(row, made) for row in rows]
+        rows = [_rescored(row, made) for row in rows]
         kept = []
         for name in names:
             remade = made.get(name)
@@ -267,7 +267,7 @@ def without_pictures(outcome: Made | NotMade) -> Made | NotMade:
     return Made(outcome.draw, _EMPTY, _EMPTY, outcome.scores, outcome.truncated)
 
 
-def _told(row: Candidate, made: Mapping[Name, Made | NotMade]) -> Candidate:
+def _rescored(row: Candidate, made: Mapping[Name, Made | NotMade]) -> Candidate:
     if row.verdict != Verdict.REJECTED or (row.triplet_id, row.index) not in made:
         return row
     return row.model_copy(update={"reason": f"{row.reason},{RESCORED}"})

@@ -44,7 +44,7 @@ GROUP_ROWS = 2**18
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredTriplets:
     """The candidates of some triplets, in the order of the plan."""
 
     units: NDArray[np.int64]
@@ -110,13 +110,13 @@ def check_scores(run: Run) -> Iterator[str]:
             continue
 
 
-def sealed_scores(run: Run, plan: Plan, manifest: Manifest) -> Iterator[Scored]:
+def sealed_scores(run: Run, plan: Plan, manifest: Manifest) -> Iterator[ScoredTriplets]:
     """Of a sealed run, part by part. Raises `Damaged`."""
     for part in manifest.parts:
         yield scores_of(run, plan, part)
 
 
-def scores_of(run: Run, plan: Plan, part: Part) -> Scored:
+def scores_of(run: Run, plan: Plan, part: Part) -> ScoredTriplets:
     """Of one part; laid down first where it is lacking. Raises `Damaged`."""
     key = keys.scores(part.key)
     try:
@@ -125,7 +125,7 @@ def scores_of(run: Run, plan: Plan, part: Part) -> Scored:
         return _taken(run, key, _lay(run, plan, part))
 
 
-def _taken(run: Run, key: str, data: bytes) -> Scored:
+def _taken(run: Run, key: str, data: bytes) -> ScoredTriplets:
     wanted = run.recipe.candidates
     try:
         table = read_table([UNIT, *SIMILARITIES, *REPEATED], data, REPEATED)
@@ -144,7 +144,7 @@ def _taken(run: Run, key: str, data: bytes) -> Scored:
     first = pa.array(np.arange(0, len(table), wanted))
     failed = np.flatnonzero(np.isnan(similarities[0]))
     reasons = texts["reason"].take(pa.array(failed)).to_pylist()
-    return Scored(
+    return ScoredTriplets(
         units=table[UNIT].take(first).to_numpy(),
         triplet_ids=np.array(texts["triplet_id"].take(first).to_pylist(), object),
         similarities=similarities,
@@ -210,7 +210,7 @@ def _tables(run: Run, plan: Plan, lines: list[UnitLine]) -> Iterator[pa.Table]:
             yield ahead.popleft().result()
 
 
-def items_of(plan: Plan, scored: Scored) -> list[Row]:
+def items_of(plan: Plan, scored: ScoredTriplets) -> list[Row]:
     """The planned triplets of scores, in their order."""
     units = scored.units[np.flatnonzero(np.diff(scored.units, prepend=-1))]
     return [row for unit in units for row in plan.items(int(unit))]

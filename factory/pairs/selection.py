@@ -36,7 +36,7 @@ def is_borderline(scores: Scores, thresholds: Thresholds) -> bool:
     )
 
 
-class Scored(Protocol):
+class ScoredCandidate(Protocol):
     """A candidate with scores, with or without its pictures."""
 
     @property
@@ -46,7 +46,7 @@ class Scored(Protocol):
     def scores(self) -> Scores: ...
 
 
-def rank(scored: Scored) -> tuple[float, int]:
+def rank(scored: ScoredCandidate) -> tuple[float, int]:
     """Order among the passing candidates of a triplet: direction, then seed; higher is better."""
     return (scored.scores.clip_sim_dir, scored.draw.seed)
 

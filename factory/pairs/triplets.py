@@ -73,9 +73,9 @@ def read_triplets(uri: str, max_bad: int = 0) -> TripletList:
         seen.add(triplet.triplet_id)
         result.triplets.append(triplet)
     bad.check()
-    result.bad = bad.told
+    result.bad = bad.messages
     if not result.triplets:
-        first = f" and {bad.count} bad ones, first: {bad.told[0]}" if bad.count else ""
+        first = f" and {bad.count} bad ones, first: {bad.messages[0]}" if bad.count else ""
         raise ListError(f"{name}: must hold at least one triplet, got 0 usable lines{first}")
     return result
 

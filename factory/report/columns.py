@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from factory.ledger.plan import Row
 from factory.pairs.recount import DIRECTION
-from factory.pairs.scores import SIMILARITIES, Scored
+from factory.pairs.scores import SIMILARITIES, ScoredTriplets
 from factory.seeds import candidate_seed, uniform
 from schemas.recipe import Recipe
 
@@ -27,7 +27,7 @@ LITTLE = {"float32": "<f4", "float64": "<f8", "uint8": "u1", "uint16": "<u2"}
 
 
 @dataclass(frozen=True)
-class Columns:
+class CandidateColumns:
     """(triplets, candidates) each, a triplet's candidates best first."""
 
     items: Sequence[Row]
@@ -81,11 +81,11 @@ def exactly(values: NDArray[np.float64]) -> NDArray[Any]:
 
 
 def sampled(
-    parts: Iterable[tuple[Scored, Sequence[Row]]],
+    parts: Iterable[tuple[ScoredTriplets, Sequence[Row]]],
     recipe: Recipe,
     of_triplets: int,
     most: int = MOST_CANDIDATES,
-) -> Columns:
+) -> CandidateColumns:
     """Of a run with so many triplets all candidates, or those of about as many triplets as `most` holds.
 
     A triplet's own name says whether it is in a sample: it is a hash of its texts.
@@ -122,7 +122,7 @@ def sampled(
     similarities = np.concatenate(blocks, axis=1)
     state = np.where(np.concatenate(accepted), ACCEPTED, 0)
     state |= np.where(np.isnan(similarities[0]), FAILED, 0)
-    return Columns(
+    return CandidateColumns(
         items=items,
         triplet_ids=names,
         units=np.concatenate(units),
@@ -136,7 +136,7 @@ def sampled(
     )
 
 
-def ranked(scored: Scored, triplet: int, recipe: Recipe) -> NDArray[np.int64]:
+def ranked(scored: ScoredTriplets, triplet: int, recipe: Recipe) -> NDArray[np.int64]:
     """A triplet's candidates, best first: by direction, then by the higher seed."""
     direction = scored.similarities[DIRECTION, triplet]
     order = np.argsort(-direction, kind="stable")

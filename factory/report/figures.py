@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.pairs.recount import Recount
-from factory.pairs.scores import SIMILARITIES, Scored
+from factory.pairs.scores import SIMILARITIES, ScoredTriplets
 from factory.pairs.selection import gates
 from schemas.recipe import Recipe
 
@@ -33,7 +33,7 @@ class Figures:
     failing: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SIMILARITIES, 0))
     """Candidates below each gate; one may be below several."""
 
-    def add(self, scored: Scored, kinds: NDArray[np.object_]) -> None:
+    def add(self, scored: ScoredTriplets, kinds: NDArray[np.object_]) -> None:
         """Count some triplets, of these kinds."""
         self.counted.add(scored, self.recipe, kinds)
         through = ~scored.failed

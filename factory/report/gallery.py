@@ -20,7 +20,7 @@ from factory.pairs.scores import SIMILARITIES
 from factory.pairs.selection import gates
 from factory.pairs.sheet import opened, stored_pairs
 from factory.pairs.source import Draw, Made, PairSource, draws
-from factory.report.columns import ACCEPTED, FAILED, Columns
+from factory.report.columns import ACCEPTED, FAILED, CandidateColumns
 from factory.storage.patience import read_whole
 from schemas.ledger.commit import Manifest, UnitLine
 from schemas.recipe import Recipe, Thresholds
@@ -47,7 +47,7 @@ def data_uri(image: Image.Image) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(sink.getvalue()).decode()}"
 
 
-def by_lot(columns: Columns, chosen: Mask) -> NDArray[np.int64]:
+def by_lot(columns: CandidateColumns, chosen: Mask) -> NDArray[np.int64]:
     """Places of candidates in an order that a hash draws: one of each triplet, then each one's second."""
     names = (hashlib.sha256(name.encode()).digest()[:8] for name in columns.triplet_ids)
     lots = np.frombuffer(b"".join(names), ">u8")
@@ -58,7 +58,7 @@ def by_lot(columns: Columns, chosen: Mask) -> NDArray[np.int64]:
     return places
 
 
-def of_each_reason(columns: Columns, thresholds: Thresholds, count: int) -> list[int]:
+def of_each_reason(columns: CandidateColumns, thresholds: Thresholds, count: int) -> list[int]:
     """Places of rejected candidates, so many in all: of each reason in turn, as the lot draws them."""
     rejected = (columns.state & (ACCEPTED | FAILED)) == 0
     limits = gates(thresholds)
@@ -74,7 +74,7 @@ def of_each_reason(columns: Columns, thresholds: Thresholds, count: int) -> list
     return [place for turn in turns for place in turn if place is not None][:count]
 
 
-def places_of(columns: Columns, recipe: Recipe, names: Sequence[str]) -> list[int]:
+def places_of(columns: CandidateColumns, recipe: Recipe, names: Sequence[str]) -> list[int]:
     """Candidates by names such as `1a1669cabf0ff632-3`. Raises `InputError`."""
     known = {name: number for number, name in enumerate(columns.triplet_ids)}
     found = []
@@ -91,7 +91,7 @@ def places_of(columns: Columns, recipe: Recipe, names: Sequence[str]) -> list[in
 
 
 def kept_pictures(
-    run: Run, manifest: Manifest, columns: Columns, wanted: Sequence[int]
+    run: Run, manifest: Manifest, columns: CandidateColumns, wanted: Sequence[int]
 ) -> Pictures:
     """Of pairs, as they are stored. Raises `Damaged`."""
     candidates = run.recipe.candidates
@@ -116,14 +116,14 @@ def _lines(run: Run, manifest: Manifest, units: set[int]) -> Mapping[int, UnitLi
     return {line.unit: line for line in lines if line.unit in units}
 
 
-def _name(columns: Columns, candidates: int, place: int) -> tuple[str, int]:
+def _name(columns: CandidateColumns, candidates: int, place: int) -> tuple[str, int]:
     triplet, at = divmod(place, candidates)
     return columns.triplet_ids[triplet], int(columns.index[triplet, at])
 
 
 def remade_pictures(
     recipe: Recipe,
-    columns: Columns,
+    columns: CandidateColumns,
     wanted: Sequence[int],
     source: Callable[[], PairSource],
     made: Callable[[], None] = lambda: None,

@@ -15,8 +15,8 @@ HERE = Path(__file__).parent
 def page(data: Mapping[str, Any], columns: Mapping[str, Any], **words: Any) -> str:
     """The whole page.
 
-    `data` is what its script reads, `columns` are candidates as `Columns.packed` gives them, `words` what
-    stands in its head.
+    `data` is what its script reads, `columns` are candidates as `CandidateColumns.packed` gives them,
+    `words` what stands in its head.
     """
     templates = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True

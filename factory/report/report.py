@@ -10,10 +10,16 @@ from factory.ledger.manifest import manifest_hash
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.pairs.recount import kinds_of
-from factory.pairs.scores import SIMILARITIES, Scored, items_of, sealed_manifest, sealed_scores
+from factory.pairs.scores import (
+    SIMILARITIES,
+    ScoredTriplets,
+    items_of,
+    sealed_manifest,
+    sealed_scores,
+)
 from factory.pairs.source import PairSource
 from factory.report import gallery
-from factory.report.columns import ACCEPTED, MOST_CANDIDATES, Columns, sampled
+from factory.report.columns import ACCEPTED, MOST_CANDIDATES, CandidateColumns, sampled
 from factory.report.figures import GATE_OF, STEPS, Cost, Figures
 from factory.report.page import page
 from schemas.ledger.commit import Manifest
@@ -46,7 +52,7 @@ FUNNEL = {
 
 
 @dataclass(frozen=True)
-class Wish:
+class ReportWish:
     """What a report should show."""
 
     run: str
@@ -62,34 +68,34 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadRun:
     """All that was read of a run."""
 
     run: Run
     plan: Plan
     manifest: Manifest
     figures: Figures
-    columns: Columns
+    columns: CandidateColumns
 
 
-def read(run: Run, plan: Plan, most: int = MOST_CANDIDATES) -> Reading:
+def read(run: Run, plan: Plan, most: int = MOST_CANDIDATES) -> ReadRun:
     """A sealed run's candidates. Raises `InputError` where it is none of pairs, `Incomplete`, `Damaged`."""
     manifest = sealed_manifest(run)
     figures = Figures(run.recipe)
 
-    def parts() -> Iterator[tuple[Scored, list[Row]]]:
+    def parts() -> Iterator[tuple[ScoredTriplets, list[Row]]]:
         for scored in sealed_scores(run, plan, manifest):
             items = items_of(plan, scored)
             figures.add(scored, kinds_of(items))
             yield scored, items
 
     columns = sampled(parts(), run.recipe, manifest.items, most)
-    return Reading(run, plan, manifest, figures, columns)
+    return ReadRun(run, plan, manifest, figures, columns)
 
 
 def write(
-    reading: Reading,
-    wish: Wish,
+    reading: ReadRun,
+    wish: ReportWish,
     source: Callable[[], PairSource],
     made: Callable[[], None] = lambda: None,
 ) -> str:
@@ -148,7 +154,7 @@ def write(
     )
 
 
-def cost(reading: Reading, price: float | None) -> Cost:
+def cost(reading: ReadRun, price: float | None) -> Cost:
     """What the sealed units took."""
     run, left = reading.run, reading.figures.left
     seconds = sum(line.seconds for line in Book(run, reading.plan).lines())
@@ -156,7 +162,7 @@ def cost(reading: Reading, price: float | None) -> Cost:
     return Cost(rows, seconds, left["kept"], price)
 
 
-def _listed(reading: Reading) -> str:
+def _listed(reading: ReadRun) -> str:
     """What became of the list before its first candidate."""
     record, made = reading.plan.record, reading.manifest.items
     words = []
@@ -175,7 +181,7 @@ def _summary(recipe: Recipe, figures: dict[str, object]) -> str:
     )
 
 
-def _facts(reading: Reading) -> str:
+def _facts(reading: ReadRun) -> str:
     run, manifest = reading.run, reading.manifest
     state = "a snapshot of an unfinished run" if manifest.partial else "a whole run"
     return (

@@ -57,7 +57,7 @@ def report(
     opened, plan = open_planned(run, "report")
     manifest = sealed_manifest(opened)
     config = config_of(opened, environment_of(opened, plan, manifest), settings or [])
-    wish = pages.Wish(run, pairs, with_rejected, tuple(candidate or ()), price_per_gpu_hour)
+    wish = pages.ReportWish(run, pairs, with_rejected, tuple(candidate or ()), price_per_gpu_hour)
     if with_rejected or candidate:
         machine.check_machine(config.compute)
     reading = pages.read(opened, plan)

@@ -374,7 +374,7 @@ def _print_report(report: Mapping[str, Any], out: str) -> None:
         (
             point["entrant"],
             " ".join(f"{_SHORT[n]} {v:g}" for n, v in point["setting"].items() if v is not None),
-            *(_said(point[name]) for name in ("clip_sim_dir", "clip_sim_image", "true")),
+            *(_estimate_text(point[name]) for name in ("clip_sim_dir", "clip_sim_image", "true")),
             point["failed"],
         )
         for point in report["points"]
@@ -385,7 +385,7 @@ def _print_report(report: Mapping[str, Any], out: str) -> None:
     print_facts({"results": f"{out.rstrip('/')}/ report.json, table.csv, curve.svg, curve.png"})
 
 
-def _said(estimate: Mapping[str, float | None] | None) -> str:
+def _estimate_text(estimate: Mapping[str, float | None] | None) -> str:
     if estimate is None or estimate["value"] is None:
         return "-"
     if estimate["low"] is None or estimate["high"] is None:

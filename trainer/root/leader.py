@@ -74,7 +74,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class SheetPairs:
     """The pairs of the sheets of edits."""
 
     dataset: Dataset
@@ -87,7 +87,7 @@ class Leader(Member):
 
     checkpoints: Checkpoints
     parts: TextToImage
-    held_out: HeldOut
+    held_out: SheetPairs
     say: Callable[[str], None]
     spare: Any = None
     """A copy of the network on the CPU, which takes the average where the state is cut."""

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
+from factory.export.counts import SCORES
 from factory.export.formats.file import File, Rows, as_jpeg, lines_of, triplets_in
-from factory.export.seen import SCORES
 from schemas.canonical import canonical_json
 from schemas.export import ExportRecipe, Shard
 

@@ -9,8 +9,8 @@ from huggingface_hub import DatasetCard
 from typer.testing import CliRunner
 
 from factory.__main__ import app
-from factory.export.facts import licence_of, told_model
-from factory.export.seen import Seen
+from factory.export.counts import PairCounts
+from factory.export.facts import licence_of, model_facts
 from factory.ledger.manifest import manifest_hash, newest_manifest
 from factory.ledger.run import open_run
 from factory.pairs.sheet import sealed_pairs
@@ -109,11 +109,11 @@ def test_distributions_are_those_of_the_pairs():
     from factory.export.source import SCHEMA
 
     table = pa.Table.from_pylist([pair.model_dump() for pair in pairs], SCHEMA)
-    seen, parts = Seen(), [Seen(), Seen()]
+    seen, parts = PairCounts(), [PairCounts(), PairCounts()]
     list(seen.watched([table]))
     for part, rows in zip(parts, (table.slice(0, 20), table.slice(20)), strict=True):
         list(part.watched([rows]))
-    both = Seen()
+    both = PairCounts()
     for part in parts:
         both.add(json.loads(json.dumps(part.as_json())))
     for name in ("clip_sim_dir", "clip_sim_image", "p2p_threshold"):
@@ -129,7 +129,7 @@ def test_licences_are_those_that_model_cards_state(tmp_path):
     assert licence_of(ModelSource(source="miniature/clip")) == "apache-2.0"
     assert licence_of(ModelSource(source=str(tmp_path))) is None
     (tmp_path / "README.md").write_text("---\nlicense: creativeml-openrail-m\n---\n# A model\n")
-    told = told_model("clip", ModelSource(source=str(tmp_path), files={"a": "0" * 64}))
+    told = model_facts("clip", ModelSource(source=str(tmp_path), files={"a": "0" * 64}))
     assert told["licence"] == "creativeml-openrail-m"
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"")

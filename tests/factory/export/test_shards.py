@@ -2,14 +2,14 @@
 
 from collections import Counter
 
-from factory.export.shards import MB, Group, cut, groups_of, pieces_of
+from factory.export.shards import MB, TripletPairs, cut, groups_of, pieces_of
 from factory.export.splits import place_of
 from schemas.export import ExportRecipe
 
 
 def some_groups(count, size):
     return [
-        Group(f"pairs/{number // 4}", "0" * 64, (number % 4,), place_of(f"p {number}"), size)
+        TripletPairs(f"pairs/{number // 4}", "0" * 64, (number % 4,), place_of(f"p {number}"), size)
         for number in range(count)
     ]
 

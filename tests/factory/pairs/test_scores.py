@@ -16,7 +16,7 @@ from factory.ledger.manifest import newest_manifest
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
 from factory.pairs.recount import Recount, kept
-from factory.pairs.scores import SIMILARITIES, Scored, items_of, lay_scores, sealed_scores
+from factory.pairs.scores import SIMILARITIES, ScoredTriplets, items_of, lay_scores, sealed_scores
 from factory.pairs.selection import Selection
 from factory.pairs.source import Made, NotMade, draws
 from factory.storage.local import LocalStore
@@ -134,7 +134,7 @@ def test_columns_are_judged_as_candidates_are(given_scores, text, direction, ima
     shape = (len(things), 5)
     nothing = (np.nan,) * 4
     values = [of or nothing for all_of in given_scores for of in all_of]
-    scored = Scored(
+    scored = ScoredTriplets(
         units=np.zeros(len(things), int),
         triplet_ids=np.array([t.triplet_id for t in things], object),
         similarities=np.array(values).reshape(-1, 4).T.reshape(4, *shape),

@@ -31,7 +31,7 @@ def made(tmp_path_factory):
     run, plan = sealed(folder / "run", things=[EVIL, *triplets(23)])
     reading = report.read(run, plan)
     page = folder / "report.html"
-    page.write_text(report.write(reading, report.Wish("runs/mine", rejected=5), Stepped))
+    page.write_text(report.write(reading, report.ReportWish("runs/mine", rejected=5), Stepped))
     return run, plan, reading, page
 
 
@@ -289,7 +289,7 @@ def test_a_sample_tells_its_interval(window, made, tmp_path: Path):
     run, plan, whole, _ = made
     reading = report.read(run, plan, most=120)
     page = tmp_path / "sample.html"
-    page.write_text(report.write(reading, report.Wish("runs/mine"), Stepped))
+    page.write_text(report.write(reading, report.ReportWish("runs/mine"), Stepped))
     window.open(page)
     n, of = len(reading.columns.items), 24
     judged = window.run("report.change({direction: 0.7}); return [...report.state().now.kept]")

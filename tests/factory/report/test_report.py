@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from editmill import app
 from factory.errors import InputError
 from factory.ledger.status import status
-from factory.pairs.recount import passing
+from factory.pairs.recount import passes_gates
 from factory.report import gallery, report
 from factory.report.columns import ACCEPTED, FAILED
 from tests.factory.report.runs import EVIL, Stepped, sealed
@@ -42,7 +42,7 @@ def test_the_figures_are_those_of_the_ledger(tmp_path):
 def test_candidates_stand_best_first(tmp_path, source):
     run, plan = sealed(tmp_path, source=source)
     columns = report.read(run, plan).columns
-    passes = passing(columns.similarities, run.recipe.thresholds)
+    passes = passes_gates(columns.similarities, run.recipe.thresholds)
     first = passes & (np.cumsum(passes, axis=1) <= run.recipe.keep.most)
     assert (first == (columns.state & ACCEPTED != 0)).all()
     assert first.any()
@@ -115,7 +115,7 @@ def test_what_is_made_again_looks_as_what_was_kept(tmp_path):
 
 def test_the_page_is_one_file_that_names_no_other(tmp_path):
     run, plan = sealed(tmp_path, things=[EVIL, *triplets(5)])
-    page = report.write(report.read(run, plan), report.Wish("runs/mine", rejected=3), Stepped)
+    page = report.write(report.read(run, plan), report.ReportWish("runs/mine", rejected=3), Stepped)
     bare = page.replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"https?:|\bsrc=\"(?!data:)|<link|@import|url\(", data_free(bare))
     assert page.count("<script>") == 1
@@ -154,4 +154,4 @@ def test_a_candidate_that_is_none_is_refused(tmp_path):
     reading = report.read(run, plan)
     for name in ("nothing", "1234-0", f"{reading.columns.triplet_ids[0]}-10"):
         with pytest.raises(InputError, match=f"--candidate {name}: must be a triplet"):
-            report.write(reading, report.Wish("run", candidates=(name,)), Stepped)
+            report.write(reading, report.ReportWish("run", candidates=(name,)), Stepped)

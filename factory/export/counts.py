@@ -19,11 +19,11 @@ NO_KIND = "not given"
 SAMPLES = 3
 SHOWN = 8
 """Pairs on a sheet of samples, each of another triplet."""
-TOLD = ("original_prompt", "edit_prompt", "edited_prompt", "edit_kind", "seed", *RANGES)
-"""What is told of a sample."""
+SAMPLE_COLUMNS = ("original_prompt", "edit_prompt", "edited_prompt", "edit_kind", "seed", *RANGES)
+"""What is kept of a sample."""
 
 
-class Seen:
+class PairCounts:
     """Counts of some pairs; those of several shards are added up."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Seen:
         self._show(table)
         wanted = SAMPLES - len(self.samples)
         if wanted > 0:
-            self.samples += table.select(list(TOLD)).slice(0, wanted).to_pylist()
+            self.samples += table.select(list(SAMPLE_COLUMNS)).slice(0, wanted).to_pylist()
 
     def _show(self, table: pa.Table) -> None:
         if len(self.shown) == SHOWN:
@@ -87,15 +87,15 @@ class Seen:
             "samples": self.samples,
         }
 
-    def add(self, told: Mapping[str, Any]) -> None:
+    def add(self, shard: Mapping[str, Any]) -> None:
         """A shard's, as `as_json` gave it."""
-        self.pairs += told["pairs"]
-        self.memory += told["memory"]
-        self.kinds.update(told["kinds"])
-        for name, counts in told["bins"].items():
+        self.pairs += shard["pairs"]
+        self.memory += shard["memory"]
+        self.kinds.update(shard["kinds"])
+        for name, counts in shard["bins"].items():
             self.bins[name] += np.asarray(counts)
-        self.picture = self.picture or told["picture"]
-        self.samples = [*self.samples, *told["samples"]][:SAMPLES]
+        self.picture = self.picture or shard["picture"]
+        self.samples = [*self.samples, *shard["samples"]][:SAMPLES]
 
     def quantile(self, name: str, share: float) -> float:
         """The lower end of the bin in which so many of the values lie below."""
