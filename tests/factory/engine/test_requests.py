@@ -1,6 +1,8 @@
 """Requests of every kind beside each other: each gets what it gets alone, bit for bit."""
 
+import sys
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from factory.engine.networks import Networks
 from factory.engine.request import Guided, Request, Row, Start
 from factory.engine.solvers.noise import hashed_noise
 from factory.engine.solvers.schedule import NoiseSchedule
+from factory.engine.solvers.solver import Road, spread
 from factory.engine.text.encoder import TextEncoder
 from factory.pairs.prompt_to_prompt import request_of
 from tests.factory.engine.family import CAPTIONS, draw, recipe, run, save_family
@@ -171,6 +174,41 @@ def test_what_a_batch_cannot_hold_is_refused(models, change, message):
 def test_a_scale_stands_between_two_rows():
     with pytest.raises(ValueError, match="needs a scale between two rows, got 0 for 2"):
         Guided((Row(None), Row("a")))
+
+
+class Straight:
+    """Euler's method on levels of noise of its own: a solver of which nothing else knows."""
+
+    noisy = remembers = False
+
+    def road(self, schedule, steps):
+        timesteps = torch.linspace(900, 300, steps, dtype=torch.float64)
+        sigmas = torch.cat([schedule.sigma_at(timesteps), torch.zeros(1, dtype=torch.float64)])
+        return Road(timesteps, sigmas, float(sigmas[0]))
+
+    def step(self, x, denoised, at, noise, last):
+        assert (noise, last) == (None, None)
+        return denoised + (x - denoised) * spread(at.sigma_next / at.sigma, x)
+
+
+def test_a_solver_is_one_module_where_solvers_are_found(models, monkeypatch):
+    module = ModuleType("straight")
+    module.SOLVER = Straight()
+    monkeypatch.setitem(sys.modules, "factory.engine.solvers.straight", module)
+    asked = [plain(c[0], seed, solver="straight") for seed, c in enumerate(CAPTIONS[:2], 1)]
+    mates = [plain(CAPTIONS[2][0], 3, solver="dpm_solver"), plain(CAPTIONS[3][0], 4)]
+    found = run(Batch(models, SIZE, 8), [*asked, *mates], apart=1)
+    road = module.SOLVER.road(models.schedule, 4)
+    for request in asked:
+        x = hashed_noise(request.seed, "start", SHAPE) * road.start_scale
+        told = torch.stack([models.text.context(words) for words in ("", request.prompts[0])])
+        for step, timestep in enumerate(road.timesteps):
+            sigma, below = road.sigmas[step : step + 2].float()
+            with torch.inference_mode():
+                seen = (x / (1 + sigma**2).sqrt()).expand(2, *SHAPE)
+                nothing, words = models.unet(seen, timestep, told).sample
+            x = x + (below - sigma) * (nothing + 3.0 * (words - nothing))
+        torch.testing.assert_close(found[request.seed][0], x, rtol=0, atol=1e-3)
 
 
 def test_attention_of_a_network_in_training_is_left_alone(models, mixed):
