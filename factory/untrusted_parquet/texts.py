@@ -24,11 +24,13 @@ def texts(column: pa.Array, is_json: bool = False) -> list[Any]:
     """
     found = _texts(column)
     return (
-        [_said(value) if isinstance(value, str) else value for value in found] if is_json else found
+        [_decoded(value) if isinstance(value, str) else value for value in found]
+        if is_json
+        else found
     )
 
 
-def _said(text: str) -> str | ValueError:
+def _decoded(text: str) -> str | ValueError:
     """By a string of JSON."""
     try:
         value = json.loads(text)
