@@ -25,7 +25,7 @@ def candidates_of(commit: Commit) -> list[Candidate]:
 
 def verify(run: Run) -> Verification:
     """Read everything of a run of pairs back; never raises for damage, which is listed instead."""
-    return verify_any(run, check_pairs, run_card, check_scores)
+    return verify_any(run, SEALING.check, SEALING.lay_out, SEALING.check_derived)
 
 
 def check_pairs(
