@@ -13,20 +13,18 @@ from factory.errors import Damaged, EditmillError, ListError, StorageError
 from factory.ledger import keys
 from factory.ledger.commits import commit_of, read_record
 from factory.ledger.manifest import newest_manifest
-from factory.ledger.plan import find_plan, write_plan
-from factory.ledger.run import create_run, open_run
+from factory.ledger.plan import find_plan
+from factory.ledger.run import open_run
 from factory.ledger.status import status
 from factory.pairs.sheet import contact_sheet, sealed_pairs
 from factory.pairs.triplets import read_triplets
 from factory.pairs.verify import verify
-from factory.storage.local import LocalStore
 from schemas.arrow import check_plain, from_parquet, to_parquet
-from schemas.config import Config
 from schemas.pair import Pair
 from schemas.triplet import Triplet
-from tests.making import run_here, run_job
+from tests.factory.export.runs import sealed_run
 from tests.security.planted import EXTENSIONS, extended, newest, raw, zipped
-from tests.stub_source import StubSource, recipe, triplets
+from tests.stub_source import triplets
 from tests.test_architecture import ROOT, SOURCES, imports, within
 
 assert ray.data
@@ -77,14 +75,6 @@ def test_the_payloads_tell_on_whoever_unpickles_them(tmp_path, make):
     assert (tmp_path / "made").is_dir()
 
 
-def sealed_run(folder):
-    run = create_run(LocalStore(str(folder)), recipe())
-    plan = write_plan(run, triplets(5), 2)
-    config = Config.model_validate({"recipe": recipe()})
-    assert run_job(run, plan, config, run_here(lambda _: StubSource())).exit_code == 0
-    return run
-
-
 def use(run):
     """Everything that reads a run; what was found damaged, or the error that ended it."""
     try:
@@ -102,7 +92,7 @@ def use(run):
 
 @pytest.mark.parametrize("make", [raw, zipped])
 def test_a_pickle_in_the_place_of_any_object_of_a_run_is_damage(tmp_path, canary, make):
-    run = sealed_run(tmp_path / "run")
+    run = sealed_run(str(tmp_path / "run"), 5)
     assert use(run) == []
     stored = {info.key: run.store.get(info.key) for info in run.store.list()}
     assert {key.partition("/")[0] for key in stored} >= {"RUN.json", "plan", "pairs", "commits"}
@@ -122,7 +112,7 @@ def test_a_column_of_pickled_objects_is_damage_even_with_a_digest_that_fits(
 ):
     # As an operator may have set it for other work.
     monkeypatch.setenv("RAY_DATA_AUTOLOAD_PICKLE_OBJECT_SCALAR", "1")
-    run = sealed_run(tmp_path / "run")
+    run = sealed_run(str(tmp_path / "run"), 5)
     payload = newest(canary)
     commit = keys.commit(0)
     record = read_record(run, 0)
@@ -148,7 +138,7 @@ def test_an_extension_type_inside_of_another_is_refused(wrap):
 
 
 def test_pickled_bytes_in_the_place_of_pictures_stay_bytes(tmp_path, canary):
-    run = sealed_run(tmp_path / "run")
+    run = sealed_run(str(tmp_path / "run"), 5)
     record = read_record(run, 0)
     pairs, _ = from_parquet(Pair, run.store.get(record.data.key))
     image = {"bytes": raw(canary), "path": "x.png"}

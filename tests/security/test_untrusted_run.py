@@ -14,18 +14,14 @@ from factory.errors import Damaged
 from factory.export.source import SCHEMA, tables_of
 from factory.ledger import keys
 from factory.ledger.manifest import manifest_bytes, newest_manifest
-from factory.ledger.plan import read_plan, write_plan
-from factory.ledger.run import create_run
-from factory.storage.local import LocalStore
+from factory.ledger.plan import read_plan
 from schemas import arrow
 from schemas.arrow import read_rows, read_table, write_rows
-from schemas.config import Config
 from schemas.ledger.commit import Part
 from schemas.parquet import whole
-from tests.making import run_here, run_job
+from tests.factory.export.runs import sealed_run
 from tests.security.parquet_files import Column, Page, page, parquet_file, plain, repeated
 from tests.security.test_untrusted_parquet import ZEROS, delta, in_little_memory, zeros
-from tests.stub_source import StubSource, recipe, triplets
 
 STAMP = {"editmill.digest": arrow._BLANK.decode()}
 
@@ -52,14 +48,6 @@ BOMBS = {
 }
 
 
-def sealed_run(folder):
-    run = create_run(LocalStore(str(folder)), recipe())
-    plan = write_plan(run, triplets(3), 2)
-    config = Config.model_validate({"recipe": recipe()})
-    assert run_job(run, plan, config, run_here(lambda _: StubSource())).exit_code == 0
-    return run
-
-
 def with_part(run, data):
     """The run with another part of its manifest."""
     _, manifest = newest_manifest(run)
@@ -76,13 +64,13 @@ def with_part(run, data):
 def test_a_small_part_of_a_manifest_never_unpacks_to_gigabytes(tmp_path, rows, column, said):
     data = stamped(rows, **column)
     assert len(data) < 2**18
-    run = with_part(sealed_run(tmp_path), data)
+    run = with_part(sealed_run(str(tmp_path), 3), data)
     with pytest.raises(Damaged, match=rf"manifest/parts/.*: not a part of a manifest: .*{said}"):
         in_little_memory(lambda: find_files(run.uri))
 
 
 def test_a_small_part_of_a_plan_and_a_small_file_of_pairs_neither(tmp_path):
-    run = sealed_run(tmp_path)
+    run = sealed_run(str(tmp_path), 3)
     plan = read_plan(run)
     data = stamped(1, "edit_prompt", pages=[zeros(1024)], said=9)
     part = Part(key="plan/x.parquet", sha256=hashlib.sha256(data).hexdigest(), units=1)
