@@ -5,9 +5,11 @@ place, so that the batch never waits for its slowest member. Shapes never change
 with shape: rows that nobody holds are padding.
 """
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,11 +18,11 @@ from factory.engine.attention.routing import Router, Sharing
 from factory.engine.denoiser import Conditioning, Denoiser
 from factory.engine.networks import Networks
 from factory.engine.request import Request
-from factory.engine.seating import Seating, Slot, Walk
+from factory.engine.seating import Seating, Slot, Staged, Told, Walk
 from factory.engine.solvers import solver_of
 from factory.engine.solvers.noise import NoiseLaw, hashed_noise
 from factory.engine.solvers.solver import Levels
-from factory.engine.staging import ahead, ahead_into
+from factory.engine.staging import ahead, ahead_into, locked
 from factory.engine.text.encoder import conditioning
 
 
@@ -56,8 +58,13 @@ class Batch:
         tokens = self.conditioning.context.shape[1]
         self._cross = CrossState(rows, tokens, networks.dtype, networks.device)
         self._seating = Seating(rows)
-        # Made ahead, so that the device does not wait for the processor.
+        # Made ahead, so that the device does not wait for the processor; noise, which takes longest, apart.
         self._noise_thread = ThreadPoolExecutor(1, "editmill-noise")
+        self._staging_thread = ThreadPoolExecutor(1, "editmill-staging")
+        self._staged: Future[Staged] | None = None
+        """Of the step that comes; of no use once a request came or went."""
+        self._fresh: list[Future[Tensor] | None] = []
+        """The noise of each walk in it."""
 
     @property
     def rows(self) -> int:
@@ -188,6 +195,21 @@ class Batch:
         if slot.solver.noisy:
             slot.noise = self._noise_thread.submit(self._noise, slot.request, str(slot.step))
 
+    def _stage(self) -> Future[Staged]:
+        """Begin to stage the step that comes, whose slots all have begun their noise."""
+        router, device = self.router, self.x.device
+        layers = (len(router.layers), len(router.feature_layers)) if router else None
+        self._staged = self._staging_thread.submit(self._seating.work(self.slots, layers, device))
+        self._fresh = [
+            self._noise_thread.submit(
+                _stacked, [slot.noise for slot in walk.slots if slot.noise], device
+            )
+            if walk.solver.noisy
+            else None
+            for walk in self._seating.walks
+        ]
+        return self._staged
+
     @torch.inference_mode()
     def advance(self) -> list[tuple[Slot, Tensor]]:
         """One step for every request; returns those that are done, and frees their rows. With them their
@@ -195,13 +217,15 @@ class Batch:
         every level, where they were asked for.
         """
         seating = self._seating
-        if seating.changed:
+        staged = self._staged
+        if seating.changed or staged is None:
             seating.lay_out(self.slots, self.x.device)
+            staged = self._stage()
         self._follow()
-        levels, timestep = seating.stage(self.slots, self.x.device)
-        denoised = self._guided(levels.sigma, timestep)
-        for walk in seating.walks:
-            self._walk(walk, denoised, levels)
+        told = seating.take(staged.result(), self.slots, self.x.device)
+        denoised = self._guided(told)
+        for walk, fresh in zip(seating.walks, self._fresh, strict=True):
+            self._walk(walk, denoised, told.levels, fresh)
         self._blend()
         done: list[tuple[Slot, Tensor]] = []
         for slot in self.slots:
@@ -217,6 +241,8 @@ class Batch:
             done.append((slot, torch.stack(slot.kept) if asked else latents))
         for slot, _ in done:
             self._leave(slot)
+        if not seating.changed:
+            self._stage()
         return done
 
     def unit(self, slot: Slot) -> Tensor:
@@ -241,11 +267,10 @@ class Batch:
     def _is_kept(slot: Slot) -> bool:
         return slot.request.levels is None or slot.step in slot.request.levels
 
-    def _sharing(self) -> Sharing | None:
+    def _sharing(self, told: Told) -> Sharing | None:
         """What the rows share in the step that comes."""
-        if self.router is None:
+        if told.attention is None:
             return None
-        seating, device = self._seating, self.x.device
         crossing = [slot for slot in self.slots if slot.request.cross or slot.request.blend]
         for slot in crossing:
             if (cross := slot.request.cross) is not None and slot.edited is not None:
@@ -254,32 +279,35 @@ class Batch:
                 self._cross.take(place, source, columns)
         blends = (slot.request.blend for slot in crossing)
         return Sharing(
-            seating.routes(self.slots, len(self.router.layers), device),
-            seating.features(self.slots, len(self.router.feature_layers), device),
+            told.attention,
+            told.features,
             self._cross if crossing else None,
             frozenset(blend.scale for blend in blends if blend),
         )
 
-    def _guided(self, sigma: Tensor, timestep: Tensor) -> Tensor:
+    def _guided(self, told: Told) -> Tensor:
         """The prediction of each latent, at its place."""
-        seating, sharing = self._seating, self._sharing()
+        seating, sharing = self._seating, self._sharing(told)
         # Of each row, its latent's.
-        of = seating.latent_of
-        rows, sigma, timestep = (each.index_select(0, of) for each in (self.x, sigma, timestep))
+        rows, sigma, timestep = (
+            each.index_select(0, seating.latent_of)
+            for each in (self.x, told.levels.sigma, told.timestep)
+        )
         with self.router.use(sharing) if self.router and sharing else nullcontext():
             denoised = self.denoise(rows, sigma, timestep, self.conditioning)
         if sharing is not None and sharing.maps:
             self._add_maps(sharing)
         return guide(denoised, seating.rungs, seating.scales)
 
-    def _walk(self, walk: Walk, denoised: Tensor, levels: Levels) -> None:
+    def _walk(
+        self, walk: Walk, denoised: Tensor, levels: Levels, fresh: Future[Tensor] | None
+    ) -> None:
         """One step of all latents of one solver."""
         places, solver = walk.places, walk.solver
         at, predicted = levels.at(places), denoised.index_select(0, places)
         noise = last = None
-        if solver.noisy:
-            fresh = torch.stack([slot.noise.result() for slot in walk.slots if slot.noise])
-            noise = ahead(fresh, self.x.device).index_select(0, walk.slot_of)
+        if fresh is not None:
+            noise = ahead(fresh.result(), self.x.device).index_select(0, walk.slot_of)
         if solver.remembers:
             last = self._last.index_select(0, places)
             first = at.sigma_last == at.sigma
@@ -343,6 +371,12 @@ class Batch:
         if networks.unet.config.in_channels == 2 * networks.autoencoder.channels:
             picture = torch.zeros((rows, *self.shape), dtype=networks.dtype, device=networks.device)
         return Conditioning(context, added, picture)
+
+
+def _stacked(noises: Sequence[Future[Tensor]], device: torch.device) -> Tensor:
+    """Noises that were begun before, as one tensor."""
+    # By numpy, which takes no other thread's processors for it.
+    return locked(torch.from_numpy(np.stack([one.result().numpy() for one in noises])), device)
 
 
 def guide(rows: Tensor, rungs: Tensor, scales: Tensor) -> Tensor:

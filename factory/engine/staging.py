@@ -11,12 +11,12 @@ from torch import Tensor
 
 def ahead(values: Tensor, device: torch.device) -> Tensor:
     """Values of the host, as a tensor on the device; what is there already stays."""
-    return _locked(values, device).to(device, non_blocking=device.type != "cpu")
+    return locked(values, device).to(device, non_blocking=device.type != "cpu")
 
 
 def ahead_into(place: Tensor, values: Tensor) -> None:
     """The same into a place on the device that stays where it is; numbers become the place's."""
-    held = _locked(values.to(place.dtype), place.device)
+    held = locked(values.to(place.dtype), place.device)
     place.copy_(held, non_blocking=place.device.type != "cpu")
 
 
@@ -30,6 +30,7 @@ def home(values: Sequence[Tensor]) -> list[Tensor]:
     return here
 
 
-def _locked(values: Tensor, device: torch.device) -> Tensor:
+def locked(values: Tensor, device: torch.device) -> Tensor:
+    """Values of the host in memory from which the device takes them by itself; it may be where they are."""
     is_far = device.type == "cuda" and values.device.type == "cpu"
-    return values.pin_memory() if is_far else values
+    return values.pin_memory() if is_far and not values.is_pinned() else values

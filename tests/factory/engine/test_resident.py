@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from factory.engine import batch as batch_module
+from factory.engine import seating
 from factory.engine.batch import Batch
 from factory.engine.checkpoint.load import load_models
 from factory.engine.decoder import Decoder
@@ -96,6 +98,47 @@ def test_noise_of_a_step_is_made_before_it_by_a_thread_of_its_own(models):
         batch.advance()
     who = {name.rpartition("_")[0] for purpose, name in made if purpose != "start"}
     assert who == {"editmill-noise"}
+
+
+def test_what_a_step_is_told_is_laid_out_before_it_by_threads_of_their_own(models, monkeypatch):
+    """Noise levels, guidance and routes by one, the noise of a walk by another: where CUDA fetches them."""
+    made = []
+
+    def noted(values, device):
+        made.append((threading.current_thread().name.rpartition("_")[0], tuple(values.shape)))
+        return values
+
+    monkeypatch.setattr(seating, "locked", noted)
+    monkeypatch.setattr(batch_module, "locked", noted)
+    changing = Guided((Row(None), Row(CAPTIONS[0][0])), ((3.0, 2.0, 1.0),))
+    batch = Batch(models, (8, 8), 4)
+    batch.admit(Request(latents=(changing,), seed=1, steps=3, features=Shared()))
+    layers = len(batch.router.layers), len(batch.router.feature_layers)
+    each = {
+        *(("editmill-staging", shape) for shape in ((4, 4), (1, 4), (layers[0], 4))),
+        *(("editmill-staging", (layers[1], 4)), ("editmill-noise", (1, 4, 8, 8))),
+    }
+    for step in range(3):
+        if step:
+            # Of this one, before anybody asks for it.
+            wait_for(lambda: len(made) == 5)
+            assert set(made) == each
+            made.clear()
+        batch.advance()
+        if not step:
+            assert set(made[:5]) == each
+            del made[:5]
+    assert (batch.slots, made) == ([], [])
+
+
+class Shared:
+    """The rows of a request use the first one's features, in every layer and step."""
+
+    def acts(self, layer):
+        return True
+
+    def route(self, step, steps):
+        return [0, 0]
 
 
 def wait_for(condition):

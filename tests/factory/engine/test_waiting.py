@@ -15,6 +15,7 @@ from factory.engine.clip_scorer import ClipScorer
 from factory.engine.decoder import Decoder
 from factory.engine.networks import Models, Networks
 from factory.engine.request import Guided, Request, Row, Start
+from factory.engine.seating import Seating
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text.encoder import TextEncoder
 from factory.engine.text.xl import TextEncoderXl
@@ -229,20 +230,23 @@ def test_values_for_cuda_are_page_locked_first(monkeypatch):
     assert did == ["locked", True]
     staging.ahead(torch.zeros(3), torch.device("cpu"))
     assert did[2:] == [False]
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda own: True)
+    staging.ahead(torch.zeros(3), torch.device("cuda"))
+    # A thread has locked it before.
+    assert did[3:] == [True]
 
 
-def test_routes_and_latents_stay_where_they_are(batch):
+def test_routes_and_latents_stay_where_they_are(batch, monkeypatch):
     """Whether rows share anything or not: what was captured reads the same memory."""
-    routes, injected = set(), set()
-    own, places = batch.router, batch.x
+    routes, injected, told, take = set(), set(), [], Seating.take
+    monkeypatch.setattr(Seating, "take", lambda *given: told.append(take(*given)) or told[-1])
+    places = batch.x
     for request in (None, *requests()):
         if request is not None and batch.fits(request):
             batch.admit(request)
-        found = batch._seating.routes(batch.slots, len(own.layers), META)
-        routes.add((id(found), tuple(found.shape)))
-        features = batch._seating.features(batch.slots, len(own.feature_layers), META)
-        injected |= {id(features)} if features is not None else set()
         batch.advance()
+        routes.add((id(told[-1].attention), tuple(told[-1].attention.shape)))
+        injected |= {id(told[-1].features)} if told[-1].features is not None else set()
     batch.clear()
     assert (len(routes), len(injected)) == (1, 1)
     assert batch.x is places
