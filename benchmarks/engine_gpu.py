@@ -47,7 +47,13 @@ from benchmarks.on_gpu.engine_model import (  # noqa: E402
     tflop_per_row,
     write_model,
 )
-from benchmarks.on_gpu.engine_rounds import bitwise, decoding, denoising, engine_rows  # noqa: E402
+from benchmarks.on_gpu.engine_rounds import (  # noqa: E402
+    bitwise,
+    decoding,
+    denoising,
+    engine_rows,
+    idle,
+)
 from benchmarks.on_gpu.matmul import matmul_rate  # noqa: E402
 from benchmarks.on_gpu.stages import Figures, Stage, Stages  # noqa: E402
 from benchmarks.record import machine, recorded, write_results  # noqa: E402
@@ -56,11 +62,11 @@ from factory.pairs.prompt_to_prompt import PromptToPrompt  # noqa: E402
 
 NAME = "engine_gpu"
 SECONDS = 480.0
-"""Of a whole run."""
+"""Of a whole run, to its last line."""
 RESERVE_S = 10.0
 """Before the end, for what a child leaves to do."""
 GRACE_S = 5.0
-"""After the end, before a measure that hangs is ended by force."""
+"""After the measures' time, before one that hangs is ended by force; and as long to clean up after it."""
 
 
 class Benchmark:
@@ -90,6 +96,7 @@ class Benchmark:
             Stage("bitwise", self.bitwise, 15 * full),
             Stage("denoising", self.denoising, 10 * full),
             Stage("decoding", self.decoding, 5 * full),
+            Stage("idle", self.idle, 40 * full),
             Stage("original", self.original, 10 * full),
             Stage("diffusers", self.diffusers, 20 * full),
             Stage("diffusers, one pair", self.diffusers_one_pair, 10 * full),
@@ -174,6 +181,9 @@ class Benchmark:
     def decoding(self) -> Figures:
         return decoding(self.ready, self.size, self.left)
 
+    def idle(self) -> Figures:
+        return idle(self.ready, self.size)
+
     def original(self) -> Figures:
         return engine_rivals.original(self.ready, self.size, self.left)
 
@@ -251,11 +261,6 @@ def ratios(figures: Figures) -> dict[str, float]:
     if "denoising_rows_per_s" in figures:
         denoising_rate = figures["denoising_rows_per_s"]
         over("denoising_over_bare_unet_gpu", "bare_unet_rows_per_s", denoising_rate)
-    if "step_kernels_ms" in figures and "finish_kernels_ms" in figures:
-        busy = figures["steps"] * figures["step_kernels_ms"]
-        busy += figures["pairs"] * figures["finish_kernels_ms"]
-        round_ms = 1e3 * 4 * figures["pairs"] * figures["steps"] / rows
-        found["idle_share"] = round(1 - busy / round_ms, 4)
     return found
 
 
@@ -304,7 +309,7 @@ def main() -> int:
         (given.out / f"{NAME}.json").write_text(json.dumps(concluded(found), indent=1) + "\n")
 
     seconds = given.seconds - (time.monotonic() - STARTED)
-    stages = Stages(seconds, keep, Memory(device))
+    stages = Stages(seconds - 2 * GRACE_S, keep, Memory(device))
     folder = given.compiled or Path(tempfile.mkdtemp(prefix="editmill-"))
     benchmark = Benchmark(TINY if given.tiny else FULL, device, folder, given.out)
     benchmark.left = stages.left
@@ -318,7 +323,7 @@ def main() -> int:
         if not given.compiled:
             report(concluded(stages.found), place, given)
 
-    watchdog = threading.Timer(seconds + GRACE_S, stages.end_by_force, (finish,))
+    watchdog = threading.Timer(seconds - GRACE_S, stages.end_by_force, (finish,))
     watchdog.daemon = True
     watchdog.start()
     try:

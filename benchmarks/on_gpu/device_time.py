@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+from torch._C._profiler import _ExperimentalConfig
 from torch.profiler import ProfilerActivity, profile
 
 ROOT = Path(__file__).parents[2]
@@ -55,13 +56,16 @@ def median_s(
 def busy_and_wall(act: Act, device: torch.device) -> tuple[float, float]:
     """Seconds in which some kernel or copy ran on the device during a call, and the call's own.
 
-    By torch's profiler, told of the device alone; times that overlap count once. On a CPU its operators
-    stand for kernels. Raises `RuntimeError` where the profiler saw nothing.
+    By torch's profiler, told of the device alone; times that overlap, in streams or threads beside each
+    other, count once. On a CPU operators stand for kernels. Raises `RuntimeError` where the profiler saw
+    nothing.
     """
     cuda = device.type == "cuda"
     activity = ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU
+    # Of a GPU all streams are seen; of a CPU the calling thread alone, unless asked for.
+    threads = None if cuda else _ExperimentalConfig(profile_all_threads=True)
     wait(device)
-    with profile(activities=[activity]) as seen:
+    with profile(activities=[activity], experimental_config=threads) as seen:
         begun = time.perf_counter()
         act()
         wait(device)

@@ -1,5 +1,8 @@
 """Seconds of calls and of what runs inside them, on a CPU in place of a GPU."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 import torch
 
@@ -25,6 +28,20 @@ def test_the_busy_time_of_a_call_lies_within_its_own():
     a = torch.randn(300, 300)
     busy_and_wall(lambda: a @ a, CPU)
     busy, wall = busy_and_wall(lambda: [a @ a for _ in range(20)], CPU)
+    assert 0 < busy <= wall
+
+
+def test_what_runs_in_two_threads_at_once_counts_once():
+    a = torch.randn(300, 300)
+    begun = Barrier(2)
+
+    def act(_):
+        torch.set_num_threads(1)
+        begun.wait(30)
+        return [a @ a for _ in range(20)]
+
+    with ThreadPoolExecutor(2) as two:
+        busy, wall = busy_and_wall(lambda: list(two.map(act, range(2))), CPU)
     assert 0 < busy <= wall
 
 
