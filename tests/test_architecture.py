@@ -127,16 +127,24 @@ ROOMS = (
 """Of `factory`, from the ground up, as its README draws them."""
 
 
-def test_rooms_look_down_only():
+TRAINER_ROOMS = (
+    *("headline", "learning", "feeding", "latents", "loop", "miniature", "watching", "root"),
+    *("checks", "preset_choice", "fit", "evaluation", "on_ray", "__main__"),
+)
+"""Of `trainer`, from the ground up."""
+
+
+@pytest.mark.parametrize(("package", "rooms"), [("factory", ROOMS), ("trainer", TRAINER_ROOMS)])
+def test_rooms_look_down_only(package, rooms):
     found = set()
     for path in SOURCES:
         relative = path.relative_to(ROOT).as_posix()
         here = Path(relative).parts[1].removesuffix(".py")
-        if not relative.startswith("factory/") or here == "__init__":
+        if not relative.startswith(f"{package}/") or here == "__init__":
             continue
-        above = ROOMS[ROOMS.index(here) + 1 :]
+        above = rooms[rooms.index(here) + 1 :]
         for name in imports(path):
-            found |= {(relative, room) for room in above if within(name, (f"factory.{room}",))}
+            found |= {(relative, room) for room in above if within(name, (f"{package}.{room}",))}
     assert not found
 
 

@@ -10,8 +10,8 @@ from factory.errors import InputError
 from factory.ledger import keys
 from factory.ledger.attempts import find_commit
 from factory.ledger.commits import commit_of
-from factory.ledger.plan import write_plan
-from factory.ledger.reopen import open_failed
+from factory.ledger.plan import read_plan, write_plan
+from factory.ledger.reopen import open_failed, repair
 from factory.ledger.run import create_run
 from factory.ledger.status import status
 from factory.ledger.strikes import LIMIT, POISON, read_strikes, write_strike
@@ -43,8 +43,8 @@ def marks(tmp_path):
     return folder
 
 
-def start(tmp_path):
-    run = create_run(LocalStore(str(tmp_path / "run")), recipe(unit_triplets=1))
+def start(tmp_path, commits="conditional"):
+    run = create_run(LocalStore(str(tmp_path / "run")), recipe(unit_triplets=1), commits)
     return run, write_plan(run, triplets(UNITS), 1)
 
 
@@ -102,6 +102,21 @@ def test_a_root_that_vanishes_ends_the_run_and_is_not_made_again(tmp_path, marks
     with pytest.raises(InputError, match=r"RUN\.json is gone"):
         finish(run, plan, source)
     assert not root.exists()
+
+
+@pytest.mark.parametrize("commits", ["conditional", "sealed"])
+def test_two_damaged_units_that_were_opened_again_are_made_by_its_workers(tmp_path, marks, commits):
+    """In any store; in one process, and of both stages: `tests/factory/work/test_repair.py`."""
+    run, plan = start(tmp_path, commits)
+    whole = finish(run, plan, Deadly((), str(marks)))
+    for unit in (1, 4):
+        (data,) = (tmp_path / "run").glob(f"pairs/{unit:08d}-*")
+        data.unlink()
+    assert repair(run, verify(run)) == (1, 4)
+    again = finish(run, read_plan(run), Deadly((), str(marks)))
+    assert (again.exit_code, again.units_made) == (0, 2)
+    assert again.manifest_hash == whole.manifest_hash
+    assert verify(run).damages == []
 
 
 def test_strikes_count_over_the_lives_of_drivers(tmp_path, marks):

@@ -1,6 +1,7 @@
 """Damage is told with 5, `verify --repair` opens what is damaged, and a rerun makes the same bytes."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.seal import seal
 from factory.storage.local import LocalStore
+from factory.storage.probe import probe
 from schemas.config import Config
 from tests.chaos.subjects.encoding import StubbedEncoder
 from tests.factory.work.test_toy_stage import Shouted
@@ -167,17 +169,22 @@ def test_a_snapshot_leaves_a_unit_out_whose_commit_is_flipped(made):
     assert list(left_out) == [3]
 
 
-def test_on_a_weak_store_another_whole_attempt_counts_and_what_is_left_is_repaired(
-    tmp_path, monkeypatch
+@pytest.mark.parametrize("of", [Pairs, Latents])
+def test_on_a_weak_store_two_of_five_are_opened_where_no_whole_attempt_is_left(
+    tmp_path, monkeypatch, small_units, of
 ):
+    """Another whole attempt of a unit would count."""
     monkeypatch.setattr(keys, "SEGMENT_UNITS", 2)
-    root = Pairs(tmp_path, "sealed")
+    weak = replace(probe(LocalStore(tmp_path / "probed")), commits="weak")
+    monkeypatch.setattr("factory.work.job.probe", lambda store: weak)
+    root = of(tmp_path, "sealed")
     _, manifest, _ = root.make()
-    (attempt,) = root.root.glob("commits/000001/00000002/*")
-    flip(attempt)
-    assert "00000002" in call(5, "verify", root.root)
-    call(3, "verify", root.root, "--repair")
-    assert root.make() == (0, manifest, 1)
+    for unit in (1, 3):
+        (attempt,) = root.root.glob(f"commits/*/{unit:08d}/*")
+        flip(attempt)
+        assert f"{unit:08d}" in call(5, "verify", root.root)
+    assert "opened again: 2 units" in call(3, "verify", root.root, "--repair")
+    assert root.make() == (0, manifest, 2)
     call(0, "verify", root.root)
 
 

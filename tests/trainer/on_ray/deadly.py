@@ -1,6 +1,7 @@
-"""Makers that kill their process at one unit, hang at it, or cannot be made; they travel by name."""
+"""Makers that die with their process at a unit, hang there, lose their root, or cannot be made."""
 
 import os
+import shutil
 import signal
 import time
 import uuid
@@ -37,6 +38,21 @@ class Hanging(Deadly):
         if unit == self.unit and not list(Path(self.marks).iterdir()):
             Path(self.marks, uuid.uuid4().hex).touch()
             time.sleep(3600)
+        return self.maker.make(unit, items)
+
+
+def load_vanishing(load, unit, root, run, pool):
+    """What `load` makes, but at a unit the root is deleted first."""
+    return Vanishing(load(run, pool), unit, root)
+
+
+class Vanishing:
+    def __init__(self, maker, unit, root):
+        self.maker, self.unit, self.root = maker, unit, root
+
+    def make(self, unit, items):
+        if unit == self.unit:
+            shutil.rmtree(self.root)
         return self.maker.make(unit, items)
 
 

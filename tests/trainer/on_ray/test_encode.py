@@ -20,7 +20,7 @@ from factory.on_ray.units import run_on_ray
 from tests.factory.dataset.test_decoders import children
 from tests.trainer.encoded import configuration, write_dataset
 from tests.trainer.latents.test_encode import stored
-from tests.trainer.on_ray.deadly import load_deadly, load_hanging, load_refusing
+from tests.trainer.on_ray.deadly import load_deadly, load_hanging, load_refusing, load_vanishing
 from trainer.latents.encode import encode_dataset
 
 pytestmark = pytest.mark.usefixtures("ray_here", "small_units")
@@ -115,10 +115,25 @@ def test_sigterm_ends_an_encoding_for_which_no_worker_comes(tmp_path, monkeypatc
 
 
 @pytest.mark.long
+def test_a_root_that_vanishes_ends_the_encoding_and_is_not_made_again(tmp_path):
+    dataset = write_dataset(tmp_path / "pairs", unreadable=None)
+    out = tmp_path / "out"
+
+    def vanishing(stage):
+        load = partial(load_vanishing, stage.load, 1, str(out))
+        return run_on_ray(replace(stage, load=load))
+
+    with pytest.raises(InputError, match=r"RUN\.json is gone"):
+        encode_dataset(configuration(), dataset, str(out), vanishing)
+    assert not out.exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("before", [COMPANY, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_unit_whose_process_dies_again_and_again_is_failed_and_the_run_ends(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, before
 ):
-    """Twice under other drivers, so that it runs alone at once; a worker takes long to load."""
+    """So often under other drivers: with two it runs alone at once. A worker takes long to load."""
     monkeypatch.setattr(watch, "SETTLE_S", 0.3)
     dataset = write_dataset(tmp_path / "pairs", unreadable=None)
     marks = tmp_path / "marks"
@@ -127,7 +142,7 @@ def test_a_unit_whose_process_dies_again_and_again_is_failed_and_the_run_ends(
 
     def deadly(stage):
         def runner(run, *arguments):
-            for _ in range(COMPANY):
+            for _ in range(before):
                 write_strike(run.store, 2, 0, alone=False, worker="w", node="n")
             load = partial(load_deadly, stage.load, 2, str(marks))
             return run_on_ray(replace(stage, load=load))(run, *arguments)
@@ -137,7 +152,7 @@ def test_a_unit_whose_process_dies_again_and_again_is_failed_and_the_run_ends(
     latents = encode_dataset(configuration(), dataset, out, deadly)
     assert [unit.unreadable for unit in latents.units] == [0, 0, 1, 0, 0]
     assert latents.reasons(2) == [POISON]
-    assert len(list(marks.iterdir())) == 1
+    assert len(list(marks.iterdir())) == COMPANY + 1 - before
     strikes = read_strikes(latents.run.store)
     assert [strike.alone for strike in strikes[2]] == [False, False, True]
     assert verify(open_run(out)).damages == []
