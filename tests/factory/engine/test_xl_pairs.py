@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from typer.testing import CliRunner
 
+from editmill import app
 from factory import seeds
 from factory.errors import ModelError
 from factory.models.pin import pin
 from factory.pairs.prompt_to_prompt import PromptToPrompt
 from factory.pairs.source import Made
+from schemas.config import Config
 from schemas.recipe import Lora, ModelSource
 from tests.factory.engine.family import CAPTIONS, draw, recipe, sample, save_family
 from tests.factory.engine.tiny import LATENT_SIDE
@@ -80,6 +83,32 @@ def test_a_pair_is_made_and_scored(family):
     (made,) = source.pairs([draw(CAPTIONS[0], 5)])
     assert isinstance(made, Made)
     assert np.asarray(made.edited).std() > 0
+
+
+def test_the_stage_makes_a_run_of_it_and_again_the_same(family, tmp_path):
+    """As a user does, by a file and the command; killed or not is the ledger's, whatever makes the pairs."""
+    folder, _ = family
+    of = recipe(
+        folder, text_to_image=ModelSource(source=str(folder / "xl")), dtype="float32", steps=2
+    )
+    config = Config(recipe=of, compute={"where": "here", "device": "cpu", "threads": 1})
+    (tmp_path / "config.json").write_text(config.model_dump_json(exclude_none=True))
+    given = [
+        {"original_prompt": a, "edit_prompt": "e", "edited_prompt": b} for a, b in CAPTIONS[:2]
+    ]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, given)))
+    manifests = []
+    for name in ("once", "again"):
+        words = (
+            *("--config", tmp_path / "config.json", "--triplets", tmp_path / "t.jsonl"),
+            *("--out", tmp_path / name, "--json"),
+        )
+        done = CliRunner().invoke(app, ["generate", *map(str, words)])
+        assert done.exit_code == 0, done.output
+        found = json.loads(done.stdout.splitlines()[-1])
+        assert found["message"] == "sealed: 4 pairs"
+        manifests.append(found["sealed"])
+    assert manifests[0] == manifests[1]
 
 
 def test_loras_are_refused_before_anything_is_loaded(family):
