@@ -86,7 +86,7 @@ def test_a_pair_is_made_and_scored(family):
 
 
 def test_the_stage_makes_a_run_of_it_and_again_the_same(family, tmp_path):
-    """As a user does, by a file and the command; killed or not is the ledger's, whatever makes the pairs."""
+    """As a user does, by a file and the command."""
     folder, _ = family
     of = recipe(
         folder, text_to_image=ModelSource(source=str(folder / "xl")), dtype="float32", steps=2
