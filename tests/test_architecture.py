@@ -216,7 +216,7 @@ LOADED = """
 import sys
 sys.modules |= dict.fromkeys(("boto3", "botocore"))  # whoever imports them now fails
 import editmill, factory.work.job, factory.ledger.verify.run
-print([n for n in ("torch", "ray", "diffusers", "datasets") if n in sys.modules])
+print([n for n in ("torch", "ray", "diffusers", "datasets", "openai") if n in sys.modules])
 import factory.engine.engine, factory.storage.open, factory.dataset.files, trainer.fit
 from factory.storage.open import open_store
 print(open_store("somewhere"))

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from factory.captions.acceptance import faults
+from factory.captions.asked import Asked, BadRequest
 from factory.captions.instruction_rules import broken_rules
 from factory.captions.judging import JUDGE_VERSION, judge_request, read_verdict
 from factory.captions.prompts import EXAMPLES, Suggestion, Unusable, kind_of, read_reply, request
 from factory.captions.replies import Replies, Reply
-from factory.captions.server import Asked, BadRequest, LanguageServer
 from factory.captions.triplets import triplets
 from factory.captions.usage import Usage, usage_of
 from factory.ledger.outcomes import Outcomes
@@ -30,6 +31,9 @@ from schemas.captions import (
     Verdict,
 )
 from schemas.ledger.tally import count
+
+if TYPE_CHECKING:
+    from factory.captions.server import LanguageServer
 
 FLAGGED, JUDGED, UNJUDGED = "flagged", "judged_wrong", "not_judged"
 
@@ -66,6 +70,8 @@ class CaptionMaker:
     """Asks for a unit's instructions, several at once; several threads may make units."""
 
     def __init__(self, run: Run, compute: CaptionCompute) -> None:
+        from factory.captions.server import LanguageServer
+
         self.recipe: CaptionRecipe = run.recipe
         self.replies = Replies(run.store)
         self.server = LanguageServer(compute.server)
@@ -118,7 +124,7 @@ class CaptionMaker:
             return
         hand.verdict = Verdict.REJECTED if hand.reason else Verdict.ACCEPTED
 
-    def _reply(self, hand: _Hand, server: LanguageServer, asked: Asked, number: int) -> Reply:
+    def _reply(self, hand: _Hand, server: "LanguageServer", asked: Asked, number: int) -> Reply:
         reply = self.replies.ask(server, asked, number)
         hand.replies.append(reply)
         hand.usage += usage_of(asked, reply.body)

@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from factory.captions.asked import Asked
 from factory.captions.prompts import Suggestion
-from factory.captions.server import Asked
 from schemas.captions import Judge
 
 JUDGE_VERSION = "question 1"

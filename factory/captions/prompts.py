@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from factory import seeds
-from factory.captions.server import Asked
+from factory.captions.asked import Asked
 from factory.lists.read import is_unicode
 from schemas.captions import KINDS, CaptionRecipe
 

@@ -2,9 +2,9 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from factory.captions.server import Asked, LanguageServer
+from factory.captions.asked import Asked
 from factory.errors import Damaged, ObjectMissing, first_line
 from factory.ledger import keys
 from factory.ledger.run import folder_must_stand
@@ -12,6 +12,9 @@ from factory.storage.patience import read_whole, write_once
 from factory.storage.protocol import ObjectStore
 from schemas.canonical import content_hash
 from schemas.ledger.stamped import stamped, unstamped
+
+if TYPE_CHECKING:
+    from factory.captions.server import LanguageServer
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Replies:
     def __init__(self, store: ObjectStore) -> None:
         self.store = store
 
-    def ask(self, server: LanguageServer, asked: Asked, number: int) -> Reply:
+    def ask(self, server: "LanguageServer", asked: Asked, number: int) -> Reply:
         """The reply to a request; `number` tells equal requests apart that want replies of their own.
 
         A reply that stands in the store is taken, whoever asked for it. Where two asked at one moment, both

@@ -4,13 +4,13 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI
 
+from factory.captions.asked import Asked, BadRequest
 from factory.errors import ServerRefused, ServerUnavailable
 from schemas.captions import Server
 
@@ -22,20 +22,6 @@ HIDDEN = "(key)"
 """What stands where a key stood."""
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 60.0
-
-
-class BadRequest(Exception):
-    """The server does not take this one request, and will not later."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a server is asked."""
-
-    kind: str
-    """`chat`, `completion` or `moderation`."""
-    body: Mapping[str, Any]
-    """As JSON."""
 
 
 class LanguageServer:

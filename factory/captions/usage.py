@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from factory.captions.server import Asked
+from factory.captions.asked import Asked
 
 BYTES_OF_TOKEN = 4
 """Of UTF-8 text, where a server does not say. Source: OpenAI's rule of thumb for English; other scripts

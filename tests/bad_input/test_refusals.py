@@ -43,7 +43,9 @@ def refuse_all_without_models() -> None:
     for case in EARLY:
         with TemporaryDirectory() as folder, chdir(folder):
             refused(case)
-        late = {"torch", "ray", "diffusers", "transformers", "open_clip"} & set(sys.modules)
+        late = {"torch", "ray", "diffusers", "transformers", "open_clip", "openai"} & set(
+            sys.modules
+        )
         if late:
             sys.exit(f"{case.id}: {sorted(late)} imported")
     print(f"{len(EARLY)} refused")

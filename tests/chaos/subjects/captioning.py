@@ -172,7 +172,7 @@ class CaptionsStub(CaptionsSubject):
         # Where several writers of one reply win, another's words would stand in the place of ours.
         says = number if run.commits == "conditional" else 0
         with (
-            patch("factory.captions.captions.LanguageServer", lambda server: StubServer(says)),
+            patch("factory.captions.server.LanguageServer", lambda server: StubServer(says)),
             patch("factory.captions.captions.ThreadPoolExecutor", InTurn),
         ):
             maker = CaptionMaker(run, compute)

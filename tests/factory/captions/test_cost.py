@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from editmill import app
+from factory.captions.asked import Asked
 from factory.captions.prompts import kind_of
-from factory.captions.server import Asked
 from factory.captions.usage import TOKENS_OF_MESSAGE, Usage, usage_of
 from schemas.captions import CaptionRecipe
 from tests.factory.captions.language_server import Says, green, language_server, question, reply_to

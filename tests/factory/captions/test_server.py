@@ -5,7 +5,8 @@ from email.utils import formatdate
 
 import pytest
 
-from factory.captions.server import FIRST_PAUSE_S, Asked, LanguageServer
+from factory.captions.asked import Asked
+from factory.captions.server import FIRST_PAUSE_S, LanguageServer
 from factory.errors import ServerRefused
 from schemas.captions import Server
 from tests.factory.captions.language_server import Says, green, language_server
