@@ -1,17 +1,14 @@
 """How the tests are cut between the two processes of `make test`, and how their Ray shares the cores."""
 
 from collections.abc import Iterator
-from functools import cache
 from unittest.mock import patch
 
 import pytest
-import typer.main
-import typer.testing
 from botocore.loaders import create_loader
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
-from tests.environment import keep_no_logs, prefer_workers, write_into_memory
+from tests.environment import keep_no_logs, prefer_workers, verbs_made_once, write_into_memory
 
 RAY = ("on_ray", "cluster")
 """Folders whose tests start a Ray; one after the other, since each takes both cores."""
@@ -46,9 +43,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_command_line() -> Iterator[None]:
-    """The tree of verbs is made once, as in any process, and not for each of a thousand calls."""
-    made = cache(typer.main.get_command)
-    with patch("typer.main.get_command", made), patch("typer.testing._get_command", made):
+    with verbs_made_once():
         yield
 
 

@@ -3,7 +3,14 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from unittest.mock import patch
+
+import typer.main
+import typer.testing
 
 NICENESS = "RAY_worker_niceness"
 MEMORY = Path("/dev/shm")
@@ -30,6 +37,14 @@ def write_into_memory() -> None:
         os.environ["TMPDIR"] = os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
         # It may have been asked for already.
         tempfile.tempdir = None
+
+
+@contextmanager
+def verbs_made_once() -> Iterator[None]:
+    """The tree of verbs is made once, as in any process, and not for each of a thousand calls."""
+    made = cache(typer.main.get_command)
+    with patch("typer.main.get_command", made), patch("typer.testing._get_command", made):
+        yield
 
 
 def without_ray() -> dict[str, str]:

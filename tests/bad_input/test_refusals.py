@@ -20,6 +20,7 @@ from tests.bad_input.s3 import S3, emulator, refused_by_s3
 from tests.bad_input.table import Case, refused
 from tests.bad_input.trainings import OPTIONS, TRAININGS
 from tests.bad_input.unfitting import UNFITTING
+from tests.environment import verbs_made_once
 from tests.servers.fixtures import S3Access
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +28,8 @@ EARLY = [*LISTS, *CONFIGS, *CHECKPOINTS, *UNFITTING, *RUNS, *COMMAND_LINES, *OPT
 EARLY += [*evaluations.EVALUATIONS, *captions.ASKED, *exports.EXPORTS]
 LATE = [*configs.LATE, *command_lines.LATE, *TRAININGS, *edits.LATE, *evaluations.LATE]
 LATE += captions.LATE
+HEAVY = {"torch", "ray", "diffusers", "transformers", "open_clip"}
+"""What takes seconds to import."""
 
 
 @pytest.mark.parametrize("case", EARLY + LATE, ids=lambda case: case.id)
@@ -40,14 +43,13 @@ def test_a_mistake_ends_with_one_line_and_changes_nothing(
 
 def refuse_all_without_models() -> None:
     """In a fresh process: no refusal comes after torch or ray were imported."""
-    for case in EARLY:
-        with TemporaryDirectory() as folder, chdir(folder):
-            refused(case)
-        late = {"torch", "ray", "diffusers", "transformers", "open_clip", "openai"} & set(
-            sys.modules
-        )
-        if late:
-            sys.exit(f"{case.id}: {sorted(late)} imported")
+    with verbs_made_once():
+        for case in EARLY:
+            with TemporaryDirectory() as folder, chdir(folder):
+                refused(case)
+            late = HEAVY & set(sys.modules)
+            if late:
+                sys.exit(f"{case.id}: {sorted(late)} imported")
     print(f"{len(EARLY)} refused")
 
 
