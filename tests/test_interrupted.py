@@ -52,6 +52,7 @@ def test_every_verb_has_a_phase_or_is_named_as_one_that_has_nothing_to_interrupt
     assert not held & NOTHING_TO_INTERRUPT
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("phase", [phase.name for phase in PHASES])
 def test_a_command_that_is_interrupted_says_so_and_ends_with_3(ends, phase):
     end = ends[phase]

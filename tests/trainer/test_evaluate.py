@@ -74,6 +74,7 @@ def test_the_stage_edits_as_a_training_watches_its_editor(editor, tmp_path):
     assert point["l1"]["low"] < point["l1"]["high"]
 
 
+@pytest.mark.long
 def test_an_evaluation_is_gone_on_with_and_no_other_begun_in_its_place(editor, tmp_path):
     for _ in range(2):
         result = evaluate(editor, tmp_path / "out")

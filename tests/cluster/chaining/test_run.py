@@ -177,6 +177,7 @@ def wait_for(file: Path) -> str:
     return file.read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_is_handed_to_the_step_once_and_the_chain_ends_with_3(
     stub: Path, tmp_path: Path, number: signal.Signals
@@ -188,6 +189,7 @@ def test_a_signal_is_handed_to_the_step_once_and_the_chain_ends_with_3(
     assert calls(stub) == ["generate"]
 
 
+@pytest.mark.long
 def test_a_killed_chain_leaves_no_step_behind(stub: Path, tmp_path: Path) -> None:
     process = begin(stub, tmp_path)
     step = psutil.Process(int((stub / "waiting").read_text()))
@@ -204,6 +206,7 @@ def test_a_killed_chain_leaves_no_step_behind(stub: Path, tmp_path: Path) -> Non
     assert calls(stub) == ["generate", "encode", "evaluate"]
 
 
+@pytest.mark.long
 def test_in_a_job_ray_tells_the_step_itself_unless_it_has_just_begun(
     stub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from factory.work.plain_loop import run_here
 from schemas.captions import CaptionItem, Captions
 from tests.factory.captions.language_server import Says, green, language_server, question
 
-pytestmark = pytest.mark.usefixtures("ray_here")
+pytestmark = [pytest.mark.usefixtures("ray_here"), pytest.mark.long]
 CAPTIONS = [f"a red {thing} on a table" for thing in ("apple", "boat", "car", "door", "egg", "fan")]
 
 
@@ -75,7 +75,6 @@ def test_two_workers_ask_for_the_same_bytes_as_a_plain_loop_and_for_each_once(
     assert set(on_ray.values()) == {1}
 
 
-@pytest.mark.long
 def test_a_server_that_refuses_the_key_ends_the_pool_with_its_words(tmp_path):
     refusal = Says(401, {}, b'{"error": {"message": "no such key"}}')
     with (
@@ -85,7 +84,6 @@ def test_a_server_that_refuses_the_key_ends_the_pool_with_its_words(tmp_path):
         make(tmp_path / "run", config(model.url), run_on_ray)
 
 
-@pytest.mark.long
 def test_units_that_a_server_left_are_made_by_a_rerun_which_asks_for_nothing_twice(tmp_path):
     answered = []
 

@@ -63,6 +63,7 @@ def loaded(item):
     return LoadedRow(item, item.row, (SIDE, SIDE), content)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", [of_sd, of_xl])
 def test_a_step_waits_once(model, reads, monkeypatch, tmp_path):
     """From pictures on: what they and their instructions become is part of it."""

@@ -82,6 +82,7 @@ class Killed(BaseException):
     """As a process that is gone."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", [1, 3, 4])
 def test_killed_between_checkpoints_it_goes_on_from_the_newest(
     undisturbed, dataset, tmp_path, step
@@ -103,6 +104,7 @@ def test_killed_between_checkpoints_it_goes_on_from_the_newest(
     assert all(torch.equal(got[name], tensor) for name, tensor in expected.items())
 
 
+@pytest.mark.long
 def test_a_damaged_newest_checkpoint_costs_steps_and_nothing_else(undisturbed, dataset, tmp_path):
     config, whole = undisturbed
     train(config, dataset, tmp_path, should_stop=After(4))
@@ -131,6 +133,7 @@ def test_a_finished_training_stays_as_it_is_when_it_is_started_again(
     assert objects(tmp_path / "again") == objects(whole)
 
 
+@pytest.mark.long
 def test_more_steps_go_on_from_a_finished_training(dataset, tmp_path):
     short, long = small(law={"steps": 2}), small(law={"steps": STEPS})
     train(short, dataset, tmp_path / "out")

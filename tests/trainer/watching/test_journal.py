@@ -83,6 +83,7 @@ def event_files(files):
     return [data for key, data in files.items() if key.startswith("tensorboard/")]
 
 
+@pytest.mark.long
 def test_tensorboard_has_the_figures_and_the_sheets_at_their_steps(dataset, tmp_path):
     config = small(watching=SHEETS | {"tensorboard": True})
     assert train(config, dataset, tmp_path).done
