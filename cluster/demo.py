@@ -7,19 +7,23 @@ there is work, and ends them when there is none; they compute on this machine's 
 """
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from cluster.local import LocalCluster, local_cluster
 from cluster.nodes import GpuNodes
 from factory.console.progress import duration
 from factory.console.say import print_facts, say
+from factory.console.signals import INCOMPLETE, SIGNALS
 
 CHAIN = Path(__file__).parent / "chains" / "demo.yaml"
 NODES = 4
@@ -63,24 +67,45 @@ def scaling_cluster(most: int, tell: Callable[[int], None]) -> Iterator[Scaling]
             nodes.close()
 
 
+def chain_to_its_end(words: Sequence[str], environment: Mapping[str, str]) -> int:
+    """`editmill chain`, to its exit code; it is told of SIGINT and SIGTERM, and drains."""
+    # In a session of its own a key that is pressed reaches it once, by us.
+    chain = subprocess.Popen(
+        [sys.executable, "-m", "editmill", "chain", *words],
+        env=environment,
+        start_new_session=True,
+    )
+    for name in SIGNALS:
+        signal.signal(name, lambda number, _: chain.send_signal(number))
+    try:
+        return chain.wait()
+    finally:
+        for name in SIGNALS:
+            signal.signal(name, _end)
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    """By the way that ends the cluster."""
+    raise SystemExit(INCOMPLETE)
+
+
 def demonstrate(out: Path) -> int:
     """Run the chain below `out`; its exit code, or 1 where nodes were left."""
     begun = time.monotonic()
+    for name in SIGNALS:
+        signal.signal(name, _end)
     say(f"starting a cluster of one head and 0 to {NODES} GPU nodes on this machine")
     with scaling_cluster(NODES, lambda count: say(f"GPU nodes: {count}")) as scaling:
         nodes, cluster = scaling.nodes, scaling.cluster
         say(f"it runs at {cluster.address} (process {cluster.pid})")
         words = [str(CHAIN), "--cluster", str(scaling.file), "--root", str(out.resolve())]
-        ended = subprocess.run(
-            [sys.executable, "-m", "editmill", "chain", *words],
-            env=os.environ | scaling.environment,
-        )
+        code = chain_to_its_end(words, os.environ | scaling.environment)
         say("the job has ended; its nodes have nothing to do")
         left = nodes.wait_for_none(BACK_S)
         say(f"ending process {cluster.pid} and those that it started")
     print_facts(
         {
-            "exit code": ended.returncode,
+            "exit code": code,
             "GPU nodes before": scaling.first,
             "GPU nodes at most": nodes.most,
             "GPU nodes left": left,
@@ -88,7 +113,7 @@ def demonstrate(out: Path) -> int:
             "results": out,
         }
     )
-    return ended.returncode or int(left > 0)
+    return code or int(left > 0)
 
 
 if __name__ == "__main__":

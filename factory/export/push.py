@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
-from factory.errors import ConfigError, ServerUnavailable, first_line
+from factory.errors import ConfigError, EditmillError, ServerUnavailable, first_line
 from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.manifest import newest_manifest, unit_lines
 from factory.ledger.plan import read_plan
@@ -29,10 +29,22 @@ class Hub(Protocol):
     def create_commit(self, repo_id: str, **options: Any) -> Any: ...
 
 
-def hub() -> Hub:
-    """The Hub, by the token of the environment or of `hf auth login`. Raises `ConfigError` without one."""
-    from huggingface_hub import HfApi, get_token
+def hub(repository: str) -> Hub:
+    """The Hub, by the token of the environment or of `hf auth login`.
 
+    Raises `ConfigError` without one, and for what cannot be a repository's name. Nothing is asked yet.
+    """
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        raise ConfigError(
+            f"--push: must be a repository's name on the Hub, as me/pairs, got {repository!r}: "
+            f"{first_line(error)}"
+        ) from None
     token = get_token()
     if token is None:
         raise ConfigError(
@@ -69,7 +81,6 @@ def push(
     that a push that was broken off is gone on with. Raises `ServerUnavailable` where the Hub takes it not.
     """
     from huggingface_hub import CommitOperationAdd
-    from huggingface_hub.errors import HfHubHTTPError
 
     where: dict[str, Any] = {"repo_id": repository, "repo_type": "dataset"}
     sent = 0
@@ -93,9 +104,12 @@ def push(
         # Last: until then nobody reads a part of it as the whole.
         beside = [CommitOperationAdd(name, data) for name, data in laid_out.items()]
         api.create_commit(**where, operations=beside, commit_message="Add the card and indices")
-    except (HfHubHTTPError, OSError) as error:
+    except EditmillError:
+        raise
+    except Exception as error:  # of the Hub's client and of whichever library it sends by
         raise ServerUnavailable(
-            f"--push {repository}: the Hub did not take it: {first_line(error)}; the same command goes on"
+            f"--push {repository}: the Hub did not take it: {first_line(error)}; {run.place.uri} "
+            "is whole, and the same command goes on"
         ) from None
     return sent
 

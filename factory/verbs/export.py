@@ -116,7 +116,7 @@ def export(
     from factory.export.push import hub
 
     # Before anything is begun.
-    api = hub() if push else None
+    api = hub(push) if push else None
     opening = Opening(line)
     machine.check_machine(loaded.compute)
     opened, plan = prepare(loaded, run, out, retry_failed=retry_failed)

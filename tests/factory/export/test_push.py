@@ -46,6 +46,10 @@ class StandIn:
                 self.files[one.path_in_repo] = file.read()
 
 
+class Unreachable(Exception):
+    """As a library of requests raises what is no `OSError`."""
+
+
 @pytest.fixture
 def hub(monkeypatch):
     stand_in = StandIn()
@@ -96,6 +100,25 @@ def test_what_is_there_is_not_sent_again(hub, tmp_path):
     second = [name for commit in hub.commits[2:] for name in commit]
     assert not set(first) & set(second)
     assert hub.files == there(tmp_path / "to")
+
+
+def test_a_hub_that_does_not_answer_is_told_in_a_line(hub, monkeypatch, tmp_path):
+    def unreachable(*_, **__):
+        raise Unreachable("[Errno -2] Name or service not known")
+
+    monkeypatch.setattr(hub, "create_repo", unreachable, raising=False)
+    code, said = export(tmp_path / "to", "--push", "me/pairs")
+    assert code == 3
+    last = said.splitlines()[-1]
+    assert "the Hub did not take it: Unreachable: [Errno -2] Name or service not known" in last
+    assert f"{tmp_path}/to is whole, and the same command goes on" in last
+
+
+def test_what_is_no_repositorys_name_is_refused_before_anything(hub, tmp_path):
+    code, said = export(tmp_path / "to", "--push", "me/my/pairs")
+    assert code == 2
+    assert "--push: must be a repository's name on the Hub, as me/pairs, got 'me/my/pairs'" in said
+    assert not (tmp_path / "to").exists()
 
 
 def test_without_a_token_nothing_is_begun(monkeypatch, tmp_path):

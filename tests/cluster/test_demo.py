@@ -1,0 +1,61 @@
+"""`make cluster-demo`, ended early: its chain drains and its cluster ends. Whole: test_autoscaling.py."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CHAIN = """
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("drained", flush=True) or 3))
+signal.signal(signal.SIGINT, lambda *_: sys.exit(print("drained", flush=True) or 3))
+print("runs", flush=True)
+signal.pause()
+"""
+DEMO = """
+import sys, time
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from cluster import demo
+
+@contextmanager
+def scaling(most, tell):
+    try:
+        if sys.argv[1] == "begins":
+            print("runs", flush=True)
+            time.sleep(60)
+        nodes = SimpleNamespace(most=1, wait_for_none=lambda seconds: 0)
+        cluster = SimpleNamespace(address="a", pid=1)
+        yield SimpleNamespace(cluster=cluster, nodes=nodes, first=0, file=Path("f"), environment={})
+    finally:
+        print("cluster ended", flush=True)
+
+demo.scaling_cluster = scaling
+sys.exit(demo.demonstrate(Path("out")))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("when", "drained"), [("begins", []), ("works", ["drained"])])
+def test_a_signal_ends_its_chain_and_then_its_cluster(tmp_path, number, when, drained):
+    (tmp_path / "editmill.py").write_text(CHAIN)
+    process = subprocess.Popen(
+        [sys.executable, "-c", DEMO, when],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "runs\n"
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 3
+    words = [line for line in said.splitlines() if line in ("drained", "cluster ended")]
+    assert words == [*drained, "cluster ended"]
