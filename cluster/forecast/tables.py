@@ -42,7 +42,7 @@ def print_forecast(found: Forecast) -> None:
         [_kind(one) for one in (*found.by_kind, total)],
     )
     print_table(
-        ("GPU", "speed", "GPU-hours", "busy", "hours", "cost", "a pair"),
+        ("device", "speed", "device hours", "busy", "hours", "cost", "cost of a pair"),
         [_gpu(one) for one in found.spendings],
     )
     say(f"in brackets: between what it lies with a chance of {STATED:.0%}; {WHAT_IT_DOES_NOT_KNOW}")
@@ -65,8 +65,8 @@ def _gpu(one: Spending) -> tuple[object, ...]:
         _shown(one.gpu_hours, _number),
         _share(one.busy.middle),
         _shown(one.hours, _number),
-        one.cost and _shown(one.cost, _number),
-        one.cost_per_pair and _shown(one.cost_per_pair, _number),
+        None if one.cost is None else _shown(one.cost, _number),
+        None if one.cost_per_pair is None else _shown(one.cost_per_pair, _number),
     )
 
 

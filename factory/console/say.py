@@ -72,10 +72,10 @@ def print_facts(facts: dict[str, Any]) -> None:
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """The first rows; words from data are shown as they are, never read as markup."""
+    """The first rows; words from data are shown as they are, never read as markup, and None as a dash."""
     table = Table(*titles)
     for row in rows[:TABLE_ROWS]:
-        table.add_row(*(Text(printable(str(value))) for value in row))
+        table.add_row(*(Text("-" if value is None else printable(str(value))) for value in row))
     if len(rows) > TABLE_ROWS:
         table.add_row(Text(f"and {len(rows) - TABLE_ROWS} more"))
     Console().print(table)

@@ -70,7 +70,7 @@ def demonstrate(out: Path, count: int, make: Callable[[Config], tuple[Stage, Run
             "seconds": f"{seconds:.0f}",
             "UNet rows": rows if made else f"{rows} (made by an earlier start)",
             "manifest": result.manifest_hash,
-            "contact sheet": sheet,
+            "contact sheet": f"{sheet} (one pair of each triplet)",
         }
     )
     say(maturity())

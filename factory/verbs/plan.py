@@ -38,6 +38,7 @@ from factory.verbs.headline import headline
 from factory.verbs.preset_choice import choose
 
 plan_app = typer.Typer(no_args_is_help=True)
+_NEEDS_RATE = "time and cost need --rows-per-s, which `doctor` measures"
 
 
 @plan_app.command()
@@ -80,6 +81,8 @@ def plan(
         say(edits_headline(edits))
         tell_of_edits(listed)
         print_facts(outlook.facts())
+        if outlook.hours is None:
+            say(_NEEDS_RATE)
         return 0
     if triplets is None:
         raise ConfigError("--triplets, --images or --requests: must be given, got none")
@@ -96,7 +99,7 @@ def plan(
     else:
         print_facts(ahead.facts())
         if ahead.hours is None:
-            say("time and cost need --rows-per-s, which `doctor` measures")
+            say(_NEEDS_RATE)
     return 0
 
 

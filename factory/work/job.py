@@ -1,6 +1,6 @@
 """The whole main job around the units: check, plan, run what is open, seal."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from factory.console.amounts import counted
@@ -179,6 +179,7 @@ def _end(
             message = f"sealed without one {layout.kept}: {_what_took_them(stage, book)}"
             return JobResult(NOTHING_KEPT, message, made, problems, sealed, book)
         message = f"sealed: {counted(sealed.counts[first], layout.kept)}"
+        message += "; ".join(["", *_failed(stage, book, sealed.counts)])
         return JobResult(0, message, made, problems, sealed, book)
     left = sum(not done[unit] for unit in goal)
     if (
@@ -210,6 +211,8 @@ def _end(
         code = code or NeedsRepair.exit_code
     if snapshot.units and not snapshot.counts[first]:
         message += f"; not one {layout.kept}: {_what_took_them(stage, book)}"
+    else:
+        message += "; ".join(["", *_failed(stage, book, snapshot.counts)])
     return JobResult(code, message, made, problems, snapshot, book)
 
 
@@ -241,12 +244,15 @@ def _what_took_them(stage: Stage, book: Book) -> str:
     if took:
         several = " (several gates may reject one)" if "rejected" in others else ""
         rejected += f", by {took}{several}"
-    failed = ""
-    if total.get(layout.FAILED):
-        failed = f"{total[layout.FAILED]} could not be made{_first_failure(stage, book)}"
-    parts = " and ".join(filter(None, (rejected, failed)))
+    parts = " and ".join(filter(None, (rejected, *_failed(stage, book, total))))
     advice = f"; {stage.advice}" if stage.advice else ""
     return f"of {sum(total.values())} {layout.outcome}s {parts}{advice}"
+
+
+def _failed(stage: Stage, book: Book, counts: Mapping[str, int]) -> list[str]:
+    """How many outcomes could not be made, and why the first; nothing where none failed."""
+    number = counts.get(book.run.layout.FAILED, 0)
+    return [f"{number} could not be made{_first_failure(stage, book)}"] if number else []
 
 
 def _first_failure(stage: Stage, book: Book) -> str:

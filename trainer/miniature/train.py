@@ -39,6 +39,9 @@ def train_miniature(
     save_tokenizer(work / "tokenizer")
     tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
     pipeline = out / "text_to_image"
+    for stage in stages:
+        if stage in goal:
+            report(f"{stage}: trained to step {goal[stage]}, from where its state in {work} stands")
     if "autoencoder" in stages:
         vae = train_autoencoder(work, steps=goal["autoencoder"], seed=seed, report=report)
         vae.half().save_pretrained(pipeline / "vae")

@@ -110,7 +110,8 @@ def test_one_whose_run_vanishes_meanwhile_stores_nothing(of, tmp_path, monkeypat
 
 def test_without_a_run_the_fastest_here_is_taken(of):
     source = engine(of, AUTO)
-    assert source.environment().batch_pairs in (1, 2, 4, 8, 16, 32, 64)
+    # Which it is, is for this machine to say: whatever `rates` tries.
+    assert source.environment().batch_pairs in {2**n for n in range(13)}
     assert source.rates(0.0).keys() == {1}
 
 
