@@ -14,7 +14,9 @@ setup: $(STAMP)  ## a virtual environment in .venv with everything, versions pin
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "editmill needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	# On all cores, where pip would compile one file after the other; some are for other versions of Python.
+	$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 	touch $(STAMP)
 
 demo: $(STAMP)  ## the main job on the embedded miniature: a table and a contact sheet

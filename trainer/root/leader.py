@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from factory.console.amounts import counted
 from factory.dataset.dataset import Dataset
 from factory.edits.editors.ip2p import Ip2pEditor
 from factory.engine.autoencoder import Autoencoder
@@ -119,6 +120,12 @@ class Leader(Member):
     def draw(self, step: int) -> None:
         """Always of the same held-out pairs; and the oracle's tasks."""
         parts, schedule = self.parts, NoiseSchedule.from_config(self.parts.scheduler)
+        edits = self.config.watching.oracle_edits
+        judges = f" and judges {counted(edits, 'edit')}" if edits else ""
+        # The steps stand still meanwhile, on a CPU for minutes.
+        self.journal.say(
+            f"step {step}: draws {counted(len(self.held_out.rows), 'held-out pair')}{judges}"
+        )
         with self._averaged() as unet:
             networks = Networks(unet.eval(), Autoencoder(parts.autoencoder), parts.text, schedule)
             editor = Ip2pEditor(networks)
