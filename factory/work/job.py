@@ -179,7 +179,7 @@ def _end(
             message = f"sealed without one {layout.kept}: {_what_took_them(stage, book)}"
             return JobResult(NOTHING_KEPT, message, made, problems, sealed, book)
         message = f"sealed: {counted(sealed.counts[first], layout.kept)}"
-        message += "; ".join(["", *_failed(stage, book, sealed.counts)])
+        message += "; ".join(["", *_failed(stage, book, sealed.counts, made)])
         return JobResult(0, message, made, problems, sealed, book)
     left = sum(not done[unit] for unit in goal)
     if (
@@ -212,7 +212,7 @@ def _end(
     if snapshot.units and not snapshot.counts[first]:
         message += f"; not one {layout.kept}: {_what_took_them(stage, book)}"
     else:
-        message += "; ".join(["", *_failed(stage, book, snapshot.counts)])
+        message += "; ".join(["", *_failed(stage, book, snapshot.counts, made)])
     return JobResult(code, message, made, problems, snapshot, book)
 
 
@@ -249,10 +249,18 @@ def _what_took_them(stage: Stage, book: Book) -> str:
     return f"of {sum(total.values())} {layout.outcome}s {parts}{advice}"
 
 
-def _failed(stage: Stage, book: Book, counts: Mapping[str, int]) -> list[str]:
-    """How many outcomes could not be made, and why the first; nothing where none failed."""
+def _failed(
+    stage: Stage, book: Book, counts: Mapping[str, int], made: int | None = None
+) -> list[str]:
+    """How many outcomes could not be made, and why the first; nothing where none failed.
+
+    A start that made no unit (`made`) reads no commit for it.
+    """
     number = counts.get(book.run.layout.FAILED, 0)
-    return [f"{number} could not be made{_first_failure(stage, book)}"] if number else []
+    if not number:
+        return []
+    why = "" if made == 0 else _first_failure(stage, book)
+    return [f"{number} could not be made{why}"]
 
 
 def _first_failure(stage: Stage, book: Book) -> str:

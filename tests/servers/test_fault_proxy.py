@@ -61,6 +61,7 @@ def test_spoilt_write_is_unclear_to_the_client_and_what_the_name_says_to_the_ser
     assert proxy.counts == {"put_new": 1, fault: 1}
 
 
+@pytest.mark.long
 def test_cut_reply_is_noticed_and_a_delayed_one_is_whole(places):
     store, direct, proxy = places
     direct.put("pairs/a", b"y" * 5000)

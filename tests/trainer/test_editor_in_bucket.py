@@ -55,6 +55,7 @@ def test_a_training_goes_on_from_it_wherever_its_workers_run(trained, tmp_path, 
     assert more == same
 
 
+@pytest.mark.long
 def test_the_command_takes_its_address(trained, tmp_path):
     editor, _, _ = trained
     store = open_store(editor)

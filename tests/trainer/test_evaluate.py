@@ -40,6 +40,7 @@ def evaluate(editor, out, *more):
     return call("evaluate", "--preset", "miniature", "--editor", editor, "--out", out, *few, *more)
 
 
+@pytest.mark.long
 def test_the_oracle_reads_nothing_in_what_random_weights_make(editor, tmp_path):
     result = evaluate(editor, tmp_path / "out", "--json")
     assert result.exit_code == 0, result.output
@@ -92,6 +93,7 @@ def test_a_text_to_image_model_is_no_editor(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_a_start_says_first_what_is_judged_and_how(editor, tmp_path):
     result = evaluate(editor, tmp_path / "out")
     assert "edits 3 held-out scenes, 3 at once\n1 unit to make; " in result.stderr

@@ -33,6 +33,7 @@ def grow(run, plan, units):
     seal(run, plan, partial=True)
 
 
+@pytest.mark.long
 def test_a_sealed_run_is_trained_on_and_what_is_sealed_later_is_left_to_others(run, tmp_path):
     run, plan = run
     config = small(law={"size_px": 8, "steps": 2})
@@ -81,6 +82,7 @@ def test_other_pictures_under_the_same_names_and_captions_are_another_dataset(tm
     assert "latents by other models or of other pairs" in said[0]
 
 
+@pytest.mark.long
 def test_a_later_start_reads_no_captions_again(tmp_path, monkeypatch):
     config, dataset = small(), write_pairs(tmp_path / "pairs")
     prepare(config, dataset, str(tmp_path / "out"))

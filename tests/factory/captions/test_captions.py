@@ -213,7 +213,7 @@ def test_a_server_that_will_not_or_cannot_is_told_from_one_that_errs(tmp_path, c
         Says(200, {"content-type": "text/html"}, b"<html>busy</html>"),
         Says(200, {}, b'{"choices": [1, 2, 3]}', cut=True),
         Says(429, {}, b"{}"),
-        Says(hangs_s=3.0, body=b"{}"),
+        pytest.param(Says(hangs_s=3.0, body=b"{}"), marks=pytest.mark.long),
     ],
     ids=["500", "a page", "cut", "429 without a word", "silent"],
 )

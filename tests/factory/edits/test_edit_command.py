@@ -64,6 +64,7 @@ def test_a_plan_counts_pictures_and_rows(capsys):
     assert said(f"plan --json {with_caption}", capsys)["rows"] == 2 * 6 * 2
 
 
+@pytest.mark.long
 def test_the_doctor_edits_one_of_the_pictures_and_shows_it(folder, capsys):
     found = said(f"doctor --json --out out {ASKED}", capsys)
     assert {one["check"]: one["level"] for one in found["checks"]} == dict.fromkeys(

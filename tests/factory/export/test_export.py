@@ -199,6 +199,7 @@ def test_no_byte_depends_on_where_it_lies_or_how_often_it_is_made(tmp_path, monk
     assert recipes[0] == recipes[1]
 
 
+@pytest.mark.long
 def test_from_a_bucket_to_a_bucket_it_is_the_same(tmp_path, moto_bucket):
     run = sealed_run(f"{moto_bucket}/run")
     code, said = export(f"{moto_bucket}/to", run=run.uri)

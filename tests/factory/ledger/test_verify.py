@@ -87,6 +87,7 @@ def test_every_single_byte_of_a_small_record_is_guarded(run, tmp_path, name):
     path.write_bytes(whole)
 
 
+@pytest.mark.long
 def test_every_missing_object_is_found(run, tmp_path):
     """But for the newest strike, on which no truth depends, and what is derived, which older runs lack."""
     missed = {key for key in removals(tmp_path / "run") if not verify(run).damages}

@@ -108,6 +108,7 @@ def test_one_whose_run_vanishes_meanwhile_stores_nothing(of, tmp_path, monkeypat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.long
 def test_without_a_run_the_fastest_here_is_taken(of):
     source = engine(of, AUTO)
     # Which it is, is for this machine to say: whatever `rates` tries.

@@ -35,6 +35,7 @@ def laws(tmp_path_factory):
     }
 
 
+@pytest.mark.long
 def test_it_is_trained_with_and_written_into_the_editor(laws, tmp_path):
     dataset = write_pairs(tmp_path / "pairs", prompts=4, pairs=1)
     sheets = {"sheet_every": 2, "sampler": {"steps": 2}}

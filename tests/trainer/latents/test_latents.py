@@ -106,6 +106,7 @@ def test_a_cached_step_is_the_online_step_bit_for_bit_at_one_batch_shape(dataset
     assert online.reader.bad == cached.reader.bad
 
 
+@pytest.mark.long
 def test_row_by_row_every_row_and_mirror_is_equal_bit_for_bit_in_buckets_too(dataset, tmp_path):
     config = configuration(law=BUCKETS, compute={"micro_batch": 1})
     online, cached = both(config, dataset, tmp_path)
@@ -254,6 +255,7 @@ def test_data_of_another_store_is_fetched_once_and_kept(dataset, tmp_path, monke
     assert rows == [row + (row == UNREADABLE) for row in range(len(pairs))]
 
 
+@pytest.mark.long
 def test_a_training_uses_the_latents_beside_its_dataset_and_makes_the_same_editor(tmp_path):
     dataset = write_dataset(tmp_path / "pairs", rows=(6,), unreadable=None)
     config, found = configuration(), []

@@ -149,6 +149,7 @@ def test_what_is_written_is_the_average_and_a_training_may_go_on_from_it(trained
     assert train(more, write_pairs(tmp_path / "pairs"), tmp_path / "more").done
 
 
+@pytest.mark.long
 def test_networks_too_large_for_one_file_are_cut_and_all_readers_put_them_together(
     tmp_path, monkeypatch
 ):

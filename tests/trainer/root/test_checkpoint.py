@@ -225,6 +225,7 @@ def test_a_late_listing_costs_no_file_of_the_newest(store):
     assert same(opened(store).newest()[1], 4)
 
 
+@pytest.mark.long
 def test_a_store_that_gives_no_answer_is_no_reason_to_go_back(store, monkeypatch):
     for step in (1, 2):
         opened(store).write(step, tensors(step))

@@ -282,6 +282,7 @@ def said(command, capsys, code=0):
     return json.loads(out), err
 
 
+@pytest.mark.long
 def test_a_third_partys_class_goes_over_a_folder_by_one_option(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()

@@ -120,7 +120,7 @@ def test_p2p_is_the_slow_reference(blend):
     assert (ours[1].double() - start).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("alpha", [None, 0.75])
+@pytest.mark.parametrize("alpha", [pytest.param(None, marks=pytest.mark.long), 0.75])
 def test_pnp_is_the_slow_reference(alpha):
     settings = Pnp(
         model=MODEL, steps=STEPS, inversion_steps=20, text_guidance=2.0, negative_prompt="a small cross",

@@ -253,7 +253,9 @@ def test_columns_of_maps_move_to_the_values(seed, heads, positions, tokens, widt
     torch.testing.assert_close(found[0], expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.long)]
+)
 def test_a_controlled_request_and_its_batch_mates_are_what_they_are_alone(dtype):
     models = networks(dtype)
     plain = replace(asked(models, ""), seed=2)
