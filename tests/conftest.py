@@ -12,6 +12,8 @@ from tests.environment import keep_no_logs, prefer_workers, verbs_made_once, wri
 
 RAY = ("on_ray", "cluster")
 """Folders whose tests start a Ray; one after the other, since each takes both cores."""
+LONGEST = ("ray", "tests/chaos/test_chaos.py", "tests/trainer/test_fit_command.py")
+"""What is begun first, so that nobody waits for it in the end."""
 
 prefer_workers()
 keep_no_logs()
@@ -31,9 +33,10 @@ class ByFile(LoadScopeScheduling):
         return "ray" if set(RAY) & set(file.split("/")) else file
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        """Those on Ray first: they are the longest group by far."""
-        if "ray" in self.workqueue:
-            self.workqueue.move_to_end("ray", last=False)
+        """The longest first, of which those on Ray are by far; xdist would begin with most tests."""
+        for longest in reversed(LONGEST):
+            if longest in self.workqueue:
+                self.workqueue.move_to_end(longest, last=False)
         super()._assign_work_unit(node)
 
 
