@@ -7,7 +7,6 @@ there is work, and ends them when there is none; they compute on this machine's 
 """
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,14 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
+from cluster.interruption import Interruption
 from cluster.local import LocalCluster, local_cluster
 from cluster.nodes import GpuNodes
 from factory.console.progress import duration
 from factory.console.say import print_facts, say
-from factory.console.signals import INCOMPLETE, SIGNALS
+from factory.console.signals import INCOMPLETE
 
 CHAIN = Path(__file__).parent / "chains" / "demo.yaml"
 NODES = 4
@@ -67,39 +65,38 @@ def scaling_cluster(most: int, tell: Callable[[int], None]) -> Iterator[Scaling]
             nodes.close()
 
 
-def chain_to_its_end(words: Sequence[str], environment: Mapping[str, str]) -> int:
-    """`editmill chain`, to its exit code; it is told of SIGINT and SIGTERM, and drains."""
+def chain_to_its_end(
+    words: Sequence[str], environment: Mapping[str, str], interruption: Interruption
+) -> int:
+    """`editmill chain`, to its exit code; a first signal lets it drain."""
     # In a session of its own a key that is pressed reaches it once, by us.
     chain = subprocess.Popen(
         [sys.executable, "-m", "editmill", "chain", *words],
         env=environment,
         start_new_session=True,
     )
-    for name in SIGNALS:
-        signal.signal(name, lambda number, _: chain.send_signal(number))
-    try:
-        return chain.wait()
-    finally:
-        for name in SIGNALS:
-            signal.signal(name, _end)
+    interruption.stop = chain.terminate
+    return chain.wait()
 
 
-def _end(number: int, _: FrameType | None) -> NoReturn:
-    """By the way that ends the cluster."""
-    raise SystemExit(INCOMPLETE)
+def main(out: Path) -> int:
+    """As `demonstrate`; 3 where a signal ended it, the cluster too."""
+    with Interruption() as interruption:
+        try:
+            return demonstrate(out, interruption)
+        except KeyboardInterrupt:
+            return INCOMPLETE
 
 
-def demonstrate(out: Path) -> int:
+def demonstrate(out: Path, interruption: Interruption) -> int:
     """Run the chain below `out`; its exit code, or 1 where nodes were left."""
     begun = time.monotonic()
-    for name in SIGNALS:
-        signal.signal(name, _end)
     say(f"starting a cluster of one head and 0 to {NODES} GPU nodes on this machine")
     with scaling_cluster(NODES, lambda count: say(f"GPU nodes: {count}")) as scaling:
         nodes, cluster = scaling.nodes, scaling.cluster
         say(f"it runs at {cluster.address} (process {cluster.pid})")
         words = [str(CHAIN), "--cluster", str(scaling.file), "--root", str(out.resolve())]
-        code = chain_to_its_end(words, os.environ | scaling.environment)
+        code = chain_to_its_end(words, os.environ | scaling.environment, interruption)
         say("the job has ended; its nodes have nothing to do")
         left = nodes.wait_for_none(BACK_S)
         say(f"ending process {cluster.pid} and those that it started")
@@ -117,4 +114,4 @@ def demonstrate(out: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(demonstrate(Path(*sys.argv[1:2] or ["runs/cluster-demo"])))
+    sys.exit(main(Path(*sys.argv[1:2] or ["runs/cluster-demo"])))

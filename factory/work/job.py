@@ -179,7 +179,7 @@ def _end(
             message = f"sealed without one {layout.kept}: {_what_took_them(stage, book)}"
             return JobResult(NOTHING_KEPT, message, made, problems, sealed, book)
         message = f"sealed: {counted(sealed.counts[first], layout.kept)}"
-        message += "; ".join(["", *_failed(stage, book, sealed.counts, made)])
+        message = "; ".join([message, *_failed(stage, book, sealed.counts, made)])
         return JobResult(0, message, made, problems, sealed, book)
     left = sum(not done[unit] for unit in goal)
     if (
@@ -212,7 +212,7 @@ def _end(
     if snapshot.units and not snapshot.counts[first]:
         message += f"; not one {layout.kept}: {_what_took_them(stage, book)}"
     else:
-        message += "; ".join(["", *_failed(stage, book, snapshot.counts, made)])
+        message = "; ".join([message, *_failed(stage, book, snapshot.counts, made)])
     return JobResult(code, message, made, problems, snapshot, book)
 
 

@@ -36,7 +36,7 @@ def scaling(most, tell):
         print("cluster ended", flush=True)
 
 demo.scaling_cluster = scaling
-sys.exit(demo.demonstrate(Path("out")))
+sys.exit(demo.main(Path("out")))
 """
 
 

@@ -46,13 +46,12 @@ def load_vanishing(load, unit, root, run, pool):
     return Vanishing(load(run, pool), unit, root)
 
 
-class Vanishing:
-    def __init__(self, maker, unit, root):
-        self.maker, self.unit, self.root = maker, unit, root
+class Vanishing(Deadly):
+    """Its marks are the root."""
 
     def make(self, unit, items):
         if unit == self.unit:
-            shutil.rmtree(self.root)
+            shutil.rmtree(self.marks)
         return self.maker.make(unit, items)
 
 
