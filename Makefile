@@ -2,6 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
+# What is compiled once is kept, whatever the surroundings say; else each process compiles all of this project.
+unexport PYTHONDONTWRITEBYTECODE
+# Of the largest packages most is never imported; it is compiled when it is.
+SELDOM := /tests?/|transformers/models/|diffusers/pipelines/|torch/testing/|torch/_inductor/|ray/(rllib|serve)/|/pip/
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-train demo-edit cluster-demo test check lint types format test-long test-servers test-slow benchmark clean
@@ -16,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
 	# On all cores, where pip would compile one file after the other; some are for other versions of Python.
-	$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
+	$(BIN)/python -m compileall -q -j 0 -x '$(SELDOM)' .venv/lib >/dev/null 2>&1 || true
 	touch $(STAMP)
 
 demo: $(STAMP)  ## the main job on the embedded miniature: a table and a contact sheet

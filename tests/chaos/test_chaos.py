@@ -75,7 +75,7 @@ def test_the_same_with_the_engine_on_the_miniature():
 def test_kills_change_nothing_of_latents_by_their_real_maker():
     """So few that CI has time for them; the slow test below kills a node, and waits for every fault."""
     few = {"worker_kills": 1, "driver_kills": 1, "node_kills": 0, "drain_notices": 0, "twins": 0}
-    small = {"units": 8, "outcomes": 3, "workers": 2, "pause": 0.2, "gap": 1}
+    small = {"units": 8, "outcomes": 3, "workers": 1, "pause": 0.2, "gap": 1}
     figures = chaos("moto", subject="encode", store_faults=0, **few, **small)
     assert_nothing_wrong(figures)
     assert {name: figures[name] for name in few} == few

@@ -201,8 +201,8 @@ def die_at(folder: str, point: Point, scenario: Scenario) -> None:
 def main() -> None:
     """Answer requests until there are no more."""
     scenario = FRESH[sys.argv[1]]
-    # What it is made of is read here, so that no child has to.
-    assert scenario.subject.recipe
+    # What a run reads and imports is read and imported here, so that no child has to.
+    watched_start(WatchedStore(scenario.store(), lambda point: None), scenario)
     for line in sys.stdin:
         request = json.loads(line)
         pid = os.fork()
