@@ -17,7 +17,7 @@ LONGEST = ("ray", "tests/chaos/test_chaos.py", "tests/trainer/test_fit_command.p
 """What is begun first, so that nobody waits for it in the end."""
 
 COLLECT_EVERY = (100_000, 50, 100)
-"""Python's own collector looks at all of torch again and again: with this it takes 7 % less of `make test`."""
+"""Python's own collector looks at all of torch again and again, which takes 7 % of `make test`."""
 
 gc.set_threshold(*COLLECT_EVERY)
 prefer_workers()
