@@ -23,8 +23,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m compileall -q -j 0 -x '$(SELDOM)' .venv/lib >/dev/null 2>&1 || true
 	touch $(STAMP)
 
-demo: $(STAMP)  ## the main job on the embedded miniature: a table and a contact sheet
-	$(BIN)/editmill demo
+demo: $(STAMP)  ## the main job on the embedded miniature: a table and a contact sheet; FROM=captions begins there
+	$(BIN)/editmill demo $(if $(FROM),--from $(FROM))
 
 demo-edit: $(STAMP)  ## pictures of a folder edited by the shipped editor, before and after on one sheet
 	$(BIN)/editmill demo-edit

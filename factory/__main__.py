@@ -10,6 +10,7 @@ import typer
 
 from factory.verbs.calibrate import calibrate_app
 from factory.verbs.captions import captions_app
+from factory.verbs.captions_training import training_app
 from factory.verbs.config import config_app
 from factory.verbs.demo import demo_app
 from factory.verbs.demo_edit import demo_edit_app
@@ -33,6 +34,7 @@ VERBS = (
     doctor_app,
     plan_app,
     captions_app,
+    training_app,
     generate_app,
     edit_app,
     export_app,

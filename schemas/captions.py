@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -60,6 +60,7 @@ class Judge(Record):
 class CaptionRecipe(Record):
     """All that decides what is made of a list of captions, given the replies that are stored."""
 
+    LATER: ClassVar[Mapping[str, Any]] = {"few_shot": True}
     model: str = Field(min_length=1)
     """By its server's name; a fine-tuned one as the server calls it."""
     form: Literal["chat", "completion"] = "chat"
@@ -69,6 +70,8 @@ class CaptionRecipe(Record):
     """Whether a chat is asked for with a JSON schema; a server that knows none wants false."""
     examples: tuple[tuple[str, str, str, str], ...] = ()
     """Of a chat: kind, caption, instruction, edited caption. None takes the built-in ones."""
+    few_shot: bool = True
+    """Whether a chat is shown examples; a model that was fine-tuned to the chat wants false."""
     sampling: Sampling = Sampling()
     """How the model is asked."""
     per_caption: int = Field(1, ge=1, le=100)
@@ -301,3 +304,30 @@ class CaptionEnvironment(Record):
 
 NOWHERE = CaptionEnvironment(wheels={}, server="none")
 """Of what was never asked."""
+
+
+class Tuning(Record):
+    """A fine-tuning as a server is asked for it."""
+
+    model: str
+    """The one that is tuned, by its server's name."""
+    suffix: str | None = None
+    """A word in the tuned model's name."""
+    epochs: int | None = None
+    """Passes over the lines; null is the server's own."""
+
+
+class FineTuning(Record):
+    """finetuning.json: how far the fine-tuning of a server's model is."""
+
+    version: Literal[1] = 1
+    model: str
+    """The one that is tuned, by its server's name."""
+    lines: str
+    """sha256 of the file of lines."""
+    file_id: str | None = None
+    """Of the lines at the server; null before they are there."""
+    job_id: str | None = None
+    """Of the tuning; null before it was begun."""
+    tuned: str | None = None
+    """The tuned model, as `captions --model` takes it; null before it is there."""

@@ -39,7 +39,10 @@ FORBIDDEN = {
     "cluster/fake_nodes.py": ("trainer", "factory.engine"),
 }
 # Programs start what they are asked for, so they alone import upwards, and only inside functions.
-PROGRAMS = ("factory/__main__.py", "factory/verbs/", "trainer/__main__.py")
+PROGRAMS = (
+    *("factory/__main__.py", "factory/verbs/"),
+    *("trainer/__main__.py", "trainer/train_language.py"),
+)
 TRIPLETS = ("schemas.triplet", "schemas.candidate", "schemas.pair")
 SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
@@ -129,7 +132,8 @@ ROOMS = (
 
 TRAINER_ROOMS = (
     *("headline", "learning", "feeding", "latents", "loop", "miniature", "watching", "root"),
-    *("checks", "preset_choice", "fit", "evaluation", "on_ray", "__main__"),
+    *("checks", "preset_choice", "fit", "evaluation", "language", "on_ray"),
+    *("train_language", "__main__"),
 )
 """Of `trainer`, from the ground up."""
 

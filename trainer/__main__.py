@@ -33,6 +33,7 @@ from schemas.recipe import ModelSource
 from trainer.evaluation.compare import compare_app
 from trainer.evaluation.verb import evaluate_app
 from trainer.headline import encode_headline, fit_headline
+from trainer.train_language import language_app
 
 Preset = Annotated[
     Optional[str],
@@ -231,6 +232,7 @@ def fit_editor(
 
 app.add_typer(evaluate_app)
 app.add_typer(compare_app)
+app.add_typer(language_app)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,14 @@ from factory.captions.acceptance import faults
 from factory.captions.asked import Asked, BadRequest
 from factory.captions.instruction_rules import broken_rules
 from factory.captions.judging import JUDGE_VERSION, judge_request, read_verdict
-from factory.captions.prompts import EXAMPLES, Suggestion, Unusable, kind_of, read_reply, request
+from factory.captions.prompts import (
+    Suggestion,
+    Unusable,
+    examples_of,
+    kind_of,
+    read_reply,
+    request,
+)
 from factory.captions.replies import Replies, Reply
 from factory.captions.triplets import triplets
 from factory.captions.usage import Usage, usage_of
@@ -76,8 +83,8 @@ class CaptionMaker:
         self.replies = Replies(run.store)
         self.server = LanguageServer(compute.server)
         self.judge = LanguageServer(compute.of_judge) if self.recipe.judge else None
-        examples = self.recipe.examples or EXAMPLES
-        self.examples = {Suggestion(edit, after) for _, _, edit, after in examples}
+        shown = examples_of(self.recipe)
+        self.examples = {Suggestion(edit, after) for _, _, edit, after in shown}
         self._environment = CaptionEnvironment(
             wheels={"openai": version("openai")},
             server=compute.server.base_url,

@@ -32,6 +32,6 @@ def prepare(
 
 def with_examples(recipe: CaptionRecipe) -> CaptionRecipe:
     """A recipe with the examples of its chat in it: it stays the same when the built-in ones change."""
-    if recipe.form == "completion" or recipe.examples:
+    if recipe.form == "completion" or recipe.examples or not recipe.few_shot:
         return recipe
     return recipe.model_copy(update={"examples": EXAMPLES})

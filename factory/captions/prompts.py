@@ -15,6 +15,7 @@ from factory import seeds
 from factory.captions.asked import Asked
 from factory.lists.read import is_unicode
 from schemas.captions import KINDS, CaptionRecipe
+from schemas.triplet import Triplet
 
 DELIMITER_0 = "\n##\n"
 """After the caption. Source: the released code, as are the next two."""
@@ -129,18 +130,38 @@ def _messages(
     recipe: CaptionRecipe, caption_id: str, caption: str, kind: str | None
 ) -> list[dict[str, str]]:
     messages = [{"role": "system", "content": SYSTEM}]
-    for number, (shown, before, edit, after) in enumerate(recipe.examples or EXAMPLES):
+    for number, (shown, before, edit, after) in enumerate(examples_of(recipe)):
         name = f"example-{number}"
-        messages.append({"role": "user", "content": _question(name, before, shown)})
-        answer = {"id": name, "edit": edit, "edited_caption": after}
-        messages.append({"role": "assistant", "content": json.dumps(answer, ensure_ascii=False)})
-    messages.append({"role": "user", "content": _question(caption_id, caption, kind)})
-    return messages
+        messages += [_question(name, before, shown), _answer(name, edit, after)]
+    return [*messages, _question(caption_id, caption, kind)]
 
 
-def _question(name: str, caption: str, kind: str | None) -> str:
+def examples_of(recipe: CaptionRecipe) -> tuple[tuple[str, str, str, str], ...]:
+    """What a chat is shown."""
+    return (recipe.examples or EXAMPLES) if recipe.few_shot else ()
+
+
+def chat_line(caption_id: str, triplet: Triplet) -> dict[str, Any]:
+    """A chat as a fine-tuned model is to end it, without examples: OpenAI's form of a training line."""
+    question = _question(caption_id, triplet.original_prompt, triplet.edit_kind)
+    answer = _answer(caption_id, triplet.edit_prompt, triplet.edited_prompt)
+    return {"messages": [{"role": "system", "content": SYSTEM}, question, answer]}
+
+
+def completion_line(triplet: Triplet) -> dict[str, str]:
+    """A completion in the paper's form, `prompt` and `completion`: `prepare_for_gpt.py` of its code."""
+    completion = f"{triplet.edit_prompt}{DELIMITER_1}{triplet.edited_prompt}{STOP}"
+    return {"prompt": triplet.original_prompt + DELIMITER_0, "completion": completion}
+
+
+def _question(name: str, caption: str, kind: str | None) -> dict[str, str]:
     asked = {"id": name, "caption": caption} | ({"kind_of_edit": kind} if kind else {})
-    return json.dumps(asked, ensure_ascii=False)
+    return {"role": "user", "content": json.dumps(asked, ensure_ascii=False)}
+
+
+def _answer(name: str, edit: str, after: str) -> dict[str, str]:
+    answer = {"id": name, "edit": edit, "edited_caption": after}
+    return {"role": "assistant", "content": json.dumps(answer, ensure_ascii=False)}
 
 
 def read_reply(recipe: CaptionRecipe, caption_id: str, body: Mapping[str, Any]) -> Suggestion:

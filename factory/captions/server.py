@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI
 
@@ -22,6 +22,14 @@ HIDDEN = "(key)"
 """What stands where a key stood."""
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 60.0
+
+T = TypeVar("T")
+
+_RESOURCES: dict[str, Callable[[Any], Any]] = {
+    "chat": lambda client: client.chat.completions,
+    "completion": lambda client: client.completions,
+    "moderation": lambda client: client.moderations,
+}
 
 
 class LanguageServer:
@@ -53,13 +61,23 @@ class LanguageServer:
         no whole reply. Raises `ServerUnavailable` where that lasts longer than `patience_s`,
         `ServerRefused` where no other request would fare better, `BadRequest` where this alone is wrong.
         """
+        resource, seed = _RESOURCES[asked.kind], str(asked)
+
+        def sent(client: OpenAI) -> str:
+            reply = bytes(resource(client.with_raw_response).create(**asked.body).content)
+            return _whole(self.hidden(reply.decode(errors="replace")))
+
+        return self.patiently(sent, seed)
+
+    def patiently(self, act: Callable[[OpenAI], T], seed: str) -> T:
+        """What `act` gets of the client, done again as `ask` says; `seed` spreads the pauses."""
         begun, tried = self._now(), 0
         while True:
             try:
-                return self._sent(asked)
+                return self._tried(act)
             except _Later as later:
                 tried += 1
-                pause = later.after_s if later.after_s is not None else _pause(asked, tried)
+                pause = later.after_s if later.after_s is not None else _pause(seed, tried)
                 if self._now() - begun + pause > self.server.patience_s:
                     raise ServerUnavailable(
                         f"{self.server.base_url}: must answer within {self.server.patience_s:g} s, "
@@ -67,30 +85,23 @@ class LanguageServer:
                     ) from None
                 self._sleep(pause)
 
-    def _sent(self, asked: Asked) -> str:
-        client = self._client.with_raw_response
-        resource: Any = {
-            "chat": client.chat.completions,
-            "completion": client.completions,
-            "moderation": client.moderations,
-        }[asked.kind]
+    def _tried(self, act: Callable[[OpenAI], T]) -> T:
         try:
-            reply = bytes(resource.create(**asked.body).content)
+            return act(self._client)
         except APITimeoutError:
             raise _Later(f"no reply within {self.server.timeout_s:g} s") from None
         except APIConnectionError as error:
             raise _Later(f"no connection ({type(error.__cause__ or error).__name__})") from None
         except APIStatusError as error:
             raise self._refusal(error) from None
-        return _whole(self._hidden(reply.decode(errors="replace")))
 
-    def _hidden(self, text: str) -> str:
+    def hidden(self, text: str) -> str:
         """What a server says is stored and shown, and some repeat the key that they were sent."""
         return text if self._key == "none" else text.replace(self._key, HIDDEN)
 
     def _refusal(self, error: APIStatusError) -> Exception:
         status, code = error.status_code, str(error.code or "")
-        words = self._hidden(" ".join(str(error.message).split()))[:200]
+        words = self.hidden(" ".join(str(error.message).split()))[:200]
         base = self.server.base_url
         if status == 429 and OUT_OF_MONEY in (code, str(error.type or "")):
             return ServerRefused(f"{base}: no money is left there: {words}")
@@ -125,9 +136,9 @@ class _Later(Exception):
         """As long as the server asks to be left alone."""
 
 
-def _pause(asked: Asked, tried: int) -> float:
+def _pause(seed: str, tried: int) -> float:
     """Seconds before a request is sent again: doubled each time, and spread by the request's hash."""
-    digest = hashlib.sha256(f"{asked}|{tried}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}|{tried}".encode()).digest()
     share = 0.5 + int.from_bytes(digest[:4], "big") / 2**33
     return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (tried - 1)) * share
 

@@ -18,6 +18,8 @@ from factory.models.fetch import fetched, tell_fetch
 from schemas.recipe import ModelSource, Recipe
 
 MINIATURE = Path(__file__).parents[1] / "miniature" / "weights"
+LANGUAGE = MINIATURE / "language"
+"""The miniature's language model, for `captions` and `train-language`."""
 
 Role = Literal["text_to_image", "autoencoder", "clip", "lora", "pipeline"]
 

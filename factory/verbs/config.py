@@ -13,6 +13,7 @@ from factory.console.config import (
     EVALUATION_PRESETS,
     EXPORT_PRESETS,
     FIT_PRESETS,
+    LANGUAGE_PRESETS,
     MINIATURE,
     PRESETS,
     choose_config,
@@ -28,6 +29,7 @@ from schemas.edits import Edits
 from schemas.evaluation import Evaluation
 from schemas.export import Export
 from schemas.fit import Fit
+from schemas.language import TrainLanguage
 from schemas.record import Record
 
 config_app = typer.Typer(no_args_is_help=True, help="Show configurations.")
@@ -39,13 +41,14 @@ KINDS: dict[str, tuple[type[Record], Path]] = {
     "evaluate": (Evaluation, EVALUATION_PRESETS),
     "captions": (Captions, CAPTION_PRESETS),
     "export": (Export, EXPORT_PRESETS),
+    "train-language": (TrainLanguage, LANGUAGE_PRESETS),
 }
 """By the command that takes them, with their presets."""
 UNASKED = {"captions": "openai", "export": "hf"}
 """Of those that have no miniature, whose is shown where none is named."""
 
 Of = Annotated[
-    Literal["generate", "fit", "edit", "evaluate", "captions", "export"],
+    Literal["generate", "fit", "edit", "evaluate", "captions", "export", "train-language"],
     typer.Option(
         help="`plan` and `doctor` take what `generate` does, `encode` `fit`'s; `evaluate --sweep` takes "
         "`evaluate`'s, without it `fit`'s."
@@ -54,13 +57,14 @@ Of = Annotated[
 AnyPreset = Annotated[
     Optional[str],
     preset_option(
-        f"{OURS}; of `fit` {FITS}; of `edit` and `evaluate` {EDITS}; of `captions` openai, paper or vllm; "
-        "of `export` its formats.",
+        f"{OURS}; of `fit` {FITS}; of `edit` and `evaluate` {EDITS}; of `captions` miniature, openai, "
+        "paper or vllm; of `train-language` miniature, lora or full; of `export` its formats.",
         PRESETS,
         FIT_PRESETS,
         EDIT_PRESETS,
         EVALUATION_PRESETS,
         CAPTION_PRESETS,
+        LANGUAGE_PRESETS,
         EXPORT_PRESETS,
     ),
 ]

@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,25 +28,40 @@ from schemas.canonical import content_hash
 from schemas.config import Config
 
 demo_app = typer.Typer(no_args_is_help=True)
+Begin = Literal["triplets", "captions"]
 
 
 @demo_app.command()
 @resumable
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the run and the sheet.")] = Path("demo"),
-    limit: Annotated[int, typer.Option(min=1, help="Bundled triplets to make.")] = 12,
+    limit: Annotated[int, typer.Option(min=1, help="Triplets to make.")] = 12,
+    begin: Annotated[
+        Begin,
+        typer.Option(
+            "--from",
+            help="`triplets` takes the bundled ones; `captions` has the embedded model write some, "
+            "with `pip install 'editmill[serve]'`.",
+        ),
+    ] = "triplets",
 ) -> int:
     """The main job on the embedded miniature: a table, and a sheet to look at."""
     machine.check_machine(load_config("miniature").compute)
-    return demonstrate(out, limit, machine.generate)
+    if begin == "captions":
+        from factory.verbs.demo_captions import written_triplets
+
+        triplets = written_triplets(out, limit)
+    else:
+        triplets = TripletList(read_triplets("miniature").triplets[:limit])
+    return demonstrate(out, triplets, machine.generate)
 
 
-def demonstrate(out: Path, count: int, make: Callable[[Config], tuple[Stage, Runner]]) -> int:
-    """Make `count` bundled triplets, print the table and the path of the contact sheet."""
+def demonstrate(
+    out: Path, triplets: TripletList, make: Callable[[Config], tuple[Stage, Runner]]
+) -> int:
+    """Make pairs of the triplets, print the table and the path of the contact sheet."""
     started = time.monotonic()
     config = load_config("miniature")
-    bundled = read_triplets("miniature")
-    triplets = TripletList(bundled.triplets[:count])
     say(
         f"{len(triplets.triplets)} triplets x {config.recipe.candidates} candidates, "
         f"{config.recipe.steps} steps, on Ray"

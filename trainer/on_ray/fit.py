@@ -6,38 +6,19 @@ newest whole one, on however many workers there are then.
 """
 
 import secrets
-import shutil
-import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
-from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
-from ray.train import (
-    FailureConfig,
-    Result,
-    RunConfig,
-    ScalingConfig,
-    TrainingFailedError,
-    WorkerGroupError,
-    get_context,
-)
+from ray.train import FailureConfig, RunConfig, ScalingConfig, get_context
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from factory import deeds
-from factory.console.say import say
-from factory.console.signals import Drain, at_end, unbroken
 from factory.dataset.dataset import Dataset
 from factory.errors import EditmillError
 from factory.on_ray.ray_internals import controller_callback
-from factory.on_ray.rows import ClusterFailed
 from factory.on_ray.session import connect
-from factory.on_ray.words import plain, quieten_loggers
+from factory.on_ray.words import quieten_loggers
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit, Where
@@ -46,9 +27,9 @@ from trainer.learning.group import Group
 from trainer.on_ray.desk import open_desk
 from trainer.on_ray.notice import Notice
 from trainer.on_ray.pause import Pause
+from trainer.on_ray.workers import run_workers
 from trainer.root.training import begun_dataset
 
-LOOK_EVERY_S = 1.0
 RESIZE_EVERY_S = 60.0
 """Between two looks at whether more workers fit."""
 
@@ -68,31 +49,13 @@ def fit_on_ray(config: Fit, dataset: Dataset, store: ObjectStore) -> Fitted:
         "out": store.uri,
         "desk": desk,
     }
-    # Ray Train wants a folder; all that is kept is in the store.
-    with _scratch_folder() as scratch, Drain() as drain:
-        ended = _beside(_trainer(compute, settings, scratch).fit)
-        try:
-            while not wait([ended], timeout=LOOK_EVERY_S).done:
-                _pass_on(desk)
-                if drain.asked and not ray.get(desk.ask_to_stop.remote()):
-                    raise EditmillError(
-                        "interrupted while it waited for workers; run the same command to resume"
-                    )
-            _pass_on(desk)
-            problem = ray.get(desk.problem.remote())
-            if problem is not None:
-                raise problem
-            return Fitted(**ended.result().return_value)
-        except WorkerGroupError as error:
-            raise ClusterFailed(
-                f"workers failed {compute.failures + 1} times, and compute.failures is "
-                f"{compute.failures}; run the same command to go on from the newest checkpoint. The "
-                f"last: {_last_words(error)}"
-            ) from error
-        except (RayError, TrainingFailedError, RuntimeError) as error:
-            raise ClusterFailed(f"ray: {plain(error)}") from error
-        finally:
-            ray.kill(desk)
+    try:
+        ended = run_workers(
+            lambda scratch: _trainer(compute, settings, scratch), desk, compute.failures
+        )
+        return Fitted(**ended)
+    finally:
+        ray.kill(desk)
 
 
 def train(settings: dict[str, Any]) -> dict[str, Any] | None:
@@ -172,38 +135,3 @@ def _trainer(compute: Where, settings: dict[str, Any], scratch: str) -> TorchTra
             callbacks=[controller_callback(Pause(settings["desk"]).changed)],
         ),
     )
-
-
-@contextmanager
-def _scratch_folder() -> Iterator[str]:
-    """Gone afterwards, also where a signal ends this process."""
-    with unbroken():
-        scratch = tempfile.TemporaryDirectory(prefix="editmill-train-")
-        at_end(partial(shutil.rmtree, scratch.name, ignore_errors=True))
-    with scratch as path:
-        yield path
-
-
-def _beside(act: Callable[[], Result]) -> "Future[Result]":
-    """Done in a thread, so that signals are heard meanwhile; an interrupt does not wait for it."""
-    future: Future[Result] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(act())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future
-
-
-def _last_words(error: WorkerGroupError) -> str:
-    """Of each worker, the kind of its failure first."""
-    failures = sorted(error.worker_failures.items())
-    return "; ".join(f"worker {rank}: {plain(why)}" for rank, why in failures)
-
-
-def _pass_on(desk: Any) -> None:
-    for line in ray.get(desk.take.remote()):
-        say(line)

@@ -6,32 +6,17 @@ import pytest
 
 from factory import deeds
 from factory.deeds import PROBES
-from factory.errors import StorageRefused, StorageUnavailable
+from factory.errors import StorageRefused
 from factory.ledger import keys
 from factory.ledger.manifest import newest_manifest
 from factory.ledger.run import open_run
 from factory.ledger.strikes import write_strike
 from factory.storage.local import LocalStore
 from factory.work.guards import MOST_LOST
+from tests.chaos.stores.full_disk import FullDisk
 from tests.chaos.stores.memory_store import MemoryStore
 from tests.chaos.subjects.captioning import StubServer
 from tests.chaos.subjects.subject import STAGES, small
-
-
-class FullDisk(LocalStore):
-    """From the first commit on there is no room for anything."""
-
-    def put(self, key, data):
-        self._need_room(key)
-        super().put(key, data)
-
-    def put_new(self, key, data):
-        self._need_room(key)
-        return super().put_new(key, data)
-
-    def _need_room(self, key):
-        if list(LocalStore(self.folder).list(keys.COMMITS)):
-            raise StorageUnavailable(f"{self.uri}/{key}: No space left on device")
 
 
 def deaf(item, index):

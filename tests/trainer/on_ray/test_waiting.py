@@ -11,7 +11,7 @@ from factory.errors import EditmillError
 from tests.trainer.small import small, write_pairs
 from trainer.fit import prepare
 from trainer.on_ray import fit as on_ray
-from trainer.on_ray import pause
+from trainer.on_ray import pause, workers
 from trainer.on_ray.desk import Desk
 from trainer.on_ray.pause import Pause
 
@@ -28,8 +28,8 @@ def test_sigterm_ends_a_training_for_which_no_node_is_there(ray_here, tmp_path, 
         if len(looks) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(on_ray, "_pass_on", look)
-    monkeypatch.setattr(on_ray, "LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr(workers, "_pass_on", look)
+    monkeypatch.setattr(workers, "LOOK_EVERY_S", 0.1)
     monkeypatch.setattr(on_ray, "connect", lambda compute: compute)
     compute = {"where": "ray", "min_workers": 5, "max_workers": 5}
     config = small(law={"batch": 5}, compute=compute)

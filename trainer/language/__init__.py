@@ -1,0 +1,1 @@
+"""Language models that write edits of captions: lines to learn from, and their training."""
