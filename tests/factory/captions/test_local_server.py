@@ -5,11 +5,17 @@ from typer.testing import CliRunner
 
 from editmill import app
 from factory.captions import local_server
+from factory.captions.instruction_rules import broken_rules
+from factory.captions.prompts import Suggestion
 from factory.console.config import CAPTION_PRESETS, read_config
 from factory.miniature.world import parse_caption
 from factory.pairs.triplets import read_triplets
 from factory.verbs.demo_captions import written_triplets
 from schemas.captions import Captions
+
+
+def words_of(triplet):
+    return Suggestion(triplet.edit_prompt, triplet.edited_prompt)
 
 
 @pytest.mark.long
@@ -18,7 +24,8 @@ def test_captions_become_triplets_over_http_and_a_second_start_takes_those(tmp_p
     assert found.triplets
     for triplet in found.triplets:
         parse_caption(triplet.original_prompt)
-        parse_caption(triplet.edited_prompt)
+        # How many are right is on the model's card; what is accepted has passed the rules.
+        assert not broken_rules(triplet.original_prompt, words_of(triplet))
         assert triplet.edit_kind in read_config(Captions, CAPTION_PRESETS, "miniature").recipe.kinds
     (run,) = tmp_path.iterdir()
     assert [one.triplet_id for one in read_triplets(str(run)).triplets] == [
