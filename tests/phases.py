@@ -85,6 +85,23 @@ PHASES = [
         "factory.captions.server:LanguageServer.ask",
         drains=True,
     ),
+    Phase(
+        "making training lines",
+        "captions-prepare --triplets miniature --out l.jsonl",
+        "factory.verbs.captions_training:read_triplets",
+    ),
+    Phase(
+        "uploading training lines",
+        "captions-finetune --lines c.txt --model m --out w --base-url http://127.0.0.1:9/v1",
+        "factory.captions.tuning.finetune:LanguageServer.patiently",
+        ("factory.captions.tuning.finetune",),
+    ),
+    Phase(
+        "beginning a language model's training",
+        "train-language --preset miniature --lines c.txt --out w",
+        "trainer.language.train:prepare",
+        ("trainer.language.train",),
+    ),
     Phase("looking at a verb", SUBMIT, "cluster.__main__:preflight", RAY),
     Phase(
         "reaching a cluster",

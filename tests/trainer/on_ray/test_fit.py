@@ -18,6 +18,7 @@ from factory.storage.local import LocalStore
 from tests.trainer.small import objects, small, state_of, train, write_pairs
 from trainer.fit import prepare
 from trainer.on_ray import fit as on_ray
+from trainer.on_ray import workers
 from trainer.root.checkpoint import record_key
 
 pytestmark = pytest.mark.usefixtures("ray_here")
@@ -42,8 +43,8 @@ class Lines(list):
 @pytest.fixture
 def lines(monkeypatch):
     heard = Lines()
-    monkeypatch.setattr(on_ray, "say", heard.append)
-    monkeypatch.setattr(on_ray, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(workers, "say", heard.append)
+    monkeypatch.setattr(workers, "LOOK_EVERY_S", 0.05)
     return heard
 
 

@@ -21,6 +21,7 @@ from tests.trainer.on_ray.planned import LAW, Plan, all_busy, assert_as_alone, s
 from tests.trainer.small import objects, small, write_pairs
 from trainer.fit import prepare
 from trainer.on_ray import fit as on_ray
+from trainer.on_ray import workers
 from trainer.root.checkpoint import record_key
 
 pytestmark = pytest.mark.slow
@@ -66,12 +67,12 @@ def go(nodes, dataset, tmp_path, monkeypatch):
         nodes.take_away()
         return wait(futures, timeout=timeout)
 
-    monkeypatch.setattr(on_ray, "wait", look)
-    monkeypatch.setattr(on_ray, "LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr(workers, "wait", look)
+    monkeypatch.setattr(workers, "LOOK_EVERY_S", 0.1)
     monkeypatch.setattr(on_ray, "RESIZE_EVERY_S", 3.0)
 
     def start(plan, failures=0, workers=(1, 2), **watching):
-        monkeypatch.setattr(on_ray, "say", plan.append)
+        monkeypatch.setattr(workers, "say", plan.append)
         least, most = workers
         compute = {"where": "ray", "min_workers": least, "max_workers": most, "failures": failures}
         config = small(law=LAW, compute=compute, watching=watching)
