@@ -94,7 +94,6 @@ PHASES = [
         "uploading training lines",
         "captions-finetune --lines c.txt --model m --out w --base-url http://127.0.0.1:9/v1",
         "factory.captions.tuning.finetune:LanguageServer.patiently",
-        ("factory.captions.tuning.finetune",),
     ),
     Phase(
         "beginning a language model's training",
