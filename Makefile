@@ -5,7 +5,7 @@ STAMP := .venv/.ready
 # What is compiled once is kept, whatever the surroundings say; else each process compiles all of this project.
 unexport PYTHONDONTWRITEBYTECODE
 # Of the largest packages most is never imported; it is compiled when it is.
-SELDOM := /tests?/|transformers/models/|diffusers/pipelines/|torch/testing/|torch/_inductor/|ray/(rllib|serve)/|/pip/
+SELDOM := /tests?/|transformers/models/|diffusers/pipelines/|torch/testing/|ray/(rllib|serve)/|/pip/
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-train demo-edit cluster-demo test check lint types format test-long test-servers test-slow benchmark clean

@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from cluster.access import ClusterUnavailable, get_json
+from factory.console.child import free_port
 
 START_S = 180.0
 """Longest wait for the head to answer."""
@@ -50,14 +50,14 @@ def local_cluster(gpu_nodes: int = 0) -> Iterator[LocalCluster]:
     token = secrets.token_hex(32)
     (folder / "token").touch(mode=0o600)
     (folder / "token").write_text(token)
-    port = _free_port()
+    port = free_port()
     cpus = max(CPUS, os.cpu_count() or 1)
     options: dict[str, object] = {"port": 0}
     environment: dict[str, str] = {}
     if gpu_nodes:
         from cluster.fake_nodes import scaling_options
 
-        options, environment = scaling_options(folder, _free_port(), gpu_nodes, cpus)
+        options, environment = scaling_options(folder, free_port(), gpu_nodes, cpus)
     log = folder / "head.log"
     family: set[psutil.Process] = set()
     with log.open("wb") as output:
@@ -149,9 +149,3 @@ def _end(head: "subprocess.Popen[bytes]", family: set[psutil.Process]) -> None:
     for process in left:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -1,6 +1,5 @@
 """Run a chain's steps in turn, by their exit codes; safe to kill and start again at any time."""
 
-import ctypes
 import os
 import shlex
 import signal
@@ -14,6 +13,7 @@ from typing import TextIO
 from cluster.chaining.file import Chain
 from cluster.chaining.log import ChainLog, wait_for
 from cluster.chaining.record import ChainRecord
+from factory.console.child import ending_with_parent
 from factory.console.progress import duration
 from factory.console.signals import INCOMPLETE, Drain
 from factory.errors import InputError, NeedsRepair
@@ -27,8 +27,6 @@ YOUNG_S = 2.0
 """So long after its start a step may have missed the signal by which Ray stops all that a job started."""
 IN_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set by Ray in a job's command."""
-PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 WHAT_NOW = {
     InputError.exit_code: "its input is wrong: mend what it says above, then run the same command",
@@ -113,8 +111,9 @@ def _run(step: ChainStep, log: ChainLog, drain: Drain) -> int:
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
         # Ctrl-C is for the chain, which hands it on: twice would mean at once.
         start_new_session=True,
-        # A chain that is killed must leave no step behind that works beside the next start's.
-        preexec_fn=_end_with_parent if _LIBC else None,
+        # A chain that is killed must leave no step behind that works beside the next start's. A verb takes
+        # the signal, which comes several times, for "at once": what it has stored is safe.
+        preexec_fn=ending_with_parent(signal.SIGTERM),
     )
     assert process.stdout is not None
     assert process.stderr is not None
@@ -134,11 +133,3 @@ def _run(step: ChainStep, log: ChainLog, drain: Drain) -> int:
                 process.terminate()
     wait_for(readers)
     return code
-
-
-def _end_with_parent() -> None:
-    """In the child, before its program: SIGTERM when the parent dies, once for each of its threads, which
-    a verb takes for "at once": what it has stored is safe, and the next start must not wait for it.
-    """
-    assert _LIBC is not None
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

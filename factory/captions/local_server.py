@@ -1,10 +1,8 @@
 """A language model of a folder behind `transformers serve`, on this machine, for as long as it is asked."""
 
-import ctypes
 import importlib.util
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +14,7 @@ from typing import IO
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from factory.console.child import ending_with_parent, free_port
 from factory.console.signals import at_end, unbroken
 from factory.errors import ConfigError, EditmillError
 
@@ -23,7 +22,6 @@ LOOK_EVERY_S = 0.2
 LONGEST_START_S = 180.0
 """Until it answers; importing torch and transformers takes most of it."""
 NEEDED = ("fastapi", "uvicorn")
-PR_SET_PDEATHSIG = 1
 _SERVE = "from transformers.cli.transformers import main; main()"
 
 
@@ -35,15 +33,11 @@ def served(folder: Path, name: str) -> Iterator[str]:
 
     Raises `ConfigError` where what serves is not installed, `EditmillError` where it does not start.
     """
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"serving a language model needs {' and '.join(missing)}: pip install 'editmill[serve]'"
-        )
+    check_serving()
     with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as place:
         (Path(place) / name).symlink_to(folder, target_is_directory=True)
         with unbroken():
-            port = _free_port()
+            port = free_port()
             process = subprocess.Popen(
                 [sys.executable, "-c", _SERVE, "serve", name, "--port", str(port)]
                 + ["--host", "127.0.0.1", "--device", "cpu", "--log-level", "error"],
@@ -52,7 +46,7 @@ def served(folder: Path, name: str) -> Iterator[str]:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_ends_with_its_parent,
+                preexec_fn=ending_with_parent(signal.SIGKILL),
             )
             at_end(process.kill)
         try:
@@ -61,6 +55,15 @@ def served(folder: Path, name: str) -> Iterator[str]:
         finally:
             process.kill()
             process.wait()
+
+
+def check_serving() -> None:
+    """Raise `ConfigError` where what serves is not installed."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"serving a language model needs {' and '.join(missing)}: pip install 'editmill[serve]'"
+        )
 
 
 def _await(process: "subprocess.Popen[bytes]", port: int, log: IO[bytes]) -> None:
@@ -81,16 +84,3 @@ def _await(process: "subprocess.Popen[bytes]", port: int, log: IO[bytes]) -> Non
     raise EditmillError(
         f"transformers serve: must answer within {LONGEST_START_S:g} s, and does not"
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
-def _ends_with_its_parent() -> None:
-    """Also where that is killed; on Linux alone, elsewhere it is left behind then."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

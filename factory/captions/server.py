@@ -61,15 +61,15 @@ class LanguageServer:
         no whole reply. Raises `ServerUnavailable` where that lasts longer than `patience_s`,
         `ServerRefused` where no other request would fare better, `BadRequest` where this alone is wrong.
         """
-        resource, seed = _RESOURCES[asked.kind], str(asked)
+        resource = _RESOURCES[asked.kind]
 
         def sent(client: OpenAI) -> str:
             reply = bytes(resource(client.with_raw_response).create(**asked.body).content)
             return _whole(self.hidden(reply.decode(errors="replace")))
 
-        return self.patiently(sent, seed)
+        return self.patiently(sent, asked)
 
-    def patiently(self, act: Callable[[OpenAI], T], seed: str) -> T:
+    def patiently(self, act: Callable[[OpenAI], T], seed: object) -> T:
         """What `act` gets of the client, done again as `ask` says; `seed` spreads the pauses."""
         begun, tried = self._now(), 0
         while True:
@@ -136,7 +136,7 @@ class _Later(Exception):
         """As long as the server asks to be left alone."""
 
 
-def _pause(seed: str, tried: int) -> float:
+def _pause(seed: object, tried: int) -> float:
     """Seconds before a request is sent again: doubled each time, and spread by the request's hash."""
     digest = hashlib.sha256(f"{seed}|{tried}".encode()).digest()
     share = 0.5 + int.from_bytes(digest[:4], "big") / 2**33

@@ -70,8 +70,8 @@ LFS = b"version https://git-lfs"
 
 def check_configs(folder: Path, files: Iterable[Path], role: str) -> None:
     """Raise `ModelError` for a config that says more than its part may; `files` are what is read."""
-    # Of a pipeline's parts it is not known what they may say.
-    kinds = {"autoencoder": _ALONE, "pipeline": {}}.get(role, _KINDS)
+    # Of a pipeline's parts, and of language models, it is not known what they may say.
+    kinds = {"autoencoder": _ALONE, "pipeline": {}, "language": {}}.get(role, _KINDS)
     for file in files:
         if file.name == _ADAPTER:
             raise ModelError(f"{file}: must not be in a model's folder; name it in recipe.loras")

@@ -17,7 +17,6 @@ from factory.console.config import (
     MINIATURE,
     PRESETS,
     choose_config,
-    preset_names,
     preset_purposes,
 )
 from factory.console.config_text import to_yaml
@@ -45,7 +44,7 @@ KINDS: dict[str, tuple[type[Record], Path]] = {
 }
 """By the command that takes them, with their presets."""
 UNASKED = {"captions": "openai", "export": "hf"}
-"""Of those that have no miniature, whose is shown where none is named."""
+"""Whose is shown where none is named; of all others the miniature's."""
 
 Of = Annotated[
     Literal["generate", "fit", "edit", "evaluate", "captions", "export", "train-language"],
@@ -85,7 +84,7 @@ def config_show(
     openai's, of `export` hf's.
     """
     kind, presets = KINDS[of]
-    unasked = MINIATURE if MINIATURE in preset_names(presets) else UNASKED[of]
+    unasked = UNASKED.get(of, MINIATURE)
     choice = choose_config(
         kind, presets, preset, config, settings or [], unasked=lambda: (unasked, "")
     )

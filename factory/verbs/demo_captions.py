@@ -1,10 +1,12 @@
 """The demo from captions on: the embedded language model writes edits of captions, which are checked."""
 
+import hashlib
+import json
 from pathlib import Path
 
 from factory.captions.captions import captions_stage
 from factory.captions.listing import CaptionList
-from factory.captions.local_server import served
+from factory.captions.local_server import check_serving, served
 from factory.captions.prepare import prepare
 from factory.console.config import CAPTION_PRESETS, MINIATURE, read_config
 from factory.console.say import print_table, say
@@ -24,21 +26,27 @@ def written_triplets(out: Path, count: int) -> TripletList:
 
     A second start takes those that are there. Raises `ConfigError` where nothing can be served here.
     """
+    check_serving()
     captions = [CaptionItem(caption=text) for text in held_out_captions()[:count]]
     listed = CaptionList(captions)
-    weights = content_hash([(LANGUAGE / "card.json").read_text()])
-    name = content_hash([weights, [one.item_id for one in captions]])[:8]
+    config = read_config(Captions, CAPTION_PRESETS, MINIATURE, None, ["compute.where=here"])
+    weights = hashlib.sha256((LANGUAGE / "model.safetensors").read_bytes()).hexdigest()
+    ids = [one.item_id for one in captions]
+    # A folder per model, recipe and list, so that new weights never meet an old run.
+    name = content_hash([weights, config.recipe.identity(), ids])[:8]
     place = str(out / f"captions-{name}")
-    say(f"{len(captions)} captions; the embedded language model is served on this machine")
-    with served(LANGUAGE, MINIATURE) as url:
-        settings = [f"compute.server.base_url={url}", "compute.where=here"]
-        config = read_config(Captions, CAPTION_PRESETS, MINIATURE, None, settings)
-        run, plan = prepare(config, place, listed)
-        if newest_manifest(run) is None:
+    run, plan = prepare(config, place, listed)
+    if newest_manifest(run) is None:
+        say(f"{len(captions)} captions; the embedded language model is served on this machine")
+        with served(LANGUAGE, MINIATURE) as url:
             stage = captions_stage()
-            result = run_job(stage, run, plan, config, run_here(stage))
-            if result.sealed is None:
-                raise StorageError(f"{run.uri}: {result.message}")
+            server = config.compute.server.model_copy(update={"base_url": url})
+            compute = config.compute.model_copy(update={"server": server})
+            asking = config.model_copy(update={"compute": compute})
+            result = run_job(stage, run, plan, asking, run_here(stage))
+        if result.sealed is None:
+            raise StorageError(f"{run.uri}: {result.message}")
+    say(f"embedded language model: {json.loads((LANGUAGE / 'card.json').read_text())['state']}")
     triplets = read_triplets(place)
     print_table(
         ("caption", "instruction", "caption after it"),

@@ -27,6 +27,7 @@ from transformers.trainer_utils import get_last_checkpoint, set_seed
 from factory.console.config import MINIATURE
 from factory.console.progress import Reached
 from factory.errors import ConfigError, InputError, ModelError, RunMismatch, first_line
+from factory.models.configs import check_configs
 from factory.models.find import LANGUAGE
 from schemas.language import LanguageAdapter, LanguageRecord, TrainLanguage
 from trainer.language.lines import UNLEARNED, TokenLine, read_lines
@@ -57,7 +58,7 @@ class Learned:
 
 
 def prepare(config: TrainLanguage, lines: Path, out: Path) -> None:
-    """All that can be refused before anything loads; then `out` holds this training.
+    """All that can be refused before weights load, lines included; then `out` holds this training.
 
     Raises `InputError`.
     """
@@ -73,6 +74,8 @@ def prepare(config: TrainLanguage, lines: Path, out: Path) -> None:
         )
     if not lines.is_file():
         raise ConfigError(f"--lines: must be a file of JSON lines, got {lines}")
+    _quieten()
+    read_lines(lines, _tokenizer(law.model), law.tokens)
     record = LanguageRecord(law=law, lines=hashlib.sha256(lines.read_bytes()).hexdigest())
     out.mkdir(parents=True, exist_ok=True)
     file = out / RECORD
@@ -103,9 +106,8 @@ def train(
     """
     law, group = config.law, Group()
     torch.set_num_threads(config.compute.threads)
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    tokenizer, model = _load(law.model)
+    _quieten()
+    tokenizer, model = _tokenizer(law.model), _network(law.model)
     found = read_lines(lines, tokenizer, law.tokens)
     if law.lora is not None:
         model = _with_adapter(model, law.lora, law.seed)
@@ -128,23 +130,39 @@ def train(
     return Learned(step, step >= law.steps, str(out / MODEL), len(found.lines), found.too_long)
 
 
-def _load(model: str) -> tuple[Any, Any]:
-    place = LANGUAGE if model == MINIATURE else model
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
-        network = AutoModelForCausalLM.from_pretrained(place, dtype=torch.float32)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"law.model: must be a causal language model in transformers' format, got {model}: "
-            f"{first_line(error)}"
-        ) from None
+def _quieten() -> None:
+    """Its warnings and bars are no lines of ours."""
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def _tokenizer(model: str) -> Any:
+    tokenizer = _loaded(AutoTokenizer, model)
     if tokenizer.eos_token_id is None:
         raise ModelError(
             f"law.model: its tokenizer must have a mark for the end, got none: {model}"
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer, network
+    return tokenizer
+
+
+def _network(model: str) -> Any:
+    return _loaded(AutoModelForCausalLM, model, dtype=torch.float32, use_safetensors=True)
+
+
+def _loaded(kind: Any, model: str, **options: object) -> Any:
+    """Of a folder whose configs ask for no code, kernels or quantisers. Raises `ModelError`."""
+    folder = LANGUAGE if model == MINIATURE else Path(model)
+    if folder.is_dir():
+        check_configs(folder, sorted(folder.glob("*.json")), "language")
+    try:
+        return kind.from_pretrained(folder if folder.is_dir() else model, **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"law.model: must be a causal language model in transformers' format, got {model}: "
+            f"{first_line(error)}"
+        ) from None
 
 
 def _with_adapter(model: Any, adapter: LanguageAdapter, seed: int) -> Any:

@@ -18,13 +18,11 @@ from factory.dataset.dataset import Dataset
 from factory.errors import EditmillError
 from factory.on_ray.ray_internals import controller_callback
 from factory.on_ray.session import connect
-from factory.on_ray.words import quieten_loggers
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from schemas.fit import Fit, Where
 from trainer.fit import Fitted, fit
 from trainer.learning.group import Group
-from trainer.on_ray.desk import open_desk
 from trainer.on_ray.notice import Notice
 from trainer.on_ray.pause import Pause
 from trainer.on_ray.workers import run_workers
@@ -41,21 +39,16 @@ def fit_on_ray(config: Fit, dataset: Dataset, store: ObjectStore) -> Fitted:
     `NotFinite`, `ClusterFailed` where Ray gave up, and `EditmillError` after SIGTERM without workers.
     """
     compute = connect(config.compute)
-    quieten_loggers()
-    desk = open_desk()
     settings = {
         "config": config.model_copy(update={"compute": compute}).model_dump_json(),
         "dataset": dataset.files.place,
         "out": store.uri,
-        "desk": desk,
     }
-    try:
-        ended = run_workers(
-            lambda scratch: _trainer(compute, settings, scratch), desk, compute.failures
-        )
-        return Fitted(**ended)
-    finally:
-        ray.kill(desk)
+    ended = run_workers(
+        lambda desk, scratch: _trainer(compute, settings | {"desk": desk}, scratch),
+        compute.failures,
+    )
+    return Fitted(**ended)
 
 
 def train(settings: dict[str, Any]) -> dict[str, Any] | None:

@@ -12,11 +12,9 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from factory import deeds
 from factory.errors import EditmillError
 from factory.on_ray.session import connect
-from factory.on_ray.words import quieten_loggers
 from schemas.language import LanguageWhere, TrainLanguage
 from trainer.language.train import Learned, train
 from trainer.learning.group import Group
-from trainer.on_ray.desk import open_desk
 from trainer.on_ray.workers import run_workers
 
 
@@ -26,21 +24,16 @@ def train_on_ray(config: TrainLanguage, lines: Path, out: Path) -> Learned:
     SIGTERM has a checkpoint written and ends it. Raises as `run_workers`.
     """
     compute = connect(config.compute)
-    quieten_loggers()
-    desk = open_desk()
     settings = {
         "config": config.model_copy(update={"compute": compute}).model_dump_json(),
         "lines": str(lines.absolute()),
         "out": str(out.absolute()),
-        "desk": desk,
     }
-    try:
-        trained = run_workers(
-            lambda scratch: _trainer(compute, settings, scratch), desk, compute.failures
-        )
-        return Learned(**trained)
-    finally:
-        ray.kill(desk)
+    trained = run_workers(
+        lambda desk, scratch: _trainer(compute, settings | {"desk": desk}, scratch),
+        compute.failures,
+    )
+    return Learned(**trained)
 
 
 def learn(settings: dict[str, Any]) -> dict[str, Any] | None:

@@ -18,20 +18,23 @@ from factory.console.say import say
 from factory.console.signals import Drain, at_end, unbroken
 from factory.errors import EditmillError
 from factory.on_ray.rows import ClusterFailed
-from factory.on_ray.words import plain
+from factory.on_ray.words import plain, quieten_loggers
+from trainer.on_ray.desk import open_desk
 
 LOOK_EVERY_S = 1.0
 
 
-def run_workers(make_trainer: Callable[[str], TorchTrainer], desk: Any, failures: int) -> Any:
+def run_workers(make_trainer: Callable[[Any, str], TorchTrainer], failures: int) -> Any:
     """What the workers' function returned.
 
-    `make_trainer` gets the folder that Ray Train wants; all that is kept lies elsewhere. SIGTERM has the
-    desk ask the workers to stop. Raises the error that a worker left at the desk, `ClusterFailed` where Ray
-    gave up, and `EditmillError` after SIGTERM without workers.
+    `make_trainer` gets the desk at which they are heard, and the folder that Ray Train wants; what is kept
+    lies elsewhere. SIGTERM has the desk ask the workers to stop. Raises the error that a worker left at the
+    desk, `ClusterFailed` where Ray gave up, and `EditmillError` after SIGTERM without workers.
     """
+    quieten_loggers()
+    desk = open_desk()
     with _scratch_folder() as scratch, Drain() as drain:
-        ended = _beside(make_trainer(scratch).fit)
+        ended = _beside(make_trainer(desk, scratch).fit)
         try:
             while not wait([ended], timeout=LOOK_EVERY_S).done:
                 _pass_on(desk)
@@ -51,6 +54,8 @@ def run_workers(make_trainer: Callable[[str], TorchTrainer], desk: Any, failures
             ) from error
         except (RayError, TrainingFailedError, RuntimeError) as error:
             raise ClusterFailed(f"ray: {plain(error)}") from error
+        finally:
+            ray.kill(desk)
 
 
 @contextmanager

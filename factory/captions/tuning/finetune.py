@@ -14,9 +14,11 @@ from typing import Any
 from openai import OpenAI
 from pydantic import ValidationError
 
+from factory import deeds
 from factory.captions.asked import BadRequest
 from factory.captions.server import LanguageServer
 from factory.errors import ConfigError, EditmillError, RunMismatch, ServerRefused
+from factory.storage.local import LocalStore
 from schemas.captions import FineTuning, Server, Tuning
 
 STATE = "finetuning.json"
@@ -63,7 +65,6 @@ def _begun(model: str, lines: Path, out: Path) -> FineTuning:
     wanted = FineTuning(model=model, lines=hashlib.sha256(lines.read_bytes()).hexdigest())
     file = out / STATE
     if not file.exists():
-        out.mkdir(parents=True, exist_ok=True)
         _store(wanted, out)
         return wanted
     try:
@@ -95,7 +96,9 @@ def _uploaded(
         )
 
     say(f"uploading {lines} as {name}")
-    return _with(state, out, file_id=asker.patiently(upload, name))
+    file_id = asker.patiently(upload, name)
+    deeds.made()
+    return _with(state, out, file_id=file_id)
 
 
 def _job(
@@ -134,6 +137,7 @@ def _job(
         ).id
 
     job_id = asker.patiently(create, state.lines)
+    deeds.made()
     say(f"job {job_id}")
     return _with(state, out, job_id=job_id)
 
@@ -170,6 +174,4 @@ def _with(state: FineTuning, out: Path, **fields: str | None) -> FineTuning:
 
 
 def _store(state: FineTuning, out: Path) -> None:
-    new = out / f".{STATE}"
-    new.write_text(state.model_dump_json(indent=1))
-    new.replace(out / STATE)
+    LocalStore(out).put(STATE, state.model_dump_json(indent=1).encode())

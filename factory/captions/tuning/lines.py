@@ -7,6 +7,7 @@ from typing import Literal
 
 from factory.captions.prompts import chat_line, completion_line
 from factory.errors import ConfigError
+from factory.storage.local import LocalStore
 from schemas.captions import CaptionItem
 from schemas.triplet import Triplet
 
@@ -30,7 +31,4 @@ def write_lines(triplets: Iterable[Triplet], form: Form, file: Path) -> None:
         if file.is_dir() or file.read_bytes() != text:
             raise ConfigError(f"--out: must be a new file, got {file}, which holds something else")
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    new = file.with_name(f".{file.name}.new")
-    new.write_bytes(text)
-    new.replace(file)
+    LocalStore(file.parent).put(file.name, text)

@@ -1,6 +1,7 @@
 """`train-language` on the miniature's own model of random weights: lines, a training, its resume."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from editmill import app
 from factory.captions.prompts import DELIMITER_0, STOP
-from factory.errors import ConfigError, ListError, RunMismatch
+from factory.errors import ConfigError, InputError, ListError, ModelError, RunMismatch
 from schemas.language import LanguageLaw, LanguageWatching, LanguageWhere, TrainLanguage
 from trainer.language.lines import UNLEARNED, read_lines
 from trainer.language.train import prepare, train
@@ -163,3 +164,25 @@ def test_a_preset_is_asked_for(lines, tmp_path):
     assert result.exit_code == 2
     assert "lora (a LoRA of an open chat model" in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_refused_leaves_no_folder_that_refuses_the_next_start(model, lines, tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text("{}\n")
+    for given, file in ((config("no/such-folder"), lines), (config(model), bad)):
+        with pytest.raises(InputError):
+            prepare(given, file, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    prepare(config(model), lines, tmp_path / "out")
+
+
+def test_a_config_that_asks_for_a_quantiser_is_refused(model, lines, tmp_path):
+    asking = tmp_path / "asking"
+    shutil.copytree(model, asking)
+    found = json.loads((asking / "config.json").read_text())
+    found["quantization_config"] = {"quant_method": "bitsandbytes"}
+    (asking / "config.json").write_text(json.dumps(found))
+    with pytest.raises(
+        ModelError, match="must not name code or weights of its own, or a quantiser"
+    ):
+        prepare(config(str(asking)), lines, tmp_path / "out")
