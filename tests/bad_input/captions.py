@@ -97,7 +97,7 @@ LISTS = [
         write("c.jsonl", '{"TEXT": "a red door", "AESTHETIC_SCORE": 6.4}\n'),
     ),
 ]
-PRESETS = r"presets: openai \(a chat .*\); paper \(.*\); vllm \(.*\)"
+PRESETS = r"presets: miniature \(for trying: .*\); openai \(a chat .*\); paper \(.*\); vllm \(.*\)"
 RECIPES = [
     case(
         "no preset for captions",
@@ -108,7 +108,7 @@ RECIPES = [
     told(
         "an unknown preset for captions",
         "--preset gpt",
-        r"--preset: must be one of openai, paper, vllm, got 'gpt'",
+        r"--preset: must be one of miniature, openai, paper, vllm, got 'gpt'",
     ),
     told(
         "an unknown form of prompts",
