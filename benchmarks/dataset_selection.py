@@ -29,10 +29,10 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.record import machine, write_results  # noqa: E402
 from factory.ledger import keys  # noqa: E402
-from factory.ledger.attempts import find_commit, line_of  # noqa: E402
 from factory.ledger.plan import Plan, write_plan  # noqa: E402
 from factory.ledger.run import Run, create_run, open_run  # noqa: E402
 from factory.ledger.seal import manifest_part  # noqa: E402
+from factory.ledger.units.attempts import find_commit, line_of  # noqa: E402
 from factory.pairs.scores import COLUMNS, GROUP_ROWS, SIMILARITIES, UNIT, lay_scores  # noqa: E402
 from factory.pairs.source import Made  # noqa: E402
 from factory.storage.local import LocalStore  # noqa: E402

@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from factory.ledger import keys  # noqa: E402
 from factory.ledger.book import Book  # noqa: E402
-from factory.ledger.commits import Attempt, write_commit  # noqa: E402
 from factory.ledger.status import status  # noqa: E402
+from factory.ledger.units.commits import Attempt, write_commit  # noqa: E402
 from factory.pairs.generate import outcomes_of, prepare, triplets_of  # noqa: E402
 from factory.pairs.selection import Selection  # noqa: E402
 from factory.pairs.source import draws  # noqa: E402

@@ -41,7 +41,7 @@ from factory.dataset.decoders import Decoders  # noqa: E402
 from factory.engine.checkpoint.load import load_text_to_image  # noqa: E402
 from factory.engine.solvers.schedule import NoiseSchedule  # noqa: E402
 from factory.storage.local import LocalStore  # noqa: E402
-from schemas.fit import Fit  # noqa: E402
+from schemas.training.fit import Fit  # noqa: E402
 from trainer.feeding.pictures import resized  # noqa: E402
 from trainer.fit import fit, open_reader, pin_law, prepare, prepare_network  # noqa: E402
 from trainer.latents.encode import encode_dataset  # noqa: E402

@@ -17,7 +17,7 @@ from benchmarks.on_gpu.matmul import MATRIX, matmul_rate
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text.encoder import Words
 from factory.models.family import family_fields
-from schemas.fit import Fit
+from schemas.training.fit import Fit
 from trainer.feeding.pictures import Shape
 from trainer.feeding.reader import LoadedRow, Reader
 from trainer.learning.editor import widen

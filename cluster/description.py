@@ -11,8 +11,8 @@ from ruamel.yaml.comments import CommentedMap
 from factory.console.yaml_text import MOST_BYTES, mapping_of, read_mapping
 from factory.errors import ConfigError
 from factory.storage.read import open_object
-from schemas.cluster import LOCAL, Cluster
 from schemas.record import Record
+from schemas.running.cluster import LOCAL, Cluster
 
 REMOTE = ("s3://", "gs://", "https://")
 """A `working_dir` that the nodes fetch themselves."""

@@ -15,7 +15,7 @@ from factory.console.options import AsJson
 from factory.console.progress import duration
 from factory.console.say import print_json, print_table, say
 from factory.errors import ConfigError, InputError
-from schemas.cluster import LOCAL, hide_secrets
+from schemas.running.cluster import LOCAL, hide_secrets
 
 jobs_app = typer.Typer(no_args_is_help=True)
 

@@ -17,7 +17,7 @@ from cluster.programs import parse
 from factory.console.check import LOCAL_PATHS, NOTHING_WRONG, UNSEEN
 from factory.console.say import say
 from factory.errors import ConfigError, InputError
-from schemas.cluster import LOCAL, Cluster
+from schemas.running.cluster import LOCAL, Cluster
 
 PROGRAM: Sequence[str] = (sys.executable, "-m", "editmill")
 PREFIX = "editmill: "

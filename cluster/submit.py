@@ -16,7 +16,7 @@ from cluster.local import local_cluster
 from factory.console.say import say
 from factory.console.signals import INCOMPLETE
 from factory.errors import ConfigError
-from schemas.cluster import LOCAL, OPEN_CLUSTER, SECRET_VALUE, Cluster
+from schemas.running.cluster import LOCAL, OPEN_CLUSTER, SECRET_VALUE, Cluster
 
 DRAIN_S = 60
 """How long a stopped job may take to end in order; Ray gives it 3 s by default."""

@@ -12,16 +12,20 @@ from factory.verbs.calibrate import calibrate_app
 from factory.verbs.captions import captions_app
 from factory.verbs.captions_training import training_app
 from factory.verbs.config import config_app
-from factory.verbs.demo import demo_app
-from factory.verbs.demo_edit import demo_edit_app
+from factory.verbs.demo.edits import demo_edit_app
+from factory.verbs.demo.pairs import demo_app
 from factory.verbs.doctor import doctor_app
 from factory.verbs.edit import edit_app
 from factory.verbs.export import export_app
 from factory.verbs.generate import generate_app
 from factory.verbs.plan import plan_app
-from factory.verbs.report import report_app
-from factory.verbs.runs import run_app
-from factory.verbs.select import select_app
+from factory.verbs.runs.collect import gc_app
+from factory.verbs.runs.report import report_app
+from factory.verbs.runs.seal import seal_app
+from factory.verbs.runs.select import select_app
+from factory.verbs.runs.sheet import sheet_app
+from factory.verbs.runs.status import status_app
+from factory.verbs.runs.verify import verify_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,7 +42,11 @@ VERBS = (
     generate_app,
     edit_app,
     export_app,
-    run_app,
+    status_app,
+    verify_app,
+    seal_app,
+    gc_app,
+    sheet_app,
     select_app,
     report_app,
     demo_app,

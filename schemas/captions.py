@@ -10,8 +10,8 @@ from schemas.arrow import columns_of
 from schemas.canonical import content_hash
 from schemas.config import Budget
 from schemas.ledger.layout import Layout
-from schemas.pool import Pool
 from schemas.record import Record
+from schemas.running.pool import Pool
 
 TRIPLETS = "triplets_"
 """How the names begin of the files that a run ends with."""

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from schemas.pool import Pool
 from schemas.recipe import STAGE_VERSIONS, Recipe
 from schemas.record import Record
+from schemas.running.pool import Pool
 
 
 class Compute(Pool):

@@ -10,8 +10,8 @@ from schemas.arrow import columns_of
 from schemas.config import Budget
 from schemas.editors import DiffusersPipeline, EditorSettings, Ip2p, P2p, Pnp, Sdedit
 from schemas.ledger.layout import Layout
-from schemas.pool import Pool
 from schemas.record import Record
+from schemas.running.pool import Pool
 
 
 class Output(Record):

@@ -10,10 +10,10 @@ from schemas.arrow import columns_of
 from schemas.config import Budget
 from schemas.editors import EditorSettings
 from schemas.edits import EditCompute, EditItem, EditRecipe
-from schemas.fit import Columns
 from schemas.ledger.layout import Layout
 from schemas.recipe import ModelSource, Thresholds
 from schemas.record import Record
+from schemas.training.fit import Columns
 
 Parameter = Literal["image_guidance", "text_guidance", "strength"]
 PARAMETERS: tuple[Parameter, ...] = ("image_guidance", "text_guidance", "strength")

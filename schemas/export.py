@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 from schemas.arrow import columns_of
 from schemas.config import Budget
 from schemas.ledger.layout import Layout
-from schemas.pool import Pool
 from schemas.record import Record
+from schemas.running.pool import Pool
 
 Form = Literal["hf", "webdataset", "ip2p", "imagefolder"]
 """Parquet shards as on the Hub, tar shards, the original's folders, pictures with a list beside them."""

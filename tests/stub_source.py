@@ -7,8 +7,8 @@ import numpy as np
 from factory import seeds
 from factory.pairs.source import Made, NotMade
 from schemas.candidate import Scores
-from schemas.environment import Environment
 from schemas.recipe import ModelSource, Recipe, Thresholds
+from schemas.running.environment import Environment
 from schemas.triplet import Triplet
 
 

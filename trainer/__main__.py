@@ -28,8 +28,8 @@ from factory.verbs.machine import check_machine, runner
 from factory.work.job import NOTHING_KEPT
 from factory.work.reports import Runner
 from factory.work.stage import Stage
-from schemas.fit import Fit
 from schemas.recipe import ModelSource
+from schemas.training.fit import Fit
 from trainer.evaluation.compare import compare_app
 from trainer.evaluation.verb import evaluate_app
 from trainer.headline import encode_headline, fit_headline

@@ -21,10 +21,10 @@ from factory.verbs.checks import (
     without_models,
 )
 from schemas.evaluation import EVALUATE, Evaluation
-from schemas.fit import Fit, Law
-from schemas.latents import ENCODE
 from schemas.ledger.layout import Layout
 from schemas.recipe import ModelSource
+from schemas.training.fit import Fit, Law
+from schemas.training.latents import ENCODE
 from trainer.root.training import find_training
 
 

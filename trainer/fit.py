@@ -26,8 +26,8 @@ from factory.models.pin import pin_text_to_image
 from factory.storage.open import open_store
 from factory.storage.places import check_store
 from factory.storage.protocol import ObjectStore
-from schemas.fit import Fit, Law
-from schemas.training import EDITOR
+from schemas.training.fit import Fit, Law
+from schemas.training.root import EDITOR
 from trainer.feeding.hold_out import hold_out
 from trainer.feeding.reader import PictureReader, Reader
 from trainer.latents.reader import choose_latents, open_latents

@@ -1,7 +1,7 @@
 """What a start of a training, or of what is made for one, will do, on one line."""
 
 from factory.console.config import Choice
-from schemas.fit import Fit, Law
+from schemas.training.fit import Fit, Law
 
 
 def fit_headline(choice: Choice[Fit]) -> str:

@@ -20,7 +20,7 @@ from factory.dataset.files import find_files
 from factory.errors import ConfigError, EditmillError
 from factory.storage.open import open_store
 from factory.verbs.preset_choice import Nearest, find_recipe, nearest
-from schemas.fit import Fit, Law
+from schemas.training.fit import Fit, Law
 from trainer.root.training import find_training
 
 

@@ -14,7 +14,7 @@ from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import EditmillError
 from factory.storage.places import check_folder
 from factory.verbs.machine import check_machine
-from schemas.language import TrainLanguage
+from schemas.training.language import TrainLanguage
 
 language_app = typer.Typer(no_args_is_help=True)
 

@@ -36,13 +36,13 @@ from factory.pairs.generate import PairMaker, generate_stage, prepare  # noqa: E
 from factory.pairs.source import Draw, Made  # noqa: E402
 from factory.pairs.triplets import read_triplets  # noqa: E402
 from factory.storage.open import open_store  # noqa: E402
-from factory.verbs.runs import sealing_of  # noqa: E402
+from factory.verbs.runs.sealings import sealing_of  # noqa: E402
 from factory.work.job import run_job  # noqa: E402
 from factory.work.reports import UnitReport  # noqa: E402
 from schemas.candidate import Scores  # noqa: E402
 from schemas.config import Config  # noqa: E402
-from schemas.environment import Environment  # noqa: E402
 from schemas.recipe import ModelSource, Recipe  # noqa: E402
+from schemas.running.environment import Environment  # noqa: E402
 from tests.chaos.servers import BUCKET, s3_server  # noqa: E402
 
 UNIT_TRIPLETS = 4

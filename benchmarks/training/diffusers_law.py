@@ -14,7 +14,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from schemas.fit import Law
+from schemas.training.fit import Law
 from trainer.learning.editor import widen
 
 

@@ -10,8 +10,8 @@ from cluster.programs import parse, takes_out
 from factory.errors import ConfigError
 from factory.storage.open import open_store
 from schemas.canonical import content_hash
-from schemas.chain import ROOT, ChainFile, ChainStep, GivenChain
-from schemas.cluster import LOCAL, SECRET_VALUE
+from schemas.running.chain import ROOT, ChainFile, ChainStep, GivenChain
+from schemas.running.cluster import LOCAL, SECRET_VALUE
 
 PLACE = re.compile(r"\$\{([^}]*)\}")
 

@@ -10,8 +10,8 @@ from factory.storage.numbered import numbers
 from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import find_stamped, read_stamped
-from schemas.chain import ChainStart, ChainStep, StepEnd
 from schemas.ledger.stamped import to_stamped_json
+from schemas.running.chain import ChainStart, ChainStep, StepEnd
 
 FOLDER = "_chain/"
 STARTS = f"{FOLDER}starts/"

@@ -19,7 +19,7 @@ from factory.console.signals import INCOMPLETE, Drain
 from factory.errors import InputError, NeedsRepair
 from factory.storage.open import open_store
 from factory.work.job import NOTHING_KEPT
-from schemas.chain import ChainStep
+from schemas.running.chain import ChainStep
 
 PROGRAM: Sequence[str] = (sys.executable, "-m", "editmill")
 POLL_S = 0.2

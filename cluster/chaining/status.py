@@ -12,8 +12,8 @@ from factory.ledger.run import open_run
 from factory.ledger.status import status as run_status
 from factory.storage.open import open_store
 from factory.storage.stamped import find_stamped
-from schemas.chain import ChainStart, ChainStep
-from schemas.training import CHECKPOINTS, EDITOR, RECORD, TrainingRecord
+from schemas.running.chain import ChainStart, ChainStep
+from schemas.training.root import CHECKPOINTS, EDITOR, RECORD, TrainingRecord
 
 QUIET_S = 300.0
 """A step says something every ten seconds and its log is stored every thirty; after so long it is not said

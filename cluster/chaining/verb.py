@@ -20,7 +20,7 @@ from factory.console.options import AsJson
 from factory.console.say import print_facts, print_json, print_table, say
 from factory.errors import ConfigError, EditmillError
 from factory.storage.open import open_store
-from schemas.cluster import Cluster
+from schemas.running.cluster import Cluster
 
 chain_app = typer.Typer(no_args_is_help=True)
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from factory.errors import ConfigError, RunMismatch
-from factory.ledger.attempts import FoundCommit, find_commit, whole_commit
 from factory.ledger.book import READERS, Book
 from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, open_run
+from factory.ledger.units.attempts import FoundCommit, find_commit, whole_commit
 from schemas.candidate import Verdict
-from schemas.environment import NOWHERE
 from schemas.ledger.layout import GENERATE
 from schemas.ledger.tally import KIND_NOT_GIVEN
+from schemas.running.environment import NOWHERE
 
 USUAL_CALLS = 2
 """Units that one worker has in hand at most, unless its configuration says otherwise."""

@@ -21,9 +21,9 @@ from factory.captions.prompts import (
 from factory.captions.replies import Replies, Reply
 from factory.captions.triplets import triplets
 from factory.captions.usage import Usage, usage_of
-from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Row
 from factory.ledger.run import Run, must_stand
+from factory.ledger.units.outcomes import Outcomes
 from factory.lists.read import is_unicode
 from factory.work.stage import Sealing, Stage
 from schemas.arrow import rows_to_json

@@ -5,8 +5,8 @@ from itertools import tee
 from typing import Any
 
 from factory.captions.near_duplicates import near_duplicates
-from factory.ledger.commits import Commit
 from factory.ledger.run import Run
+from factory.ledger.units.commits import Commit
 from schemas.arrow import columns_of, write_rows
 from schemas.captions import TRIPLETS, CaptionRecipe, Verdict
 from schemas.triplet import Triplet

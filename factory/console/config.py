@@ -12,9 +12,9 @@ from ruamel.yaml.comments import CommentedMap
 from factory.console.config_keys import meant
 from factory.console.yaml_text import DEEPEST, parse_yaml, plain, read_mapping
 from factory.errors import ConfigError, InputError
-from schemas.cluster import SECRET_VALUE
 from schemas.config import Config
 from schemas.record import Record
+from schemas.running.cluster import SECRET_VALUE
 
 PRESETS = Path(__file__).parents[1] / "presets"
 FIT_PRESETS = Path(__file__).parents[2] / "trainer" / "presets"

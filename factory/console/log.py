@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import ConfigError
-from schemas.cluster import hide_secrets
+from schemas.running.cluster import hide_secrets
 
 FORMAT = "EDITMILL_LOG_FORMAT"
 """In the environment: as the option `--log-format`."""

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from factory.console.log import note, tell
 from factory.console.progress import Reached, shown_bar
-from schemas.cluster import hide_secrets
+from schemas.running.cluster import hide_secrets
 
 TABLE_ROWS = 20
 

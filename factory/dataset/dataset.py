@@ -8,8 +8,8 @@ from factory.dataset.index import Index
 from factory.dataset.pairs import Pairs
 from factory.dataset.scan import TokenLimit, scan
 from factory.storage.local import LocalStore
-from schemas.fit import Columns, Reading
-from schemas.training import InstructionsRecord
+from schemas.training.fit import Columns, Reading
+from schemas.training.root import InstructionsRecord
 
 LATENTS = "latents"
 """Folder of a dataset in which its latents are looked for unasked."""

@@ -13,7 +13,7 @@ from factory.errors import InputError
 from factory.storage.shelf import Shelf
 from factory.untrusted_parquet.file import UntrustedParquet
 from factory.untrusted_parquet.texts import texts
-from schemas.fit import Columns
+from schemas.training.fit import Columns
 
 OPEN_BYTES = 2**30
 """Row groups are kept in memory up to this size."""

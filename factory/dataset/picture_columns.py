@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from factory.errors import InputError
 from factory.untrusted_parquet.file import UntrustedParquet
-from schemas.fit import Columns
+from schemas.training.fit import Columns
 
 BYTES, PATH = "bytes", "path"
 

@@ -19,8 +19,8 @@ from factory.storage.remote_file import RemoteFile
 from factory.storage.shelf import Shelf
 from factory.untrusted_parquet.file import NotParquet, UntrustedParquet, read_footer
 from factory.untrusted_parquet.texts import texts
-from schemas.fit import Columns
-from schemas.training import InstructionsRecord
+from schemas.training.fit import Columns
+from schemas.training.root import InstructionsRecord
 
 READERS = 16
 """Files that are fetched and read at once."""

@@ -11,7 +11,7 @@ from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import find_stamped
 from schemas.ledger.stamped import to_stamped_json
-from schemas.training import InstructionsRecord
+from schemas.training.root import InstructionsRecord
 
 
 def say_truncation(store: ObjectStore, dataset: Dataset, say: Callable[[str], None]) -> None:

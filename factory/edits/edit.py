@@ -13,12 +13,12 @@ from factory.edits.codec import encoded
 from factory.edits.listing import bad_key, open_images
 from factory.edits.opening import Opened, Opener
 from factory.errors import EditmillError
-from factory.ledger.attempts import find_commit
-from factory.ledger.commits import Commit
 from factory.ledger.named import ANOTHERS, hash_at, intents
-from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
+from factory.ledger.units.attempts import find_commit
+from factory.ledger.units.commits import Commit
+from factory.ledger.units.outcomes import Outcomes
 from factory.pictures import Picture
 from factory.storage.patience import patiently
 from factory.work.stage import Load, Sealing, Stage

@@ -9,10 +9,10 @@ from PIL import Image
 
 from factory.edits.listing import open_images
 from factory.edits.opening import Opened, Opener
-from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.book import Book
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
+from factory.ledger.units.attempts import find_commit, whole_commit
 from factory.pairs.sheet import LINE_CHARACTERS, cell, grid
 from schemas.edits import EditRecipe, EditRow, Verdict
 

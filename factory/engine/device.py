@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from factory.errors import ModelError
-from schemas.pool import Pool
+from schemas.running.pool import Pool
 
 
 @contextmanager

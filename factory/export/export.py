@@ -15,10 +15,10 @@ from factory.export.formats import hf, imagefolder, ip2p, webdataset
 from factory.export.formats.file import File, Format
 from factory.export.source import tables_of
 from factory.ledger import keys
-from factory.ledger.commits import Commit
-from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Row
 from factory.ledger.run import Run
+from factory.ledger.units.commits import Commit
+from factory.ledger.units.outcomes import Outcomes
 from factory.pairs.sheet import contact_sheet
 from factory.storage.open import open_store
 from factory.storage.patience import read_named

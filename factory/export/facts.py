@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.export.source import SealedRun
-from factory.ledger.commits import Commit
+from factory.ledger.units.commits import Commit
 from factory.models.find import MINIATURE, model_sources
 from schemas.canonical import canonical_json, content_hash
 from schemas.ledger.tally import Tally

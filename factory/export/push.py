@@ -6,10 +6,10 @@ from itertools import islice
 from typing import Any, Protocol
 
 from factory.errors import ConfigError, EditmillError, ServerUnavailable, first_line
-from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.manifest import newest_manifest, unit_lines
 from factory.ledger.plan import read_plan
 from factory.ledger.run import Run
+from factory.ledger.units.attempts import find_commit, whole_commit
 from factory.storage.patience import read_named
 from schemas.export import Verdict
 

@@ -9,12 +9,12 @@ import pyarrow as pa
 
 from factory.errors import Damaged, InputError, ObjectMissing, RunMismatch, first_line
 from factory.export.shards import TripletPairs, groups_of, pieces_of
-from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.book import READERS
-from factory.ledger.commits import Commit
 from factory.ledger.manifest import manifest_hash, newest_manifest, unit_lines
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run, open_run
+from factory.ledger.units.attempts import find_commit, whole_commit
+from factory.ledger.units.commits import Commit
 from factory.storage.patience import read_named
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import arrow_schema, columns_of, read_named_table

@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 from factory.errors import Damaged, ObjectMissing, StorageRefused, first_line
 from factory.ledger import keys
-from factory.ledger.attempts import find_commit, line_of
-from factory.ledger.commits import commit_names
 from factory.ledger.lines import read_lines, write_lines
 from factory.ledger.manifest import newest_manifest, part_lines
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
+from factory.ledger.units.attempts import find_commit, line_of
+from factory.ledger.units.commits import commit_names
 from factory.storage.patience import patiently, read_whole, write_once
 from schemas.ledger.commit import LedgerLine, UnitLine
 

@@ -12,13 +12,13 @@ from itertools import groupby
 
 from factory.deeds import PROBES
 from factory.ledger import keys
-from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.book import Book
 from factory.ledger.manifest import manifest_sequences, part_lines, read_manifest
 from factory.ledger.named import read_intent, stands
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run
 from factory.ledger.seal import Incomplete
+from factory.ledger.units.attempts import find_commit, whole_commit
 from factory.storage.protocol import ObjectInfo, Upload
 from schemas.ledger.commit import LedgerLine, Manifest
 

@@ -15,12 +15,12 @@ from typing import Any
 
 from factory.errors import Damaged, ObjectMissing
 from factory.ledger import keys
-from factory.ledger.attempts import find_commit, line_of
 from factory.ledger.book import READERS, Book
 from factory.ledger.manifest import newest_manifest
 from factory.ledger.plan import Plan, read_plan
-from factory.ledger.reopen import is_failed
 from factory.ledger.run import Run
+from factory.ledger.units.attempts import find_commit, line_of
+from factory.ledger.units.reopen import is_failed
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectInfo
 from schemas.ledger.commit import LedgerLine, Manifest

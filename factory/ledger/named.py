@@ -16,8 +16,8 @@ from typing import Any
 
 from factory.errors import Damaged, ObjectMissing, StorageUnavailable
 from factory.ledger import keys
-from factory.ledger.outcomes import Data, Outcomes
 from factory.ledger.run import Run
+from factory.ledger.units.outcomes import Data, Outcomes
 from factory.storage.patience import READS, patiently, read_whole
 from schemas.arrow import rows_to_json
 from schemas.canonical import canonical_json

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Protocol
 
 from factory.errors import Damaged, ObjectMissing, RunMismatch, first_line
 from factory.ledger import keys
-from factory.ledger.retries import Retries, read_retries
 from factory.ledger.run import Run
+from factory.ledger.units.retries import Retries, read_retries
 from factory.storage.patience import read_named, read_whole, write_once
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import read_rows, to_parquet

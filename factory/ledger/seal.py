@@ -15,9 +15,7 @@ from factory.errors import (
     StorageRefused,
 )
 from factory.ledger import keys
-from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.book import READERS, Book
-from factory.ledger.commits import Commit
 from factory.ledger.lines import write_lines
 from factory.ledger.manifest import (
     manifest_bytes,
@@ -27,6 +25,8 @@ from factory.ledger.manifest import (
 )
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run, open_run
+from factory.ledger.units.attempts import find_commit, whole_commit
+from factory.ledger.units.commits import Commit
 from factory.storage.patience import patiently, read_whole, write_once
 from factory.storage.protocol import ObjectInfo
 from schemas.ledger.commit import LedgerLine, Manifest, Part, StoredObject, UnitLine

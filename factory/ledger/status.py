@@ -7,8 +7,8 @@ from factory.ledger.book import Book
 from factory.ledger.lines import tally_of
 from factory.ledger.manifest import manifest_hash, newest_manifest
 from factory.ledger.plan import Plan
-from factory.ledger.reopen import is_failed
 from factory.ledger.run import Run
+from factory.ledger.units.reopen import is_failed
 from schemas.ledger.layout import renamed
 from schemas.ledger.tally import Tally
 

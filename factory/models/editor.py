@@ -10,7 +10,7 @@ from factory.models.find import model_folder
 from factory.models.pin import pin_text_to_image
 from factory.storage.open import open_store
 from schemas.recipe import ModelSource
-from schemas.training import EDITOR, RECORD
+from schemas.training.root import EDITOR, RECORD
 
 LATENT_CHANNELS = 4
 EDITOR_CHANNELS = 2 * LATENT_CHANNELS

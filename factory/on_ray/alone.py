@@ -9,8 +9,8 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, RayActorError
 
-from factory.ledger.attempts import find_commit
-from factory.ledger.strikes import POISON
+from factory.ledger.units.attempts import find_commit
+from factory.ledger.units.strikes import POISON
 from factory.on_ray import watch as watching
 from factory.on_ray.rows import report_of
 from factory.on_ray.watch import Watch, node_answers

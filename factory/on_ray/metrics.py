@@ -21,8 +21,8 @@ from factory.ledger.run import Run
 from factory.on_ray.ray_internals import count_nothing
 from factory.storage.patience import REFUSED, SPOILT, UNCLEAR, troubles
 from factory.work.reports import UnitProblem, UnitReport
-from schemas.cluster import hide_secrets
 from schemas.ledger.layout import Layout
+from schemas.running.cluster import hide_secrets
 
 EVERY_S = 5.0
 """Between two tellings, where there is no news. Ray itself passes on what it was told every 10 s."""

@@ -19,8 +19,8 @@ from factory.on_ray.life import lives, watch_cluster, watch_own
 from factory.on_ray.own_ray import RayFolder, check_mode, make_ray_folder, sweep_ray_folders
 from factory.on_ray.ray_internals import hear_workers, keep_signals_off, keep_to_loopback
 from factory.on_ray.words import event, hushed, quieten
-from schemas.cluster import OPEN_CLUSTER
-from schemas.pool import Pool
+from schemas.running.cluster import OPEN_CLUSTER
+from schemas.running.pool import Pool
 
 ENDED_BY_US = "killed by `ray.kill`"
 ANSWER_S = 30.0

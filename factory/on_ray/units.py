@@ -22,7 +22,7 @@ from factory.on_ray.words import plain
 from factory.on_ray.worker import UnitWorker, resources
 from factory.work.reports import Runner, UnitProblem, UnitReport
 from factory.work.stage import Stage, Terms
-from schemas.pool import Pool
+from schemas.running.pool import Pool
 
 
 def run_on_ray(stage: Stage) -> Runner:

@@ -14,10 +14,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from factory.console.say import say
 from factory.errors import ObjectMissing, StorageUnavailable
-from factory.ledger.attempts import find_commit
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
-from factory.ledger.strikes import is_poison, read_strikes, runs_alone, write_strike
+from factory.ledger.units.attempts import find_commit
+from factory.ledger.units.strikes import is_poison, read_strikes, runs_alone, write_strike
 from factory.on_ray.metrics import NODE, PROCESS
 from factory.on_ray.ray_internals import draining_nodes
 from factory.on_ray.witness import Death, Silent, Witness

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from factory.ledger.strikes import COMPANY
+from factory.ledger.units.strikes import COMPANY
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from factory.on_ray.metrics import WorkerMeter
 from factory.work.reports import UnitProblem, UnitReport
 from factory.work.stage import Load, Maker
 from factory.work.unit import attempt_unit
-from schemas.pool import Pool
+from schemas.running.pool import Pool
 
 RayBatch = dict[str, np.ndarray[Any, np.dtype[Any]]]
 

@@ -7,9 +7,9 @@ from factory.ledger import keys
 from factory.ledger.run import Run, must_stand
 from factory.storage.patience import write_once
 from factory.storage.stamped import find_stamped
-from schemas.environment import Environment
 from schemas.ledger.run import BatchRecord
 from schemas.ledger.stamped import from_stamped_json, to_stamped_json
+from schemas.running.environment import Environment
 
 GAIN = 1.02
 """Twice the pairs must be so much faster to be worth their memory and their longer wait."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from factory.ledger.outcomes import Data, Outcomes
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
+from factory.ledger.units.outcomes import Data, Outcomes
 from factory.models.pin import pin
 from factory.pairs.selection import Selection
 from factory.pairs.source import Draw, Made, NotMade, PairSource, draws
@@ -17,11 +17,11 @@ from factory.work.stage import Load, Stage
 from schemas.arrow import to_parquet
 from schemas.candidate import Candidate
 from schemas.config import Config
-from schemas.environment import NOWHERE
 from schemas.ledger.layout import GENERATE
 from schemas.pair import Pair
 from schemas.recipe import Recipe
 from schemas.record import Record
+from schemas.running.environment import NOWHERE
 from schemas.triplet import Triplet
 
 

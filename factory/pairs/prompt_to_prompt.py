@@ -15,8 +15,8 @@ from factory.engine.request import Failed, Finished, Guided, Request, Row
 from factory.pairs.batch_size import GAIN, fastest
 from factory.pairs.source import Draw, Made, NotMade
 from schemas.config import Compute
-from schemas.environment import Environment
 from schemas.recipe import Recipe
+from schemas.running.environment import Environment
 from schemas.triplet import Triplet
 
 _WHEELS = ("torch", "diffusers", "transformers", "open_clip_torch", "numpy", "pillow", "pyarrow")

@@ -17,11 +17,11 @@ from pydantic import ValidationError
 
 from factory.errors import Damaged, InputError, ObjectMissing
 from factory.ledger import keys
-from factory.ledger.commits import commit_of
 from factory.ledger.manifest import part_lines
-from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Plan, Row, read_plan
 from factory.ledger.run import Run, open_run
+from factory.ledger.units.commits import commit_of
+from factory.ledger.units.outcomes import Outcomes
 from factory.pairs.generate import outcomes_of, triplets_of
 from factory.pairs.scores import sealed_commit, sealed_manifest
 from factory.pairs.selection import Selection
@@ -32,12 +32,12 @@ from factory.storage.patience import read_named, write_once
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import read_stamped
 from schemas.candidate import Candidate, Scores, Verdict
-from schemas.environment import NOWHERE, Environment
 from schemas.ledger.commit import UnitLine
 from schemas.ledger.stamped import to_stamped_json
 from schemas.pair import Pair
 from schemas.recipe import Recipe
 from schemas.record import Record
+from schemas.running.environment import NOWHERE, Environment
 from schemas.selected import SelectedRecord
 from schemas.triplet import Triplet
 

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from factory.errors import Damaged, InputError, ObjectMissing, StorageRefused, first_line
 from factory.ledger import keys
-from factory.ledger.attempts import FoundCommit, find_commit, line_of
 from factory.ledger.book import READERS
 from factory.ledger.manifest import newest_manifest, part_lines
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.ledger.seal import Incomplete
+from factory.ledger.units.attempts import FoundCommit, find_commit, line_of
 from factory.storage.patience import patiently, read_whole
 from schemas.arrow import arrow_schema, columns_of, file_metadata, read_table, write_table
 from schemas.candidate import Candidate, Scores, Verdict

@@ -7,8 +7,8 @@ from typing import Protocol
 from factory.pictures import Picture
 from factory.seeds import candidate_seed, uniform
 from schemas.candidate import Scores
-from schemas.environment import Environment
 from schemas.recipe import Recipe
+from schemas.running.environment import Environment
 from schemas.triplet import Triplet
 
 

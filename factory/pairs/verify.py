@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from factory.dataset.run_card import run_card
 from factory.errors import first_line
-from factory.ledger.commits import Commit
 from factory.ledger.plan import Row
 from factory.ledger.run import Run
+from factory.ledger.units.commits import Commit
 from factory.ledger.verify.run import Verification
 from factory.ledger.verify.run import verify as verify_any
 from factory.pairs.scores import check_scores, lay_scores

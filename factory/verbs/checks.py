@@ -36,9 +36,9 @@ from schemas.editors import EDITORS
 from schemas.edits import EDIT, EditRecipe, Edits
 from schemas.export import Export
 from schemas.ledger.layout import GENERATE, Layout
-from schemas.pool import Pool
 from schemas.recipe import ModelSource
 from schemas.record import Record
+from schemas.running.pool import Pool
 
 OF_MODELS = ("source", "revision", "files", "name")
 """Of a model's source: with the hashes of its files one recipe is the same wherever they lie."""

@@ -27,9 +27,9 @@ from schemas.config import Config
 from schemas.edits import Edits
 from schemas.evaluation import Evaluation
 from schemas.export import Export
-from schemas.fit import Fit
-from schemas.language import TrainLanguage
 from schemas.record import Record
+from schemas.training.fit import Fit
+from schemas.training.language import TrainLanguage
 
 config_app = typer.Typer(no_args_is_help=True, help="Show configurations.")
 

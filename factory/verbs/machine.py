@@ -20,8 +20,8 @@ from factory.work.stage import Stage
 from schemas.config import Compute, Config
 from schemas.editors import DiffusersPipeline
 from schemas.edits import EditCompute, EditRecipe
-from schemas.pool import Pool
 from schemas.recipe import Recipe
+from schemas.running.pool import Pool
 
 
 def generate(config: Config) -> tuple[Stage, Runner]:

@@ -8,7 +8,7 @@ from factory import deeds
 from factory.work.reports import UnitProblem, UnitReport
 from schemas.config import Budget
 from schemas.ledger.layout import Layout
-from schemas.pool import Pool
+from schemas.running.pool import Pool
 
 MOST_LOST = 5
 """Units in a row that may be made in full and lost."""

@@ -8,15 +8,15 @@ from factory.console.progress import Progress
 from factory.console.say import say
 from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import EditmillError, NeedsRepair
-from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.book import Book
 from factory.ledger.laid_out import lay_out
 from factory.ledger.lines import tally_of
 from factory.ledger.manifest import manifest_hash
 from factory.ledger.plan import Item, Plan, read_plan, write_plan
-from factory.ledger.reopen import open_failed
 from factory.ledger.run import Commits, Run, create_run, is_begun
 from factory.ledger.seal import seal
+from factory.ledger.units.attempts import find_commit, whole_commit
+from factory.ledger.units.reopen import open_failed
 from factory.storage.probe import probe
 from factory.storage.protocol import ObjectStore
 from factory.work.guards import Guards, Stop

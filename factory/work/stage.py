@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from factory.ledger.laid_out import LayOut
-from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.ledger.seal import Finish
+from factory.ledger.units.outcomes import Outcomes
 from factory.ledger.verify.run import CheckDerived, nothing_derived
 from factory.ledger.verify.unit import Check, no_check
 from schemas.ledger.commit import Manifest
 from schemas.ledger.layout import Layout
-from schemas.pool import Pool
+from schemas.running.pool import Pool
 
 
 class Maker(Protocol):

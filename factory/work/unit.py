@@ -9,10 +9,10 @@ from factory.errors import (
     StorageUnavailable,
     first_line,
 )
-from factory.ledger.attempts import find_commit, open_items
-from factory.ledger.commits import Attempt, write_commit
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
+from factory.ledger.units.attempts import find_commit, open_items
+from factory.ledger.units.commits import Attempt, write_commit
 from factory.work.reports import UnitProblem, UnitReport
 from factory.work.stage import Maker, Stage
 

@@ -25,8 +25,8 @@ from factory.pairs.generate import prepare
 from factory.pairs.source import Draw, Made, NotMade
 from factory.pairs.triplets import read_triplets
 from schemas.candidate import Scores
-from schemas.environment import Environment
 from schemas.ledger.stamped import to_stamped_json
+from schemas.running.environment import Environment
 from tests.making import run_here, run_job
 
 GOOD = '{"input": "a cat", "edit": "make it a dog", "output": "a dog"}\n'

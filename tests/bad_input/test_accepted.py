@@ -11,7 +11,7 @@ from editmill import app
 from factory.console.config import read_config
 from factory.errors import ConfigError
 from factory.models.find import MINIATURE
-from schemas.fit import Fit
+from schemas.training.fit import Fit
 from tests.bad_input.materials import BAD, GOOD, OTHER, write
 from tests.bad_input.table import PLAN
 from trainer.__main__ import PRESETS

@@ -103,7 +103,7 @@ def state_of_another_network(step: int = 1) -> None:
 
 def _config(*settings: str) -> Any:
     from factory.console.config import read_config
-    from schemas.fit import Fit
+    from schemas.training.fit import Fit
     from trainer.__main__ import PRESETS
 
     return read_config(Fit, PRESETS, None, Path("f.yaml"), settings)

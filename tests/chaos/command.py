@@ -10,10 +10,10 @@ from unittest.mock import patch
 
 from factory.errors import ObjectMissing
 from factory.ledger import keys
-from factory.ledger.attempts import FoundCommit, find_commit, whole_commit
 from factory.ledger.book import Book
 from factory.ledger.plan import find_plan
 from factory.ledger.run import open_run
+from factory.ledger.units.attempts import FoundCommit, find_commit, whole_commit
 from factory.storage.protocol import ObjectStore
 from factory.work.job import JobResult
 from schemas.ledger.layout import Layout

@@ -10,10 +10,10 @@ from types import MappingProxyType
 
 from factory.errors import ObjectMissing
 from factory.ledger import keys
-from factory.ledger.commits import commit_names
 from factory.ledger.manifest import manifest_hash, newest_manifest, unit_lines
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run, open_run
+from factory.ledger.units.commits import commit_names
 from factory.ledger.verify.run import verify
 from factory.storage.protocol import ObjectStore
 from schemas.ledger.commit import UnitLine

@@ -5,11 +5,11 @@ import pytest
 from safetensors.numpy import load, save
 
 from factory.ledger import keys
-from factory.ledger.commits import commit_names
 from factory.ledger.manifest import manifest_bytes, newest_manifest, unit_lines
 from factory.ledger.plan import find_plan, write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.seal import manifest_part
+from factory.ledger.units.commits import commit_names
 from factory.work.job import run_job
 from factory.work.unit import fail_unit, make_unit
 from schemas.arrow import from_parquet, to_parquet

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from factory.ledger import keys
 from factory.ledger.plan import Item
-from factory.ledger.strikes import COMPANY
+from factory.ledger.units.strikes import COMPANY
 from factory.storage.protocol import ObjectStore
 from tests.chaos.findings import whole_lines
 from tests.servers.fault_proxy import FaultProxy

@@ -4,7 +4,7 @@ import pytest
 
 from cluster.description import read_cluster
 from factory.errors import ConfigError
-from schemas.cluster import names_a_secret
+from schemas.running.cluster import names_a_secret
 
 
 def _refused(tmp_path: Path, text: str) -> str:

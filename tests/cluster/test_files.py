@@ -3,7 +3,7 @@ import tomllib
 
 import pytest
 
-from schemas.cluster import SECRET_VALUE
+from schemas.running.cluster import SECRET_VALUE
 from tests.cluster.shipped import CLUSTER, ROOT, constrained, text_of
 
 FILL_IN = sorted(

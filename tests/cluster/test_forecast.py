@@ -16,14 +16,14 @@ from cluster.forecast.forecast import Gpu, Workforce, forecast
 from cluster.forecast.pilot import Pilot, most_at_once, read_pilot, worker_seconds
 from editmill import app
 from factory.errors import ConfigError, RunMismatch
-from factory.ledger.commits import Attempt, write_commit
-from factory.ledger.outcomes import Data, Outcomes
 from factory.ledger.plan import Plan, write_plan
 from factory.ledger.run import Run, create_run
+from factory.ledger.units.commits import Attempt, write_commit
+from factory.ledger.units.outcomes import Data, Outcomes
 from factory.pairs.tally import tally_of
 from factory.storage.local import LocalStore
 from schemas.candidate import Candidate, Verdict
-from schemas.environment import NOWHERE, Environment
+from schemas.running.environment import NOWHERE, Environment
 from schemas.triplet import Triplet
 from tests.factory.work.toy_stage import LAYOUT
 from tests.stub_source import recipe

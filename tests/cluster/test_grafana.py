@@ -12,8 +12,8 @@ from factory.on_ray.metrics import ALL, METRICS, counters_of
 from schemas.captions import CAPTIONS
 from schemas.edits import EDIT
 from schemas.evaluation import EVALUATE
-from schemas.latents import ENCODE
 from schemas.ledger.layout import GENERATE
+from schemas.training.latents import ENCODE
 from tests.cluster.queries import (
     OF_HISTOGRAMS,
     dashboard,

@@ -7,7 +7,7 @@ import pytest
 from cluster import preflight as module
 from cluster.preflight import CheckedCommand, is_our_program, preflight, unseen_from_here
 from factory.errors import ConfigError
-from schemas.cluster import Cluster
+from schemas.running.cluster import Cluster
 
 WORDS = ["generate", "--triplets", "s3://bucket/t.jsonl", "--out", "s3://bucket/run"]
 

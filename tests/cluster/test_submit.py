@@ -28,7 +28,7 @@ from cluster.submit import exit_code_of
 from cluster.submit import submit as submit_here
 from factory.errors import ConfigError
 from factory.on_ray.session import admits_anyone as is_joined_by_anyone
-from schemas.cluster import Cluster
+from schemas.running.cluster import Cluster
 from tests.environment import without_ray
 
 Submit = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -31,9 +31,9 @@ from factory.pairs.triplets import read_triplets
 from factory.verbs import machine
 from factory.verbs.results import print_findings
 from schemas.candidate import Scores
-from schemas.environment import Environment
 from schemas.ledger.run import RunRecord
 from schemas.recipe import ModelSource, Recipe
+from schemas.running.environment import Environment
 from tests.bad_input.materials import BAD, GOOD, models, restamp
 from tests.bad_input.runs import other_release as stages_of_another
 from tests.bad_input.unfitting import UNFITTING

@@ -14,7 +14,8 @@ from factory.ledger.run import create_run
 from factory.ledger.seal import seal
 from factory.pairs.sheet import sealed_pairs
 from factory.storage.open import open_store
-from factory.verbs.runs import run_app
+from factory.verbs.runs.seal import seal_app
+from factory.verbs.runs.verify import verify_app
 from schemas.config import Config
 from tests.factory.test_reading_with_datasets import StubSource, recipe, triplets
 from tests.making import generate_unit, run_here, run_job
@@ -61,7 +62,7 @@ def test_a_card_follows_the_newest_manifest(tmp_path):
     made(tmp_path / "run")
     assert run.store.get(NAME) == after
     run.store.delete(NAME)
-    assert CliRunner().invoke(run_app, ["seal", run.uri]).exit_code == 0
+    assert CliRunner().invoke(seal_app, [run.uri]).exit_code == 0
     assert run.store.get(NAME) == after
 
 
@@ -69,12 +70,12 @@ def test_a_card_of_another_manifest_is_told_by_verify_and_mended_by_seal(tmp_pat
     run, plan, _ = made(tmp_path / "run")
     good = run.store.get(NAME)
     run.store.put(NAME, good.replace(b"    - ", b"    -  ", 1))
-    said = CliRunner().invoke(run_app, ["verify", run.uri])
+    said = CliRunner().invoke(verify_app, [run.uri])
     assert said.exit_code == 5
     assert "README.md: must be what the newest manifest gives, got other bytes" in said.output
-    assert CliRunner().invoke(run_app, ["seal", run.uri]).exit_code == 0
+    assert CliRunner().invoke(seal_app, [run.uri]).exit_code == 0
     assert run.store.get(NAME) == good
-    assert CliRunner().invoke(run_app, ["verify", run.uri]).exit_code == 0
+    assert CliRunner().invoke(verify_app, [run.uri]).exit_code == 0
 
 
 def test_a_card_that_a_person_wrote_stays(tmp_path):
@@ -82,7 +83,7 @@ def test_a_card_that_a_person_wrote_stays(tmp_path):
     own = run.store.get(NAME).replace(MARKS[0].encode(), b"# Ours").replace(MARKS[1].encode(), b"")
     run.store.put(NAME, own)
     assert made(tmp_path / "run")[2].exit_code == 0
-    said = CliRunner().invoke(run_app, ["seal", run.uri])
+    said = CliRunner().invoke(seal_app, [run.uri])
     assert said.exit_code == 0
     assert "README.md: is not this program's" in said.output
     assert run.store.get(NAME) == own

@@ -19,8 +19,8 @@ from factory.__main__ import app
 from factory.dataset.run_card import NAME
 from factory.ledger import keys
 from factory.ledger.plan import read_plan
-from factory.ledger.reopen import open_failed
 from factory.ledger.run import open_run
+from factory.ledger.units.reopen import open_failed
 from schemas.config import Config
 from tests.making import run_here, run_job
 from tests.stub_source import StubSource

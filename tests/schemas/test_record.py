@@ -2,10 +2,10 @@
 
 from schemas.arrow import columns_of
 from schemas.candidate import Candidate, Verdict
-from schemas.fit import Law
 from schemas.ledger.layout import GENERATE
 from schemas.recipe import ModelSource, Recipe, Thresholds
 from schemas.record import Record
+from schemas.training.fit import Law
 from schemas.triplet import Triplet
 from tests.stub_source import recipe
 

@@ -11,11 +11,11 @@ import ray.data.extensions  # whose Arrow types are registered in every worker
 
 from factory.errors import Damaged, EditmillError, ListError, StorageError
 from factory.ledger import keys
-from factory.ledger.commits import commit_of, read_record
 from factory.ledger.manifest import newest_manifest
 from factory.ledger.plan import find_plan
 from factory.ledger.run import open_run
 from factory.ledger.status import status
+from factory.ledger.units.commits import commit_of, read_record
 from factory.pairs.sheet import contact_sheet, sealed_pairs
 from factory.pairs.triplets import read_triplets
 from factory.pairs.verify import verify

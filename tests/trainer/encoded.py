@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from schemas.fit import Fit
+from schemas.training.fit import Fit
 from tests.factory.engine.tiny import save_tiny
 from trainer.fit import pin_law
 

@@ -13,11 +13,11 @@ from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import to_parquet
-from schemas.fit import Fit
 from schemas.ledger.commit import StoredObject
 from schemas.ledger.stamped import from_stamped_json
 from schemas.pair import Pair
-from schemas.training import CheckpointRecord
+from schemas.training.fit import Fit
+from schemas.training.root import CheckpointRecord
 from tests.trainer.encoded import model
 from trainer.fit import Fitted, fit, pin_law
 from trainer.root.checkpoint import record_key

@@ -14,9 +14,9 @@ from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.ledger.seal import seal
 from factory.storage.open import open_store
-from schemas.fit import Fit
 from schemas.ledger.stamped import to_stamped_json
-from schemas.training import TrainingRecord
+from schemas.training.fit import Fit
+from schemas.training.root import TrainingRecord
 from tests.making import generate_unit
 from tests.stub_source import StubSource, recipe, triplets
 

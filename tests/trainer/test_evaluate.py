@@ -11,8 +11,8 @@ from editmill import app
 from factory.edits.editors.ip2p import load_editor
 from factory.engine.checkpoint.load import load_text_to_image
 from factory.miniature.oracle import ORACLE_VERSION
-from schemas.fit import Sampler
 from schemas.recipe import ModelSource
+from schemas.training.fit import Sampler
 from tests.trainer.encoded import model
 from tests.trainer.small import write_pairs
 from trainer.evaluation.scores import l1

@@ -11,8 +11,8 @@ from factory.console.config import load_config, read_config
 from factory.errors import ModelError
 from factory.models.editor import check_source
 from factory.models.pin import pin
-from schemas.fit import Fit
 from schemas.recipe import ModelSource
+from schemas.training.fit import Fit
 from tests.factory.engine.tiny_xl import tiny_xl
 from tests.trainer.pipeline import assert_it_edits
 from tests.trainer.small import SIDE, objects, small, state_of, train, write_pairs

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from factory.dataset.files import Place
 from factory.storage.open import open_store
-from schemas.fit import Fit
+from schemas.training.fit import Fit
 from tests.trainer.small import begin
 from trainer.fit import fit
 from trainer.learning.order import Order, StepPair

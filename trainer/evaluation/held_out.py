@@ -24,7 +24,7 @@ from factory.untrusted_parquet.texts import texts
 from schemas.canonical import content_hash
 from schemas.edits import EditItem, EditRecipe
 from schemas.evaluation import EvaluationItem, EvaluationRecipe, HeldOut
-from schemas.fit import Reading
+from schemas.training.fit import Reading
 from trainer.feeding.hold_out import hold_out
 from trainer.miniature.tasks import MOST, edit_tasks
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from factory.ledger.commits import Commit
 from factory.ledger.run import Run
+from factory.ledger.units.commits import Commit
 from factory.miniature.oracle import ORACLE_VERSION
 from schemas.canonical import content_hash
 from schemas.evaluation import (

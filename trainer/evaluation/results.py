@@ -8,10 +8,10 @@ from typing import Any
 from PIL import Image
 
 from factory.edits.edit import Editors
-from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.book import Book
-from factory.ledger.commits import Commit
 from factory.ledger.run import Run
+from factory.ledger.units.attempts import find_commit, whole_commit
+from factory.ledger.units.commits import Commit
 from factory.miniature.oracle import ORACLE_VERSION, Judgement
 from factory.pairs.sheet import cell, grid, prompt_lines
 from factory.pictures import Picture

@@ -13,9 +13,9 @@ import numpy as np
 
 from factory.dataset.files import Place
 from factory.edits.edit import Edited, Editors
-from factory.ledger.outcomes import Outcomes
 from factory.ledger.plan import Row
 from factory.ledger.run import Run
+from factory.ledger.units.outcomes import Outcomes
 from factory.pictures import Picture
 from factory.seeds import candidate_seed
 from factory.work.stage import Load, Sealing, Stage

@@ -26,14 +26,14 @@ from factory.errors import ConfigError, first_line
 from factory.models.find import Role, still_to_fetch
 from factory.storage.places import check_folder
 from factory.verbs.machine import check_machine, runner
-from factory.verbs.runs import SEALINGS
+from factory.verbs.runs.sealings import SEALINGS
 from factory.work.job import JobResult, run_job
 from factory.work.stage import Sealing
 from schemas.editors import Ip2p
 from schemas.edits import EditCompute, EditRecipe, Output
 from schemas.evaluation import EVALUATE, Entrant, Evaluation, EvaluationRecipe, HeldOut
-from schemas.fit import Fit
 from schemas.recipe import ModelSource
+from schemas.training.fit import Fit
 from trainer.evaluation.entrants import of_these, with_editor
 from trainer.headline import evaluate_headline
 

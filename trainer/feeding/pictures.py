@@ -7,7 +7,7 @@ from PIL import Image
 from factory.dataset.decoders import Decoders
 from factory.dataset.pairs import EditPair
 from factory.pictures import Picture
-from schemas.fit import Law
+from schemas.training.fit import Law
 
 Shape = tuple[int, int]
 """Height and width in pixels."""

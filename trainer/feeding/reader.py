@@ -18,7 +18,7 @@ from factory.engine.staging import ahead
 from factory.engine.text.encoder import Words, conditioning
 from factory.errors import InputError
 from factory.untrusted_image.decoder import ImageRefused
-from schemas.fit import Law
+from schemas.training.fit import Law
 from trainer.feeding.pictures import Shape, sized_pair
 from trainer.learning.conditions import Conditions
 from trainer.learning.objective import MicroBatch

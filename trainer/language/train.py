@@ -29,7 +29,7 @@ from factory.console.progress import Reached
 from factory.errors import ConfigError, InputError, ModelError, RunMismatch, first_line
 from factory.models.configs import check_configs
 from factory.models.find import LANGUAGE
-from schemas.language import LanguageAdapter, LanguageRecord, TrainLanguage
+from schemas.training.language import LanguageAdapter, LanguageRecord, TrainLanguage
 from trainer.language.lines import UNLEARNED, TokenLine, read_lines
 from trainer.learning.group import Group
 

@@ -13,9 +13,9 @@ from factory.dataset.index import Index, find_index, read_index, store_index
 from factory.dataset.truncation import say_truncation
 from factory.engine.text.limit import TextLimit
 from factory.errors import EditmillError, NeedsRepair, RunMismatch
-from factory.ledger.outcomes import Data, Outcomes
 from factory.ledger.plan import Row
 from factory.ledger.run import Run, open_run
+from factory.ledger.units.outcomes import Data, Outcomes
 from factory.models.find import placed
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
@@ -25,9 +25,16 @@ from factory.work.reports import Runner
 from factory.work.stage import Stage
 from schemas.arrow import rows_to_json
 from schemas.config import Budget
-from schemas.fit import Fit, Where
-from schemas.latents import ENCODE, EncodedRow, EncodingEnvironment, LatentsLaw, Slice, Verdict
 from schemas.ledger.tally import count
+from schemas.training.fit import Fit, Where
+from schemas.training.latents import (
+    ENCODE,
+    EncodedRow,
+    EncodingEnvironment,
+    LatentsLaw,
+    Slice,
+    Verdict,
+)
 from trainer.latents.encoder import Encoder
 from trainer.latents.reader import Latents, find_latents
 from trainer.latents.slices import cut, homes, latents_law

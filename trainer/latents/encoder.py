@@ -18,8 +18,8 @@ from factory.engine.device import device_name, pick_device
 from factory.engine.text.encoder import Words
 from factory.models.find import placed_parts
 from factory.untrusted_image.decoder import ImageRefused
-from schemas.fit import Law, Where
-from schemas.latents import EncodingEnvironment, Slice
+from schemas.training.fit import Law, Where
+from schemas.training.latents import EncodingEnvironment, Slice
 from trainer.feeding.pictures import Shape, SizedPair, sized_pair
 from trainer.latents.slices import NOTHING
 from trainer.learning.conditions import Conditions

@@ -16,17 +16,17 @@ from factory.dataset.index import Index, instruction_name
 from factory.engine.text.encoder import Words
 from factory.errors import Damaged, InputError, RunMismatch, first_line
 from factory.ledger import keys
-from factory.ledger.attempts import find_commit
-from factory.ledger.commits import commit_of
 from factory.ledger.manifest import newest_manifest, unit_lines
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run, differing_fields, open_run
+from factory.ledger.units.attempts import find_commit
+from factory.ledger.units.commits import commit_of
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from factory.storage.shelf import Shelf
 from factory.untrusted_image.decoder import ImageRefused
-from schemas.latents import ENCODE, LatentsLaw, Slice
 from schemas.ledger.commit import UnitLine
+from schemas.training.latents import ENCODE, LatentsLaw, Slice
 from trainer.feeding.pictures import Shape
 from trainer.feeding.reader import LoadedRow, Reader
 from trainer.latents.slices import NOTHING, homes

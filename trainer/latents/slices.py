@@ -4,8 +4,8 @@ import numpy as np
 
 from factory.dataset.index import Index, instruction_name
 from factory.errors import InputError
-from schemas.fit import Columns, Law
-from schemas.latents import LatentsLaw, Slice
+from schemas.training.fit import Columns, Law
+from schemas.training.latents import LatentsLaw, Slice
 
 MOST_ROWS = 1024
 LEAST_ROWS = 16

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from schemas.fit import Law, Where
+from schemas.training.fit import Law, Where
 
 
 class Group:

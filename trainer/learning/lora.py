@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from factory.errors import ConfigError
 from factory.models.find import model_folder
 from factory.seeds import generator
-from schemas.fit import Adapter, Law
+from schemas.training.fit import Adapter, Law
 
 NAME = "default"
 """Of the adapter, as peft has it."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.seeds import generator
-from schemas.fit import Dropout
+from schemas.training.fit import Dropout
 
 Dropped = Literal["nothing", "text", "both", "image"]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from factory.errors import ModelError
-from schemas.fit import Law
+from schemas.training.fit import Law
 from trainer.learning.average import Average
 from trainer.learning.group import Group
 from trainer.learning.lora import trained

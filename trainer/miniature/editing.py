@@ -7,7 +7,7 @@ import torch
 
 from factory.edits.editors.ip2p import Ip2pEditor
 from factory.pictures import Picture
-from schemas.fit import Sampler
+from schemas.training.fit import Sampler
 from trainer.miniature.tasks import EditTask, JudgedEdit, edit_tasks, judge_edits
 
 AT_ONCE = 16

@@ -20,7 +20,7 @@ from factory.on_ray.ray_internals import controller_callback
 from factory.on_ray.session import connect
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
-from schemas.fit import Fit, Where
+from schemas.training.fit import Fit, Where
 from trainer.fit import Fitted, fit
 from trainer.learning.group import Group
 from trainer.on_ray.notice import Notice

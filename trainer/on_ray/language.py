@@ -12,7 +12,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from factory import deeds
 from factory.errors import EditmillError
 from factory.on_ray.session import connect
-from schemas.language import LanguageWhere, TrainLanguage
+from schemas.training.language import LanguageWhere, TrainLanguage
 from trainer.language.train import Learned, train
 from trainer.learning.group import Group
 from trainer.on_ray.workers import run_workers

@@ -19,8 +19,8 @@ from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import read_stamped
 from schemas.ledger.commit import StoredObject
 from schemas.ledger.stamped import to_stamped_json
-from schemas.training import CHECKPOINTS as RECORDS
-from schemas.training import CheckpointRecord
+from schemas.training.root import CHECKPOINTS as RECORDS
+from schemas.training.root import CheckpointRecord
 
 FILES = "state/"
 ABANDONED_S = 24 * 3600

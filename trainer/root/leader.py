@@ -15,8 +15,8 @@ from factory.engine.checkpoint.load import TextToImage
 from factory.engine.networks import Networks
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.ledger.run import must_stand
-from schemas.fit import Fit
-from schemas.training import EDITOR, LORA, RECORD
+from schemas.training.fit import Fit
+from schemas.training.root import EDITOR, LORA, RECORD
 from trainer.learning.editor import write_editor
 from trainer.learning.lora import merged, write_adapter
 from trainer.learning.state import State

@@ -14,9 +14,9 @@ from factory.ledger.run import differing_fields
 from factory.storage.patience import patiently, write_once
 from factory.storage.protocol import ObjectStore
 from factory.storage.stamped import find_stamped
-from schemas.fit import Fit, Law, Reading
 from schemas.ledger.stamped import to_stamped_json
-from schemas.training import RECORD, TrainingRecord
+from schemas.training.fit import Fit, Law, Reading
+from schemas.training.root import RECORD, TrainingRecord
 
 
 def training_dataset(

@@ -14,7 +14,7 @@ from factory.console.signals import at_end, unbroken
 from factory.storage.local import LocalStore
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
-from schemas.fit import Law
+from schemas.training.fit import Law
 
 EVENTS = "tensorboard/"
 

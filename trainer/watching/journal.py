@@ -17,8 +17,8 @@ from factory.errors import StorageError, first_line
 from factory.ledger.run import must_stand
 from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectStore
-from schemas.fit import Law, Watching
-from schemas.training import RECORD
+from schemas.training.fit import Law, Watching
+from schemas.training.root import RECORD
 from trainer.loop import StepReport
 from trainer.watching.boards import Board, TensorBoard, WeightsAndBiases
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from factory.console.amounts import counted
 from factory.dataset.dataset import Dataset
-from schemas.fit import Fit
+from schemas.training.fit import Fit
 
 
 def opening(config: Fit, dataset: Dataset, step: int) -> Iterator[str]:

@@ -15,7 +15,7 @@ from factory.edits.editors.ip2p import Ip2pEditor
 from factory.pairs.sheet import cell, grid
 from factory.pictures import Picture
 from factory.untrusted_image.decoder import ImageRefused
-from schemas.fit import Law, Sampler
+from schemas.training.fit import Law, Sampler
 from trainer.feeding.pictures import Shape, sized_pair
 
 PIXELS_AT_ONCE = 2**20

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from factory.errors import Damaged, ObjectMissing, RunMismatch
 from factory.ledger import keys
 from factory.ledger.book import Book
-from factory.ledger.commits import commit_names
 from factory.ledger.laid_out import LayOut, not_laid_out
 from factory.ledger.manifest import manifest_sequences
 from factory.ledger.plan import ListDigest, Plan, read_plan
 from factory.ledger.run import Run, open_run
-from factory.ledger.strikes import read_strikes
+from factory.ledger.units.commits import commit_names
+from factory.ledger.units.strikes import read_strikes
 from factory.ledger.verify.manifests import Manifests
 from factory.ledger.verify.segment import SegmentCheck, true_strays
 from factory.ledger.verify.unit import Check, no_check

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 from factory.errors import Damaged, ObjectMissing
 from factory.ledger import keys
-from factory.ledger.attempts import find_commit, line_of, read_found, whole_attempts
 from factory.ledger.book import READERS, Book
-from factory.ledger.commits import commit_names
 from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run
+from factory.ledger.units.attempts import find_commit, line_of, read_found, whole_attempts
+from factory.ledger.units.commits import commit_names
 from factory.ledger.verify.unit import Check, check_unit, no_check
 from schemas.ledger.commit import LedgerLine, UnitLine
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 
 from factory.errors import Damaged, ObjectMissing
 from factory.ledger import keys
-from factory.ledger.attempts import FoundCommit, items_of
-from factory.ledger.commits import Commit, commit_of
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
+from factory.ledger.units.attempts import FoundCommit, items_of
+from factory.ledger.units.commits import Commit, commit_of
 from factory.storage.patience import PART, check_named, patiently, read_named
 from schemas.ledger.commit import DataFile
 

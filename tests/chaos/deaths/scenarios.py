@@ -10,7 +10,7 @@ from functools import cache
 from factory.ledger.collect import LEAST_HOURS, collect
 from factory.ledger.plan import Plan, read_plan, write_plan
 from factory.ledger.run import Commits, Run, create_run, open_run
-from factory.ledger.strikes import LIMIT, POISON, read_strikes, write_strike
+from factory.ledger.units.strikes import LIMIT, POISON, read_strikes, write_strike
 from factory.storage.protocol import ObjectStore
 from factory.work.unit import fail_unit, make_unit
 from tests.chaos.command import command, content, deaf, in_ignorance, small_world

@@ -9,10 +9,10 @@ from hypothesis.stateful import initialize, precondition, rule
 from factory.errors import RunMismatch
 from factory.ledger import keys
 from factory.ledger.collect import LEAST_HOURS, collect
-from factory.ledger.commits import record_of
 from factory.ledger.plan import write_plan
 from factory.ledger.run import Commits, Run, create_run
 from factory.ledger.seal import Incomplete, seal
+from factory.ledger.units.commits import record_of
 from factory.storage.protocol import ObjectStore
 from factory.work.job import NOTHING_KEPT, run_job
 from factory.work.plain_loop import run_here

@@ -10,11 +10,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from factory.dataset.run_card import NAME
 from factory.errors import StorageUnavailable
 from factory.ledger import keys
-from factory.ledger.commits import record_of
 from factory.ledger.manifest import manifest_sequences, read_manifest, unit_lines
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run
 from factory.ledger.seal import Incomplete
+from factory.ledger.units.commits import record_of
 from factory.ledger.verify.run import verify
 from schemas.ledger.commit import CommitRecord, UnitLine
 from tests.chaos.command import AtOnce

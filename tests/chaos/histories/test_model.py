@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from factory.errors import Damaged
-from factory.ledger import commits
 from factory.ledger.run import Run
+from factory.ledger.units import commits
 from factory.work.unit import make_unit
 from tests.chaos.histories.machine import LedgerMachine, WeakLedgerMachine
 from tests.chaos.stores.passing_store import PassingStore

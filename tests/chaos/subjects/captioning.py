@@ -19,8 +19,8 @@ from factory.captions.listing import CaptionList
 from factory.captions.prepare import prepare, with_examples
 from factory.captions.replies import Replies
 from factory.ledger import keys
-from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.run import Run
+from factory.ledger.units.attempts import find_commit, whole_commit
 from factory.work.job import run_job
 from schemas.canonical import content_hash
 from schemas.captions import CAPTIONS, CaptionEnvironment, CaptionItem, CaptionRecipe, Captions

@@ -10,11 +10,11 @@ from factory.edits.listing import Listed
 from factory.edits.opening import Opener
 from factory.edits.prepare import pinned, prepare
 from factory.errors import ObjectMissing
-from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.keys import AROUND, BESIDE, data
 from factory.ledger.manifest import newest_manifest
 from factory.ledger.named import intent_of
 from factory.ledger.run import Run
+from factory.ledger.units.attempts import find_commit, whole_commit
 from factory.storage.key_rules import USERS
 from factory.storage.local import LocalStore
 from factory.verbs.machine import load_studio

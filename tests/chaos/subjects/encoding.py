@@ -20,8 +20,8 @@ from factory.engine.text.encoder import Words
 from factory.errors import EditmillError, first_line
 from factory.work.job import begin, run_job
 from schemas.config import Budget
-from schemas.fit import Fit
-from schemas.latents import ENCODE, Slice
+from schemas.training.fit import Fit
+from schemas.training.latents import ENCODE, Slice
 from tests.chaos.subjects.subject import Subject
 from tests.factory.engine.tiny import save_tiny
 from tests.trainer.encoded import write_dataset

@@ -5,8 +5,8 @@ from unittest.mock import patch
 
 import numpy as np
 
-from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.run import Run
+from factory.ledger.units.attempts import find_commit, whole_commit
 from factory.work.job import run_job
 from schemas.editors import Ip2p
 from schemas.edits import EditCompute, EditRecipe, Output

@@ -9,12 +9,12 @@ from factory.export.prepare import planned
 from factory.export.shards import cut
 from factory.export.source import SealedRun
 from factory.ledger import keys
-from factory.ledger.attempts import find_commit, whole_commit
 from factory.ledger.keys import AROUND, BESIDE
 from factory.ledger.manifest import newest_manifest, unit_lines
 from factory.ledger.named import intent_of
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, is_begun, open_run
+from factory.ledger.units.attempts import find_commit, whole_commit
 from factory.storage.local import LocalStore
 from factory.work.job import begin, run_job
 from factory.work.stage import Stage

@@ -16,7 +16,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from cluster.local import LocalCluster
-from factory.verbs.demo_edit import draw_pictures
+from factory.verbs.demo.edits import draw_pictures
 
 CHAINS = Path(__file__).parents[3] / "cluster" / "chains"
 LONGEST_S = 500.0

@@ -6,9 +6,9 @@ from factory.errors import RunMismatch
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.storage.open import open_store
-from schemas.chain import ChainStep
 from schemas.ledger.stamped import to_stamped_json
-from schemas.training import TrainingRecord
+from schemas.running.chain import ChainStep
+from schemas.training.root import TrainingRecord
 from tests.stub_source import recipe, triplets
 
 

@@ -12,7 +12,7 @@ from cluster.chaining.file import chain_of
 from cluster.preflight import CheckedCommand
 from editmill import app
 from factory.errors import ConfigError
-from schemas.cluster import Cluster
+from schemas.running.cluster import Cluster
 
 CHAIN = """
 root: {root}

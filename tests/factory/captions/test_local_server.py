@@ -10,7 +10,7 @@ from factory.captions.prompts import Suggestion
 from factory.console.config import CAPTION_PRESETS, read_config
 from factory.miniature.world import parse_caption
 from factory.pairs.triplets import read_triplets
-from factory.verbs.demo_captions import written_triplets
+from factory.verbs.demo.captions import written_triplets
 from schemas.captions import Captions
 
 

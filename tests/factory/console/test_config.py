@@ -22,7 +22,7 @@ from factory.console.config_text import to_yaml
 from factory.console.yaml_text import parse_yaml
 from schemas.captions import Captions
 from schemas.config import Config
-from schemas.fit import Fit
+from schemas.training.fit import Fit
 
 KINDS = {
     "generate": (Config, PRESETS),

@@ -16,7 +16,7 @@ from factory.dataset.dataset import Dataset
 from factory.dataset.decoders import Decoders
 from factory.untrusted_image import child as script
 from factory.untrusted_image.decoder import ImageRefused
-from schemas.fit import Sampler
+from schemas.training.fit import Sampler
 from tests.trainer.encoded import configuration, write_dataset
 from tests.trainer.small import png, small, train, write_pairs
 from trainer.feeding.reader import PictureReader

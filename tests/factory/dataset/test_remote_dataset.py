@@ -11,7 +11,7 @@ from factory.errors import InputError, ObjectMissing, StorageRefused, StorageUna
 from factory.storage.local import LocalStore
 from factory.storage.remote_file import TAIL, RemoteFile
 from factory.storage.shelf import Shelf
-from schemas.fit import Columns
+from schemas.training.fit import Columns
 from tests.chaos.stores.memory_store import MemoryStore
 from tests.trainer.small import write_pairs
 

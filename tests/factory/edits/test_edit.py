@@ -18,7 +18,7 @@ from factory.edits.edit import edit_stage
 from factory.edits.listing import bad_key
 from factory.errors import InputError, ListError, RunMismatch
 from factory.ledger.manifest import sealed_object_uris
-from factory.ledger.reopen import repair
+from factory.ledger.units.reopen import repair
 from factory.ledger.verify.run import verify
 from factory.storage.key_rules import USERS
 from factory.storage.local import LocalStore
@@ -193,7 +193,7 @@ def test_killed_between_its_objects_and_its_commit_it_adopts_what_it_left(place,
         raise Killed
 
     with monkeypatch.context() as until:
-        until.setattr("factory.ledger.commits.CommitRecord", dies)
+        until.setattr("factory.ledger.units.commits.CommitRecord", dies)
         with pytest.raises(Killed):
             edited(f"{place}/in", f"{place}/out")
     out = open_store(f"{place}/out", USERS)
@@ -219,7 +219,7 @@ def test_of_what_another_attempt_left_a_row_tells_its_own_size(tmp_path, monkeyp
         raise Killed
 
     with monkeypatch.context() as until:
-        until.setattr("factory.ledger.commits.CommitRecord", dies)
+        until.setattr("factory.ledger.units.commits.CommitRecord", dies)
         with pytest.raises(Killed):
             edited(tmp_path / "in", tmp_path / "out", editors=Darkening())
     run, _ = edited(tmp_path / "in", tmp_path / "out")

@@ -7,7 +7,7 @@ from factory.engine import device
 from factory.engine.device import check_device, find_device, torch_device
 from factory.errors import ModelError
 from schemas.config import Compute
-from schemas.fit import Where
+from schemas.training.fit import Where
 
 
 @pytest.mark.parametrize("name", ["mps", "xpu", "cuda:77", "meta", "hpu", "cpu:1"])

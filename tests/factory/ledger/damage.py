@@ -12,10 +12,10 @@ from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.lines import read_lines, write_lines
 from factory.ledger.plan import Plan, read_plan, write_plan
-from factory.ledger.reopen import open_failed
 from factory.ledger.run import Run, create_run
 from factory.ledger.seal import seal
-from factory.ledger.strikes import write_strike
+from factory.ledger.units.reopen import open_failed
+from factory.ledger.units.strikes import write_strike
 from factory.storage.local import LocalStore
 from factory.work.job import JobResult
 from schemas.arrow import from_parquet, to_parquet

@@ -9,14 +9,14 @@ from typer.testing import CliRunner
 from factory.__main__ import app
 from factory.errors import StorageRefused
 from factory.ledger import keys
-from factory.ledger.attempts import find_commit
 from factory.ledger.collect import collect
-from factory.ledger.commits import Attempt
 from factory.ledger.manifest import manifest_bytes
 from factory.ledger.plan import write_plan
-from factory.ledger.reopen import open_failed
 from factory.ledger.run import create_run, open_run
 from factory.ledger.seal import Incomplete, manifest_part, seal
+from factory.ledger.units.attempts import find_commit
+from factory.ledger.units.commits import Attempt
+from factory.ledger.units.reopen import open_failed
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from schemas.config import Config

@@ -8,10 +8,10 @@ from factory.errors import StorageUnavailable
 from factory.ledger import keys, looks
 from factory.ledger.looks import Looks, pace_of
 from factory.ledger.plan import write_plan
-from factory.ledger.reopen import open_failed
 from factory.ledger.run import create_run
 from factory.ledger.seal import seal
 from factory.ledger.status import status
+from factory.ledger.units.reopen import open_failed
 from schemas.config import Budget, Config
 from tests.factory.ledger.watched_store import NotedStore, WeakStore
 from tests.factory.work.test_toy_stage import Shouted

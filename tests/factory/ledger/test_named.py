@@ -7,14 +7,14 @@ import pytest
 
 from factory.errors import ObjectMissing, StorageUnavailable
 from factory.ledger import keys
-from factory.ledger.attempts import find_commit
 from factory.ledger.collect import collect
-from factory.ledger.commits import Attempt, write_commit
 from factory.ledger.named import intent_of
 from factory.ledger.plan import read_plan
-from factory.ledger.retries import open_again
 from factory.ledger.run import create_run
 from factory.ledger.seal import Incomplete
+from factory.ledger.units.attempts import find_commit
+from factory.ledger.units.commits import Attempt, write_commit
+from factory.ledger.units.retries import open_again
 from factory.ledger.verify.run import verify
 from factory.work.unit import make_unit
 from schemas.ledger.run import RetryRecord

@@ -7,9 +7,9 @@ from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.manifest import manifest_sequences, newest_manifest, read_manifest, unit_lines
 from factory.ledger.plan import write_plan
-from factory.ledger.reopen import open_failed
 from factory.ledger.run import create_run, is_begun, open_run
 from factory.ledger.seal import Incomplete, seal
+from factory.ledger.units.reopen import open_failed
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from schemas.config import Config
@@ -110,7 +110,7 @@ def test_choice_of_another_sealer_counts_also_where_this_one_had_read_before(tmp
         def __init__(self):
             self.hex = names.pop(0) * 32
 
-    monkeypatch.setattr("factory.ledger.commits.uuid.uuid4", Name)
+    monkeypatch.setattr("factory.ledger.units.commits.uuid.uuid4", Name)
     run, plan = start(tmp_path, store=WeakStore, commits="sealed")
     make(run, plan, 0)
     book = Book(run, plan)

@@ -6,9 +6,9 @@ from factory.errors import Damaged, StorageRefused
 from factory.ledger import keys
 from factory.ledger.manifest import manifest_sequences, newest_manifest, sealed_data_uris
 from factory.ledger.plan import read_plan, write_plan
-from factory.ledger.reopen import open_failed
 from factory.ledger.run import create_run, open_run
 from factory.ledger.seal import seal
+from factory.ledger.units.reopen import open_failed
 from factory.pairs.verify import verify
 from schemas.config import Config
 from tests.chaos.stores.memory_store import MemoryStore

@@ -11,11 +11,11 @@ from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.collect import collect
 from factory.ledger.plan import read_plan, write_plan
-from factory.ledger.reopen import open_failed
 from factory.ledger.run import create_run, open_run
 from factory.ledger.seal import seal
 from factory.ledger.status import status
-from factory.ledger.strikes import read_strikes, write_strike
+from factory.ledger.units.reopen import open_failed
+from factory.ledger.units.strikes import read_strikes, write_strike
 from factory.pairs.sheet import sealed_pairs
 from factory.pairs.verify import verify
 from factory.storage.patience import READS, write_once
@@ -123,7 +123,7 @@ def test_what_always_comes_back_so_is_damaged(how):
 def test_an_attempt_whose_reply_was_cut_still_counts(monkeypatch):
     names = list("ba")
     monkeypatch.setattr(
-        "factory.ledger.commits.uuid.uuid4", lambda: SimpleNamespace(hex=names.pop(0) * 32)
+        "factory.ledger.units.commits.uuid.uuid4", lambda: SimpleNamespace(hex=names.pop(0) * 32)
     )
     run = create_run(MemoryStore(), recipe(), "sealed")
     plan = write_plan(run, triplets(2), 2)

@@ -7,10 +7,10 @@ import pytest
 
 from factory.errors import Damaged
 from factory.ledger import keys
-from factory.ledger.attempts import find_commit
 from factory.ledger.book import Book
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
+from factory.ledger.units.attempts import find_commit
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from tests.factory.ledger.damage import (

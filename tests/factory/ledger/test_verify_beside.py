@@ -5,9 +5,9 @@ import pytest
 from factory.ledger import keys
 from factory.ledger.book import Book
 from factory.ledger.plan import write_plan
-from factory.ledger.reopen import open_failed
 from factory.ledger.run import create_run, open_run
 from factory.ledger.seal import seal
+from factory.ledger.units.reopen import open_failed
 from factory.pairs.verify import verify
 from schemas.config import Config
 from tests.chaos.histories.actors import WeakStore

@@ -11,9 +11,9 @@ from factory.ledger.book import Book
 from factory.ledger.collect import collect
 from factory.ledger.manifest import newest_manifest, unit_lines
 from factory.ledger.plan import write_plan
-from factory.ledger.reopen import open_failed
 from factory.ledger.run import create_run, open_run
 from factory.ledger.status import status
+from factory.ledger.units.reopen import open_failed
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from schemas.config import Config
@@ -172,7 +172,7 @@ def test_write_of_a_failed_generation_arrives_after_the_unit_was_opened_again(
 ):
     run, plan = start(tmp_path, mode)
     monkeypatch.setattr(Named, "names", iter("0123456789abcdef"))
-    monkeypatch.setattr("factory.ledger.commits.uuid", Named())
+    monkeypatch.setattr("factory.ledger.units.commits.uuid", Named())
     stores = zombies(run, plan)
     for unit in UNITS:
         commit_failed(run, plan, unit, "planted")

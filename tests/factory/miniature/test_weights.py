@@ -10,8 +10,8 @@ from factory.miniature.oracle import ORACLE_VERSION
 from factory.miniature.world import SIDE_PX
 from factory.models.find import MINIATURE
 from factory.models.pin import pin, pin_text_to_image
-from schemas.fit import Fit
 from schemas.recipe import ModelSource
+from schemas.training.fit import Fit
 from trainer.__main__ import PRESETS
 
 CARD = json.loads((MINIATURE / "card.json").read_text())

@@ -8,7 +8,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, TaskUnschedula
 
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
-from factory.ledger.strikes import read_strikes, write_strike
+from factory.ledger.units.strikes import read_strikes, write_strike
 from factory.on_ray import alone, watch
 from factory.on_ray.alone import run_alone
 from factory.on_ray.watch import Watch, node_answers

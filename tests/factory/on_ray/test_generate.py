@@ -14,7 +14,7 @@ import pytest
 from ray.data import DataContext
 
 from factory.errors import InputError
-from factory.ledger.commits import committed_units
+from factory.ledger.units.commits import committed_units
 from factory.pairs.generate import prepare
 from factory.pairs.prompt_to_prompt import PromptToPrompt
 from factory.pairs.triplets import TripletList

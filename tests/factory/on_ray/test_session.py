@@ -18,8 +18,8 @@ from ray._private.worker import print_worker_logs
 from factory.errors import ConfigError
 from factory.on_ray import ray_internals, session
 from factory.on_ray.session import _keep_others_out, admits_anyone, connect
-from schemas.cluster import OPEN_CLUSTER
 from schemas.config import Compute
+from schemas.running.cluster import OPEN_CLUSTER
 from tests.environment import without_ray
 
 ROOT = Path(__file__).parents[3]

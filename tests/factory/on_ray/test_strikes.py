@@ -8,13 +8,13 @@ import ray
 
 from factory.errors import InputError
 from factory.ledger import keys
-from factory.ledger.attempts import find_commit
-from factory.ledger.commits import commit_of
 from factory.ledger.plan import read_plan, write_plan
-from factory.ledger.reopen import open_failed, repair
 from factory.ledger.run import create_run
 from factory.ledger.status import status
-from factory.ledger.strikes import LIMIT, POISON, read_strikes, write_strike
+from factory.ledger.units.attempts import find_commit
+from factory.ledger.units.commits import commit_of
+from factory.ledger.units.reopen import open_failed, repair
+from factory.ledger.units.strikes import LIMIT, POISON, read_strikes, write_strike
 from factory.on_ray import units, watch
 from factory.on_ray.rows import ClusterFailed
 from factory.pairs.generate import generate_stage

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from factory.ledger.commits import read_commit
+from factory.ledger.units.commits import read_commit
 from factory.pairs.selection import Selection, failed_gates
 from factory.pairs.source import Made, NotMade, draws
 from factory.pairs.verify import candidates_of

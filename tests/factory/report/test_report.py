@@ -69,7 +69,7 @@ def test_a_long_run_is_shown_by_whole_triplets_that_a_hash_draws(tmp_path):
 def test_what_was_drawn_is_told_as_commits_hold_it(tmp_path):
     run, plan = sealed(tmp_path)
     columns = report.read(run, plan).columns
-    from factory.ledger.commits import read_commit
+    from factory.ledger.units.commits import read_commit
 
     held = {
         (row["triplet_id"], row["index"]): (row["p2p_threshold"], row["cfg_scale"], row["reason"])

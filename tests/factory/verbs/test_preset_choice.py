@@ -16,9 +16,9 @@ from factory.ledger.run import create_run
 from factory.pairs.triplets import read_triplets
 from factory.storage.open import open_store
 from factory.verbs.preset_choice import choose
-from schemas.fit import Fit
 from schemas.ledger.stamped import to_stamped_json
-from schemas.training import TrainingRecord
+from schemas.training.fit import Fit
+from schemas.training.root import TrainingRecord
 from tests.bad_input.materials import GOOD, OTHER, Grey, models
 from tests.making import STAGE, run_here
 from tests.trainer.small import write_pairs

@@ -13,12 +13,12 @@ from rich.console import Console
 from factory.console import progress
 from factory.errors import Damaged
 from factory.ledger import keys
-from factory.ledger.commits import read_commit
 from factory.ledger.manifest import manifest_hash, newest_manifest, sealed_data_uris, unit_lines
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run
 from factory.ledger.seal import Incomplete, seal
 from factory.ledger.status import status
+from factory.ledger.units.commits import read_commit
 from factory.pairs.sheet import contact_sheet, sealed_pairs
 from factory.pairs.source import Made
 from factory.pairs.tally import tally_of
@@ -109,7 +109,7 @@ def test_killed_job_resumes_without_making_anything_twice(tmp_path):
 
 
 def rows(run):
-    from factory.ledger.commits import committed_units
+    from factory.ledger.units.commits import committed_units
 
     return [r for u in committed_units(run.store) for r in candidates_of(read_commit(run, u))]
 

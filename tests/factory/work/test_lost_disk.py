@@ -10,7 +10,7 @@ from factory.errors import StorageRefused
 from factory.ledger import keys
 from factory.ledger.manifest import newest_manifest
 from factory.ledger.run import open_run
-from factory.ledger.strikes import write_strike
+from factory.ledger.units.strikes import write_strike
 from factory.storage.local import LocalStore
 from factory.work.guards import MOST_LOST
 from tests.chaos.stores.full_disk import FullDisk

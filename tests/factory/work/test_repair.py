@@ -208,7 +208,7 @@ def test_objects_around_a_root_are_repaired_too(tmp_path):
 
 
 def test_two_who_repair_open_a_unit_once(made):
-    from factory.ledger.reopen import repair
+    from factory.ledger.units.reopen import repair
     from factory.ledger.verify.run import verify
 
     data_of(made, 2).unlink()

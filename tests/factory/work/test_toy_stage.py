@@ -12,18 +12,18 @@ from factory.__main__ import app
 from factory.errors import RunMismatch
 from factory.ledger import keys
 from factory.ledger.collect import collect
-from factory.ledger.commits import Attempt, write_commit
 from factory.ledger.named import intent_of
 from factory.ledger.run import open_run
 from factory.ledger.seal import Incomplete, seal
 from factory.ledger.status import status
+from factory.ledger.units.commits import Attempt, write_commit
 from factory.ledger.verify.run import verify
 from factory.storage.open import open_store
 from factory.work.job import begin, run_job
 from factory.work.plain_loop import run_here
 from factory.work.unit import fail_unit
 from schemas.config import Budget
-from schemas.pool import Pool
+from schemas.running.pool import Pool
 from tests.factory.work.toy_stage import Line, Recipe, shout_stage
 
 

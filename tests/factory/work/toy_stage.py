@@ -4,14 +4,14 @@ import hashlib
 from pathlib import Path
 from typing import ClassVar
 
-from factory.ledger.outcomes import Outcomes
+from factory.ledger.units.outcomes import Outcomes
 from factory.work.stage import Sealing, Stage
 from schemas.arrow import columns_of, rows_to_json
 from schemas.canonical import canonical_json
-from schemas.environment import NOWHERE
 from schemas.ledger.layout import Layout
 from schemas.ledger.tally import count
 from schemas.record import Record
+from schemas.running.environment import NOWHERE
 
 
 class Recipe(Record):

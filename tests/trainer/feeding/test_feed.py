@@ -10,7 +10,7 @@ import torch
 
 from factory.engine.text.encoder import Words
 from factory.errors import InputError
-from schemas.fit import Where
+from schemas.training.fit import Where
 from tests.trainer.small import small
 from trainer.feeding.feed import AHEAD, Feed
 from trainer.feeding.reader import Reader, assemble

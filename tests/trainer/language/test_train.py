@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from editmill import app
 from factory.captions.prompts import DELIMITER_0, STOP
 from factory.errors import ConfigError, InputError, ListError, ModelError, RunMismatch
-from schemas.language import LanguageLaw, LanguageWatching, LanguageWhere, TrainLanguage
+from schemas.training.language import LanguageLaw, LanguageWatching, LanguageWhere, TrainLanguage
 from trainer.language.lines import UNLEARNED, read_lines
 from trainer.language.train import prepare, train
 from trainer.miniature.language import ANSWER, END, save_untrained, write_lines

@@ -18,9 +18,9 @@ from factory.dataset.index import instruction_name
 from factory.deeds import PROBES
 from factory.errors import Damaged, EditmillError, InputError, RunMismatch, StorageRefused
 from factory.ledger import keys
-from factory.ledger.commits import committed_units
 from factory.ledger.keys import COMMITS
 from factory.ledger.run import open_run
+from factory.ledger.units.commits import committed_units
 from factory.ledger.verify.run import verify
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
@@ -28,8 +28,8 @@ from factory.untrusted_image.decoder import ImageRefused
 from factory.work.plain_loop import run_here
 from factory.work.unit import fail_unit
 from schemas.arrow import file_metadata
-from schemas.latents import ENCODE
 from schemas.ledger.layout import GENERATE, NAMES
+from schemas.training.latents import ENCODE
 from tests.trainer.encoded import INSTRUCTIONS, UNREADABLE, configuration, write_dataset
 from trainer.latents.encode import encode_dataset
 from trainer.latents.encoder import Encoder

@@ -17,7 +17,7 @@ from editmill import app
 from factory.engine.checkpoint.load import load_text_to_image
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.errors import ConfigError, RunMismatch
-from schemas.fit import Adapter, Law
+from schemas.training.fit import Adapter, Law
 from tests.factory.engine.tiny import LATENT_SIDE, SCALING_FACTOR, SCHEDULER, tiny_parts
 from tests.trainer.encoded import model
 from tests.trainer.small import objects, png, small, state_of, train, write_pairs

@@ -7,7 +7,7 @@ import torch
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text.encoder import TextEncoder
 from factory.errors import ModelError
-from schemas.fit import Where
+from schemas.training.fit import Where
 from tests.factory.engine.tiny import SCHEDULER, tiny_parts
 from tests.trainer.reference_law import reference_step
 from tests.trainer.small import SIDE, small

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from schemas.fit import Dropout
+from schemas.training.fit import Dropout
 from trainer.learning import group as groups
 from trainer.learning.order import Order, dropped
 

@@ -10,7 +10,7 @@ import torch
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text.encoder import TextEncoder
 from factory.engine.text.xl import TextEncoderXl
-from schemas.fit import Where
+from schemas.training.fit import Where
 from tests.factory.engine.tiny import SCHEDULER
 from tests.factory.engine.tiny_xl import tiny_xl
 from tests.factory.engine.waits import META, Waits

@@ -11,8 +11,8 @@ import torch
 from factory.engine.checkpoint.load import load_text_to_image
 from factory.engine.solvers.schedule import NoiseSchedule
 from factory.engine.text.encoder import conditioning
-from schemas.fit import Where
 from schemas.recipe import ModelSource
+from schemas.training.fit import Where
 from tests.factory.engine.tiny_xl import SCALING_FACTOR, tiny_xl
 from tests.trainer.learning.test_objective import ITEMS, PAIRS, Pictures
 from tests.trainer.pipeline import assert_it_edits_as_we_do

@@ -8,7 +8,7 @@ import pytest
 
 from factory.miniature import world
 from factory.miniature.oracle import read
-from schemas.fit import Sampler
+from schemas.training.fit import Sampler
 from trainer.miniature.editing import AT_ONCE, judged_edits
 from trainer.miniature.tasks import edit_figures, edit_tasks, judge_edits
 

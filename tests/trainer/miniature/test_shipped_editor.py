@@ -13,8 +13,8 @@ from factory.console.config import read_config
 from factory.edits.editors.ip2p import load_editor
 from factory.miniature.oracle import matches
 from factory.models.find import MINIATURE
-from schemas.fit import Fit
 from schemas.recipe import ModelSource
+from schemas.training.fit import Fit
 from tests.trainer.pipeline import assert_it_edits_as_we_do, plain_pipeline
 from tests.trainer.small import objects
 from tests.trainer.test_diffusers_script import sealed_run

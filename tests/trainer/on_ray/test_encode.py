@@ -13,7 +13,7 @@ import pytest
 from factory.errors import EditmillError, InputError
 from factory.ledger.keys import STRIKES
 from factory.ledger.run import open_run
-from factory.ledger.strikes import COMPANY, POISON, read_strikes, write_strike
+from factory.ledger.units.strikes import COMPANY, POISON, read_strikes, write_strike
 from factory.ledger.verify.run import verify
 from factory.on_ray import watch
 from factory.on_ray.units import run_on_ray

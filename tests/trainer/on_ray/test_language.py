@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from schemas.language import LanguageLaw, LanguageWatching, LanguageWhere, TrainLanguage
+from schemas.training.language import LanguageLaw, LanguageWatching, LanguageWhere, TrainLanguage
 from trainer.language.train import prepare, train
 from trainer.miniature.language import save_untrained, write_lines
 from trainer.on_ray.language import train_on_ray

@@ -10,8 +10,8 @@ from factory import deeds
 from factory.dataset.dataset import Dataset
 from factory.errors import InputError, ObjectMissing, RunMismatch, StorageRefused
 from factory.storage.local import LocalStore
-from schemas.fit import Where
-from schemas.training import RECORD
+from schemas.training.fit import Where
+from schemas.training.root import RECORD
 from tests.trainer.small import png, small, write_pairs
 from trainer.fit import Fitted, fit, prepare
 from trainer.learning.group import Group

@@ -13,7 +13,7 @@ from factory.dataset.dataset import Dataset
 from factory.errors import ModelError, RunMismatch, StorageRefused
 from factory.storage.local import LocalStore
 from schemas.canonical import canonical_json, content_hash
-from schemas.training import RECORD
+from schemas.training.root import RECORD
 from tests.trainer.small import files_of, objects, small, state_of, train, write_pairs
 from trainer.feeding import feed
 from trainer.fit import go_on

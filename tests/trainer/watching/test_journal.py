@@ -16,8 +16,8 @@ from tensorboardX.proto.event_pb2 import Event
 from factory.errors import StorageRefused
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
-from schemas.fit import Watching
-from schemas.training import RECORD
+from schemas.training.fit import Watching
+from schemas.training.root import RECORD
 from tests.chaos.stores.passing_store import PassingStore
 from tests.trainer.small import objects, png, small, train, write_pairs
 from trainer.loop import StepReport

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from factory.console.config import read_config
-from schemas.fit import Fit
+from schemas.training.fit import Fit
 from tests.trainer.encoded import model
 from tests.trainer.small import small, train, write_pairs
 from trainer.__main__ import PRESETS

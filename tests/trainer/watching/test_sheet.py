@@ -8,7 +8,7 @@ from PIL import Image
 
 from factory.dataset.pairs import EditPair
 from factory.pairs.sheet import CELL_PX, MARGIN_PX, TEXT_PX
-from schemas.fit import Law, Sampler
+from schemas.training.fit import Law, Sampler
 from trainer.watching import sheet
 
 SIZES = ((80, 40), (40, 40), (80, 40), (40, 80), (80, 40))

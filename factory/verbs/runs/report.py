@@ -15,7 +15,7 @@ from factory.errors import ConfigError
 from factory.pairs.source import PairSource
 from factory.storage.places import check_folder
 from factory.verbs import machine
-from factory.verbs.opened import open_planned
+from factory.verbs.runs.opened import open_planned
 
 report_app = typer.Typer(no_args_is_help=True)
 NAME = "report.html"
@@ -51,7 +51,7 @@ def report(
     """
     from factory.pairs.scores import sealed_manifest
     from factory.report import report as pages
-    from factory.verbs.remaking import config_of, environment_of
+    from factory.verbs.runs.remaking import config_of, environment_of
 
     check_folder("--out", out)
     opened, plan = open_planned(run, "report")

@@ -2,8 +2,7 @@
 
 Data first, under a name derived from its bytes; then the commit, which names it. Never overwrite, never
 rename, and after any unclear answer read back whose commit is there. On a store where several writers may
-win one conditional PUT every attempt commits under its own name, and `factory/ledger/attempts.py` says
-which one counts.
+win one conditional PUT every attempt commits under its own name, and `attempts.py` says which one counts.
 """
 
 import hashlib
@@ -19,8 +18,8 @@ from pydantic_core import to_json
 from factory.errors import NeedsRepair, ObjectMissing, StorageUnavailable, first_line
 from factory.ledger import keys
 from factory.ledger.named import intent_of, store_named
-from factory.ledger.outcomes import Data, Outcomes
 from factory.ledger.run import Run, must_stand
+from factory.ledger.units.outcomes import Data, Outcomes
 from factory.storage.patience import patiently, read_whole
 from factory.storage.protocol import ObjectStore
 from schemas.arrow import file_metadata, read_rows, rows_to_json, to_parquet

@@ -6,9 +6,9 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from schemas.arrow import columns_of
-from schemas.fit import Columns
 from schemas.ledger.layout import Layout
 from schemas.record import Record
+from schemas.training.fit import Columns
 
 
 class LatentsLaw(Record):

@@ -19,9 +19,9 @@ from factory.storage.key_rules import PART
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from factory.verbs import machine
-from factory.verbs.opened import open_planned
-from factory.verbs.remaking import config_of, environment_of
 from factory.verbs.results import print_result
+from factory.verbs.runs.opened import open_planned
+from factory.verbs.runs.remaking import config_of, environment_of
 from factory.work.job import begin, run_job
 from schemas.ledger.layout import GENERATE
 from schemas.recipe import Recipe

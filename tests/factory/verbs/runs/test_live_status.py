@@ -19,13 +19,13 @@ from typer.testing import CliRunner
 from editmill import app
 from factory.ledger import looks as of
 from factory.ledger.looks import Look
-from factory.verbs import live_status
-from factory.verbs.live_status import picture, words
+from factory.verbs.runs import live_status
+from factory.verbs.runs.live_status import picture, words
 from schemas.config import Budget
 from tests.factory.ledger.test_looks import finish, make, start
 from tests.factory.work.test_toy_stage import Shouted
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def call(command):

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from factory.errors import Damaged, ObjectMissing
 from factory.ledger import keys
-from factory.ledger.commits import Commit, commit_of, record_of
 from factory.ledger.lines import tally_of
 from factory.ledger.named import stands
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
+from factory.ledger.units.commits import Commit, commit_of, record_of
 from factory.storage.patience import patiently, read_whole
 from schemas.canonical import canonical_json
 from schemas.ledger.commit import CommitRecord, LedgerLine, UnitLine

@@ -48,7 +48,7 @@ def demo(
     """The main job on the embedded miniature: a table, and a sheet to look at."""
     machine.check_machine(load_config("miniature").compute)
     if begin == "captions":
-        from factory.verbs.demo_captions import written_triplets
+        from factory.verbs.demo.captions import written_triplets
 
         triplets = written_triplets(out, limit)
     else:

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from schemas.canonical import content_hash
-from schemas.pool import Pool
 from schemas.recipe import ModelSource
 from schemas.record import Record
+from schemas.running.pool import Pool
 
 
 class Columns(Record):

@@ -10,13 +10,13 @@ from dataclasses import replace
 
 from factory.errors import Damaged, ObjectMissing
 from factory.ledger import keys
-from factory.ledger.attempts import attempt_keys
 from factory.ledger.book import Book
-from factory.ledger.commits import read_commit
 from factory.ledger.named import claim
 from factory.ledger.plan import Plan, read_plan
-from factory.ledger.retries import next_retry, open_again, read_retries
 from factory.ledger.run import Run
+from factory.ledger.units.attempts import attempt_keys
+from factory.ledger.units.commits import read_commit
+from factory.ledger.units.retries import next_retry, open_again, read_retries
 from factory.ledger.verify.run import Verification
 from factory.storage.patience import patiently
 from schemas.ledger.commit import UnitLine

@@ -6,13 +6,13 @@ import pytest
 
 from factory.errors import ObjectMissing, RunMismatch, StorageRefused
 from factory.ledger import keys
-from factory.ledger.attempts import find_commit
 from factory.ledger.book import Book
 from factory.ledger.manifest import manifest_bytes, newest_manifest, unit_lines
 from factory.ledger.plan import write_plan
 from factory.ledger.run import create_run, open_run
 from factory.ledger.seal import seal
 from factory.ledger.status import status
+from factory.ledger.units.attempts import find_commit
 from factory.pairs.generate import prepare
 from factory.pairs.triplets import TripletList
 from factory.pairs.verify import verify
@@ -38,7 +38,7 @@ def named(monkeypatch):
         def __init__(self):
             self.hex = names.pop(0) * 32
 
-    monkeypatch.setattr("factory.ledger.commits.uuid.uuid4", Name)
+    monkeypatch.setattr("factory.ledger.units.commits.uuid.uuid4", Name)
     return names
 
 

@@ -4,9 +4,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from schemas.fit import Columns
 from schemas.ledger.commit import StoredObject
 from schemas.record import Record
+from schemas.training.fit import Columns
 
 RECORD = "FIT.json"
 EDITOR = "editor/"

@@ -4,15 +4,15 @@ import pytest
 
 from factory.errors import Damaged
 from factory.ledger import keys
-from factory.ledger.attempts import find_commit
 from factory.ledger.book import Book
-from factory.ledger.commits import commit_of, read_commit
 from factory.ledger.plan import read_plan, write_plan
-from factory.ledger.reopen import is_failed, open_failed
-from factory.ledger.retries import open_again, read_retries
 from factory.ledger.run import create_run, open_run
 from factory.ledger.status import status
-from factory.ledger.strikes import is_poison, read_strikes, runs_alone, write_strike
+from factory.ledger.units.attempts import find_commit
+from factory.ledger.units.commits import commit_of, read_commit
+from factory.ledger.units.reopen import is_failed, open_failed
+from factory.ledger.units.retries import open_again, read_retries
+from factory.ledger.units.strikes import is_poison, read_strikes, runs_alone, write_strike
 from factory.pairs.verify import candidates_of
 from factory.storage.local import LocalStore
 from schemas.config import Config

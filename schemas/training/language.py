@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.pool import Pool
 from schemas.record import Record
+from schemas.running.pool import Pool
 
 
 class LanguageAdapter(Record):

@@ -4,9 +4,9 @@ import pytest
 
 from factory.errors import Damaged, RunMismatch, StorageUnavailable
 from factory.ledger import keys
-from factory.ledger.commits import committed_units, read_commit
 from factory.ledger.plan import read_plan, write_plan
 from factory.ledger.run import create_run, open_run
+from factory.ledger.units.commits import committed_units, read_commit
 from factory.pairs.generate import triplets_of
 from factory.storage import patience
 from factory.storage.local import LocalStore

@@ -1,0 +1,1 @@
+"""The demos: pairs, from captions on, edits."""

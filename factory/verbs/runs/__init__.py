@@ -1,0 +1,1 @@
+"""The commands on a run that is there."""

@@ -1,0 +1,1 @@
+"""Where and how work runs: workers, machines, clusters, chains."""

@@ -1,0 +1,1 @@
+"""What trainings may be told, and what they store about themselves."""
