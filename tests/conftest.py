@@ -1,4 +1,4 @@
-"""How the tests are cut between the two processes of `make test`, and how their Ray shares the cores."""
+"""How the tests are cut between the processes of `make test`, and how their Ray shares the cores."""
 
 import gc
 from collections.abc import Iterator
@@ -12,8 +12,13 @@ from xdist.workermanage import WorkerController
 from tests.environment import keep_no_logs, prefer_workers, verbs_made_once, write_into_memory
 
 RAY = ("on_ray", "cluster")
-"""Folders whose tests start a Ray; one after the other, since each takes both cores."""
-LONGEST = ("ray", "tests/chaos/test_chaos.py", "tests/trainer/test_fit_command.py")
+"""Folders whose tests start a Ray; those of a folder run one after the other, for they share it."""
+LONGEST = (
+    *RAY,
+    "tests/chaos/test_chaos.py",
+    "tests/chaos/deaths/test_crash_points.py",
+    "tests/trainer/test_fit_command.py",
+)
 """What is begun first, so that nobody waits for it in the end."""
 
 COLLECT_EVERY = (100_000, 50, 100)
@@ -31,14 +36,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class ByFile(LoadScopeScheduling):
-    """A file's tests stay together, for what they share; those on Ray are one group."""
+    """A file's tests stay together, for what they share, and so do a folder's on Ray."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "ray" if set(RAY) & set(file.split("/")) else file
+        return next((folder for folder in RAY if folder in file.split("/")), file)
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        """The longest first, of which those on Ray are by far; xdist would begin with most tests."""
+        """The longest first; xdist would begin with most tests."""
         for longest in reversed(LONGEST):
             if longest in self.workqueue:
                 self.workqueue.move_to_end(longest, last=False)

@@ -23,7 +23,14 @@ def bomb():
     return b"\x89PNG\r\n\x1a\n" + data
 
 
-@pytest.mark.parametrize("data", [png(1)[:200], bomb(), b""], ids=["cut", "bomb", "empty"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(png(1)[:200], id="cut", marks=pytest.mark.long),
+        pytest.param(bomb(), id="bomb"),
+        pytest.param(b"", id="empty", marks=pytest.mark.long),
+    ],
+)
 def test_unreadable_rows_are_skipped_and_counted_once_up_to_the_limit(tmp_path, data):
     # Row 3 is held out for the sheet.
     bad = {"bytes": data, "path": "x"}

@@ -98,7 +98,9 @@ def test_the_demo_edits_what_it_draws(folder, capsys):
             "--editor p2p --source-caption 'a red star' --set recipe.p2p.inversion_steps=2",
             2 + 2 * 3,
         ),
-        ("--editor pnp --set recipe.pnp.inversion_steps=4", 4 + 2 * 3),
+        pytest.param(
+            "--editor pnp --set recipe.pnp.inversion_steps=4", 4 + 2 * 3, marks=pytest.mark.long
+        ),
     ],
 )
 def test_editors_that_invert_take_captions_and_show_what_they_lend(asked, rows, folder, capsys):

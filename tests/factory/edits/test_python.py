@@ -38,6 +38,7 @@ def test_a_picture_needs_an_instruction():
         edit(scenes(), ["make it green"])
 
 
+@pytest.mark.long
 def test_the_readme_edits_a_picture(tmp_path, monkeypatch):
     (lines,) = [
         lines
