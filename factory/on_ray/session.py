@@ -4,6 +4,7 @@ import atexit
 import os
 import secrets
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -27,6 +28,9 @@ ANSWER_S = 30.0
 """Longest wait for a cluster to answer someone without a token."""
 KILLED_S = 1.0
 """Longest wait for what was killed to be gone."""
+STARTS = 3
+LATE = "timed out during startup"
+"""Ray's own words where a node is not there after half a minute: a machine that has much to do."""
 
 
 class RayUnreachable(EditmillError):
@@ -80,13 +84,22 @@ def _start_own(cpus: int) -> None:
     atexit.register(folder.remove)
     # Done first, as it is registered last.
     atexit.register(ray.shutdown)
-    _begin(
-        # `local`: another Ray that happens to run here is none of ours.
-        address="local",
-        include_dashboard=False,
-        num_cpus=cpus,
-        _temp_dir=str(folder.rays),
-    )
+    others = psutil.Process().children(recursive=True)
+    for tries_left in reversed(range(STARTS)):
+        try:
+            _begin(
+                # `local`: another Ray that happens to run here is none of ours.
+                address="local",
+                include_dashboard=False,
+                num_cpus=cpus,
+                _temp_dir=str(folder.rays),
+            )
+            break
+        except RayUnreachable as error:
+            if LATE not in str(error) or not tries_left:
+                raise
+            say("Ray was too slow to start, as on a machine that has much else to do; once more")
+            _end_children(others)
     atexit.register(watch_own())
 
 
@@ -102,13 +115,19 @@ def _begin(**options: Any) -> None:
 
 
 def _kill_own(folder: RayFolder) -> None:
-    """At once, where a signal ends this process: Ray's would end a while after it.
+    """At once, where a signal ends this process: Ray's would end a while after it."""
+    _end_children()  # or they would write into the folder while it is removed
+    folder.remove()
 
-    It may be starting: each is halted before the next look, so that none begets another in between, whom
+
+def _end_children(others: Sequence[psutil.Process] = ()) -> None:
+    """All processes that this one started, and theirs, but for `others`; waits a moment for their end.
+
+    Ray may be starting: each is halted before the next look, so that none begets another in between, whom
     nobody would find once its parent is gone.
     """
     found: set[psutil.Process] = set()
-    while new := set(psutil.Process().children(recursive=True)) - found:
+    while new := set(psutil.Process().children(recursive=True)) - found - set(others):
         for process in new:
             with suppress(psutil.Error):
                 process.suspend()
@@ -116,11 +135,9 @@ def _kill_own(folder: RayFolder) -> None:
     for process in found:
         with suppress(psutil.Error):
             process.kill()
-    # What still lives would write into the folder while it is removed.
     until = time.monotonic() + KILLED_S
     while any(map(lives, found)) and time.monotonic() < until:
         time.sleep(0.01)
-    folder.remove()
 
 
 def _tell(line: str) -> None:

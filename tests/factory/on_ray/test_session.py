@@ -177,6 +177,47 @@ def processes_of(place):
     return found
 
 
+@pytest.fixture
+def starts(monkeypatch):
+    """What `ray.init` was asked for, and how it ends each time."""
+    asked, ends = [], []
+
+    def begin(**options):
+        # As Ray does, it leaves what it started where it gives up.
+        asked.append(subprocess.Popen(["sleep", "60"]))
+        if ends:
+            raise ends.pop(0)
+
+    monkeypatch.setattr(session.ray, "init", begin)
+    monkeypatch.setattr(session, "watch_own", lambda: lambda: None)
+    yield asked, ends
+    for process in asked:
+        process.kill()
+
+
+def test_a_ray_that_is_slow_to_start_is_started_again_and_leaves_nothing(starts, capsys):
+    asked, ends = starts
+    ends += [Exception("The current node timed out during startup. This could happen")] * 2
+    with subprocess.Popen(["sleep", "60"]) as other:
+        session._start_own(2)
+        assert other.poll() is None, "what runs beside Ray goes on"
+        other.kill()
+    assert len(asked) == session.STARTS == 3
+    *late, there = asked
+    assert [process.wait(5) for process in late] == [-signal.SIGKILL] * 2
+    assert there.poll() is None
+    assert capsys.readouterr().err.count("Ray was too slow to start") == 2
+
+
+@pytest.mark.parametrize(("words", "tries"), [("node timed out during startup", 3), ("odd", 1)])
+def test_but_not_for_ever_and_for_no_other_reason(starts, words, tries):
+    asked, ends = starts
+    ends += [Exception(words)] * 9
+    with pytest.raises(session.RayUnreachable, match=words):
+        session._start_own(2)
+    assert len(asked) == tries
+
+
 def test_what_ray_tells_of_its_workers_stays_off_stdout(capsys, monkeypatch):
     monkeypatch.setattr(ray_internals.ray_worker, "print_worker_logs", print_worker_logs)
     ray_internals.hear_workers(session._tell)
