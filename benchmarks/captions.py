@@ -29,8 +29,8 @@ sys.path.insert(0, str(ROOT))
 os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
 
 from benchmarks.record import machine, write_results  # noqa: E402
-from factory.captions.acceptance import faults  # noqa: E402
-from factory.captions.instruction_rules import broken_rules  # noqa: E402
+from factory.captions.checks.acceptance import faults  # noqa: E402
+from factory.captions.checks.instruction_rules import broken_rules  # noqa: E402
 from factory.captions.prompts import Suggestion  # noqa: E402
 from factory.ledger import keys  # noqa: E402
 from factory.ledger.plan import read_plan  # noqa: E402

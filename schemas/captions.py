@@ -280,7 +280,7 @@ class InstructionRow(Record):
 
 CAPTIONS = Layout(
     stage="captions",
-    version=2,
+    version=3,
     items=columns_of(CaptionItem),
     outcomes=columns_of(InstructionRow),
     counts=tuple(Verdict),

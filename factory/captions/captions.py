@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from factory.captions.acceptance import faults
 from factory.captions.asked import Asked, BadRequest
-from factory.captions.instruction_rules import broken_rules
-from factory.captions.judging import JUDGE_VERSION, judge_request, read_verdict
+from factory.captions.checks.acceptance import faults
+from factory.captions.checks.instruction_rules import broken_rules
+from factory.captions.checks.judging import JUDGE_VERSION, judge_request, read_verdict
 from factory.captions.prompts import (
     Suggestion,
     Unusable,

@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from editmill import app
 from factory.captions import local_server
-from factory.captions.instruction_rules import broken_rules
+from factory.captions.checks.instruction_rules import broken_rules
 from factory.captions.prompts import Suggestion
 from factory.console.config import CAPTION_PRESETS, read_config
 from factory.miniature.world import parse_caption

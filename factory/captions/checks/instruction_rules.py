@@ -10,11 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from factory.captions.checks.attributes import are_attributes, are_named, attributes, is_undone
 from factory.captions.prompts import Suggestion
 from factory.prompt_text import told_text
 
 MOVES, COUNTS, CAMERA, LETTERING = "moves", "counts", "camera", "lettering"
 SEVERAL, UNTOLD, REVERSED, ANOTHER = "several", "untold", "reversed", "another_scene"
+UNDONE = "undone"
 
 _NUMBER = r"(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozens?|\d+)"
 IMPOSSIBLE: dict[str, Sequence[str]] = {
@@ -123,10 +125,27 @@ def _amiss(before: list[str], instruction: str, changes: list[_Change]) -> list[
         return [ANOTHER]
     if _is_reversed(instruction, asked, lost, gained):
         return [REVERSED]
-    told = [change for change in changes if _kin(asked, (*change.lost, *change.gained))]
-    # One word may follow from another; what is replaced elsewhere without being named does not.
-    untold = [change for change in changes if change not in told and change.lost and change.gained]
+    if is_undone(before, asked, lost, gained):
+        return [UNDONE]
+    told = [change for change in changes if _is_told(asked, change)]
+    # One word may follow from another, but no attribute from another attribute; and what is replaced
+    # elsewhere without being named does not, either.
+    plain = all(are_attributes((*change.lost, *change.gained)) for change in changes)
+    untold = [
+        change
+        for change in changes
+        if change not in told and (plain or (change.lost and change.gained))
+    ]
     return [UNTOLD] if told and untold else []
+
+
+def _is_told(asked: list[str], change: _Change) -> bool:
+    """Whether the instruction names what came or went; of an attribute that became another, what came."""
+    if change.gained and are_attributes((*change.lost, *change.gained)):
+        words: Sequence[str] = change.gained
+    else:
+        words = (*change.lost, *change.gained)
+    return _kin(asked, words) or are_named(asked, change.lost, change.gained)
 
 
 def _is_reversed(instruction: str, asked: list[str], lost: list[str], gained: list[str]) -> bool:
@@ -144,11 +163,21 @@ def _changes(before: str, after: str) -> list[_Change]:
     first, second = _WORD.findall(before), _WORD.findall(after)
     matcher = SequenceMatcher(None, first, second, autojunk=False)
     found = [
-        _Change(tuple(_only_telling(first[a:b])), tuple(_only_telling(second[c:d])))
+        part
         for tag, a, b, c, d in matcher.get_opcodes()
         if tag != "equal"
+        for part in _parts(_only_telling(first[a:b]), _only_telling(second[c:d]))
     ]
     return [change for change in found if change.lost or change.gained]
+
+
+def _parts(lost: list[str], gained: list[str]) -> list[_Change]:
+    """Neighbours that each took another value of their kind, as a size and a colour, are changes each."""
+    if len(lost) == len(gained) and are_attributes((*lost, *gained)):
+        pairs = list(zip(lost, gained, strict=True))
+        if all(len({kind for kind, _ in attributes(pair)}) == 1 for pair in pairs):
+            return [_Change((old,), (new,)) for old, new in pairs]
+    return [_Change(tuple(lost), tuple(gained))]
 
 
 def _telling(text: str | None) -> list[str]:

@@ -1,0 +1,1 @@
+"""What is looked at before words of a model become a triplet."""
