@@ -1,10 +1,10 @@
 """`captions`, a stage: of each caption, instructions that a language model is asked for, checked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from factory.captions.asked import Asked, BadRequest
 from factory.captions.checks.acceptance import faults
@@ -83,8 +83,6 @@ class CaptionMaker:
         self.replies = Replies(run.store)
         self.server = LanguageServer(compute.server)
         self.judge = LanguageServer(compute.of_judge) if self.recipe.judge else None
-        shown = examples_of(self.recipe)
-        self.examples = {Suggestion(edit, after) for _, _, edit, after in shown}
         self._environment = CaptionEnvironment(
             wheels={"openai": version("openai")},
             server=compute.server.base_url,
@@ -139,17 +137,8 @@ class CaptionMaker:
 
     def _reads(self, hand: _Hand, reply: Reply) -> bool:
         """Whether a reply gives words that may be a triplet and break no rule; why not is kept."""
-        caption, recipe = hand.item.caption, self.recipe
-        try:
-            words = read_reply(recipe, hand.item.item_id, reply.body)
-        except Unusable as error:
-            hand.words, hand.reason = None, str(error)
-            return False
-        found = faults(caption, words, recipe.limits, self.examples)
-        if recipe.check and not found:
-            found = broken_rules(caption, words)
-        hand.words, hand.reason = words, ",".join(found) or None
-        return not found
+        hand.words, hand.reason = read_words(self.recipe, hand.item, reply.body)
+        return hand.reason is None
 
     def _moderate(self, hand: _Hand) -> None:
         if self.recipe.moderation is None or hand.words is None:
@@ -179,6 +168,21 @@ class CaptionMaker:
             hand.reason = UNJUDGED
         elif hand.judged < judge.least:
             hand.reason = JUDGED
+
+
+def read_words(
+    recipe: CaptionRecipe, item: CaptionItem, body: Mapping[str, Any]
+) -> tuple[Suggestion | None, str | None]:
+    """Words of a reply, and why they may be no triplet: None where nothing speaks against them."""
+    try:
+        words = read_reply(recipe, item.item_id, body)
+    except Unusable as error:
+        return None, str(error)
+    shown = {Suggestion(edit, after) for _, _, edit, after in examples_of(recipe)}
+    found = faults(item.caption, words, recipe.limits, shown)
+    if recipe.check and not found:
+        found = broken_rules(item.caption, words)
+    return words, ",".join(found) or None
 
 
 def _row(recipe: CaptionRecipe, hand: _Hand) -> InstructionRow:

@@ -42,18 +42,39 @@ class Replies:
         take what was stored first. Raises as `LanguageServer.ask`, and `StorageError`; of a folder,
         `StorageRefused` where the run is gone.
         """
-        sha256 = content_hash([asked.kind, asked.body, number])
-        key = keys.reply(sha256)
+        sha256 = name_of(asked, number)
         try:
-            return Reply(sha256, read_whole(self.store, key, lambda data: _read(data, key)), True)
+            return Reply(sha256, self.read(sha256), True)
         except ObjectMissing:
             pass
         # Before it is paid for; and again, since an answer takes seconds.
         folder_must_stand(self.store)
+        return Reply(sha256, self.keep(sha256, server.ask(asked)), False)
+
+    def read(self, sha256: str) -> dict[str, Any]:
+        """What is stored under a request's name. Raises `ObjectMissing`, `Damaged`."""
+        key = keys.reply(sha256)
+        return read_whole(self.store, key, lambda data: _read(data, key))
+
+    def keep(self, sha256: str, reply: str) -> dict[str, Any]:
+        """Store a reply under its request's name; what was stored there first is what counts."""
+        key = keys.reply(sha256)
         # As text: whatever strange thing it says was paid for, and is kept.
-        data = stamped({"request": sha256, "reply": server.ask(asked)})
+        data = stamped({"request": sha256, "reply": reply})
         folder_must_stand(self.store)
-        return Reply(sha256, _read(write_once(self.store, key, data), key), False)
+        return _read(write_once(self.store, key, data), key)
+
+    def names(self) -> set[str]:
+        """Of all requests whose replies are stored."""
+        return {
+            found.key.rpartition("/")[2].removesuffix(".json")
+            for found in self.store.list(keys.REPLIES)
+        }
+
+
+def name_of(asked: Asked, number: int) -> str:
+    """sha256 of a request and its number."""
+    return content_hash([asked.kind, asked.body, number])
 
 
 def _read(data: bytes, key: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from factory.captions.asked import Asked
+from schemas.captions import TOKENS
 
 BYTES_OF_TOKEN = 4
 """Of UTF-8 text, where a server does not say. Source: OpenAI's rule of thumb for English; other scripts
@@ -48,6 +49,11 @@ def usage_of(asked: Asked, reply: Mapping[str, Any]) -> Usage:
         guesses[1] if answer is None else answer,
         estimated,
     )
+
+
+def most_of(asked: Asked) -> dict[str, int]:
+    """The most tokens that a request and its reply may take, by mark: the former as it is estimated."""
+    return dict(zip(TOKENS, (_question(asked.body), asked.body["max_tokens"]), strict=True))
 
 
 def _token_count(usage: Mapping[str, Any], name: str) -> int | None:

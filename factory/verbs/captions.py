@@ -12,10 +12,15 @@ from factory.console.command import resumable
 from factory.console.config import CAPTION_PRESETS, Choice, choose_config, must_be_given
 from factory.console.options import AsJson, ConfigFile, MaxBad, iso_time, preset_option
 from factory.console.say import Opening, say
+from factory.console.signals import INTERRUPTED, Drain
+from factory.errors import EditmillError
+from factory.ledger.plan import Plan
+from factory.ledger.run import Run
 from factory.verbs import machine
 from factory.verbs.results import print_result
+from factory.work.guards import Guards
 from factory.work.job import run_job
-from schemas.captions import Captions
+from schemas.captions import CAPTIONS, Captions
 
 captions_app = typer.Typer(no_args_is_help=True)
 
@@ -59,6 +64,12 @@ def captions(
     deadline: Annotated[
         Optional[str], typer.Option(help="Stop at this ISO time; without a zone it is local.")
     ] = None,
+    batch: Annotated[
+        bool,
+        typer.Option(
+            "--batch", help="Hand requests over by OpenAI's batch API: half the price, up to a day."
+        ),
+    ] = False,
     check: CheckOnly = False,
     as_json: AsJson = False,
 ) -> int:
@@ -96,6 +107,9 @@ def captions(
     run, plan = prepare(loaded, out, listed, extend=extend, retry_failed=retry_failed)
     keep_prices(run, loaded.budget)
     opening.begin()
+    if batch and not _is_gathered(run, plan, loaded):
+        say(INTERRUPTED)
+        return EditmillError.exit_code
     stage = captions_stage()
     result = run_job(stage, run, plan, loaded, machine.runner(stage, loaded.compute))
     from factory.ledger.status import status as read_status
@@ -103,6 +117,28 @@ def captions(
     state = read_status(run, plan, result.book)
     print_result(state, result, as_json)
     return result.exit_code
+
+
+def _is_gathered(run: Run, plan: Plan, config: Captions) -> bool:
+    """Bring by batches what they can; False where a signal ended it."""
+    from factory.captions.batches import Batches, open_captions
+    from factory.ledger.status import status as read_status
+
+    guards = Guards(CAPTIONS, config.budget, config.compute, held=0)
+    with Drain() as drain:
+        watched = config.budget.watches_marks
+        spent = read_status(run, plan).tally.marks if watched else {}
+        batches = Batches(
+            run,
+            config.compute.server,
+            config.budget,
+            dict(spent),
+            say,
+            should_stop=lambda: drain.asked or guards.stop() is not None,
+        )
+        batches.gather(open_captions(run, plan, config.budget.limit))
+        # That a guard stopped it is the job's to tell.
+        return not drain.asked
 
 
 def _choice(

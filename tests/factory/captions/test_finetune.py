@@ -2,9 +2,6 @@
 
 import json
 import re
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from typer.testing import CliRunner
@@ -12,7 +9,8 @@ from typer.testing import CliRunner
 from editmill import app
 from factory.captions.tuning.finetune import STATE, fine_tune
 from factory.errors import ConfigError, EditmillError, RunMismatch
-from schemas.captions import Server, Tuning
+from schemas.captions import Tuning
+from tests.factory.captions.openai_api import served
 
 TRIPLET = {
     "input": "a red cat",
@@ -72,36 +70,6 @@ class Api:
         return job
 
 
-@contextmanager
-def served(api):
-    class Handler(BaseHTTPRequestHandler):
-        def act(self):
-            body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            code, found = api.answer(self.command, self.path.split("?")[0], body)
-            text = json.dumps(found).encode()
-            self.send_response(code)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text)
-
-        do_GET = act  # noqa: N815
-        do_POST = act  # noqa: N815
-
-        def log_message(self, *words):
-            """Silent."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield Server(base_url=f"http://127.0.0.1:{server.server_address[1]}/v1", patience_s=60)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 @pytest.fixture
 def lines(tmp_path):
     listed, file = tmp_path / "triplets.jsonl", tmp_path / "lines.jsonl"
@@ -158,7 +126,7 @@ def test_a_completion_is_the_papers(tmp_path):
 
 def test_a_model_is_tuned_and_a_second_start_asks_for_nothing(lines, tmp_path):
     api = Api()
-    with served(api) as server:
+    with served(api.answer) as server:
         state, said = tune(server, lines, tmp_path / "out", suffix="edits", epochs=2)
         assert state.tuned == "ft:gpt-4o-mini:1"
         assert said[-1] == "job job-0: succeeded"
@@ -176,7 +144,7 @@ def test_what_failed_on_its_way_is_sent_once(lines, tmp_path, late):
     api = Api()
     posts = ("POST /v1/files", "POST /v1/fine_tuning/jobs")
     api.fails = {f"{late}{post}": 2 if not late else 1 for post in posts}
-    with served(api) as server:
+    with served(api.answer) as server:
         state, _ = tune(server, lines, tmp_path / "out")
     assert state.tuned
     assert (len(api.files), len(api.jobs)) == (1, 1)
@@ -185,7 +153,7 @@ def test_what_failed_on_its_way_is_sent_once(lines, tmp_path, late):
 @pytest.mark.parametrize("lost", ["file_id", "job_id"])
 def test_a_start_that_was_killed_before_it_heard_pays_for_nothing_twice(lines, tmp_path, lost):
     api, out = Api(), tmp_path / "out"
-    with served(api) as server:
+    with served(api.answer) as server:
         looks = iter([False, True])
         stopped, _ = tune(server, lines, out, should_stop=lambda: next(looks, True))
         assert stopped.tuned is None
@@ -201,7 +169,7 @@ def test_a_start_that_was_killed_before_it_heard_pays_for_nothing_twice(lines, t
 def test_a_job_that_failed_says_why_and_the_next_start_makes_another(lines, tmp_path):
     api = Api()
     api.ends = "failed"
-    with served(api) as server:
+    with served(api.answer) as server:
         with pytest.raises(EditmillError, match="job job-0: failed: a line is bad"):
             tune(server, lines, tmp_path / "out")
         api.ends = "succeeded"
@@ -211,7 +179,7 @@ def test_a_job_that_failed_says_why_and_the_next_start_makes_another(lines, tmp_
 
 def test_a_folder_holds_one_tuning(lines, tmp_path):
     api = Api()
-    with served(api) as server:
+    with served(api.answer) as server:
         tune(server, lines, tmp_path / "out")
         with pytest.raises(RunMismatch, match="other model, gpt-4o-mini"):
             fine_tune(server, Tuning(model="another"), lines, tmp_path / "out")

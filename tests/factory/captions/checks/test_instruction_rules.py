@@ -5,7 +5,13 @@ from dataclasses import replace
 
 import pytest
 
-from factory.captions.checks.instruction_rules import ANOTHER, REVERSED, UNDONE, UNTOLD, broken_rules
+from factory.captions.checks.instruction_rules import (
+    ANOTHER,
+    REVERSED,
+    UNDONE,
+    UNTOLD,
+    broken_rules,
+)
 from factory.captions.prompts import Suggestion
 from factory.miniature import world
 
