@@ -12,6 +12,7 @@ from factory.console.progress import Progress
 from factory.console.say import Opening, print_facts, print_json, say
 from factory.console.signals import INTERRUPTED, Drain
 from factory.errors import EditmillError
+from factory.models.find import still_to_fetch
 from factory.storage.places import check_folder
 from factory.verbs.machine import check_machine
 from schemas.training.language import TrainLanguage
@@ -31,7 +32,10 @@ def train_language(
     ],
     model: Annotated[
         Optional[str],
-        typer.Option(help="A causal language model: a folder, or its name on the Hub."),
+        typer.Option(
+            help="A causal language model: a folder, s3://, or a hub id, whose commit --set "
+            "law.model.revision= names."
+        ),
     ] = None,
     preset: Annotated[
         Optional[str], preset_option("lora, full, or miniature (for trying).", LANGUAGE_PRESETS)
@@ -54,7 +58,7 @@ def train_language(
     def unasked() -> tuple[str, str]:
         raise must_be_given("for a language model", LANGUAGE_PRESETS)
 
-    given = {"--model": f"law.model={model}"} if model is not None else {}
+    given = {"--model": f"law.model.source={model}"} if model is not None else {}
     choice = choose_config(
         TrainLanguage,
         LANGUAGE_PRESETS,
@@ -65,11 +69,13 @@ def train_language(
         unasked=unasked,
     )
     chosen, opening = choice.config, Opening(headline(choice))
+    for line in still_to_fetch([("law.model", chosen.law.model, "language")]):
+        say(line)
     check_machine(chosen.compute)
     check_folder("--out", out)
     from trainer.language.train import prepare, train
 
-    prepare(chosen, lines, out)
+    chosen = prepare(chosen, lines, out)
     opening.begin()
     with Progress("steps", chosen.law.steps):
         if chosen.compute.where == "ray":
@@ -99,4 +105,4 @@ def headline(choice: Choice[TrainLanguage]) -> str:
     """Where the configuration is from, the model, the steps."""
     law = choice.config.law
     lora = f", LoRA of rank {law.lora.rank}" if law.lora else ""
-    return choice.line(f"{law.model}{lora}, {law.steps} steps of {law.batch} lines")
+    return choice.line(f"{law.model.source}{lora}, {law.steps} steps of {law.batch} lines")

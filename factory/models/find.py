@@ -21,12 +21,13 @@ MINIATURE = Path(__file__).parents[1] / "miniature" / "weights"
 LANGUAGE = MINIATURE / "language"
 """The miniature's language model, for `captions` and `train-language`."""
 
-Role = Literal["text_to_image", "autoencoder", "clip", "lora", "pipeline"]
+Role = Literal["text_to_image", "autoencoder", "clip", "lora", "pipeline", "language"]
 
 _BUNDLED = {
     "miniature": MINIATURE / "text_to_image",
     "miniature/clip": MINIATURE / "clip",
     "miniature/editor": MINIATURE / "editor",
+    "miniature/language": LANGUAGE,
 }
 _PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler", *family_xl.PARTS)
 # What a role reads, relative to its folder. Hub repositories hold the same weights several times
@@ -39,6 +40,7 @@ _READ: dict[Role, tuple[str, ...]] = {
     "autoencoder": ("*.json", "diffusion_pytorch_model*.safetensors"),
     "clip": ("*.json", "*.txt", "*.safetensors"),
     "lora": ("*.safetensors",),
+    "language": ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"),
     # Parts under any names; what lies beside them at the top are other formats of the same weights.
     "pipeline": (
         *("model_index.json", "modular_model_index.json"),

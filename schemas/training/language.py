@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from schemas.recipe import ModelSource
 from schemas.record import Record
 from schemas.running.pool import Pool
 
@@ -22,8 +23,9 @@ class LanguageLaw(Record):
 
     seed: int = Field(0, ge=0, lt=2**31)
     """Root of the order of lines and of a LoRA's first weights."""
-    model: str = Field(min_length=1)
-    """A causal language model in transformers' format: a folder, or its name on the Hub."""
+    model: ModelSource
+    """A causal language model in transformers' format: `miniature/language`, a folder, `s3://`, or a hub id
+    with its revision."""
     lora: LanguageAdapter | None = None
     """Null trains all weights."""
     tokens: int = Field(1024, ge=16)

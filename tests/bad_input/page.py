@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.bad_input import captions, command_lines, configs, edits, evaluations, exports
+from tests.bad_input import captions, command_lines, configs, edits, evaluations, exports, language
 from tests.bad_input.checkpoints import CHECKPOINTS
 from tests.bad_input.lists import LISTS
 from tests.bad_input.runs import RUNS
@@ -34,8 +34,9 @@ SECTIONS: dict[str, list[Case]] = {
     "Captions": [*captions.ASKED, *captions.LATE],
     "Evaluations": [*evaluations.EVALUATIONS, *evaluations.LATE],
     "Exports": exports.EXPORTS,
+    "Language models": [*language.EARLY, *language.LATE],
 }
-LETTERS = "LCMSBOTEWVX"
+LETTERS = "LCMSBOTEWVXG"
 LONGEST = 110
 INTRODUCTION = """\
 # Bad input
@@ -44,8 +45,9 @@ What an operator can get wrong, and what is said of it: one line on stderr, *whe
 the remedy where it is not plain. `tests/bad_input` holds each row to its exit code and message, and
 looks at every file and object before and after: nothing that was there changes, and what is *left*
 is nothing, or the record of a training or a run that could not go on (the few bytes by which a store is
-tried are removed again). No GPU is touched: all but the last rows of *Configurations*, *Options*, *Bulk
-edits*, *Captions* and *Evaluations* and most of *Training* are refused before torch or Ray is imported.
+tried are removed again). No GPU is touched: all but the last rows of *Configurations*, *Options*,
+*Bulk edits*, *Captions* and *Evaluations* and most of *Language models* and *Training* are refused before
+torch or Ray is imported.
 Exit code 2 asks for another input, 3 says that something stored is damaged, unfinished or not to be
 reached, 4 that the work itself must not go on.
 

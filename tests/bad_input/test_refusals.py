@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.bad_input import captions, command_lines, configs, edits, evaluations, exports
+from tests.bad_input import captions, command_lines, configs, edits, evaluations, exports, language
 from tests.bad_input.checkpoints import CHECKPOINTS
 from tests.bad_input.command_lines import COMMAND_LINES
 from tests.bad_input.configs import CONFIGS
@@ -25,9 +25,9 @@ from tests.servers.fixtures import S3Access
 
 ROOT = Path(__file__).parents[2]
 EARLY = [*LISTS, *CONFIGS, *CHECKPOINTS, *UNFITTING, *RUNS, *COMMAND_LINES, *OPTIONS, *edits.EDITS]
-EARLY += [*evaluations.EVALUATIONS, *captions.ASKED, *exports.EXPORTS]
+EARLY += [*evaluations.EVALUATIONS, *captions.ASKED, *exports.EXPORTS, *language.EARLY]
 LATE = [*configs.LATE, *command_lines.LATE, *TRAININGS, *edits.LATE, *evaluations.LATE]
-LATE += captions.LATE
+LATE += [*captions.LATE, *language.LATE]
 HEAVY = {"torch", "ray", "diffusers", "transformers", "open_clip"}
 """What takes seconds to import."""
 

@@ -24,11 +24,11 @@ from transformers import (
 )
 from transformers.trainer_utils import get_last_checkpoint, set_seed
 
-from factory.console.config import MINIATURE
 from factory.console.progress import Reached
 from factory.errors import ConfigError, InputError, ModelError, RunMismatch, first_line
-from factory.models.configs import check_configs
-from factory.models.find import LANGUAGE
+from factory.models.find import model_folder
+from factory.models.pin_source import pin_source
+from schemas.recipe import ModelSource
 from schemas.training.language import LanguageAdapter, LanguageRecord, TrainLanguage
 from trainer.language.lines import UNLEARNED, TokenLine, read_lines
 from trainer.learning.group import Group
@@ -37,6 +37,7 @@ RECORD = "LANGUAGE.json"
 CHECKPOINTS = "checkpoints"
 MODEL = "model"
 """What a server opens."""
+NEEDED = ("config.json", "tokenizer_config.json")
 ADAPTER = "lora"
 """A LoRA's own weights, beside the model that they are merged into."""
 
@@ -57,10 +58,10 @@ class Learned:
     """That were left out."""
 
 
-def prepare(config: TrainLanguage, lines: Path, out: Path) -> None:
+def prepare(config: TrainLanguage, lines: Path, out: Path) -> TrainLanguage:
     """All that can be refused before weights load, lines included; then `out` holds this training.
 
-    Raises `InputError`.
+    Returns the configuration with its model's files pinned. Raises `InputError`.
     """
     law, workers = config.law, config.compute.max_workers
     if law.batch % workers:
@@ -75,21 +76,25 @@ def prepare(config: TrainLanguage, lines: Path, out: Path) -> None:
     if not lines.is_file():
         raise ConfigError(f"--lines: must be a file of JSON lines, got {lines}")
     _quieten()
-    read_lines(lines, _tokenizer(law.model), law.tokens)
+    model = pin_source(law.model, "language", NEEDED, weights=lambda folder: None)
+    law = law.model_copy(update={"model": model})
+    read_lines(lines, _tokenizer(model), law.tokens)
     record = LanguageRecord(law=law, lines=hashlib.sha256(lines.read_bytes()).hexdigest())
     out.mkdir(parents=True, exist_ok=True)
     file = out / RECORD
     if file.exists():
         found = LanguageRecord.read(_json(file))
-        if found != record:
-            what = "lines" if found.law == law else "law"
+        # Of a pinned model not the place but the bytes count.
+        if found.identity() != record.identity():
+            what = "lines" if found.law.identity() == law.identity() else "law"
             raise RunMismatch(f"{out}: holds a training with another {what}; name another --out")
-        return
+        return config.model_copy(update={"law": law})
     if any(out.iterdir()):
         raise ConfigError(
             f"--out: must be a new folder or a training's, got {out} with other files"
         )
     file.write_text(record.model_dump_json(indent=1))
+    return config.model_copy(update={"law": law})
 
 
 def train(
@@ -136,31 +141,28 @@ def _quieten() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def _tokenizer(model: str) -> Any:
+def _tokenizer(model: ModelSource) -> Any:
     tokenizer = _loaded(AutoTokenizer, model)
     if tokenizer.eos_token_id is None:
         raise ModelError(
-            f"law.model: its tokenizer must have a mark for the end, got none: {model}"
+            f"law.model: its tokenizer must have a mark for the end, got none: {model.source}"
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def _network(model: str) -> Any:
+def _network(model: ModelSource) -> Any:
     return _loaded(AutoModelForCausalLM, model, dtype=torch.float32, use_safetensors=True)
 
 
-def _loaded(kind: Any, model: str, **options: object) -> Any:
-    """Of a folder whose configs ask for no code, kernels or quantisers. Raises `ModelError`."""
-    folder = LANGUAGE if model == MINIATURE else Path(model)
-    if folder.is_dir():
-        check_configs(folder, sorted(folder.glob("*.json")), "language")
+def _loaded(kind: Any, model: ModelSource, **options: object) -> Any:
+    """Of files on this machine, whose configs ask for no code: they were pinned. Raises `ModelError`."""
     try:
-        return kind.from_pretrained(folder if folder.is_dir() else model, **options)
+        return kind.from_pretrained(model_folder(model, "language"), **options)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
-            f"law.model: must be a causal language model in transformers' format, got {model}: "
+            f"law.model: must be a causal language model in transformers' format, got {model.source}: "
             f"{first_line(error)}"
         ) from None
 

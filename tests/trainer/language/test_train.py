@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from editmill import app
 from factory.captions.prompts import DELIMITER_0, STOP
 from factory.errors import ConfigError, InputError, ListError, ModelError, RunMismatch
+from schemas.recipe import ModelSource
 from schemas.training.language import LanguageLaw, LanguageWatching, LanguageWhere, TrainLanguage
 from trainer.language.lines import UNLEARNED, read_lines
 from trainer.language.train import prepare, train
@@ -35,7 +36,9 @@ def config(model, **law):
     here = LanguageWhere(where="here", device="cpu", gpus_per_worker=0, micro_batch=2)
     wanted = {"steps": 4, "batch": 4, "tokens": 256, "learning_rate": 1e-3, "warm_up": 1} | law
     watching = LanguageWatching(report_every=1, checkpoint_every=1)
-    return TrainLanguage(law=LanguageLaw(model=model, **wanted), compute=here, watching=watching)
+    return TrainLanguage(
+        law=LanguageLaw(model=ModelSource(source=model), **wanted), compute=here, watching=watching
+    )
 
 
 def weights(folder):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from schemas.recipe import ModelSource
 from schemas.training.language import LanguageLaw, LanguageWatching, LanguageWhere, TrainLanguage
 from trainer.language.train import prepare, train
 from trainer.miniature.language import save_untrained, write_lines
@@ -14,7 +15,14 @@ pytestmark = [pytest.mark.usefixtures("ray_here"), pytest.mark.long]
 
 def config(model, workers):
     return TrainLanguage(
-        law=LanguageLaw(model=model, steps=3, batch=4, tokens=256, learning_rate=1e-3, warm_up=1),
+        law=LanguageLaw(
+            model=ModelSource(source=model),
+            steps=3,
+            batch=4,
+            tokens=256,
+            learning_rate=1e-3,
+            warm_up=1,
+        ),
         compute=LanguageWhere(
             where="ray" if workers > 1 else "here",
             device="cpu",
