@@ -195,7 +195,8 @@ def crossings(line: Line) -> Numbers:
     with np.errstate(invalid="ignore"):
         steep = (y[1:] - y[:-1]) * step
     known = np.isfinite(steep)
-    base, steep = (y[:-1] - steep * x[:-1])[known], steep[known]
+    steep = steep[known]
+    base = y[:-1][known] - steep * x[:-1][known]
     first, second = np.triu_indices(len(base), 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         found: Numbers = (base[second] - base[first]) / (steep[first] - steep[second])

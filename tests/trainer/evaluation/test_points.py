@@ -12,6 +12,7 @@ from trainer.evaluation.points import (
     Estimate,
     Point,
     compare,
+    crossings,
     heights,
     least_margin,
     mean_95,
@@ -230,3 +231,9 @@ def test_a_comparison_draws_the_same_pictures_for_both():
 def test_a_comparison_of_nothing_says_nothing():
     empty = [Point("a", {})]
     assert compare(empty, points_at("b", (0.1, 0.9))).above is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_curve_that_stands_still_at_nothing_is_looked_at_without_a_warning():
+    line = np.array([0.0, 0.0, 1.0]), np.array([0.2, 0.4, 0.1])
+    assert crossings(line).size == 0
