@@ -56,7 +56,7 @@ format: $(STAMP)  ## put the code into shape
 	$(BIN)/ruff format .
 
 test-long: $(STAMP)  ## runs that are killed everywhere, jobs on a cluster, the built wheel
-	$(BIN)/pytest -n 3 -m 'long and not slow' -o faulthandler_timeout=1200
+	$(BIN)/pytest -n 2 -m 'long and not slow' -o faulthandler_timeout=1200
 
 test-servers: $(STAMP)  ## the store's contract and chaos on real S3 servers (Ceph, Swift); a real Prometheus
 	EDITMILL_REQUIRE_SERVERS=1 $(BIN)/pytest -m servers
