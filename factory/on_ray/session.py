@@ -29,7 +29,7 @@ ANSWER_S = 30.0
 KILLED_S = 1.0
 """Longest wait for what was killed to be gone."""
 STARTS = 3
-LATE = "timed out during startup"
+LATE = ("timed out during startup", "Failed to start GCS")
 """Ray's own words where a node is not there after half a minute: a machine that has much to do."""
 
 
@@ -96,7 +96,7 @@ def _start_own(cpus: int) -> None:
             )
             break
         except RayUnreachable as error:
-            if LATE not in str(error) or not tries_left:
+            if not tries_left or not any(words in str(error) for words in LATE):
                 raise
             say("Ray was too slow to start, as on a machine that has much else to do; once more")
             _end_children(others)

@@ -209,7 +209,10 @@ def test_a_ray_that_is_slow_to_start_is_started_again_and_leaves_nothing(starts,
     assert capsys.readouterr().err.count("Ray was too slow to start") == 2
 
 
-@pytest.mark.parametrize(("words", "tries"), [("node timed out during startup", 3), ("odd", 1)])
+@pytest.mark.parametrize(
+    ("words", "tries"),
+    [("node timed out during startup", 3), ("Failed to start GCS", 3), ("odd", 1)],
+)
 def test_but_not_for_ever_and_for_no_other_reason(starts, words, tries):
     asked, ends = starts
     ends += [Exception(words)] * 9
