@@ -16,13 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from openai import OpenAI
 
 from factory import deeds
 from factory.captions.asked import Asked, BadRequest
-from factory.captions.captions import read_words
+from factory.captions.captions import read_words, shown_by
 from factory.captions.prompts import request
 from factory.captions.replies import Replies, name_of
 from factory.captions.server import LanguageServer
@@ -49,10 +49,8 @@ THREADS = 16
 _NAME = re.compile(r"[0-9a-f]{64}")
 
 
-class Items(Protocol):
-    """Lists captions, anew at each call."""
-
-    def __call__(self) -> Iterable[CaptionItem]: ...
+Items = Callable[[], Iterable[CaptionItem]]
+"""Lists captions, anew at each call."""
 
 
 def open_captions(run: Run, plan: Plan, limit: int | None) -> Items:
@@ -85,6 +83,7 @@ class Batches:
 
     def __post_init__(self) -> None:
         self.replies = Replies(self.run.store)
+        self.shown = shown_by(self.run.recipe)
         self.asker = LanguageServer(self.server, self.sleep)
         self.mark = content_hash([self.run.recipe_hash, self.run.uri])[:32]
 
@@ -126,7 +125,7 @@ class Batches:
             if name not in stored:
                 return None if name in self._unanswered else (name, asked)
             try:
-                reason = read_words(recipe, item, self.replies.read(name))[1]
+                reason = read_words(recipe, self.shown, item, self.replies.read(name))[1]
             except Damaged:
                 return None  # the stage says so
             if reason is None:

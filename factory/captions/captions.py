@@ -83,6 +83,7 @@ class CaptionMaker:
         self.replies = Replies(run.store)
         self.server = LanguageServer(compute.server)
         self.judge = LanguageServer(compute.of_judge) if self.recipe.judge else None
+        self.shown = shown_by(self.recipe)
         self._environment = CaptionEnvironment(
             wheels={"openai": version("openai")},
             server=compute.server.base_url,
@@ -137,7 +138,7 @@ class CaptionMaker:
 
     def _reads(self, hand: _Hand, reply: Reply) -> bool:
         """Whether a reply gives words that may be a triplet and break no rule; why not is kept."""
-        hand.words, hand.reason = read_words(self.recipe, hand.item, reply.body)
+        hand.words, hand.reason = read_words(self.recipe, self.shown, hand.item, reply.body)
         return hand.reason is None
 
     def _moderate(self, hand: _Hand) -> None:
@@ -170,15 +171,19 @@ class CaptionMaker:
             hand.reason = JUDGED
 
 
+def shown_by(recipe: CaptionRecipe) -> set[Suggestion]:
+    """The examples that a model was shown, none of which it may give back."""
+    return {Suggestion(edit, after) for _, _, edit, after in examples_of(recipe)}
+
+
 def read_words(
-    recipe: CaptionRecipe, item: CaptionItem, body: Mapping[str, Any]
+    recipe: CaptionRecipe, shown: set[Suggestion], item: CaptionItem, body: Mapping[str, Any]
 ) -> tuple[Suggestion | None, str | None]:
     """Words of a reply, and why they may be no triplet: None where nothing speaks against them."""
     try:
         words = read_reply(recipe, item.item_id, body)
     except Unusable as error:
         return None, str(error)
-    shown = {Suggestion(edit, after) for _, _, edit, after in examples_of(recipe)}
     found = faults(item.caption, words, recipe.limits, shown)
     if recipe.check and not found:
         found = broken_rules(item.caption, words)
