@@ -10,6 +10,7 @@ from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
 from tests.environment import keep_no_logs, prefer_workers, verbs_made_once, write_into_memory
+from tests.nursery import start
 
 RAY = ("on_ray", "cluster")
 """Folders whose tests start a Ray; those of a folder run one after the other, for they share it."""
@@ -33,6 +34,12 @@ def pytest_configure(config: pytest.Config) -> None:
     # Of the slow ones some write models that memory has to hold as well.
     if config.option.markexpr != "slow":
         write_into_memory()
+    start.announce()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        start.end()
 
 
 class ByFile(LoadScopeScheduling):
@@ -54,7 +61,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByFile:
     return ByFile(config, log)
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
+    rooms = {room for item in session.items for room in item.path.parts}
+    if rooms & {*RAY, "chaos"}:
+        start.begin()
     gc.collect()
     gc.freeze()
 

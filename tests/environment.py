@@ -12,6 +12,8 @@ from unittest.mock import patch
 import typer.main
 import typer.testing
 
+ROOT = Path(__file__).parents[1]
+NURSERY_SITE = ROOT / "tests/nursery/site"
 NICENESS = "RAY_worker_niceness"
 MEMORY = Path("/dev/shm")
 """A file system in memory, where there is one: many small files are made several times as fast there."""
@@ -45,6 +47,11 @@ def verbs_made_once() -> Iterator[None]:
     made = cache(typer.main.get_command)
     with patch("typer.main.get_command", made), patch("typer.testing._get_command", made):
         yield
+
+
+def python_path(*before: object) -> str:
+    """For PYTHONPATH: this repository, and where Ray's workers hear of the nursery."""
+    return os.pathsep.join([*map(str, before), str(NURSERY_SITE), str(ROOT)])
 
 
 def without_ray() -> dict[str, str]:

@@ -13,6 +13,8 @@ from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
 
+from tests.nursery.family import who_took
+
 PREEMPTION = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
 STORE_BYTES = 80 * 2**20
 
@@ -122,12 +124,12 @@ def raylet_of(node: Any) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """Processes whose parent is this one."""
+    """Processes whose parent is this one, or who took the places of such."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             with suppress(OSError, IndexError):
                 words = (entry / "stat").read_text().rpartition(")")[2].split()
                 if int(words[1]) == pid:
-                    found.append(int(entry.name))
+                    found.append(who_took(int(entry.name)))
     return found

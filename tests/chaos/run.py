@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.nodes import Nodes
-from tests.chaos.series import ROOT, Amounts, Chaos
+from tests.chaos.series import Amounts, Chaos
 from tests.chaos.servers import BUCKET, s3_server
 from tests.chaos.subjects.subject import class_of
+from tests.environment import python_path
 from tests.servers.fault_proxy import Fault, FaultProxy, even_odds
 
 ODDS = even_odds(0.04, conflict=0.08, late=0.05, request_cut=0.05, reply_cut=0.06)
@@ -35,7 +36,7 @@ def chaos(amounts: Amounts, server: str = "moto", seed: int = 0) -> dict[str, An
         FaultProxy(upstream, ODDS, seed) as proxy,
     ):
         # The workers take it from their raylet, so it stands before the first node starts.
-        os.environ |= {"AWS_ENDPOINT_URL": proxy.endpoint, "PYTHONPATH": str(ROOT)}
+        os.environ |= {"AWS_ENDPOINT_URL": proxy.endpoint, "PYTHONPATH": python_path()}
         os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         # Room for a twin's workers, too.
         drivers = 2 if amounts.twins else 1

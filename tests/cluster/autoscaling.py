@@ -13,7 +13,7 @@ import psutil
 
 from cluster.demo import BACK_S, scaling_cluster
 from cluster.local import LocalCluster
-from tests.environment import without_ray
+from tests.environment import python_path, without_ray
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,7 +66,7 @@ def job(nodes: int, verb: Sequence[str], kill_at: int | None = None) -> Trial:
     with scaling_cluster(nodes, hear) as scaling:
         ended = subprocess.run(
             [sys.executable, "-m", "editmill", "submit", str(scaling.file), "--", *verb],
-            env=without_ray() | {"PYTHONPATH": str(ROOT)} | scaling.environment,
+            env=without_ray() | {"PYTHONPATH": python_path()} | scaling.environment,
             capture_output=True,
             text=True,
             timeout=900,

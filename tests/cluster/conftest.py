@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.local import LocalCluster, local_cluster
-from tests.environment import without_ray
+from tests.environment import python_path, without_ray
 
 Submit = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -75,8 +75,7 @@ def program_folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """As an operator's shell: no token, and nothing of Ray's."""
-    root = str(Path(__file__).parents[2])
-    return without_ray() | {"HOME": str(tmp_path / "home"), "PYTHONPATH": root}
+    return without_ray() | {"HOME": str(tmp_path / "home"), "PYTHONPATH": python_path()}
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.cluster.shipped import ROOT
+from tests.environment import python_path
 from tests.servers.ceph import unpack_packages
 from tests.servers.processes import ServerFailed, cache_folder, finish
 
@@ -83,7 +83,7 @@ class SlurmSite:
             "LD_LIBRARY_PATH": os.pathsep.join([f"{programs}/{LIBRARIES}", str(plugins)]),
             "SLURM_CONF": str(folder / "slurm.conf"),
             "HOME": str(self.home),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": python_path(),
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
         }

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.environment import python_path
+
 ROOT = Path(__file__).parents[2]
 CHAIN = """
 import signal, sys
@@ -47,7 +49,7 @@ def test_a_signal_ends_its_chain_and_then_its_cluster(tmp_path, number, when, dr
     process = subprocess.Popen(
         [sys.executable, "-c", DEMO, when],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        env=os.environ | {"PYTHONPATH": python_path(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -1,6 +1,7 @@
 """A dataset's pictures come out of children: Pillow's pixels, and none of them outlives its reader."""
 
 import io
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -17,6 +18,7 @@ from factory.dataset.decoders import Decoders
 from factory.untrusted_image import child as script
 from factory.untrusted_image.decoder import ImageRefused
 from schemas.training.fit import Sampler
+from tests.nursery.family import descendants
 from tests.trainer.encoded import configuration, write_dataset
 from tests.trainer.small import png, small, train, write_pairs
 from trainer.feeding.reader import PictureReader
@@ -27,7 +29,7 @@ from trainer.watching.sheet import edit_sheet
 def children():
     """Decoders that this process, or one below it, has started."""
     found = set()
-    for child in psutil.Process().children(recursive=True):
+    for child in descendants(os.getpid()):
         try:
             if script.__file__ in child.cmdline():
                 found.add(child)

@@ -24,7 +24,7 @@ from factory.on_ray.units import run_on_ray
 from factory.storage.open import open_store
 from factory.work.stage import Load
 from tests.chaos.subjects.subject import Work, subject_of
-from tests.environment import without_ray
+from tests.environment import python_path, without_ray
 
 SUBJECTS = {
     "generate": "stub",
@@ -66,7 +66,7 @@ def runs_at(folder: Path, port: int, stages: Sequence[str]) -> "Iterator[subproc
     with subprocess.Popen(
         command,
         cwd=root,
-        env=without_ray() | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        env=without_ray() | {"PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

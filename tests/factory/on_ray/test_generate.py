@@ -1,7 +1,6 @@
 """`generate` on a real Ray with the tiny random family: same dataset however it is run."""
 
 import logging
-import os
 import shutil
 import signal
 import subprocess
@@ -21,7 +20,7 @@ from factory.pairs.triplets import TripletList
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
 from schemas.config import Budget, Config
-from tests.environment import without_ray
+from tests.environment import python_path, without_ray
 from tests.factory.engine.family import recipe as family_recipe
 from tests.factory.on_ray.deadly import Deadly
 from tests.making import run_here, run_job, run_on_ray
@@ -193,7 +192,7 @@ def test_driver_killed_half_way_and_run_again_gives_the_same_manifest(family, tm
     folder = tmp_path / "run"
     driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER.format(count=COUNT), of.model_dump_json(), str(folder)],
-        env=without_ray() | {"PYTHONPATH": os.getcwd()},
+        env=without_ray() | {"PYTHONPATH": python_path()},
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.environment import without_ray
+from tests.environment import python_path, without_ray
 
 ROOT = Path(__file__).parents[3]
 LIST = ROOT / "factory/miniature/triplets.jsonl"
@@ -33,7 +33,7 @@ def generate(folder, *options):
     return subprocess.run(
         [sys.executable, *command.split(), *options],
         cwd=folder,
-        env=without_ray() | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=without_ray() | {"PYTHONPATH": python_path(), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 
-import psutil
 import pytest
 import torch
 from ray.exceptions import ActorDiedError
@@ -15,6 +14,7 @@ from factory.errors import InputError, RunMismatch, StorageUnavailable
 from factory.on_ray.rows import ClusterFailed
 from factory.on_ray.words import DIED
 from factory.storage.local import LocalStore
+from tests.nursery.family import descendants
 from tests.trainer.small import objects, small, state_of, train, write_pairs
 from trainer.fit import prepare
 from trainer.on_ray import fit as on_ray
@@ -168,7 +168,7 @@ def kill_a_worker():
     """One of this process' own Ray, by its id."""
     workers = [
         child
-        for child in psutil.Process().children(recursive=True)
+        for child in descendants(os.getpid())
         if child.name().startswith("ray::") and "TrainWorker" in "".join(child.cmdline())
     ]
     assert len(workers) == 2

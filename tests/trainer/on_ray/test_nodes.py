@@ -17,6 +17,7 @@ from ray.train import get_context
 from factory.on_ray.rows import ClusterFailed
 from factory.storage.local import LocalStore
 from tests.chaos.nodes import Nodes
+from tests.environment import python_path
 from tests.trainer.on_ray.planned import LAW, Plan, all_busy, assert_as_alone, stop, workers_of
 from tests.trainer.small import objects, small, write_pairs
 from trainer.fit import prepare
@@ -214,7 +215,7 @@ def test_sigterm_to_the_command_drains_and_the_same_command_resumes(nodes, datas
     file.write_text(small(law=LAW, compute=compute, pinned=False).model_dump_json())
     command = [sys.executable, "-m", "editmill", "fit", "--dataset", dataset]
     command += ["--out", str(tmp_path / "out"), "--config", str(file)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_ADDRESS": nodes.address}
+    environment = os.environ | {"PYTHONPATH": python_path(), "RAY_ADDRESS": nodes.address}
     environment["EDITMILL_OPEN_CLUSTER"] = "1"
     ends = []
     for _ in range(2):
