@@ -20,6 +20,7 @@ from factory.verbs.export import export_app
 from factory.verbs.generate import generate_app
 from factory.verbs.plan import plan_app
 from factory.verbs.runs.collect import gc_app
+from factory.verbs.runs.purge import purge_app
 from factory.verbs.runs.report import report_app
 from factory.verbs.runs.seal import seal_app
 from factory.verbs.runs.select import select_app
@@ -48,6 +49,7 @@ VERBS = (
     gc_app,
     sheet_app,
     select_app,
+    purge_app,
     report_app,
     demo_app,
     demo_edit_app,

@@ -137,6 +137,7 @@ PHASES = [
     Phase("collecting garbage", "gc run --delete", "factory.verbs.runs.opened:open_run"),
     Phase("drawing a sheet", "sheet run --out s.png", "factory.verbs.runs.opened:open_run"),
     Phase("reporting", "report run --out page", "factory.verbs.runs.opened:open_run"),
+    Phase("purging", "purge run --duplicates --name other", "factory.verbs.runs.opened:open_run"),
     Phase("selecting", "select run --name other", "factory.verbs.runs.opened:open_run"),
     Phase(
         "exporting",

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 VERBS = (
     *("plan", "doctor", "generate", "status", "verify", "seal", "sheet", "demo"),
     *("config", "train-miniature", "encode", "fit", "evaluate", "compare", "edit", "gc"),
-    *("select", "report"),
+    *("select", "purge", "report"),
     *("submit", "chain", "forecast", "up", "down", "jobs", "logs", "stop"),
 )
 

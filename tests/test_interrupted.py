@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 LINE = "editmill: interrupted; run the same command again\n"
 PHASE = {phase.name: phase for phase in PHASES}
 RESUMABLE = {"generate", "edit", "captions", "demo", "demo-edit", "fit", "encode", "evaluate"}
-RESUMABLE |= {"train-miniature", "chain", "export", "select", "train-language"}
+RESUMABLE |= {"train-miniature", "chain", "export", "select", "purge", "train-language"}
 RESUMABLE |= {"captions-prepare", "captions-finetune"}
 NOTHING_TO_INTERRUPT = {"config show", "config schema"}
 """Verbs that print what they know."""

@@ -1,11 +1,14 @@
 """`generate`, a stage: candidates of triplets are made and judged, and the best that pass are kept."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
+from factory.errors import Damaged, InputError, ObjectMissing
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.ledger.units.outcomes import Data, Outcomes
 from factory.models.pin import pin
+from factory.pairs.purged import read_purged
 from factory.pairs.selection import Selection
 from factory.pairs.source import Draw, Made, NotMade, PairSource, draws
 from factory.pairs.tally import tally_of
@@ -44,10 +47,18 @@ def prepare(
     extend: bool = False,
     retry_failed: bool = False,
 ) -> tuple[Run, Plan]:
-    """Open or begin the run at `out`, all checks first; no weights are loaded. As `begin`."""
+    """Open or begin the run at `out`, all checks first; no weights are loaded. As `begin`.
+
+    Raises `InputError` where pairs were purged too: whoever makes a unit anew would bring them back.
+    """
+    store = open_store(out)
+    # What is no such list is no run either, which is said below.
+    with suppress(ObjectMissing, Damaged):
+        read_purged(store)
+        raise InputError(f"{out}: pairs were purged from this run; `purge` alone goes on with it")
     return begin(
         GENERATE,
-        open_store(out),
+        store,
         lambda: pin(config.recipe),
         triplets.triplets,
         config.recipe.unit_triplets,

@@ -23,6 +23,7 @@ from factory.ledger.run import Run, open_run
 from factory.ledger.units.commits import commit_of
 from factory.ledger.units.outcomes import Outcomes
 from factory.pairs.generate import outcomes_of, triplets_of
+from factory.pairs.purged import Name
 from factory.pairs.scores import sealed_commit, sealed_manifest
 from factory.pairs.selection import Selection
 from factory.pairs.sheet import stored_pairs
@@ -44,9 +45,6 @@ from schemas.triplet import Triplet
 RESCORED = "rescored"
 """Beside the reason of one that its stored scores would keep, and those of its remaking do not."""
 _EMPTY = np.zeros((0, 0, 3), np.uint8)
-
-Name = tuple[str, int]
-"""Of a candidate: its triplet, and which try."""
 
 
 def write_selected(run: Run, of: Run) -> None:
@@ -150,6 +148,18 @@ class Candidates:
             found |= {(pair.triplet_id, pair.index): pair for pair in of_unit}
         return found
 
+    def accepted(self, units: Iterable[int], known: Mapping[Name, Candidate]) -> dict[Name, Pair]:
+        """Every pair of some units, whose candidates are known. Raises `Damaged` where one lacks."""
+        pairs = self.pairs(units)
+        lost = next(
+            (n for n, c in known.items() if c.verdict == Verdict.ACCEPTED and n not in pairs), None
+        )
+        if lost is not None:
+            raise Damaged(
+                f"{self.run.uri}: candidate {lost[0]}-{lost[1]} is accepted, its pair is not there"
+            )
+        return pairs
+
 
 def _environment(stored: Mapping[str, object]) -> Record:
     try:
@@ -188,7 +198,7 @@ class Reselector:
             for triplet in triplets
             for draw in draws(self.recipe, triplet)
         }
-        stored = partial(self._stored, units, known)
+        stored = partial(self.candidates.accepted, units, known)
         outcomes = {name: known_outcome(draw, known[name]) for name, draw in wanted.items()}
         pairs: dict[Name, Pair] | None = None
         made: dict[Name, Made | NotMade] = {}
@@ -220,18 +230,6 @@ class Reselector:
             held = pairs or {}
             kept.append(selection.pair(remade) if isinstance(remade, Made) else held[name])
         return outcomes_of(triplets, rows, kept, environment)
-
-    def _stored(self, units: Sequence[int], known: Mapping[Name, Candidate]) -> dict[Name, Pair]:
-        pairs = self.candidates.pairs(units)
-        lost = next(
-            (n for n, c in known.items() if c.verdict == Verdict.ACCEPTED and n not in pairs), None
-        )
-        if lost is not None:
-            raise Damaged(
-                f"{self.candidates.run.uri}: candidate {lost[0]}-{lost[1]} is accepted, its pair is not "
-                "there"
-            )
-        return pairs
 
     @property
     def rows_run(self) -> int:

@@ -12,6 +12,8 @@ from factory.models.find import placed_models
 from factory.models.pin import pin
 from factory.pairs.batch_size import Rated, batch_of_run
 from factory.pairs.generate import PairMaker, generate_stage
+from factory.pairs.purge import Purger
+from factory.pairs.purged import read_purged
 from factory.pairs.reselection import Candidates, Reselector, selected_run
 from factory.pairs.source import Draw
 from factory.work.plain_loop import run_here
@@ -49,6 +51,11 @@ def load_reselector(run: Run, compute: Compute) -> Reselector:
     """What a worker chooses anew with; the engine is loaded once a pair must be made again."""
     candidates = Candidates(selected_run(run))
     return Reselector(run.recipe, candidates, partial(engine, run.recipe, compute))
+
+
+def load_purger(run: Run, compute: Compute) -> Purger:
+    """What a worker copies units with, but for what is taken out."""
+    return Purger(Candidates(selected_run(run)), read_purged(run.store))
 
 
 def load_studio(run: Run, compute: EditCompute) -> EditMaker:

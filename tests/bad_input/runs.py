@@ -1,5 +1,6 @@
 """Stores that cannot be used, runs that are others', and records that were damaged."""
 
+import shutil
 from typing import Any
 
 from schemas.ledger.run import RunRecord
@@ -266,6 +267,65 @@ SELECTIONS = [
         code=3,
     ),
 ]
+PURGE = "purge --json run"
+PURGES = [
+    case("no run to purge", "purge run --duplicates --name a", r"/.*/run: no run here: .* missing"),
+    case(
+        "a purge of nothing",
+        f"{PURGE} --name clean",
+        r"--hashes, --duplicates or --benchmark: one must be given, got none",
+        run,
+    ),
+    case(
+        "a purge without a name",
+        f"{PURGE} --duplicates",
+        r"--name or --out: one must be given, got neither; --dry-run needs none",
+        run,
+    ),
+    case(
+        "hashes that are not there",
+        f"{PURGE} --hashes gone.txt --name clean",
+        r"--hashes gone\.txt: cannot be read: .*No such file.*",
+        run,
+    ),
+    case(
+        "hashes that are none",
+        f"{PURGE} --hashes gone.txt --name clean",
+        r"gone\.txt, line 1: must begin with 64 hex digits of SHA-256, got 'cat\.png'",
+        run,
+        write("gone.txt", "cat.png\n"),
+        told=True,
+    ),
+    case(
+        "a benchmark without a picture",
+        f"{PURGE} --benchmark photos --name clean",
+        r"--benchmark photos: must hold pictures, got none: /.*/photo\.png: .*",
+        run,
+        write("photos/photo.png", "picture"),
+        told=True,
+    ),
+    case(
+        "pictures that may differ in all",
+        f"{PURGE} --duplicates --near 40 --name clean",
+        "'--near': Input should be less than or equal to 16",
+        run,
+        usage=True,
+    ),
+    case(
+        "a purge that would make other candidates",
+        f"{PURGE} --duplicates --set recipe.steps=7 --name clean",
+        r"--set recipe\.steps: \d+ -> 7: must stay as the candidates were made; .*",
+        run,
+    ),
+    case(
+        "a purge into a run of its own recipe",
+        f"{PURGE} --duplicates --out other",
+        r"/.*/other: holds a run that `purge` did not begin; choose another place",
+        run,
+        lambda: shutil.copytree("run", "other"),
+        told=True,
+    ),
+]
 REPORTS = [
     case(
         "a report that cannot be written",
@@ -343,4 +403,4 @@ PLACES = [
     case("a file as a run", "status t", r"/.*/t: no run here: .*", write("t", "")),
     case("a kind of store that has no runs", "status gs://bucket/run", URI + ".*"),
 ]
-RUNS = STORES + RESUMES + RECORDS + PLACES + SELECTIONS + REPORTS
+RUNS = STORES + RESUMES + RECORDS + PLACES + SELECTIONS + PURGES + REPORTS
