@@ -7,9 +7,12 @@ python benchmarks/ledger.py --stage encode   (edit, evaluate, export; beside `ge
 python benchmarks/ledger.py --crash-points   (these alone; the other figures of the result stay)
 python benchmarks/ledger.py --damage         (likewise)
 python benchmarks/ledger.py --scale 0.05 --server moto --dry
+
+Workers with real models are forks of a process that has imported all that others wrote (`tests/nursery`).
 """
 
 import argparse
+import atexit
 import json
 import math
 import os
@@ -45,6 +48,7 @@ from tests.chaos.deaths.resume import assert_resumes  # noqa: E402
 from tests.chaos.deaths.scenarios import FRESH, SCENARIOS, Scenario  # noqa: E402
 from tests.chaos.servers import BUCKET, s3_server  # noqa: E402
 from tests.chaos.subjects.subject import STAGES, class_of  # noqa: E402
+from tests.environment import python_path  # noqa: E402
 from tests.factory.ledger.damage import (  # noqa: E402
     WRONG,
     eventful,
@@ -53,6 +57,7 @@ from tests.factory.ledger.damage import (  # noqa: E402
     unknowable,
 )
 from tests.making import generate_unit  # noqa: E402
+from tests.nursery import start  # noqa: E402
 from tests.stub_source import StubSource, recipe, triplets  # noqa: E402
 
 WHOLE = {
@@ -124,7 +129,7 @@ def chaos(server: str, amounts: dict) -> dict:
     done = subprocess.run(
         [sys.executable, "-m", "tests.chaos", f"--server={server}", *options],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": python_path()},
         stdout=subprocess.PIPE,
         text=True,
         check=False,
@@ -282,6 +287,11 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="print, write no result")
     given = parser.parse_args()
     where = machine()
+    # Nine of ten seconds of a real maker's start are imports; its workers are killed all the time.
+    start.announce()
+    atexit.register(start.end)
+    if given.miniature or given.stage in REAL:
+        start.begin()
     name = "ledger" if given.server == "ceph" else f"ledger_{given.server}"
     figures: dict[str, Any]
     part = "damage" if given.damage else "crash_points" if given.crash_points else None

@@ -8,7 +8,7 @@ from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.ledger.units.outcomes import Data, Outcomes
 from factory.models.pin import pin
-from factory.pairs.purged import read_purged
+from factory.pairs.cleaning.purged import read_purged
 from factory.pairs.selection import Selection
 from factory.pairs.source import Draw, Made, NotMade, PairSource, draws
 from factory.pairs.tally import tally_of

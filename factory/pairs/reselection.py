@@ -22,8 +22,8 @@ from factory.ledger.plan import Plan, Row, read_plan
 from factory.ledger.run import Run, open_run
 from factory.ledger.units.commits import commit_of
 from factory.ledger.units.outcomes import Outcomes
+from factory.pairs.cleaning.purged import Name
 from factory.pairs.generate import outcomes_of, triplets_of
-from factory.pairs.purged import Name
 from factory.pairs.scores import sealed_commit, sealed_manifest
 from factory.pairs.selection import Selection
 from factory.pairs.sheet import stored_pairs

@@ -11,9 +11,9 @@ from factory.ledger.run import Run
 from factory.models.find import placed_models
 from factory.models.pin import pin
 from factory.pairs.batch_size import Rated, batch_of_run
+from factory.pairs.cleaning.purge import Purger
+from factory.pairs.cleaning.purged import read_purged
 from factory.pairs.generate import PairMaker, generate_stage
-from factory.pairs.purge import Purger
-from factory.pairs.purged import read_purged
 from factory.pairs.reselection import Candidates, Reselector, selected_run
 from factory.pairs.source import Draw
 from factory.work.plain_loop import run_here

@@ -11,10 +11,10 @@ from factory.console.say import print_facts, print_json, say
 from factory.errors import ConfigError, InputError
 from factory.ledger.run import Run, must_be_of_this_release
 from factory.ledger.status import status as read_status
+from factory.pairs.cleaning.likeness import Fingerprints
+from factory.pairs.cleaning.purge import Benchmark, Purge, must_be_for_purge, read_hashes
+from factory.pairs.cleaning.purged import write_purged
 from factory.pairs.generate import generate_stage
-from factory.pairs.likeness import Fingerprints
-from factory.pairs.purge import Benchmark, Purge, must_be_for_purge, read_hashes
-from factory.pairs.purged import write_purged
 from factory.pairs.reselection import Candidates, write_selected
 from factory.pairs.scores import sealed_manifest
 from factory.pairs.sheet import sealed_pairs

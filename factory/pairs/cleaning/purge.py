@@ -18,9 +18,9 @@ from factory.errors import InputError
 from factory.ledger import keys
 from factory.ledger.plan import Row
 from factory.ledger.units.outcomes import Outcomes
+from factory.pairs.cleaning.likeness import Fingerprints, alike, fingerprint
+from factory.pairs.cleaning.purged import Name
 from factory.pairs.generate import outcomes_of, triplets_of
-from factory.pairs.likeness import Fingerprints, alike, fingerprint
-from factory.pairs.purged import Name
 from factory.pairs.reselection import Candidates
 from factory.pairs.sheet import opened
 from factory.storage.protocol import ObjectStore

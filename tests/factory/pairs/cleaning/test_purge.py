@@ -15,8 +15,8 @@ from editmill import app
 from factory.errors import InputError
 from factory.ledger.manifest import newest_manifest
 from factory.ledger.run import open_run
+from factory.pairs.cleaning.purge import read_hashes
 from factory.pairs.generate import prepare
-from factory.pairs.purge import read_hashes
 from factory.pairs.sheet import opened, sealed_pairs
 from factory.pairs.source import Made
 from factory.pairs.triplets import TripletList

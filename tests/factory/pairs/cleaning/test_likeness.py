@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from skimage import data
 
-from factory.pairs.likeness import Fingerprints, alike, fingerprint
+from factory.pairs.cleaning.likeness import Fingerprints, alike, fingerprint
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 
