@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 
 from cluster.local import LocalCluster
 from factory.verbs.demo.edits import draw_pictures
+from tests.nursery.family import descendants
 
 CHAINS = Path(__file__).parents[3] / "cluster" / "chains"
 LONGEST_S = 500.0
@@ -84,7 +85,7 @@ def status(environment: dict[str, str], folder: Path, root: Path) -> Any:
 def driver_of(head: LocalCluster) -> psutil.Process:
     """The chain itself, as it runs on the cluster."""
     found: list[psutil.Process] = []
-    for process in psutil.Process(head.pid).children(recursive=True):
+    for process in descendants(head.pid):
         with suppress(psutil.NoSuchProcess):  # a worker may end meanwhile
             words = process.cmdline()
             if "--given" in words and words[1:2] == ["-m"]:
