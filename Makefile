@@ -8,7 +8,7 @@ unexport PYTHONDONTWRITEBYTECODE
 SELDOM := /tests?/|transformers/models/|diffusers/pipelines/|torch/testing/|ray/(rllib|serve)/|/pip/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-train demo-edit cluster-demo test check lint types format test-long test-servers test-slow benchmark clean
+.PHONY: help setup demo demo-train demo-edit cluster-demo test check lint types format test-long test-cluster test-servers test-slow benchmark clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*## /\t/' | expand -t 16
@@ -55,8 +55,11 @@ format: $(STAMP)  ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test-long: $(STAMP)  ## runs that are killed everywhere, jobs on a cluster, the built wheel
-	$(BIN)/pytest -n 2 -m 'long and not slow' -o faulthandler_timeout=1200
+test-long: $(STAMP)  ## runs that are killed everywhere, jobs on a cluster, the built wheel; WITHOUT=FOLDER
+	$(BIN)/pytest -n 2 -m 'long and not slow' -o faulthandler_timeout=1200 $(addprefix --ignore=,$(WITHOUT))
+
+test-cluster: $(STAMP)  ## of test-long the jobs on a cluster
+	$(BIN)/pytest -m 'long and not slow' -o faulthandler_timeout=1200 tests/cluster
 
 test-servers: $(STAMP)  ## the store's contract and chaos on real S3 servers (Ceph, Swift); a real Prometheus
 	EDITMILL_REQUIRE_SERVERS=1 $(BIN)/pytest -m servers

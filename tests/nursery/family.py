@@ -8,11 +8,14 @@ import psutil
 
 
 def who_took(pid: int) -> int:
-    """The process that took the place of this one, or itself."""
+    """The process that took the place of this one, or itself.
+
+    Where a worker has a runtime environment, what sets that up was born, too, and gave its place away.
+    """
     socket = os.environ.get("EDITMILL_NURSERY")
     if socket:
         with suppress(OSError, ValueError):
-            return int((Path(socket).parent / str(pid)).read_text())
+            return who_took(int((Path(socket).parent / str(pid)).read_text()))
     return pid
 
 

@@ -8,6 +8,7 @@ our own modules a worker imports itself, as always. Beside the socket, a file na
 started holds the id of the one that took its place, and `owner` the id of whose end is the end of all.
 """
 
+import atexit
 import gc
 import importlib
 import json
@@ -20,6 +21,8 @@ import signal
 import socket
 import struct
 import sys
+import threading
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -108,11 +111,11 @@ class Nursery:
         if not pid:
             self.forget()
             connection.close()
+            with suppress(OSError):
+                place.write_text(str(os.getpid()))
             live(order, files)
         for file in files:
             os.close(file)
-        with suppress(OSError):
-            place.write_text(str(pid))
         self.children[pid] = connection, place
         self.eyes.register(connection, selectors.EVENT_READ, pid)
 
@@ -159,8 +162,20 @@ def live(order: dict[str, Any], files: list[int]) -> None:
     sys.path[0] = os.path.dirname(sys.argv[0])
     named = order["environment"].get("PYTHONPATH", "").split(os.pathsep)
     sys.path[1:1] = [entry for entry in named if entry and entry not in sys.path]
-    runpy.run_path(sys.argv[0], run_name="__main__")
-    sys.exit()
+    code: Any = 0
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    # As an interpreter ends, but for taking thousands of modules apart.
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 if __name__ == "__main__":
