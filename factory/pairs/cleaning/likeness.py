@@ -7,7 +7,6 @@ quality mostly within 4. Flat drawings differ in few bits though a person tells 
 from collections import defaultdict
 from collections.abc import Iterator
 
-import imagehash
 from PIL import Image
 
 BITS = 64
@@ -15,6 +14,9 @@ BITS = 64
 
 def fingerprint(picture: Image.Image) -> int:
     """Of a picture, 64 bits."""
+    # Not at the start of every command.
+    import imagehash
+
     return int(str(imagehash.phash(picture)), 16)
 
 
@@ -38,9 +40,6 @@ class Fingerprints:
         ]
         self._held: list[int] = []
         self._numbers: dict[tuple[int, int], list[int]] = defaultdict(list)
-
-    def __len__(self) -> int:
-        return len(self._held)
 
     def add(self, one: int) -> None:
         """Hold one more."""

@@ -94,8 +94,8 @@ class Purge:
     """Why a candidate is taken out."""
     met: set[str] = field(default_factory=set)
     """Of the hashes: those that some picture had."""
-    _kept: list[tuple[int, int]] = field(default_factory=list)
-    """Fingerprints of the pairs that stay, before and after."""
+    _after: list[int] = field(default_factory=list)
+    """Fingerprints of the edited pictures of the pairs that stay, in the order of `_before`."""
 
     @cached_property
     def _before(self) -> Fingerprints:
@@ -125,10 +125,10 @@ class Purge:
         if not self.duplicates:
             return None
         for number in self._before.alike(before):
-            if alike(self._kept[number][1], after, self.near):
+            if alike(self._after[number], after, self.near):
                 return DUPLICATE
         self._before.add(before)
-        self._kept.append((before, after))
+        self._after.append(after)
         return None
 
     def counts(self) -> dict[str, int]:
