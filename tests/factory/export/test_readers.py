@@ -233,6 +233,26 @@ def test_webdataset_reads_tars_whose_indices_are_right(tmp_path):
     check_pairs(rows, pairs_of(shared_run()), lambda image: image.convert("RGB").tobytes())
 
 
+def test_wids_reads_pairs_by_number(tmp_path):
+    import wids
+    from wids.wids_decode import decode_basic, decode_images_to_pil
+
+    to = exported(tmp_path, "webdataset")
+    rows = []
+    for split in ("train", "validation", "test"):
+        numbered = wids.ShardListDataset(
+            str(to / f"wids-{split}.json"),
+            cache_dir=str(tmp_path / "cache"),
+            keep=True,
+            transformations=[decode_basic, decode_images_to_pil],
+        )
+        for number in reversed(range(len(numbered))):
+            sample = numbered[number]
+            pictures = {key: sample[f".{key}.png"] for key in ("original_image", "edited_image")}
+            rows.append(sample[".json"] | pictures)
+    check_pairs(rows, pairs_of(shared_run()), lambda image: image.convert("RGB").tobytes())
+
+
 def test_webdataset_loads_with_datasets_too(tmp_path):
     to = exported(tmp_path, "webdataset")
     loaded = datasets.load_dataset(str(to))
