@@ -30,11 +30,14 @@ from factory.pairs.sheet import sealed_pairs
 from factory.pairs.source import Made
 from factory.pairs.verify import verify
 from factory.storage.local import LocalStore
+from factory.storage.open import open_store
 from schemas.candidate import Scores
 from schemas.config import Config
+from tests.factory.storage.conftest import moto, moto_bucket
 from tests.making import generate_unit, run_here, run_job
 from tests.stub_source import StubSource, recipe, triplets
 
+__all__ = ["moto", "moto_bucket"]
 WIDER = {"image": 0.05, "text": 0.1, "direction": 0.1, "borderline": 0.01}
 NARROWER = {"image": 0.3, "text": 0.3, "direction": 0.4, "borderline": 0.01}
 
@@ -57,7 +60,7 @@ def files(root: Path) -> dict[str, str]:
     }
 
 
-def select(root: Path, source, *words: str):
+def select(root: Path | str, source, *words: str):
     """The command, with pictures made by a source; its exit code and what it said."""
     with patch("factory.verbs.machine.engine", lambda recipe, compute: source):
         done = CliRunner().invoke(app, ["select", str(root), *words, "--json"])
@@ -215,6 +218,19 @@ def test_a_selection_can_be_selected_from_and_moved_with_its_run(tmp_path):
     fresh, _, wanted = generated(tmp_path / "fresh", thresholds=NARROWER)
     assert said["sealed"]["manifest_hash"] == manifest_hash(fresh, wanted)
     assert selected_run(open_run(str(tmp_path / "few"))).uri == str(wide)
+
+
+def test_a_run_in_a_bucket_is_selected_from(tmp_path, moto_bucket):
+    fresh, _, wanted = generated(tmp_path / "fresh", thresholds=WIDER)
+    run = create_run(open_store(f"{moto_bucket}/run"), recipe())
+    plan = write_plan(run, triplets(9), run.recipe.unit_triplets)
+    config = Config.model_validate({"recipe": run.recipe.model_dump()})
+    assert run_job(run, plan, config, run_here(lambda _: StubSource())).sealed
+    for words in (("--name", "wide"), ("--out", f"{moto_bucket}/wide")):
+        code, said, _ = select(run.uri, StubSource(), *settings(WIDER), *words)
+        assert code == 0
+        assert said["sealed"]["manifest_hash"] == manifest_hash(fresh, wanted)
+        assert verify(open_run(said["uri"])).damages == []
 
 
 def test_another_runs_selection_is_left_alone(tmp_path):
