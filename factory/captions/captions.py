@@ -52,6 +52,7 @@ def captions_stage() -> Stage:
         load=CaptionMaker,
         fail=fail_captions,
         sealing=SEALING,
+        loading="",
         advice="`status` counts why of each",
     )
 

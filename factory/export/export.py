@@ -71,6 +71,7 @@ def export_stage() -> Stage:
         load=load_maker,
         fail=fail_shards,
         sealing=SEALING,
+        loading="",
         advice="`reason` in the commits says why of each",
     )
 

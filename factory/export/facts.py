@@ -11,6 +11,7 @@ from typing import Any
 from factory.export.source import SealedRun
 from factory.ledger.units.commits import Commit
 from factory.models.find import MINIATURE, model_sources
+from factory.pairs.cleaning.purged import purged_by_reason
 from schemas.canonical import canonical_json, content_hash
 from schemas.ledger.tally import Tally
 from schemas.recipe import ModelSource
@@ -55,6 +56,7 @@ class Making:
                 "counts": sealed.manifest.counts,
                 "by_kind": tally.by_kind,
                 "reasons": tally.reasons,
+                "purged": purged_by_reason(sealed.run.store),
                 "borderline": tally.marks.get("borderline", 0),
                 "truncated": tally.marks.get("truncated", 0),
                 "units": self.units,

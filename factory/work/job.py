@@ -110,7 +110,8 @@ def run_job(stage: Stage, run: Run, plan: Plan, terms: Terms, runner: Runner) ->
         if run.commits == "sealed":
             progress.say("conditional writes are weak here: attempts are committed side by side")
         if start:
-            progress.say(f"{counted(len(pending), 'unit')} to make; workers load the models first")
+            first = f"; {stage.loading}" if stage.loading else ""
+            progress.say(f"{counted(len(pending), 'unit')} to make{first}")
             reports = runner(run, plan, pending, terms, should_stop)
         # After the runner has begun: until then nothing is in hand, and Ray takes signals when it starts.
         with drain:

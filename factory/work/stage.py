@@ -77,6 +77,8 @@ class Stage:
     sealing: Sealing = Sealing()
     silence_s: float = 3600.0
     """A worker that is longer at a unit, and `SILENCE` times as long as the longest took, is given up."""
+    loading: str = "workers load the models first"
+    """What comes before the first unit, told when a job begins; nothing where it is short."""
     advice: str = ""
     """Where to look when a whole run kept nothing."""
 

@@ -19,7 +19,7 @@ from factory.ledger import keys
 from factory.ledger.plan import Row
 from factory.ledger.units.outcomes import Outcomes
 from factory.pairs.cleaning.likeness import Fingerprints, alike, fingerprint
-from factory.pairs.cleaning.purged import Name
+from factory.pairs.cleaning.purged import PURGED, Name
 from factory.pairs.generate import outcomes_of, triplets_of
 from factory.pairs.reselection import Candidates
 from factory.pairs.sheet import opened
@@ -28,8 +28,6 @@ from factory.untrusted_image.decoder import ImageDecoder, ImageRefused
 from schemas.candidate import Candidate, Scores, Verdict
 from schemas.pair import Pair
 
-PURGED = "purged"
-"""How the reason of a candidate begins that was taken out."""
 BY_HASH = f"{PURGED}: a picture's hash is listed"
 DUPLICATE = f"{PURGED}: near duplicate"
 BENCHMARK = f"{PURGED}: like a picture of a benchmark"

@@ -1,6 +1,7 @@
 """The list of candidates that were taken out of a run: `purged.jsonl`."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 
 from factory.errors import Damaged, InputError
@@ -11,6 +12,8 @@ from factory.storage.protocol import ObjectStore
 
 Name = tuple[str, int]
 """Of a candidate: its triplet, and which try."""
+PURGED = "purged"
+"""How the reason of a candidate begins that was taken out; what comes after a comma is its own."""
 
 
 def write_purged(run: Run, reasons: Mapping[Name, str]) -> None:
@@ -37,3 +40,12 @@ def read_purged(store: ObjectStore) -> dict[Name, str]:
             raise Damaged(f"{store.uri}/{keys.PURGED}: not a list of candidates") from None
 
     return read_whole(store, keys.PURGED, parse)
+
+
+def purged_by_reason(store: ObjectStore) -> dict[str, int]:
+    """How many candidates a run lacks, the most frequent reason first; none where none was taken out."""
+    if not store.find(keys.PURGED):
+        return {}
+    reasons = read_purged(store).values()
+    kinds = (reason.removeprefix(f"{PURGED}: ").partition(",")[0] for reason in reasons)
+    return dict(Counter(kinds).most_common())

@@ -1,5 +1,6 @@
 """The command `purge`: a sealed run without some of its pairs, as a run of its own."""
 
+from dataclasses import replace
 from typing import Annotated, Optional
 
 import typer
@@ -101,7 +102,7 @@ def purge(
     )
     write_selected(ours, opened)
     write_purged(ours, purged.reasons)
-    stage = generate_stage(machine.load_purger)
+    stage = replace(generate_stage(machine.load_purger), loading="")
     result = run_job(stage, ours, planned, config, machine.runner(stage, config.compute))
     print_result(read_status(ours, planned, result.book), result, as_json)
     return result.exit_code

@@ -79,7 +79,9 @@ def select(
     )
     write_selected(ours, opened)
     stage = replace(
-        generate_stage(machine.load_reselector), advice="`select --dry-run` counts by other gates"
+        generate_stage(machine.load_reselector),
+        loading="a model is loaded where a pair must be made again" if counted.remade else "",
+        advice="`select --dry-run` counts by other gates",
     )
     result = run_job(stage, ours, planned, config, machine.runner(stage, config.compute))
     print_result(read_status(ours, planned, result.book), result, as_json)

@@ -199,3 +199,16 @@ def test_what_would_go_is_counted_and_nothing_written(tmp_path, listed):
 def test_a_line_without_a_hash_is_named():
     with pytest.raises(InputError, match=r"gone, line 2: must begin with 64 hex digits .* 'abc'"):
         read_hashes(io.StringIO(f"{'0' * 64}\nabc\n"), "gone")
+
+
+def test_the_card_of_an_export_says_what_was_taken_out(tmp_path, listed):
+    out = str(tmp_path / "clean")
+    assert purge(tmp_path / "run", "--hashes", tmp_path / "hashes.txt", "--out", out)[0] == 0
+    for run, said in ((out, True), (str(tmp_path / "run"), False)):
+        to = tmp_path / f"export-{said}"
+        done = CliRunner().invoke(app, ["export", run, "--to", str(to)])
+        assert done.exit_code == 0, done.stderr
+        assert "models" not in done.stderr
+        text = " ".join((to / "README.md").read_text().split())
+        assert ("`purge` took pairs out of it" in text) == said
+        assert ("count as not made: a picture's hash is listed 3." in text) == said
