@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 import diffusers  # noqa: E402
 import psutil  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
+import ray  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
@@ -194,10 +195,10 @@ def plain_loop(place: str, out: str, requests: list[dict[str, str]]) -> float:
     return time.monotonic() - started
 
 
-def speed(endpoint: str, images: int, of_loop: int, delays: Mapping[str, float]) -> dict[str, Any]:
+def speed(endpoint: str, images: int, of_loop: int) -> dict[str, Any]:
     """Images a second of both, with each delay, whose name ends those of its figures."""
     figures: dict[str, Any] = {"images": images, "images_of_loop": of_loop, "steps": STEPS}
-    for name, delay_s in delays.items():
+    for name, delay_s in DELAYS.items():
         with slowly(endpoint, delay_s), tempfile.TemporaryDirectory() as folder:
             place = f"s3://{BUCKET}/speed{name}/in"
             requests = lay_out(place, images)
@@ -205,10 +206,14 @@ def speed(endpoint: str, images: int, of_loop: int, delays: Mapping[str, float])
             config = settings(place, STEPS, WORKERS, 50_000_000)
             _, result, seconds = edit_all(config, f"s3://{BUCKET}/speed{name}/out", requests, notes)
             assert result.exit_code == 0, result.message
+            # Its workers reach the server by the proxy that ends here.
+            ray.shutdown()
             worked = [json.loads(path.read_text()) for path in notes.glob("[0-9]*.json")]
             # Since the first edit; what comes before is Ray's start and the models'.
             busy = max(one["s"] for one in worked)
+            print(f"{images} in {seconds:.1f} s", file=sys.stderr)
             looped = plain_loop(place, f"s3://{BUCKET}/speed{name}/loop", requests[:of_loop])
+            print(f"the loop: {of_loop} in {looped:.1f} s", file=sys.stderr)
             ours, loop = images / seconds, of_loop / looped
             figures |= {
                 f"images_per_s{name}": round(ours, 3),
@@ -352,10 +357,8 @@ def main() -> None:
         if given.only in (None, "kills"):
             figures |= kills(*((16, 20, 1, 10.0) if given.tiny else (1900, 100, 20, 24.0)))
         if given.only in (None, "speed"):
-            if given.tiny:
-                figures |= speed(endpoint, 8, 4, {"": DELAY_S})
-            else:
-                figures |= speed(endpoint, given.images, given.of_loop, DELAYS)
+            counts = (8, 4) if given.tiny else (given.images, given.of_loop)
+            figures |= speed(endpoint, *counts)
     if given.only in (None, "memory"):
         figures |= memory((100, 1000) if given.tiny else FLAT)
     if given.only in (None, "above"):

@@ -131,8 +131,8 @@ ROOMS = (
 
 
 TRAINER_ROOMS = (
-    *("headline", "learning", "feeding", "latents", "loop", "miniature", "watching", "root"),
-    *("checks", "preset_choice", "fit", "evaluation", "language", "on_ray"),
+    *("headline", "learning", "language", "feeding", "latents", "loop", "miniature", "watching"),
+    *("root", "checks", "preset_choice", "fit", "evaluation", "on_ray"),
     *("train_language", "__main__"),
 )
 """Of `trainer`, from the ground up."""

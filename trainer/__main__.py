@@ -67,7 +67,7 @@ def train_miniature(
     stage: Annotated[
         Optional[list[str]],
         typer.Option(
-            help="autoencoder, diffusion, clip or card; repeatable; default all, in order."
+            help="autoencoder, diffusion, clip, card or language; repeatable; default all, in order."
         ),
     ] = None,
     steps: Annotated[

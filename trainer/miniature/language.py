@@ -41,7 +41,8 @@ the same token as the `a` of an id, and what follows it could not be found again
 """
 VOCABULARY = 384
 CONTEXT = 256
-LINES = 60_000
+LINES = 120_000
+"""Of a training of the model that ships."""
 
 
 def language_lines(count: int, seed: int) -> Iterator[dict[str, object]]:

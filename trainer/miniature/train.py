@@ -13,11 +13,13 @@ from trainer.miniature.autoencoder import build_autoencoder, train_autoencoder
 from trainer.miniature.card import write_card
 from trainer.miniature.clip import save_clip, train_clip
 from trainer.miniature.diffusion import TrainedParts, noise_scheduler, train_diffusion
+from trainer.miniature.language import LINES
+from trainer.miniature.language_training import train_language_model
 from trainer.miniature.vocabulary import save_tokenizer
 
-STAGES = ("autoencoder", "diffusion", "clip", "card")
-"""The last one measures the others by the oracle."""
-STEPS = {"autoencoder": 6_000, "diffusion": 7_200, "clip": 16_000}
+STAGES = ("autoencoder", "diffusion", "clip", "card", "language")
+"""`card` measures those before it by the oracle; the language model needs none of them."""
+STEPS = {"autoencoder": 6_000, "diffusion": 7_200, "clip": 16_000, "language": 7_000}
 
 
 def train_miniature(
@@ -32,7 +34,7 @@ def train_miniature(
     """Train each stage to its step count, resuming from `work`, and write its folder under `out`.
 
     A stage writes only its own folders, so two stages may run side by side; `diffusion` needs
-    `autoencoder` to be finished.
+    `autoencoder` to be finished. The goal of `language` may not be changed once it is begun.
     """
     goal = STEPS | (steps or {})
     work.mkdir(parents=True, exist_ok=True)
@@ -57,6 +59,10 @@ def train_miniature(
         save_clip(clip, len(tokenizer), out / "clip")
     if "card" in stages:
         report(json.dumps(write_card(work, out, threads=torch.get_num_threads())["figures"]))
+    if "language" in stages:
+        train_language_model(
+            work, out / "language", steps=goal["language"], lines=LINES, seed=seed, report=report
+        )
 
 
 def save_pipeline(model: TrainedParts, vae: Any, tokenizer: Any, folder: Path) -> None:
