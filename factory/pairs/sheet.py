@@ -13,7 +13,7 @@ from factory.ledger.run import Run
 from factory.storage.patience import read_whole
 from schemas.arrow import from_parquet
 from schemas.candidate import Scores
-from schemas.ledger.commit import Manifest
+from schemas.ledger.commit import Manifest, UnitLine
 from schemas.pair import Pair
 
 CELL_PX = 192
@@ -26,9 +26,14 @@ LINE_CHARACTERS = 62
 def sealed_pairs(run: Run, manifest: Manifest) -> Iterator[Pair]:
     """Every pair of a sealed run, in unit order. Raises `Damaged`."""
     for line in unit_lines(run, manifest):
-        if line.data_key is None:
-            continue
-        yield from read_whole(run.store, line.data_key, partial(stored_pairs, run, line.data_key))
+        yield from unit_pairs(run, line)
+
+
+def unit_pairs(run: Run, line: UnitLine) -> list[Pair]:
+    """The pairs of a sealed unit. Raises `Damaged`."""
+    if line.data_key is None:
+        return []
+    return read_whole(run.store, line.data_key, partial(stored_pairs, run, line.data_key))
 
 
 def stored_pairs(run: Run, key: str, data: bytes) -> list[Pair]:

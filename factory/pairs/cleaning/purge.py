@@ -6,31 +6,40 @@ gates bring it back.
 """
 
 import hashlib
+import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain, islice
 
 from PIL import Image
 
 from factory.errors import InputError
 from factory.ledger import keys
+from factory.ledger.book import READERS
+from factory.ledger.manifest import unit_lines
 from factory.ledger.plan import Row
+from factory.ledger.run import Run
 from factory.ledger.units.outcomes import Outcomes
 from factory.pairs.cleaning.likeness import Fingerprints, alike, fingerprint
 from factory.pairs.cleaning.purged import PURGED, Name
 from factory.pairs.generate import outcomes_of, triplets_of
 from factory.pairs.reselection import Candidates
-from factory.pairs.sheet import opened
+from factory.pairs.sheet import opened, unit_pairs
 from factory.storage.protocol import ObjectStore
 from factory.untrusted_image.decoder import ImageDecoder, ImageRefused
 from schemas.candidate import Candidate, Scores, Verdict
+from schemas.ledger.commit import Manifest
 from schemas.pair import Pair
 
 BY_HASH = f"{PURGED}: a picture's hash is listed"
 DUPLICATE = f"{PURGED}: near duplicate"
 BENCHMARK = f"{PURGED}: like a picture of a benchmark"
+UNITS_AT_ONCE = 256
+"""That are looked at before any more are listed."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -78,6 +87,17 @@ class Benchmark:
             decoder.close()
 
 
+@dataclass(frozen=True)
+class PairLooks:
+    """What is compared of a pair."""
+
+    name: Name
+    hashes: frozenset[str]
+    """SHA-256 of both stored pictures."""
+    prints: tuple[int, int] | None
+    """Fingerprints of the original and the edited picture; None where nothing asks for them."""
+
+
 @dataclass
 class Purge:
     """What is taken out of a run, and the pairs that it meets."""
@@ -99,24 +119,32 @@ class Purge:
     def _before(self) -> Fingerprints:
         return Fingerprints(self.near)
 
-    def meet(self, pair: Pair) -> None:
+    def look(self, pair: Pair) -> PairLooks:
+        """What of a pair must be known; several threads may ask, it is where the time goes."""
+        stored = [image.bytes for image in (pair.original_image, pair.edited_image)]
+        hashes = frozenset(hashlib.sha256(data).hexdigest() for data in stored)
+        prints = None
+        if (self.duplicates or self.benchmark) and not hashes & self.hashes:
+            prints = (fingerprint(opened(stored[0])), fingerprint(opened(stored[1])))
+        return PairLooks((pair.triplet_id, pair.index), hashes, prints)
+
+    def meet(self, looks: PairLooks) -> None:
         """Judge one pair, in the order of the run: of near duplicates the first stays."""
         self.pairs += 1
-        reason = self._reason(pair)
+        reason = self._reason(looks)
         if reason:
-            self.reasons[pair.triplet_id, pair.index] = reason
+            self.reasons[looks.name] = reason
 
-    def _reason(self, pair: Pair) -> str | None:
-        stored = [image.bytes for image in (pair.original_image, pair.edited_image)]
-        listed = self.hashes & {hashlib.sha256(data).hexdigest() for data in stored}
+    def _reason(self, looks: PairLooks) -> str | None:
+        listed = self.hashes & looks.hashes
         if listed:
             self.met |= listed
             return BY_HASH
-        if not self.duplicates and self.benchmark is None:
+        if looks.prints is None:
             return None
-        before, after = (fingerprint(opened(data)) for data in stored)
+        before, after = looks.prints
         if self.benchmark is not None:
-            for one in (before, after):
+            for one in looks.prints:
                 number = next(self.benchmark.prints.alike(one), None)
                 if number is not None:
                     return f"{BENCHMARK}, {self.benchmark.names[number]}"
@@ -137,6 +165,17 @@ class Purge:
             for reason in self.reasons.values()
         )
         return {words: found[words] for words in kinds.values()}
+
+
+def looks_of(
+    run: Run, manifest: Manifest, look: Callable[[Pair], PairLooks]
+) -> Iterator[PairLooks]:
+    """Of every pair of a sealed run, in unit order, looked at by several threads. Raises `Damaged`."""
+    lines = unit_lines(run, manifest)
+    with ThreadPoolExecutor(max(READERS, os.cpu_count() or 1)) as pool:
+        while some := list(islice(lines, UNITS_AT_ONCE)):
+            found = pool.map(lambda line: [look(pair) for pair in unit_pairs(run, line)], some)
+            yield from chain.from_iterable(found)
 
 
 def must_be_for_purge(store: ObjectStore) -> None:

@@ -13,12 +13,17 @@ from factory.errors import ConfigError, InputError
 from factory.ledger.run import Run, must_be_of_this_release
 from factory.ledger.status import status as read_status
 from factory.pairs.cleaning.likeness import Fingerprints
-from factory.pairs.cleaning.purge import Benchmark, Purge, must_be_for_purge, read_hashes
+from factory.pairs.cleaning.purge import (
+    Benchmark,
+    Purge,
+    looks_of,
+    must_be_for_purge,
+    read_hashes,
+)
 from factory.pairs.cleaning.purged import write_purged
 from factory.pairs.generate import generate_stage
 from factory.pairs.reselection import Candidates, write_selected
 from factory.pairs.scores import sealed_manifest
-from factory.pairs.sheet import sealed_pairs
 from factory.storage.open import open_store
 from factory.verbs import machine
 from factory.verbs.results import print_result
@@ -89,8 +94,8 @@ def purge(
         near,
     )
     with Progress("pairs", manifest.counts["accepted"]) as progress:
-        for pair in sealed_pairs(opened, manifest):
-            purged.meet(pair)
+        for looks in looks_of(opened, manifest, purged.look):
+            purged.meet(looks)
             progress.advance()
     if store is None:
         tell(opened, purged, as_json)
