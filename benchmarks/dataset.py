@@ -1,7 +1,8 @@
-"""What the dataset's verbs take: an export, in bytes a second of processor time, and its memory.
+"""What the dataset's verbs take: an export in bytes a second of processor time, other gates, the report.
 
-python benchmarks/dataset.py                     (from the repository's root; some minutes)
-python benchmarks/dataset.py --mb 300 --dry      (small; prints, writes nothing)
+python benchmarks/dataset.py                     (from the repository's root; 15 minutes, with Chromium)
+python benchmarks/dataset.py --only export --mb 300 --dry            (small; prints, writes nothing)
+python benchmarks/dataset.py --only selection --triplets 20000 --dry (of 451,990; 1 GB of disk for all)
 python benchmarks/dataset.py --server moto       (beside it: to an S3 server; ceph as in ledger.py)
 """
 
@@ -20,6 +21,8 @@ import numpy as np
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.dataset_selection import PAPER  # noqa: E402
+from benchmarks.dataset_selection import measured as selection  # noqa: E402
 from benchmarks.record import RESULTS, machine, replace_results, write_results  # noqa: E402
 from factory import seeds  # noqa: E402
 from factory.export.export import check_shards, export_stage, lay_out  # noqa: E402
@@ -158,8 +161,10 @@ def exports(mb: int, server: str | None) -> dict[str, Any]:
 def main() -> None:
     """Measure, and write what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mb", type=int, default=2000)
+    parser.add_argument("--only", choices=("export", "selection"))
+    parser.add_argument("--mb", type=int, default=2000, help="of the run that is exported")
     parser.add_argument("--server", default=None)
+    parser.add_argument("--triplets", type=int, default=PAPER, help="of a hundred candidates each")
     parser.add_argument("--dry", action="store_true")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -167,14 +172,20 @@ def main() -> None:
         print(json.dumps(measured(*asked.one)))
         return
     where = machine()
-    figures = exports(asked.mb, asked.server)
-    if asked.dry:
+    for name, measure in {
+        "export": lambda: exports(asked.mb, asked.server),
+        "selection": lambda: selection(asked.triplets),
+    }.items():
+        if asked.only not in (None, name):
+            continue
+        figures = measure()
         print(json.dumps(figures, indent=1))
-    elif (RESULTS / "dataset.json").exists():
-        # Others of its figures are other verbs'.
-        replace_results("dataset", "export", figures, where)
-    else:
-        write_results("dataset", figures, where)
+        if asked.dry:
+            continue
+        if (RESULTS / "dataset.json").exists():
+            replace_results("dataset", name, figures, where)
+        else:
+            write_results("dataset", figures, where)
 
 
 if __name__ == "__main__":

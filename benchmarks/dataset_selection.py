@@ -1,12 +1,8 @@
 """How fast other gates are counted over a run's scores, and how fast its report answers.
 
-python benchmarks/dataset_selection.py                    all of it: 45 million candidates, 1 GB of disk
-python benchmarks/dataset_selection.py --triplets 20000   fewer of them
-
-Writes `results/dataset_selection.json`; `measured` gives the figures to whoever puts them beside others.
+Figures of `benchmarks/dataset.py`, whose option `--only selection` measures these alone.
 """
 
-import argparse
 import json
 import os
 import random
@@ -27,7 +23,6 @@ import pyarrow as pa
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.record import machine, write_results  # noqa: E402
 from factory.ledger import keys  # noqa: E402
 from factory.ledger.plan import Plan, write_plan  # noqa: E402
 from factory.ledger.run import Run, create_run, open_run  # noqa: E402
@@ -296,22 +291,11 @@ def remade(folder: Path, limit: int) -> dict[str, Any]:
     }
 
 
-def measured(triplets: int, report_triplets: int, limit: int) -> dict[str, Any]:
-    """All figures."""
+def measured(triplets: int, report_triplets: int = 1000, limit: int = 6) -> dict[str, Any]:
+    """All figures; `limit` is how many triplets the miniature makes."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         found = reselect(folder / "scores", triplets)
         (folder / "report").mkdir()
         found |= report(folder / "report", report_triplets)
         return found | remade(folder / "remade", limit)
-
-
-if __name__ == "__main__":
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--triplets", type=int, default=PAPER, help="of a hundred candidates")
-    options.add_argument("--report-triplets", type=int, default=1000)
-    options.add_argument("--limit", type=int, default=6, help="triplets that the miniature makes")
-    chosen = options.parse_args()
-    where = machine()
-    figures = measured(chosen.triplets, chosen.report_triplets, chosen.limit)
-    write_results("dataset_selection", figures, where)
