@@ -6,7 +6,8 @@ python benchmarks/captions.py --cases FILE         (and the rules on labelled na
 python benchmarks/captions.py --tiny --dry         (a small run; writes nothing)
 
 A start is a process of its own, so that only the client's CPU time is counted, its beginning included.
-`valid_share` and `edit_kinds` are of a language model of the miniature's world, which there is none of yet.
+`valid_share` and `edit_kinds` are of the miniature's own language model, behind `transformers serve`, asked
+for captions that it was never shown.
 """
 
 import argparse
@@ -28,19 +29,25 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
 
+import pyarrow.parquet as pq  # noqa: E402
+
 from benchmarks.record import machine, write_results  # noqa: E402
 from factory.captions.checks.acceptance import faults  # noqa: E402
 from factory.captions.checks.instruction_rules import broken_rules  # noqa: E402
+from factory.captions.local_server import served  # noqa: E402
 from factory.captions.prompts import Suggestion  # noqa: E402
 from factory.ledger import keys  # noqa: E402
 from factory.ledger.plan import read_plan  # noqa: E402
 from factory.ledger.run import open_run  # noqa: E402
 from factory.ledger.status import status  # noqa: E402
 from factory.miniature import world  # noqa: E402
+from factory.models.find import LANGUAGE  # noqa: E402
 from schemas.canonical import content_hash  # noqa: E402
-from schemas.captions import Limits  # noqa: E402
+from schemas.captions import TRIPLETS, Limits  # noqa: E402
+from schemas.triplet import Triplet  # noqa: E402
 from tests.chaos.servers import BUCKET, s3_server  # noqa: E402
 from tests.factory.captions.language_server import Says, green, language_server  # noqa: E402
+from trainer.miniature.language import is_right  # noqa: E402
 
 IN_FLIGHT = 64
 FAULTS = (
@@ -51,6 +58,10 @@ FAULTS = (
 FAULTY = 5
 """Of so many requests one is answered badly first."""
 ATTEMPTS = 4
+NEAR_QUOTA = 0.1
+"""A kind's share of all triplets may differ so much from its quota."""
+NOISE = 0.1
+"""Share of a stub judge's verdicts that are wrong."""
 
 
 def captions(folder: str, count: int) -> str:
@@ -60,24 +71,14 @@ def captions(folder: str, count: int) -> str:
     return str(file)
 
 
-def start(listed: str, out: str, url: str) -> "subprocess.Popen[bytes]":
-    """The command in a process of its own."""
-    words = [
-        "captions",
-        "--preset",
-        "openai",
-        "--captions",
-        listed,
-        "--out",
-        out,
-        "--base-url",
-        url,
-    ]
-    settings = {
-        "compute.where": "here",
-        "compute.server.in_flight": IN_FLIGHT,
-        "recipe.unit_captions": IN_FLIGHT,
-    }
+def start(
+    listed: str, out: str, url: str, preset: str = "openai", **more: object
+) -> "subprocess.Popen[bytes]":
+    """The command in a process of its own; `more` are settings of the recipe."""
+    words = ["captions", "--preset", preset, "--captions", listed, "--out", out, "--base-url", url]
+    settings = {"compute.where": "here"} | {f"recipe.{name}": value for name, value in more.items()}
+    if preset == "openai":
+        settings |= {"compute.server.in_flight": IN_FLIGHT, "recipe.unit_captions": IN_FLIGHT}
     words += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     return subprocess.Popen(
         [sys.executable, "-m", "factory", *words],
@@ -153,6 +154,38 @@ def kills(count: int, times: int) -> dict[str, Any]:
     }
 
 
+def generated(captions: int, each: int) -> dict[str, Any]:
+    """What the miniature's language model writes, over HTTP, for captions that it never saw: the triplets
+    that the command keeps, by the world's grammar, and how near each kind of edit is to its quota.
+    """
+    held_out = world.held_out_captions()[:captions]
+    with tempfile.TemporaryDirectory() as folder, served(LANGUAGE, "miniature") as url:
+        listed = Path(folder) / "captions.txt"
+        listed.write_text("".join(f"{caption}\n" for caption in held_out))
+        out = f"{folder}/run"
+        process = start(str(listed), out, url, "miniature", per_caption=each)
+        _, said = process.communicate()
+        assert process.returncode == 0, said.decode()[-2000:]
+        run = open_run(out)
+        counts = status(run, read_plan(run)).counts
+        rows = [
+            Triplet.model_validate(row)
+            for file in sorted(Path(out).rglob(f"{TRIPLETS}*.parquet"))
+            for row in pq.read_table(file).to_pylist()
+        ]
+    by_kind = Counter(row.edit_kind for row in rows)
+    shares = {kind: by_kind[kind] / len(rows) for kind in world.EDIT_KINDS}
+    quota = 1 / len(world.EDIT_KINDS)
+    return {
+        "valid_share": round(sum(map(is_right, rows)) / len(rows), 4),
+        "edit_kinds": sum(abs(share - quota) <= NEAR_QUOTA for share in shares.values()),
+        "edit_kind_shares": {kind: round(share, 4) for kind, share in shares.items()},
+        "generated_triplets": len(rows),
+        "generated_of": captions * each,
+        "generated_counts": counts,
+    }
+
+
 def is_refused(caption: str, edit: str, edited: str) -> bool:
     """By what is looked at before a judge is asked."""
     words = Suggestion(edit, edited)
@@ -210,6 +243,44 @@ def natural(file: str) -> dict[str, Any]:
     }
 
 
+def judged(file: str) -> dict[str, Any]:
+    """The same by the command, with a second model's verdict behind the rules: a stub that answers from the
+    labels and is wrong in a tenth of its verdicts, since no real model is here.
+    """
+    rows = [json.loads(line) for line in Path(file).read_text().splitlines()]
+    by_caption = {row["input"]: row for row in rows}
+
+    def answer(path: str, body: dict[str, Any]) -> Any:
+        asked = json.loads(body["messages"][-1]["content"])
+        row = by_caption[asked["caption"]]
+        if body["model"] != "judge":
+            return json.dumps(
+                {"id": asked["id"], "edit": row["edit"], "edited_caption": row["output"]}
+            )
+        is_wrong = random.Random(row["input"]).random() < NOISE
+        return json.dumps({"verdict": float(row["right"] != is_wrong)})
+
+    with tempfile.TemporaryDirectory() as folder, language_server(answer) as model:
+        listed = Path(folder) / "captions.jsonl"
+        listed.write_text("".join(json.dumps({"caption": one}) + "\n" for one in by_caption))
+        how = {"judge.model": "judge", "attempts": 1, "near_duplicates": "null"}
+        process = start(str(listed), f"{folder}/run", model.url, **how)
+        _, said = process.communicate()
+        assert process.returncode == 0, said.decode()[-2000:]
+        kept = {
+            row["original_prompt"]
+            for path in Path(folder, "run").rglob(f"{TRIPLETS}*.parquet")
+            for row in pq.read_table(path).to_pylist()
+        }
+    wrong = [caption not in kept for caption, row in by_caption.items() if not row["right"]]
+    right = [caption not in kept for caption, row in by_caption.items() if row["right"]]
+    return {
+        "natural_wrong_found_with_judge": round(sum(wrong) / len(wrong), 4),
+        "natural_right_refused_with_judge": round(sum(right) / len(right), 4),
+        "natural_judge_noise": NOISE,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--server", help="ceph, swift or moto: what a call costs to S3 as well")
@@ -218,10 +289,10 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="write no result")
     given = parser.parse_args()
     where, counts = machine(), (100, 300) if given.tiny else (1000, 10_000)
-    figures: dict[str, Any] = {"valid_share": None, "edit_kinds": None}
+    figures: dict[str, Any] = generated(*((10, 1) if given.tiny else (200, 5)))
     figures |= checked(100 if given.tiny else 500)
     if given.cases:
-        figures |= natural(given.cases)
+        figures |= natural(given.cases) | judged(given.cases)
     figures |= kills(*((200, 2) if given.tiny else (1000, 5)))
     figures |= overhead("", counts)
     if given.server:

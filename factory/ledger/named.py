@@ -122,7 +122,8 @@ def stands(run: Run, key: str, sha256: str) -> bool:
 def _row_with(row: Record, fields: Mapping[str, Any]) -> Record:
     """A row with those of the fields that its stage has."""
     known = {name: value for name, value in fields.items() if name in type(row).model_fields}
-    return row.model_copy(update=known)
+    # Read anew, since a stage's verdicts are words of its own.
+    return type(row)(**(dict(row) | known))
 
 
 def _stored(run: Run, key: str, data: bytes, sha256: str) -> str:
