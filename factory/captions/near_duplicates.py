@@ -38,10 +38,12 @@ def near_duplicates(
     """
     from datasketch import MinHash, MinHashLSH
 
+    # Drawing the permutations takes ten times as long as a text's sketch by them.
+    nothing = MinHash(num_perm=PERMUTATIONS)
     bands = MinHashLSH(threshold=min(least, FINEST), num_perm=PERMUTATIONS).hashranges
     with tempfile.TemporaryDirectory(prefix="editmill-") as folder, _index(folder) as index:
         for place, (name, text) in enumerate(texts):
-            sketch = MinHash(num_perm=PERMUTATIONS)
+            sketch = nothing.copy()
             sketch.update_batch(sorted(_words(text)))
             values = sketch.hashvalues
             keys = [_key(number, values[a:b]) for number, (a, b) in enumerate(bands)]
