@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 
 from benchmarks.on_cluster import goodput, scale  # noqa: E402
-from benchmarks.record import RESULTS, machine, replace_results, write_results  # noqa: E402
+from benchmarks.record import machine, replace_results  # noqa: E402
 from cluster.forecast.acceptance import STATED, Range, rest_of  # noqa: E402
 from cluster.forecast.forecast import Forecast, Gpu, Workforce, forecast  # noqa: E402
 from cluster.forecast.pilot import Pilot, read_pilot  # noqa: E402
@@ -270,12 +270,8 @@ def main() -> None:
         if given.only in (None, prefix):
             found = measure(given)
             print(json.dumps(found, indent=1))
-            if given.dry:
-                continue
-            if (RESULTS / "cluster.json").exists():
+            if not given.dry:
                 replace_results("cluster", prefix, found, where)
-            else:
-                write_results("cluster", found, where)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.dataset_selection import PAPER  # noqa: E402
 from benchmarks.dataset_selection import measured as selection  # noqa: E402
-from benchmarks.record import RESULTS, machine, replace_results, write_results  # noqa: E402
+from benchmarks.record import machine, replace_results  # noqa: E402
 from factory import seeds  # noqa: E402
 from factory.export.export import check_shards, export_stage, lay_out  # noqa: E402
 from factory.export.prepare import prepare  # noqa: E402
@@ -180,12 +180,8 @@ def main() -> None:
             continue
         figures = measure()
         print(json.dumps(figures, indent=1))
-        if asked.dry:
-            continue
-        if (RESULTS / "dataset.json").exists():
+        if not asked.dry:
             replace_results("dataset", name, figures, where)
-        else:
-            write_results("dataset", figures, where)
 
 
 if __name__ == "__main__":

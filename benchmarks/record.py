@@ -41,9 +41,9 @@ def machine() -> dict[str, Any]:
 
 
 def command() -> str:
-    """This program as it was called, its own options included; folders of this machine stand as DIR."""
+    """This program as it was called, its own options included; places elsewhere stand as DIR."""
     program, *words = sys.argv
-    shown = ["DIR" if os.path.isabs(word) else word for word in words]
+    shown = ["DIR" if os.path.isabs(word) or word.startswith("..") else word for word in words]
     return shlex.join(["python", f"benchmarks/{Path(program).name}", *shown])
 
 
@@ -78,8 +78,12 @@ def write_results(name: str, figures: dict[str, Any], where: dict[str, Any], **b
 
 
 def replace_results(name: str, prefix: str, figures: dict[str, Any], where: dict[str, Any]) -> Path:
-    """Put figures of one prefix in the place of those in a result that is there; says when and how."""
+    """Put figures of one prefix in the place of those in a result that is there, with when and how; where
+    there is none, write one.
+    """
     path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return write_results(name, figures, where)
     record = json.loads(path.read_text())
     kept = {key: value for key, value in record["figures"].items() if not key.startswith(prefix)}
     when = datetime.now(UTC).isoformat(timespec="seconds")

@@ -38,7 +38,7 @@ def near_duplicates(
     """
     from datasketch import MinHash, MinHashLSH
 
-    # Drawing the permutations takes ten times as long as a text's sketch by them.
+    # Drawing the permutations takes more than twice as long as a text's sketch by them.
     nothing = MinHash(num_perm=PERMUTATIONS)
     bands = MinHashLSH(threshold=min(least, FINEST), num_perm=PERMUTATIONS).hashranges
     with tempfile.TemporaryDirectory(prefix="editmill-") as folder, _index(folder) as index:

@@ -23,7 +23,13 @@ from schemas.training.language import (
 )
 from schemas.triplet import Triplet
 from trainer.language.train import prepare, train
-from trainer.miniature.language import is_right, save_shipped, save_untrained, write_lines
+from trainer.miniature.language import (
+    CONTEXT,
+    is_right,
+    save_shipped,
+    save_untrained,
+    write_lines,
+)
 
 BATCH, LEARNING_RATE, WARM_UP = 32, 0.002, 200
 EVERY = 100
@@ -33,6 +39,7 @@ TEMPERATURE = 0.7
 ANSWER_TOKENS = 120
 BAR = 0.95
 """Least share of right edits at which training is done."""
+_CHAT = CaptionRecipe(model="miniature", form="chat")
 
 
 def train_language_model(
@@ -56,7 +63,7 @@ def train_language_model(
         law=LanguageLaw(
             seed=seed,
             model=ModelSource(source=str(begun)),
-            tokens=256,
+            tokens=CONTEXT,
             steps=steps,
             batch=BATCH,
             learning_rate=LEARNING_RATE,
@@ -130,6 +137,3 @@ def held_out_figures(folder: Path, seed: int = 0) -> dict[str, Any]:
         "right": right,
         "right_95": interval,
     }
-
-
-_CHAT = CaptionRecipe(model="miniature", form="chat")
