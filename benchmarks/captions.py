@@ -263,7 +263,7 @@ def judged(file: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, language_server(answer) as model:
         listed = Path(folder) / "captions.jsonl"
         listed.write_text("".join(json.dumps({"caption": one}) + "\n" for one in by_caption))
-        how = {"judge.model": "judge", "attempts": 1, "near_duplicates": "null"}
+        how = {"judge.model": "judge", "attempts": "1", "near_duplicates": "null"}
         process = start(str(listed), f"{folder}/run", model.url, **how)
         _, said = process.communicate()
         assert process.returncode == 0, said.decode()[-2000:]
