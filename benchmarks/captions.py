@@ -31,6 +31,7 @@ os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')
 
 import pyarrow.parquet as pq  # noqa: E402
 
+from benchmarks.memory import ended  # noqa: E402
 from benchmarks.record import machine, write_results  # noqa: E402
 from factory.captions.checks.acceptance import faults  # noqa: E402
 from factory.captions.checks.instruction_rules import broken_rules  # noqa: E402
@@ -95,13 +96,13 @@ def overhead(out: str, counts: Sequence[int], label: str = "") -> dict[str, Any]
     for count in counts:
         with tempfile.TemporaryDirectory() as folder, language_server(green) as model:
             process = start(captions(folder, count), f"{out or folder}/run-{count}", model.url)
-            _, ended, used = os.wait4(process.pid, 0)
-            assert ended == 0, process.stderr and process.stderr.read().decode()[-2000:]
+            code, used, peak = ended(process)
+            assert code == 0, process.stderr and process.stderr.read().decode()[-2000:]
         calls = len(model.asked)
         spent.append((calls, used.ru_utime + used.ru_stime))
         found[f"overhead_ms{label}"] = round(spent[-1][1] / calls * 1000, 3)
         found[f"calls{label}"] = calls
-        found[f"rss_mib_of_{count}{label}"] = round(used.ru_maxrss / 1024, 1)
+        found[f"rss_mib_of_{count}{label}"] = round(peak, 1)
     (few, of_few), (many, of_many) = spent
     found[f"overhead_ms_without_start{label}"] = round((of_many - of_few) / (many - few) * 1000, 3)
     return found

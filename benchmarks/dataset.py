@@ -8,7 +8,6 @@ python benchmarks/dataset.py --server moto       (beside it: to an S3 server; ce
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.dataset_selection import PAPER  # noqa: E402
 from benchmarks.dataset_selection import measured as selection  # noqa: E402
+from benchmarks.memory import peak_mib  # noqa: E402
 from benchmarks.record import machine, replace_results  # noqa: E402
 from factory import seeds  # noqa: E402
 from factory.export.export import check_shards, export_stage, lay_out  # noqa: E402
@@ -92,7 +92,7 @@ def measured(source: str, to: str, form: str) -> dict[str, float]:
     planned = time.process_time()
     stage = export_stage()
     assert run_job(stage, run, plan, config, run_here(stage)).exit_code == 0
-    written, peak = time.process_time(), _peak_mib()
+    written, peak = time.process_time(), peak_mib()
     assert verify(run, check_shards, lay_out).damages == []
     ended = time.process_time()
     size = sum(one.bytes for one in run.place.list() if not one.key.startswith("_editmill/"))
@@ -104,12 +104,8 @@ def measured(source: str, to: str, form: str) -> dict[str, float]:
         "cpu_s": ended - cpu,
         "wall_s": time.monotonic() - began,
         "peak_mib": peak,
-        "verifying_peak_mib": _peak_mib(),
+        "verifying_peak_mib": peak_mib(),
     }
-
-
-def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def in_its_own_process(source: str, to: str, form: str) -> dict[str, float]:

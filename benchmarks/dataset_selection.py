@@ -6,7 +6,6 @@ Figures of `benchmarks/dataset.py`, whose option `--only selection` measures the
 import json
 import os
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import pyarrow as pa
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.memory import ended  # noqa: E402
 from factory.ledger import keys  # noqa: E402
 from factory.ledger.plan import Plan, write_plan  # noqa: E402
 from factory.ledger.run import Run, create_run, open_run  # noqa: E402
@@ -155,14 +155,19 @@ def reselect(folder: Path, count: int) -> dict[str, Any]:
     words = ["--set", "recipe.thresholds.direction=0.15", "--set", "recipe.keep.most=3"]
     run = [sys.executable, "-m", "editmill", "select", str(folder), *words, "--dry-run", "--json"]
     began = time.monotonic()
-    done = subprocess.run(
-        run, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    process = subprocess.Popen(
+        run,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
+    code, used, peak = ended(process)
     seconds = time.monotonic() - began
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    told = json.loads(done.stdout)
+    said, complained = process.communicate()
+    if code:
+        raise SystemExit(complained.decode())
+    told = json.loads(said)
     size = sum(path.stat().st_size for path in (folder / "scores").iterdir())
     name = "reselect_45m" if count == PAPER else "reselect"
     return {
@@ -170,7 +175,7 @@ def reselect(folder: Path, count: int) -> dict[str, Any]:
         "reselect_pairs": told["pairs"],
         f"{name}_s": round(seconds, 1),
         f"{name}_cpu_s": round(used.ru_utime + used.ru_stime, 1),
-        "reselect_peak_mib": round(used.ru_maxrss / 1024),
+        "reselect_peak_mib": round(peak),
         "scores_bytes_per_candidate": round(size / told["candidates"], 2),
     }
 

@@ -17,7 +17,6 @@ import io
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -41,6 +40,7 @@ import ray  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from benchmarks.memory import peak_mib  # noqa: E402
 from benchmarks.record import machine, replace_results, write_results  # noqa: E402
 from factory.console.config import EDIT_PRESETS, read_config  # noqa: E402
 from factory.edits.edit import EditMaker, edit_stage  # noqa: E402
@@ -294,7 +294,7 @@ def listed(count: int, folder: Path) -> None:
     )
     found, duplicates = distinct(items)
     prepare(config, str(folder / "out"), lambda: Listed(found, duplicates))
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(peak_mib())
 
 
 def memory(counts: tuple[int, int]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ python benchmarks/ledger_planning.py start URI UNITS        start it; prints sec
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.memory import peak_mib  # noqa: E402
 from factory.ledger import keys  # noqa: E402
 from factory.ledger.book import Book  # noqa: E402
 from factory.ledger.status import status  # noqa: E402
@@ -87,8 +87,7 @@ def start(uri, units):
 
 
 def figures(started):
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": round(time.monotonic() - started, 2), "rss_mib": round(rss, 1)}
+    return {"seconds": round(time.monotonic() - started, 2), "rss_mib": round(peak_mib(), 1)}
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import psutil  # noqa: E402
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
+from benchmarks.memory import peak_mib  # noqa: E402
 from factory.ledger import keys  # noqa: E402
 from factory.ledger.run import Run, open_run  # noqa: E402
 from factory.ledger.verify.run import verify  # noqa: E402
@@ -111,10 +112,6 @@ def own_cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def peak_mib() -> float:
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-
-
 def start(file: str, uri: str) -> dict[str, Any]:
     """One start of the main job: when it began to make, what the driver worked, how long sealing took."""
     begun, config = time.monotonic(), _config()
@@ -146,7 +143,7 @@ def start(file: str, uri: str) -> dict[str, Any]:
         "begin_s": (reports[0] if reports else ended) - begun,
         "seconds": ended - begun,
         "seal_s": ended - (reports[-1] if reports else planned),
-        "driver_rss_mib": peak_mib(),
+        "driver_rss_mib": round(peak_mib(), 1),
     }
     if made > 1:
         figures["units_per_s"] = (made - 1) / (reports[-1] - reports[0])
@@ -174,7 +171,11 @@ def verified(uri: str) -> dict[str, Any]:
     found = verify(run, sealing_of(run).check)
     problems = len(found.damages) + found.open_units
     seconds = round(time.monotonic() - begun, 1)
-    return {"verify_s": seconds, "verify_rss_mib": peak_mib(), "verify_problems": problems}
+    return {
+        "verify_s": seconds,
+        "verify_rss_mib": round(peak_mib(), 1),
+        "verify_problems": problems,
+    }
 
 
 def open_again(uri: str, keep: int) -> None:

@@ -62,7 +62,8 @@ class Replies:
         # As text: whatever strange thing it says was paid for, and is kept.
         data = stamped({"request": sha256, "reply": reply})
         folder_must_stand(self.store)
-        return _read(write_once(self.store, key, data), key)
+        stands = write_once(self.store, key, data)
+        return _body(reply, key) if stands == data else _read(stands, key)
 
     def names(self) -> set[str]:
         """Of all requests whose replies are stored."""
@@ -79,8 +80,16 @@ def name_of(asked: Asked, number: int) -> str:
 
 def _read(data: bytes, key: str) -> dict[str, Any]:
     try:
-        body = json.loads(unstamped(data)["reply"])
-    except (ValueError, KeyError, TypeError) as error:
+        reply = unstamped(data)["reply"]
+    except (ValueError, KeyError) as error:
+        raise Damaged(f"{key}: not a reply: {first_line(error)}") from None
+    return _body(reply, key)
+
+
+def _body(reply: Any, key: str) -> dict[str, Any]:
+    try:
+        body = json.loads(reply)
+    except (ValueError, TypeError) as error:
         raise Damaged(f"{key}: not a reply: {first_line(error)}") from None
     if not isinstance(body, dict):
         raise Damaged(f"{key}: not a reply: must be a JSON object, got {type(body).__name__}")

@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+import ssl
+import threading
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI
+from openai import APIConnectionError, APIStatusError, APITimeoutError, DefaultHttpxClient, OpenAI
 
 from factory.captions.asked import Asked, BadRequest
 from factory.errors import ServerRefused, ServerUnavailable
@@ -25,13 +27,10 @@ LONGEST_PAUSE_S = 60.0
 
 T = TypeVar("T")
 
-_RESOURCES: dict[str, tuple[Callable[[OpenAI], Any], dict[str, Any]]] = {
-    "chat": (lambda client: client.chat.completions, {"model": "", "messages": ()}),
-    "completion": (lambda client: client.completions, {"model": "", "prompt": ""}),
-    "moderation": (lambda client: client.moderations, {"input": ""}),
-}
-"""What takes a kind of request, and what its signature wants: the request itself goes as it is, for the
-package would walk through every example of a chat to name its fields, a fifth of what a call costs."""
+PATHS = {"chat": "/chat/completions", "completion": "/completions", "moderation": "/moderations"}
+"""Where a kind of request goes. The package's own calls walk through every example of a chat to name its
+fields, and build an object of each reply: as much as all the rest of a request.
+"""
 
 
 class LanguageServer:
@@ -47,19 +46,31 @@ class LanguageServer:
         self._sleep, self._now = sleep, now
         # Servers of one's own ask for no key, and the package for some text.
         self._key = os.environ.get(server.key_variable) or "none"
-        # Its own retries know neither of our patience nor of a server that stays away.
-        self._client = OpenAI(
-            base_url=server.base_url, api_key=self._key, timeout=server.timeout_s, max_retries=0
-        )
-        # Once: each time is a millisecond.
-        self._create = {
-            kind: resource(self._client).with_raw_response.create
-            for kind, (resource, _) in _RESOURCES.items()
-        }
+        self._trusted = ssl.create_default_context()
+        self._clients: list[OpenAI] = []
+        self._own = threading.local()
 
     def close(self) -> None:
         """End its connections."""
-        self._client.close()
+        for client in self._clients:
+            client.close()
+
+    @property
+    def _client(self) -> OpenAI:
+        """The calling thread's own: each request that shares a pool of connections waits for the pool's
+        lock, and looks at all of its connections.
+        """
+        if not hasattr(self._own, "client"):
+            # Its own retries know neither of our patience nor of a server that stays away.
+            self._own.client = OpenAI(
+                base_url=self.server.base_url,
+                api_key=self._key,
+                timeout=self.server.timeout_s,
+                max_retries=0,
+                http_client=DefaultHttpxClient(verify=self._trusted),
+            )
+            self._clients.append(self._own.client)
+        return self._own.client
 
     def ask(self, asked: Asked) -> str:
         """The reply: a whole JSON object, whatever it says, without the key should it stand there.
@@ -68,11 +79,9 @@ class LanguageServer:
         no whole reply. Raises `ServerUnavailable` where that lasts longer than `patience_s`,
         `ServerRefused` where no other request would fare better, `BadRequest` where this alone is wrong.
         """
-        create, wanted = self._create[asked.kind], _RESOURCES[asked.kind][1]
 
         def sent(client: OpenAI) -> str:
-            reply = bytes(create(**wanted, extra_body=asked.body).content)
-            return _whole(self.hidden(reply.decode(errors="replace")))
+            return _whole(self.hidden(client.post(PATHS[asked.kind], cast_to=str, body=asked.body)))
 
         return self.patiently(sent, asked)
 
