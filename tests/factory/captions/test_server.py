@@ -1,6 +1,8 @@
 """How a language model's server is borne with: what it says of waiting, and what no waiting mends."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 
 import pytest
@@ -85,3 +87,18 @@ def test_a_run_whose_money_ends_at_the_server_keeps_what_it_paid_for(listed, tmp
     with language_server(green) as model:
         assert start(listed, out, model.url).exit_code == 0
     assert not {str(body) for body in model.asked} & {str(body) for body in given[:3]}
+
+
+def test_threads_that_ask_at_once_have_connections_of_their_own():
+    asking = threading.Barrier(3)
+
+    def answer(path, body):
+        asking.wait(timeout=30)
+        return green(path, body)
+
+    with language_server(answer) as model, ThreadPoolExecutor(3) as threads:
+        server = LanguageServer(Server(base_url=model.url))
+        clients = list(threads.map(lambda _: (server.ask(QUESTION), server._client)[1], range(3)))
+        assert len({id(client) for client in clients}) == 3
+        server.close()
+    assert all(client.is_closed() for client in clients)

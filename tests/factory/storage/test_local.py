@@ -173,6 +173,14 @@ def test_a_key_cannot_go_below_an_object(tmp_path: Path) -> None:
     assert [info.key for info in store.list()] == ["a", "b/c"]
 
 
+def test_a_part_ends_where_the_object_does(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.put_new("pairs/a", b"0123456789")
+    parts = [(0, -1), (8, -1), (3, 4), (8, 9), (12, 3), (12, -1), (4, 0)]
+    read = [store.get_part("pairs/a", first, count) for first, count in parts]
+    assert read == [b"0123456789", b"89", b"3456", b"89", b"", b"", b""]
+
+
 def test_foreign_files_are_passed_over(tmp_path: Path) -> None:
     for name in ("with blank", ".DS_Store", "ä"):
         (tmp_path / name).write_bytes(b"")
