@@ -1,6 +1,6 @@
 """How much of what preempted nodes cost becomes committed work, at a tenth of a cloud's times.
 
-python -m benchmarks.on_cluster.goodput measure FOLDER SECONDS     (benchmarks/cluster.py writes the result)
+python benchmarks/cluster.py --only goodput     (from the repository's root; 20 quiet minutes)
 
 Each node is taken away 360 s after it came, with a notice of 12 s, and another comes in its place. A unit
 takes 6 s, a worker's loading 6 s: a tenth of what is common, as are the 360 s of an hour. What Ray itself
@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from factory.pairs.triplets import TripletList  # noqa: E402
 from factory.storage.open import open_store  # noqa: E402
 from factory.work.job import run_job  # noqa: E402
 from schemas.config import Config  # noqa: E402
+from schemas.recipe import Recipe  # noqa: E402
 from tests.chaos.nodes import Nodes  # noqa: E402
 from tests.environment import without_ray  # noqa: E402
 from tests.stub_source import StubSource, recipe, triplets  # noqa: E402
@@ -48,13 +50,20 @@ NOTES = "EDITMILL_GOODPUT_NOTES"
 
 
 class SlowMaker(PairMaker):
-    """A unit takes as long as is said, and hardly any of the processor."""
+    """A unit takes as long as is said, and hardly any of the processor; a worker's calls take turns, as
+    they do at a GPU.
+    """
+
+    def __init__(self, recipe: Recipe, source: StubSource) -> None:
+        super().__init__(recipe, source)
+        self._turn = threading.Lock()
 
     def make(self, unit: int, items: Sequence[Row]) -> Any:
-        ends = time.monotonic() + UNIT_S
-        made = super().make(unit, items)
-        time.sleep(max(0.0, ends - time.monotonic()))
-        return made
+        with self._turn:
+            ends = time.monotonic() + UNIT_S
+            made = super().make(unit, items)
+            time.sleep(max(0.0, ends - time.monotonic()))
+            return made
 
 
 def load(run: Run, compute: Any) -> SlowMaker:
@@ -89,8 +98,28 @@ class Life:
     gone: float | None = None
 
 
-def measured(
-    folder: Path, seconds: float = SECONDS, nodes: int = NODES, life_s: float = LIFE_S
+def measured(folder: Path, seconds: float = SECONDS) -> dict[str, Any]:
+    """As `measure`, in a process of its own: Ray reads these once, as it is imported."""
+    ray_reads = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": os.urandom(32).hex(),
+        # It listens on 127.0.0.1, which Ray would turn into this machine's address.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.on_cluster.goodput", "measure", folder, str(seconds)],
+        cwd=ROOT,
+        env=without_ray() | ray_reads | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout[done.stdout.index(b"{") :])
+    return found
+
+
+def measure(
+    folder: Path, seconds: float, nodes: int = NODES, life_s: float = LIFE_S
 ) -> dict[str, Any]:
     """Committed unit-seconds over the seconds that nodes were there.
 
@@ -99,8 +128,6 @@ def measured(
     those first ones leave at different times, as if they had come one after another. Beside it the share
     without what starts cost: over the seconds since each worker had loaded.
     """
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ.setdefault("RAY_AUTH_TOKEN", os.urandom(32).hex())
     notes = folder / "loaded"
     notes.mkdir(parents=True)
     os.environ[NOTES] = str(notes)
@@ -151,13 +178,10 @@ def measured(
 def _start(folder: Path, units: int, address: str) -> "subprocess.Popen[bytes]":
     """The job, in a process of its own: nodes can be started from the main thread alone."""
     words = ["drive", str(folder), str(units)]
-    ours = {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
     return subprocess.Popen(
         [sys.executable, "-m", "benchmarks.on_cluster.goodput", *words],
         cwd=ROOT,
-        env=without_ray()
-        | ours
-        | {"PYTHONPATH": str(ROOT), "RAY_ADDRESS": address, "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"RAY_ADDRESS": address, "OMP_NUM_THREADS": "1"},
     )
 
 
@@ -165,4 +189,4 @@ if __name__ == "__main__":
     verb, *words = sys.argv[1:]
     if verb == "drive":
         sys.exit(drive(words[0], int(words[1])))
-    print(json.dumps(measured(Path(words[0]), float(words[1])), indent=1))
+    print(json.dumps(measure(Path(words[0]), float(words[1])), indent=1))
