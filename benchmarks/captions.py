@@ -3,6 +3,7 @@
 python benchmarks/captions.py                      (from the repository's root; minutes)
 python benchmarks/captions.py --server ceph        (and to S3, whose server comes from apt)
 python benchmarks/captions.py --cases FILE         (and the rules on labelled natural English)
+python benchmarks/captions.py --only overhead      (a call's cost alone; the others of the result stay)
 python benchmarks/captions.py --tiny --dry         (a small run; writes nothing)
 
 A start is a process of its own, so that only the client's CPU time is counted, its beginning included.
@@ -32,7 +33,7 @@ os.environ["PYTHONPATH"] = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')
 import pyarrow.parquet as pq  # noqa: E402
 
 from benchmarks.memory import ended  # noqa: E402
-from benchmarks.record import machine, write_results  # noqa: E402
+from benchmarks.record import machine, replace_results, write_results  # noqa: E402
 from factory.captions.checks.acceptance import faults  # noqa: E402
 from factory.captions.checks.instruction_rules import broken_rules  # noqa: E402
 from factory.captions.local_server import served  # noqa: E402
@@ -286,21 +287,28 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--server", help="ceph, swift or moto: what a call costs to S3 as well")
     parser.add_argument("--cases", help="labelled instructions, as JSON lines")
+    parser.add_argument("--only", choices=("overhead",), help="the others of the result stay")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--dry", action="store_true", help="write no result")
     given = parser.parse_args()
     where, counts = machine(), (100, 300) if given.tiny else (1000, 10_000)
-    figures: dict[str, Any] = generated(*((10, 1) if given.tiny else (200, 5)))
-    figures |= checked(100 if given.tiny else 500)
-    if given.cases:
-        figures |= natural(given.cases) | judged(given.cases)
-    figures |= kills(*((200, 2) if given.tiny else (1000, 5)))
+    figures: dict[str, Any] = {}
+    if given.only is None:
+        figures |= generated(*((10, 1) if given.tiny else (200, 5)))
+        figures |= checked(100 if given.tiny else 500)
+        if given.cases:
+            figures |= natural(given.cases) | judged(given.cases)
+        figures |= kills(*((200, 2) if given.tiny else (1000, 5)))
     figures |= overhead("", counts)
     if given.server:
         with s3_server(given.server):
             figures |= overhead(f"s3://{BUCKET}/captions-{os.getpid()}", counts, "_s3")
     print(json.dumps(figures, indent=1))
-    if not given.dry:
+    if given.dry:
+        return
+    if given.only:
+        replace_results("captions", given.only, figures, where)
+    else:
         write_results("captions", figures, where)
 
 
