@@ -118,9 +118,7 @@ def measured(folder: Path, seconds: float = SECONDS) -> dict[str, Any]:
     return found
 
 
-def measure(
-    folder: Path, seconds: float, nodes: int = NODES, life_s: float = LIFE_S
-) -> dict[str, Any]:
+def measure(folder: Path, seconds: float) -> dict[str, Any]:
     """Committed unit-seconds over the seconds that nodes were there.
 
     A node is there from its raylet's registration until it is taken away. The time begins when the last
@@ -131,12 +129,12 @@ def measure(
     notes = folder / "loaded"
     notes.mkdir(parents=True)
     os.environ[NOTES] = str(notes)
-    cluster, lives, told = Nodes(nodes, 1), {}, 0
+    cluster, lives, told = Nodes(NODES, 1), {}, 0
     try:
         begun = time.time()
         for place, node in enumerate(cluster.staying()):
-            lives[node] = Life(begun, begun + life_s * (place + 1) / nodes)
-        job = _start(folder / "run", int(seconds / UNIT_S * nodes), cluster.address)
+            lives[node] = Life(begun, begun + LIFE_S * (place + 1) / NODES)
+        job = _start(folder / "run", int(seconds / UNIT_S * NODES), cluster.address)
         while time.time() < begun + seconds and job.poll() is None:
             for node in cluster.staying():
                 if time.time() >= lives[node].leaves - NOTICE_S:
@@ -149,7 +147,7 @@ def measure(
             cluster.refill()
             for node in cluster.staying():
                 now = time.time()
-                lives.setdefault(node, Life(now, now + life_s))
+                lives.setdefault(node, Life(now, now + LIFE_S))
             time.sleep(LOOK_EVERY_S)
         ended, code = time.time(), job.poll()
         run = open_run(open_store(str(folder / "run")))
@@ -170,7 +168,7 @@ def measure(
         "goodput_preemptions": sum(life.gone is not None for life in lives.values()),
         "goodput_notices": told,
         "goodput_seconds": round(ended - begun, 1),
-        "goodput_nodes": nodes,
+        "goodput_nodes": NODES,
         "goodput_ended_early": code,
     }
 
