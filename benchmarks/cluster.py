@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 
-from benchmarks.on_cluster import goodput, scale  # noqa: E402
+from benchmarks.on_cluster import goodput, growth, scale  # noqa: E402
 from benchmarks.record import machine, replace_results  # noqa: E402
 from cluster.forecast.acceptance import STATED, Range, rest_of  # noqa: E402
 from cluster.forecast.forecast import Forecast, Gpu, Workforce, forecast  # noqa: E402
@@ -235,6 +235,7 @@ def long_runs(work: Path) -> dict[str, Any]:
         found[f"scale_{captions}"] = scale.in_folder(work, captions)
     last = found[f"scale_{LONG[-1]}"]
     return found | {
+        "scale_model": growth.model(found),
         "driver_ms_per_unit": last["whole"]["driver_ms_per_unit"],
         "driver_rss_mib": last["whole"]["driver_rss_mib"],
         "resume_at_99_s": last["resume_at_99_s"],

@@ -2,6 +2,7 @@
 
 python -m benchmarks.on_cluster.scale list FILE CAPTIONS     a list of triplets as Parquet
 python -m benchmarks.on_cluster.scale start FILE URI         a start through Ray Data; prints its figures
+python -m benchmarks.on_cluster.scale first FILE URI         the same, asked to stop at its first unit
 python -m benchmarks.on_cluster.scale verify URI             the same of `verify`
 
 A unit is four triplets of a hundred candidates each, as the paper's preset makes them; its commit takes
@@ -11,6 +12,7 @@ some 24 kB. Beside the models all is the product's: draws, keep rule, pairs, com
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -112,8 +114,11 @@ def own_cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def start(file: str, uri: str) -> dict[str, Any]:
-    """One start of the main job: when it began to make, what the driver worked, how long sealing took."""
+def start(file: str, uri: str, *, only_first: bool = False) -> dict[str, Any]:
+    """One start of the main job: when it began to make, what the driver worked, how long sealing took.
+
+    `only_first` asks it to stop, as an operator would, when it has made its first unit.
+    """
     begun, config = time.monotonic(), _config()
     triplets = read_triplets(file)
     read = time.monotonic()
@@ -129,6 +134,8 @@ def start(file: str, uri: str) -> dict[str, Any]:
             reports.append(time.monotonic())
             cpu.append(own_cpu_s())
             assert isinstance(report, UnitReport), report
+            if only_first and len(reports) == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
             yield report
 
     result = run_job(stage, run, plan, config, runner)
@@ -213,17 +220,18 @@ def on_s3(folder: Path, units: int = 5000) -> dict[str, Any]:
 
 
 def in_folder(folder: Path, captions: int) -> dict[str, Any]:
-    """A whole run against a folder, verified, and resumed where half and where 1 % is open."""
+    """A whole run against a folder, verified; resumed to its end where 1 % is open, and to its first unit
+    where half is."""
     file, uri = folder / f"{captions}.parquet", str(folder / f"run-{captions}")
     units = -(-captions // UNIT_TRIPLETS)
     if not file.exists():
         write_list(file, captions)
     found = {"whole": child("start", str(file), uri)}
     found |= child("verify", uri)
-    for share in (50, 99):
+    for share, verb in ((99, "start"), (50, "first")):
         open_again(uri, units * share // 100)
         begun = time.monotonic()
-        resumed = child("start", str(file), uri)
+        resumed = child(verb, str(file), uri)
         # Of the process, its imports and Ray's start too, to the first unit that is made.
         imports = time.monotonic() - begun - resumed["seconds"]
         found[f"resume_at_{share}_s"] = round(resumed["begin_s"] + imports, 1)
@@ -258,5 +266,7 @@ if __name__ == "__main__":
             write_list(Path(words[0]), int(words[1]))
         case "start":
             print(json.dumps(start(*words)))
+        case "first":
+            print(json.dumps(start(*words, only_first=True)))
         case "verify":
             print(json.dumps(verified(*words)))
