@@ -4,7 +4,8 @@ python benchmarks/cluster.py                      (from the repository's root; a
 python benchmarks/cluster.py --only forecast      (or trace: these figures alone; the other results stay)
 python benchmarks/cluster.py --only scaled        (4 minutes; a real Ray that scales)
 python benchmarks/cluster.py --only goodput       (20 minutes; a real Ray whose nodes are taken away)
-python benchmarks/cluster.py --only scale --work DIR      (hours; runs of very many units in DIR)
+python benchmarks/cluster.py --only s3            (10 minutes; 5,000 units on a real S3 server)
+python benchmarks/cluster.py --only long_451990_captions --work DIR      (two hours; a run in DIR)
 python benchmarks/cluster.py --only forecast --run RUN    (of another run, of 80 triplets at least)
 python benchmarks/cluster.py --keep RUN           (writes the table of a run that `forecast` reads else)
 """
@@ -228,18 +229,26 @@ def scaled(work: Path) -> dict[str, Any]:
     }
 
 
-def long_runs(work: Path) -> dict[str, Any]:
-    """The paper's number of captions, made by a stub; and how what a start takes grows up to there."""
-    found: dict[str, Any] = {"captions": LONG[-1], **scale.on_s3(work)}
-    for captions in LONG:
-        found[f"scale_{captions}"] = scale.in_folder(work, captions)
-    last = found[f"scale_{LONG[-1]}"]
-    return found | {
-        "scale_model": growth.model(found),
-        "driver_ms_per_unit": last["whole"]["driver_ms_per_unit"],
-        "driver_rss_mib": last["whole"]["driver_rss_mib"],
-        "resume_at_99_s": last["resume_at_99_s"],
-    }
+def long_run(work: Path, captions: int) -> dict[str, Any]:
+    """So many captions, made by a stub; of the paper's number the figures that the design names, too."""
+    found = scale.in_folder(work, captions)
+    figures: dict[str, Any] = {name_of(captions): found}
+    if captions == LONG[-1]:
+        figures |= {
+            "captions": captions,
+            "driver_ms_per_unit": found["whole"]["driver_ms_per_unit"],
+            "driver_rss_mib": found["whole"]["driver_rss_mib"],
+            "resume_at_99_s": found["resume_at_99_s"],
+        }
+    return figures
+
+
+def name_of(captions: int) -> str:
+    return f"long_{captions}_captions"
+
+
+def _long(given: argparse.Namespace, captions: int) -> dict[str, Any]:
+    return long_run(work_of(given), captions)
 
 
 def work_of(given: argparse.Namespace) -> Path:
@@ -257,11 +266,13 @@ def main() -> None:
         "trace": lambda given: trace(),
         "goodput": lambda given: goodput.measured(work_of(given) / "goodput"),
         "scaled": lambda given: scaled(work_of(given)),
-        "scale": lambda given: long_runs(work_of(given)),
+        "s3": lambda given: scale.on_s3(work_of(given)),
+        **{name_of(size): partial(_long, captions=size) for size in LONG},
+        "long_model": lambda given: {"long_model": growth.model(growth.recorded())},
     }
     """By the prefix of their names."""
     parser.add_argument("--only", choices=figures)
-    parser.add_argument("--work", type=Path, help="a folder for runs; some 15 GB for `scale`")
+    parser.add_argument("--work", type=Path, help="a folder for runs; some 15 GB for the longest")
     given = parser.parse_args()
     if given.keep:
         keep(given.keep)

@@ -64,7 +64,7 @@ PAIRS = 3000
 """A run ends when it has so many pairs."""
 MORE = ("recipe.candidates=3", "recipe.unit_triplets=8")
 """Fewer candidates of each triplet than the preset's 8: more triplets for the same arithmetic."""
-FURTHER_PLAN: Plan = ("further-triplets.jsonl", 7000, 505)
+FURTHER_PLAN: Plan = ("further-triplets.jsonl", 4800, 505)
 FURTHER_PAIRS = 4500
 FURTHER_LAW = ("law.steps=6000", "law.cool_down=0.7")
 SHARES = {"colour": 0.6, "shape": 0.6, "size": 1.0, "background": 0.8, "style": 0.35}
@@ -111,7 +111,7 @@ def write_triplets(
     held_out, rng = set(world.held_out_captions()), random.Random(seed)
     free = (
         line
-        for line in world.triplets(3 * count, seed)
+        for line in world.triplets(2 * count, seed)
         if line["input"] not in held_out
         and line["output"] not in held_out
         and rng.random() < shares.get(line["edit_kind"], 1)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 def _digest(*parts: object) -> bytes:
-    return hashlib.sha256("|".join(str(part) for part in parts).encode()).digest()
+    return hashlib.sha256("|".join(map(str, parts)).encode()).digest()
 
 
 def candidate_seed(run_seed: int, triplet_id: str, index: int) -> int:

@@ -80,7 +80,7 @@ def line(points: Sequence[tuple[int, float]]) -> Line:
 def grown(figures: Mapping[str, Any]) -> dict[str, list[tuple[int, float]]]:
     """The points of each part, smallest run first."""
     sizes = sorted(
-        (one["whole"]["units"], one) for name, one in figures.items() if name.startswith("scale_")
+        (one["whole"]["units"], one) for name, one in figures.items() if name.endswith("_captions")
     )
     found: dict[str, list[tuple[int, float]]] = {}
     for units, one in sizes:
@@ -152,9 +152,15 @@ def drawn(figures: Mapping[str, Any]) -> Drawing:
     return Drawing(WIDTH, HEIGHT, parts)
 
 
-def main() -> None:
+def recorded() -> dict[str, Any]:
+    """The figures that stand in `cluster.json`."""
     file = ROOT / "benchmarks" / "results" / "cluster.json"
-    figures = json.loads(file.read_text())["figures"]
+    figures: dict[str, Any] = json.loads(file.read_text())["figures"]
+    return figures
+
+
+def main() -> None:
+    figures = recorded()
     print(json.dumps(model(figures), indent=1))
     picture = drawn(figures)
     (ROOT / "docs" / "cluster").mkdir(exist_ok=True)

@@ -55,6 +55,8 @@ KINDS = ("colour", "shape", "size", "style")
 SERVERS = ("radosgw", "ceph-osd", "ceph-mon")
 SIDE = 8
 """Of a picture, in pixels: no picture is of interest here."""
+PICTURES = [np.full((SIDE, SIDE, 3), grey, np.uint8) for grey in range(256)]
+NAMES = tuple(Scores.model_fields)
 
 
 def recipe() -> Recipe:
@@ -77,10 +79,9 @@ class ScaleSource:
 
     def pairs(self, draws: Sequence[Draw]) -> Iterator[Made]:
         for draw in draws:
-            parts = [draw.seed >> shift & 1023 for shift in (0, 10, 20, 30)]
-            names = zip(Scores.model_fields, parts, strict=True)
-            scores = Scores(**{name: part / 1023 for name, part in names})
-            picture = np.full((SIDE, SIDE, 3), draw.seed & 255, np.uint8)
+            shares = ((draw.seed >> shift & 1023) / 1023 for shift in (0, 10, 20, 30))
+            scores = Scores.model_construct(**dict(zip(NAMES, shares, strict=True)))
+            picture = PICTURES[draw.seed & 255]
             yield Made(draw, picture, picture, scores, truncated=False)
 
     def environment(self) -> Environment:
@@ -130,7 +131,11 @@ def start(file: str, uri: str, *, only_first: bool = False) -> dict[str, Any]:
     stage = generate_stage(partial(load))
 
     def runner(*words: Any) -> Iterator[Any]:
-        for report in run_on_ray(stage)(*words):
+        # Ray starts here, before the job listens for signals.
+        return counted(run_on_ray(stage)(*words))
+
+    def counted(units: Iterator[Any]) -> Iterator[Any]:
+        for report in units:
             reports.append(time.monotonic())
             cpu.append(own_cpu_s())
             assert isinstance(report, UnitReport), report

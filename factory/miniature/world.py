@@ -211,10 +211,16 @@ def edit(scene: Scene, kind: str, rng: random.Random) -> Scene:
 
 
 def triplets(count: int, seed: int) -> Iterator[dict[str, str]]:
-    """Distinct triplets in the published field names, edit kinds in turn; each stored as one line."""
+    """Distinct triplets in the published field names, edit kinds in turn; each stored as one line.
+
+    Raises `ValueError` after the last that there is: a caption's size changes in one way only.
+    """
+    most = len(EDIT_KINDS) * len(_captioned()) * (len(SIZES) - 1)
     rng = random.Random(seed)
     seen: set[tuple[str, str]] = set()
     while len(seen) < count:
+        if len(seen) == most:
+            raise ValueError(f"count must be at most {most}, got {count}")
         kind = EDIT_KINDS[len(seen) % len(EDIT_KINDS)]
         before = sample(rng)
         after = edit(before, kind, rng)

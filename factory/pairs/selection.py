@@ -1,7 +1,7 @@
 """Which candidates become pairs: the gates, then the best few of each triplet. Pure."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from factory.pairs.source import Draw, Made, NotMade
@@ -25,15 +25,21 @@ def gates(thresholds: Thresholds) -> dict[str, float]:
 
 def failed_gates(scores: Scores, thresholds: Thresholds) -> list[str]:
     """The similarities below their threshold."""
-    return [name for name, least in gates(thresholds).items() if getattr(scores, name) < least]
+    return _below(scores, gates(thresholds))
 
 
-def is_borderline(scores: Scores, thresholds: Thresholds) -> bool:
+def _below(scores: Scores, limits: Mapping[str, float]) -> list[str]:
+    return [name for name, least in limits.items() if getattr(scores, name) < least]
+
+
+def _is_near(scores: Scores, limits: Mapping[str, float], margin: float) -> bool:
     """Whether another device could have judged otherwise: a score within the margin of its gate."""
-    margin = thresholds.borderline
     return margin > 0 and any(
-        abs(getattr(scores, name) - least) <= margin for name, least in gates(thresholds).items()
+        abs(getattr(scores, name) - least) <= margin for name, least in limits.items()
     )
+
+
+_NO_SCORES = dict.fromkeys(Scores.model_fields)
 
 
 class ScoredCandidate(Protocol):
@@ -58,20 +64,25 @@ class Selection:
     recipe: Recipe
     _outcomes: list[tuple[Made | NotMade, list[str]]] = field(default_factory=list)
     _best: dict[str, list[Made]] = field(default_factory=dict)
+    _limits: Mapping[str, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._limits = gates(self.recipe.thresholds)
 
     def add(self, outcome: Made | NotMade) -> None:
         """Judge one outcome by the gates and, if it passes, by its rivals so far."""
         if isinstance(outcome, NotMade):
             self._outcomes.append((outcome, []))
             return
-        failed = failed_gates(outcome.scores, self.recipe.thresholds)
+        failed = _below(outcome.scores, self._limits)
         if not failed:
             best = self._best.setdefault(outcome.draw.triplet.triplet_id, [])
             best.append(outcome)
             best.sort(key=rank, reverse=True)
             del best[self.recipe.keep.most :]
         empty = outcome.original[:0]
-        self._outcomes.append((replace(outcome, original=empty, edited=empty), failed))
+        bare = Made(outcome.draw, empty, empty, outcome.scores, outcome.truncated)
+        self._outcomes.append((bare, failed))
 
     def result(self, order: Iterable[Triplet]) -> tuple[list[Candidate], list[Pair]]:
         """Every candidate's row and the pairs, both in triplet order, then by index."""
@@ -94,12 +105,13 @@ class Selection:
     def _row(self, outcome: Made | NotMade, failed: list[str], is_kept: bool) -> Candidate:
         draw = outcome.draw
         verdict, reason, borderline = Verdict.REJECTED, ",".join(failed) or "keep", False
-        scores: dict[str, float | None] = dict.fromkeys(Scores.model_fields)
+        scores: Mapping[str, float | None] = _NO_SCORES
         if isinstance(outcome, NotMade):
             verdict, reason = Verdict.FAILED, outcome.reason
         else:
-            scores |= outcome.scores.model_dump()
-            borderline = is_borderline(outcome.scores, self.recipe.thresholds)
+            scores = outcome.scores.model_dump()
+            margin = self.recipe.thresholds.borderline
+            borderline = _is_near(outcome.scores, self._limits, margin)
         if is_kept:
             verdict, reason = Verdict.ACCEPTED, ""
         return Candidate(

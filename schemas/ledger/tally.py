@@ -52,20 +52,24 @@ def count(layout: Layout, rows: Iterable[Mapping[str, Any]]) -> Tally:
     """
     by_kind: dict[str, Counter[str]] = {}
     reasons: Counter[str] = Counter()
-    marks = Counter(dict.fromkeys(layout.marks, 0))
+    marks = dict.fromkeys(layout.marks, 0)
     for row in rows:
-        verdict = row["verdict"]
-        by_kind.setdefault(row.get("kind") or KIND_NOT_GIVEN, Counter())[verdict] += 1
+        verdict, kind = row["verdict"], row.get("kind") or KIND_NOT_GIVEN
+        if kind not in by_kind:
+            by_kind[kind] = Counter()
+        by_kind[kind][verdict] += 1
         if row.get("reason") and verdict != layout.FAILED:
-            reasons.update(row["reason"].split(","))
-        marks.update({name: int(row[name]) for name in layout.marks})
+            for reason in row["reason"].split(","):
+                reasons[reason] += 1
+        for name in marks:
+            marks[name] += int(row[name])
     return Tally(
         by_kind={
             kind: {name: counts[name] for name in layout.counts}
             for kind, counts in sorted(by_kind.items())
         },
         reasons=dict(sorted(reasons.items())),
-        marks=dict(marks),
+        marks=marks,
     )
 
 

@@ -27,7 +27,7 @@ def run_of(units: int, bent: float = 0.0) -> dict[str, object]:
 
 
 def figures(bent: float = 0.0) -> dict[str, object]:
-    runs = {f"scale_{4 * units}": run_of(units, bent) for units in (112_998, 1_000, 10_000)}
+    runs = {f"long_{4 * units}_captions": run_of(units, bent) for units in (112_998, 1_000, 10_000)}
     return {"captions": 451_990, **runs}
 
 

@@ -22,7 +22,7 @@ from factory.ledger.run import Run, must_stand
 from factory.ledger.units.outcomes import Data, Outcomes
 from factory.storage.patience import patiently, read_whole
 from factory.storage.protocol import ObjectStore
-from schemas.arrow import file_metadata, read_rows, rows_to_json, to_parquet
+from schemas.arrow import columns_of, file_metadata, read_rows, rows_to_json, write_rows
 from schemas.canonical import content_hash
 from schemas.ledger.commit import CommitRecord, DataFile
 from schemas.ledger.layout import from_stored, to_stored
@@ -75,12 +75,13 @@ def write_commit(
     stored = _write_data(run, unit, data)
     if outcomes.objects and data is not None:
         outcomes = store_named(run, unit, outcomes, data)
+    rows = rows_to_json(outcomes.rows)
     record = CommitRecord(
         unit=unit,
         attempt=attempt.name,
         recipe_hash=run.recipe_hash,
         data=stored,
-        outcomes_sha256=content_hash(rows_to_json(outcomes.rows)),
+        outcomes_sha256=content_hash(rows),
         tally=outcomes.tally,
         environment=outcomes.environment.model_dump(mode="json"),
         started=attempt.started,
@@ -88,7 +89,7 @@ def write_commit(
         earlier=earlier,
     )
     metadata = {_RECORD: to_json(to_stored(run.layout, record)).decode()}
-    committed = to_parquet(type(outcomes.rows[0]), outcomes.rows, metadata)
+    committed = write_rows(columns_of(type(outcomes.rows[0])), rows, metadata)
     if run.commits == "sealed":
         own = keys.attempt(unit, generation, attempt.name)
         patiently(lambda: store.put(own, committed))
