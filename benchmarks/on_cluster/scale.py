@@ -51,8 +51,6 @@ from tests.chaos.servers import BUCKET, s3_server  # noqa: E402
 UNIT_TRIPLETS = 4
 CANDIDATES = 100
 WORKERS = 2
-WORKERS_ON_S3 = 3
-"""There each waits for the store part of its time."""
 KINDS = ("colour", "shape", "size", "style")
 SERVERS = ("radosgw", "ceph-osd", "ceph-mon")
 SIDE = 8
@@ -214,14 +212,14 @@ def on_s3(folder: Path, units: int = 5000) -> dict[str, Any]:
         servers = [one for one in psutil.process_iter(["name"]) if one.info["name"] in SERVERS]
         before, machine_before = sum(map(cpu_of, servers)), machine_cpu_s()
         uri = f"s3://{BUCKET}/scale"
-        found = child("start", str(folder / "s3.parquet"), uri, str(WORKERS_ON_S3))
+        found = child("start", str(folder / "s3.parquet"), uri, str(WORKERS))
         server_s, machine_s = sum(map(cpu_of, servers)) - before, machine_cpu_s() - machine_before
     # Ray's workers are nobody's children: whatever else the machine did was the client's.
     client_s = machine_s - server_s
     return {
         "units_per_s": found["units_per_s"],
         "s3_units": found["units"],
-        "s3_workers": WORKERS_ON_S3,
+        "s3_workers": WORKERS,
         "s3_seal_s": found["seal_s"],
         "s3_driver_ms_per_unit": found["driver_ms_per_unit"],
         "s3_client_cpu_ms_per_unit": round(1000 * client_s / units, 1),
@@ -282,8 +280,8 @@ if __name__ == "__main__":
         case "list":
             write_list(Path(words[0]), int(words[1]))
         case "start":
-            print(json.dumps(start(*words[:2], int(words[2]))))
+            print(json.dumps(start(words[0], words[1], int(words[2]))))
         case "first":
-            print(json.dumps(start(*words[:2], int(words[2]), only_first=True)))
+            print(json.dumps(start(words[0], words[1], int(words[2]), only_first=True)))
         case "verify":
             print(json.dumps(verified(*words)))
