@@ -59,4 +59,14 @@ def test_held_out_captions_are_pinned():
     assert held_out[0] == FIRST_HELD_OUT
 
 
+def test_triplets_end_where_there_are_no_more(monkeypatch):
+    few = dict(list(world._captioned().items())[:2])
+    monkeypatch.setattr(world, "_captioned", lambda: few)
+    drawn = world.triplets(11, seed=0)
+    kinds = [next(drawn)["edit_kind"] for _ in range(10)]
+    assert kinds == list(world.EDIT_KINDS) * 2
+    with pytest.raises(ValueError, match="count must be at most 10, got 11"):
+        next(drawn)
+
+
 FIRST_HELD_OUT = "a small purple star on a orange background"
