@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 from factory.pairs.source import Draw, Made, NotMade
@@ -57,17 +58,17 @@ def rank(scored: ScoredCandidate) -> tuple[float, int]:
     return (scored.scores.clip_sim_dir, scored.draw.seed)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Selection:
     """Gathers the outcomes of a unit; holds the pictures of the present best only."""
 
     recipe: Recipe
     _outcomes: list[tuple[Made | NotMade, list[str]]] = field(default_factory=list)
     _best: dict[str, list[Made]] = field(default_factory=dict)
-    _limits: Mapping[str, float] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self._limits = gates(self.recipe.thresholds)
+    @cached_property
+    def _limits(self) -> Mapping[str, float]:
+        return gates(self.recipe.thresholds)
 
     def add(self, outcome: Made | NotMade) -> None:
         """Judge one outcome by the gates and, if it passes, by its rivals so far."""

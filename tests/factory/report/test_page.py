@@ -52,8 +52,8 @@ def selected(run, plan, gates: dict[str, float]) -> dict[str, str | None]:
     """By `factory/pairs/selection.py`: each candidate, and why it is no pair."""
     fields = run.recipe.model_dump() | {"keep": {"most": gates["most"]}}
     fields["thresholds"] = {name: gates[name] for name in GATES}
-    recipe, selection = Recipe.model_validate(fields), Selection(run.recipe)
-    selection.recipe = recipe
+    recipe = Recipe.model_validate(fields)
+    selection = Selection(recipe)
     empty = np.zeros((0, 0, 3), np.uint8)
     things = [Triplet.model_validate(row) for row in plan.all_items()]
     known = {
