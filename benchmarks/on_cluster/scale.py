@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -134,14 +135,15 @@ def start(file: str, uri: str, workers: int, *, only_first: bool = False) -> dic
         # Ray starts here, before the job listens for signals.
         return counted(run_on_ray(stage)(*words))
 
-    def counted(units: Iterator[Any]) -> Iterator[Any]:
-        for report in units:
-            reports.append(time.monotonic())
-            cpu.append(own_cpu_s())
-            assert isinstance(report, UnitReport), report
-            if only_first and len(reports) == 1:
-                os.kill(os.getpid(), signal.SIGTERM)
-            yield report
+    def counted(units: Any) -> Iterator[Any]:
+        with closing(units):
+            for report in units:
+                reports.append(time.monotonic())
+                cpu.append(own_cpu_s())
+                assert isinstance(report, UnitReport), report
+                if only_first and len(reports) == 1:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield report
 
     result = run_job(stage, run, plan, config, runner)
     ended = time.monotonic()
