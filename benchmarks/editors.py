@@ -107,7 +107,9 @@ JUDGED = {"gated": "fit", "rival": "rival-fit"}
 def write_triplets(
     file: Path, count: int, seed: int, shares: Mapping[str, float] = MappingProxyType({})
 ) -> None:
-    """Triplets of the world in which no held-out caption stands; of a kind only its share, if any."""
+    """Triplets of the world in which no held-out caption stands, once; of a kind only its share, if any."""
+    if file.exists():
+        return
     held_out, rng = set(world.held_out_captions()), random.Random(seed)
     free = (
         line
@@ -124,8 +126,7 @@ def write_triplets(
 def generate(work: Path, plan: Plan, name: str, workers: int, *settings: str) -> None:
     """A run of the triplets; it goes on where it stands."""
     triplets, count, seed = plan
-    if not (work / triplets).exists():
-        write_triplets(work / triplets, count, seed, SHARES if plan == FURTHER_PLAN else {})
+    write_triplets(work / triplets, count, seed)
     of = ["--preset", "miniature", "--triplets", str(work / triplets)]
     wide = (f"compute.min_workers={workers}", f"compute.max_workers={workers}")
     # Half the arithmetic of float32, and as many pairs pass.
@@ -217,6 +218,8 @@ def run(command: list[str]) -> None:
 
 def further(work: Path, cores: int) -> None:
     """The editor that stands here, trained on pairs of triplets that it has not seen."""
+    triplets, count, seed = FURTHER_PLAN
+    write_triplets(work / triplets, count, seed, SHARES)
     target = f"budget.target_pairs={FURTHER_PAIRS}"
     generate(work, FURTHER_PLAN, "further-pairs", cores, *MORE, target)
     with_unet(MINIATURE / "editor" / "unet", work / "shipped")
