@@ -8,6 +8,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.exceptions import ExecutionTimeoutError
 
+from factory.on_ray.ray_internals import readers_ended
 from factory.on_ray.words import quieten_loggers
 
 MOST_BLOCKS = 16_384
@@ -62,8 +63,9 @@ def rows_of(
             )
             .iter_rows()
         )
-    for report in reports:
-        yield json.loads(report["row"])
+    with readers_ended():
+        for report in reports:
+            yield json.loads(report["row"])
 
 
 def _stopper(look: Callable[[], bool]) -> type:
