@@ -25,13 +25,18 @@ AT_FDCWD = -100
 
 
 class LocalStore:
-    """Objects as files below a folder, which the first write makes."""
+    """Objects as files below a folder, which the first write makes.
+
+    Once an object was found or written there, the folder is not made again: where it was deleted or
+    unmounted meanwhile, writing raises `StorageRefused`.
+    """
 
     def __init__(self, folder: str | os.PathLike[str], keys: KeyRules = OWN) -> None:
         # Absolute, because a worker's working directory is another.
         self.folder = Path(os.path.abspath(folder))
         self.keys = keys
         self.uri = str(self.folder)
+        self._stood = False
 
     def __repr__(self) -> str:
         return f"LocalStore({self.uri!r})"
@@ -40,7 +45,7 @@ class LocalStore:
         """Replaces what is there, so that a damaged file under the key is mended."""
         final = self._path(key)
         with self._translated(key), self._incoming(data) as incoming:
-            make_folder(final.parent)
+            self._make_folder(final.parent)
             os.replace(incoming, final)
             deeds.wrote(key)
             sync_folder(final.parent)
@@ -56,7 +61,7 @@ class LocalStore:
                 try:
                     created = create(incoming, final)
                 except FileNotFoundError:
-                    make_folder(final.parent)
+                    self._make_folder(final.parent)
                     created = create(incoming, final)
                 if created:
                     deeds.wrote(key)
@@ -83,6 +88,7 @@ class LocalStore:
                 return None
         if not stat.S_ISREG(found.st_mode):
             return None
+        self._stood = True
         return ObjectInfo(key, found.st_size, found.st_mtime)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
@@ -161,6 +167,9 @@ class LocalStore:
         self.keys.check_key(key)
         return self.folder / key
 
+    def _make_folder(self, folder: Path) -> None:
+        make_folder(folder, self.folder if self._stood else None)
+
     @contextmanager
     def _incoming(self, data: bytes) -> Iterator[Path]:
         """A finished, durable file with the data, under a name that no listing shows."""
@@ -170,8 +179,9 @@ class LocalStore:
             try:
                 write_durably(path, data)
             except FileNotFoundError:
-                make_folder(folder)
+                self._make_folder(folder)
                 write_durably(path, data)
+            self._stood = True
             yield path
         finally:
             path.unlink(missing_ok=True)
@@ -188,6 +198,11 @@ class LocalStore:
                 ) from error
             if error.errno in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE):
                 raise StorageUnavailable(f"{place}: {error.strerror}") from error
+            if error.errno == errno.ENOENT and not self.folder.is_dir():
+                raise StorageRefused(
+                    f"{self.uri}: the folder is gone: was it deleted, or its disk unmounted? nothing more "
+                    "is written there"
+                ) from error
             raise StorageRefused(
                 f"{place}: cannot be used as a store ({error.strerror}); "
                 "choose a folder that this user may read and write"
@@ -267,11 +282,14 @@ def rename_to_new(incoming: Path, final: Path) -> bool:
     raise OSError(code, os.strerror(code), str(final))
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder and its parents, durably."""
+def make_folder(folder: Path, stood: Path | None = None) -> None:
+    """Make a folder and its parents, durably. Raises `FileNotFoundError` where it would have to make
+    `stood`, or that goes meanwhile."""
     if folder.is_dir():
         return
-    make_folder(folder.parent)
+    if folder == stood:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
+    make_folder(folder.parent, stood)
     try:
         folder.mkdir()
     except FileExistsError:

@@ -70,7 +70,10 @@ class Vanishing(Deadly):
 
 class _Vanishing(_Source):
     def end(self):
-        shutil.rmtree(self.deadly.root)
+        # At once, whatever the other thread is writing there.
+        gone = f"{self.deadly.root}-gone"
+        os.rename(self.deadly.root, gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,8 @@ def test_store_that_refuses_ends_the_job_with_its_own_words(family, tmp_path):
 def test_target_stops_inside_a_block_of_many_units(family, tmp_path, monkeypatch):
     monkeypatch.setattr("factory.on_ray.pool.MOST_BLOCKS", 1)
     of = config(family).model_copy(update={"budget": Budget(target_pairs=1)})
-    _, result = make(tmp_path, of, stubbed(tmp_path))
+    # All of it takes 15 s: so long a busy driver may take to hear of the first pair.
+    _, result = make(tmp_path, of, stubbed(tmp_path, seconds=0.5))
     assert (result.exit_code, result.sealed.partial) == (0, True)
     assert result.units_made < COUNT
 

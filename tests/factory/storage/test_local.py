@@ -2,6 +2,8 @@
 
 import errno
 import os
+import pickle
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -197,3 +199,19 @@ def test_a_relative_folder_stays_where_it_was(
     monkeypatch.chdir(tmp_path / "elsewhere")
     store.put("a", b"1")
     assert (tmp_path / "run" / "a").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("way", ["put", "put_new"])
+@pytest.mark.parametrize("seen", ["written", "found"])
+def test_a_folder_that_vanishes_is_not_made_again(tmp_path: Path, way: str, seen: str) -> None:
+    """Also where it does so between two steps of a write."""
+    folder = tmp_path / "run"
+    store = LocalStore(folder)
+    store.put("a", b"1")
+    if seen == "found":
+        store = pickle.loads(pickle.dumps(LocalStore(folder)))
+        assert store.find("a")
+    shutil.rmtree(folder)
+    with pytest.raises(StorageRefused, match="the folder is gone: was it deleted"):
+        getattr(store, way)("b/c", b"2")
+    assert not folder.exists()

@@ -51,7 +51,9 @@ class Vanishing(Deadly):
 
     def make(self, unit, items):
         if unit == self.unit:
-            shutil.rmtree(self.marks)
+            # At once, whatever another thread is writing there.
+            os.rename(self.marks, f"{self.marks}-gone")
+            shutil.rmtree(f"{self.marks}-gone", ignore_errors=True)
         return self.maker.make(unit, items)
 
 
