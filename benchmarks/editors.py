@@ -56,6 +56,17 @@ from factory.storage.open import open_store  # noqa: E402
 from schemas.recipe import ModelSource  # noqa: E402
 from trainer.learning.editor import write_editor  # noqa: E402
 
+
+@dataclass(frozen=True)
+class Machine:
+    """What all of it runs on."""
+
+    cores: int
+    """Workers, and threads of trainings."""
+    dtype: str
+    """Of generating and training."""
+
+
 Plan = tuple[str, int, int]
 """Triplets: their file, how many, the seed."""
 PLAN: Plan = ("triplets.jsonl", 2000, 303)
@@ -123,26 +134,26 @@ def write_triplets(
     half.replace(file)
 
 
-def generate(work: Path, plan: Plan, name: str, workers: int, *settings: str) -> None:
+def generate(work: Path, plan: Plan, name: str, machine: Machine, *settings: str) -> None:
     """A run of the triplets; it goes on where it stands."""
     triplets, count, seed = plan
     write_triplets(work / triplets, count, seed)
     of = ["--preset", "miniature", "--triplets", str(work / triplets)]
-    wide = (f"compute.min_workers={workers}", f"compute.max_workers={workers}")
-    # Half the arithmetic of float32, and as many pairs pass.
-    more = _set("recipe.dtype=bfloat16", "compute.threads=1", *wide, *settings)
+    wide = (f"compute.min_workers={machine.cores}", f"compute.max_workers={machine.cores}")
+    more = _set(f"recipe.dtype={machine.dtype}", "compute.threads=1", *wide, *settings)
     run(["generate", *of, "--out", str(work / name), *more])
 
 
-def train(dataset: Path, out: Path, threads: int, *settings: str) -> None:
+def train(dataset: Path, out: Path, machine: Machine, *settings: str) -> None:
     """Latents, once, and a training."""
-    preset = ["--preset", "miniature-editor", *_set(f"compute.threads={threads}", *settings)]
+    own = (f"compute.threads={machine.cores}", f"law.dtype={machine.dtype}")
+    preset = ["--preset", "miniature-editor", *_set(*own, *settings)]
     of = [*_set("compute.where=here"), "--dataset", str(dataset)]
     run(["encode", *preset, *of, "--out", str(dataset / "latents")])
     run(["fit", *preset, *of, "--out", str(out)])
 
 
-def evaluate(fit: Path, editor: Path, judged: Path, threads: int) -> None:
+def evaluate(fit: Path, editor: Path, judged: Path, machine: Machine) -> None:
     """The oracle's word on what a training made, in half precision; of other files it is asked anew."""
     halve(fit / "editor", editor)
     pinned, _ = pin_text_to_image(ModelSource(source=str(editor)), None, world.SIDE_PX, "editor")
@@ -152,7 +163,7 @@ def evaluate(fit: Path, editor: Path, judged: Path, threads: int) -> None:
     if report.exists():
         # Of other files, with which it would not go on.
         shutil.rmtree(judged)
-    preset = ["--preset", "miniature-editor", *_set(f"compute.threads={threads}")]
+    preset = ["--preset", "miniature-editor", *_set(f"compute.threads={machine.cores}")]
     of = ["--editor", str(editor), "--edits", str(EDITS)]
     run(["evaluate", *preset, *of, "--out", str(judged)])
 
@@ -216,16 +227,16 @@ def run(command: list[str]) -> None:
         sys.exit(code)
 
 
-def further(work: Path, cores: int) -> None:
+def further(work: Path, machine: Machine) -> None:
     """The editor that stands here, trained on pairs of triplets that it has not seen."""
     triplets, count, seed = FURTHER_PLAN
     write_triplets(work / triplets, count, seed, SHARES)
     target = f"budget.target_pairs={FURTHER_PAIRS}"
-    generate(work, FURTHER_PLAN, "further-pairs", cores, *MORE, target)
+    generate(work, FURTHER_PLAN, "further-pairs", machine, *MORE, target)
     with_unet(MINIATURE / "editor" / "unet", work / "shipped")
     source = f"law.model.source={work / 'shipped'}"
-    train(work / "further-pairs", work / "further", cores, *FURTHER_LAW, source)
-    evaluate(work / "further", work / "editor", work / "judged", cores)
+    train(work / "further-pairs", work / "further", machine, *FURTHER_LAW, source)
+    evaluate(work / "further", work / "editor", work / "judged", machine)
     found = {"pairs_further": counts(work, "further-pairs")["pairs"]}
     print(json.dumps(found | evaluation(work / "judged"), indent=1))
 
@@ -263,33 +274,40 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--work", type=Path, required=True, help="resumable state and results")
     parser.add_argument("--cores", type=int, default=2, help="workers, and threads of trainings")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="bfloat16 takes half the time where the processor has AMX, ten times as long elsewhere; as "
+        "many pairs pass",
+    )
     parser.add_argument("--further", action="store_true", help="from the editor that stands here")
     given = parser.parse_args()
-    work, cores = given.work, given.cores
+    work, machine = given.work, Machine(given.cores, given.dtype)
     work.mkdir(parents=True, exist_ok=True)
     if given.further:
-        further(work, cores)
+        further(work, machine)
         return
-    generate(work, PLAN, "pairs", cores, f"budget.target_pairs={PAIRS}")
-    train(work / "pairs", work / "fit", cores)
+    generate(work, PLAN, "pairs", machine, f"budget.target_pairs={PAIRS}")
+    train(work / "pairs", work / "fit", machine)
     pairs = counts(work, "pairs")["pairs"]
     ungated = (
         f"recipe.candidates={-(-pairs // PLAN[1])}",
         f"recipe.thresholds={json.dumps(UNGATED)}",
         f"budget.target_pairs={pairs}",
     )
-    generate(work, PLAN, "rival-pairs", cores, *ungated)
-    train(work / "rival-pairs", work / "rival-fit", cores)
+    generate(work, PLAN, "rival-pairs", machine, *ungated)
+    train(work / "rival-pairs", work / "rival-fit", machine)
     for name, fit in JUDGED.items():
-        evaluate(work / fit, work / f"{name}-editor", work / f"{name}-judged", cores)
+        evaluate(work / fit, work / f"{name}-editor", work / f"{name}-judged", machine)
     for later in LATER:
         target = f"budget.target_pairs={later.more_pairs}"
-        generate(work, MORE_PLAN, "more-pairs", cores, *MORE, target)
+        generate(work, MORE_PLAN, "more-pairs", machine, *MORE, target)
         join_pairs(work / later.pairs, work / "pairs", work / "more-pairs")
         with_unet(work / later.before / "editor" / "unet", work / later.start)
         source = f"law.model.source={work / later.start}"
-        train(work / later.pairs, work / later.name, cores, *later.law, source)
-    evaluate(work / LAST.name, work / "editor", work / "judged", cores)
+        train(work / later.pairs, work / later.name, machine, *later.law, source)
+    evaluate(work / LAST.name, work / "editor", work / "judged", machine)
     print(json.dumps(figures(work), indent=1))
 
 
