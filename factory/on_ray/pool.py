@@ -8,7 +8,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.exceptions import ExecutionTimeoutError
 
-from factory.on_ray.ray_internals import readers_ended
+from factory.on_ray.ray_internals import readers_ended, tell_of_readers_at_the_end
 from factory.on_ray.words import quieten_loggers
 
 MOST_BLOCKS = 16_384
@@ -47,6 +47,7 @@ def rows_of(
         _stopper(look),
     ]
     quieten_loggers()
+    tell_of_readers_at_the_end()
     pool = ActorPoolStrategy(
         min_size=workers[0],
         max_size=workers[1],
