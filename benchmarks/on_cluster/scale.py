@@ -12,6 +12,7 @@ some 24 kB. Beside the models all is the product's: draws, keep rule, pairs, com
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -232,22 +233,38 @@ def on_s3(folder: Path, units: int = 5000) -> dict[str, Any]:
 
 def in_folder(folder: Path, captions: int) -> dict[str, Any]:
     """A whole run against a folder, verified; resumed to its end where 1 % is open, and to its first unit
-    where half is."""
+    where half is. What one of them found is kept in the folder: called again, it goes on with the next."""
     file, uri = folder / f"{captions}.parquet", str(folder / f"run-{captions}")
     units = -(-captions // UNIT_TRIPLETS)
     if not file.exists():
         write_list(file, captions)
-    found = {"whole": child("start", str(file), uri, str(WORKERS))}
-    found |= child("verify", uri)
-    for share, verb in ((99, "start"), (50, "first")):
-        open_again(uri, units * share // 100)
-        begun = time.monotonic()
-        resumed = child(verb, str(file), uri, str(WORKERS))
+    kept = folder / f"{captions}.json"
+    found: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+
+    def measure(name: str, *words: str, open_from: int | None = None) -> None:
+        if name not in found:
+            if open_from is not None:
+                open_again(uri, open_from)
+            begun = time.monotonic()
+            figures = child(*words)
+            found[name] = figures | {"process_s": round(time.monotonic() - begun, 1)}
+            kept.write_text(json.dumps(found))
+
+    start = (str(file), uri, str(WORKERS))
+    if not found:
+        # Of a start that was cut off nothing is left: it is to be whole.
+        shutil.rmtree(uri, ignore_errors=True)
+    measure("whole", "start", *start)
+    measure("verified", "verify", uri)
+    measure("resumed_at_99", "start", *start, open_from=units * 99 // 100)
+    measure("resumed_at_50", "first", *start, open_from=units // 2)
+    for share in (99, 50):
+        resumed = found[f"resumed_at_{share}"]
         # Of the process, its imports and Ray's start too, to the first unit that is made.
-        imports = time.monotonic() - begun - resumed["seconds"]
+        imports = resumed["process_s"] - resumed["seconds"]
         found[f"resume_at_{share}_s"] = round(resumed["begin_s"] + imports, 1)
-        found[f"resumed_at_{share}"] = resumed
-    return found
+    verified = found.pop("verified")
+    return found | {name: figure for name, figure in verified.items() if name != "process_s"}
 
 
 def cpu_of(process: psutil.Process) -> float:
