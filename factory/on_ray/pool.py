@@ -1,19 +1,27 @@
 """One execution of Ray Data over a pool of resident workers: small rows in, small rows out."""
 
 import json
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.exceptions import ExecutionTimeoutError
 
-from factory.on_ray.ray_internals import readers_ended, tell_of_readers_at_the_end
+from factory.on_ray.ray_internals import tell_of_readers_at_the_end
 from factory.on_ray.words import quieten_loggers
 
 MOST_BLOCKS = 16_384
 """Blocks of unit numbers at most; a block is what Ray hands to a worker at once, so one unit each
 keeps the pool busy to the end."""
+
+READER = "iter_threaded"
+"""What Ray Data calls a thread that fetches blocks and makes batches of them."""
+READERS_S = 5.0
+"""Longest wait for all such threads."""
 
 
 class StopAsked(ExecutionTimeoutError):
@@ -64,9 +72,26 @@ def rows_of(
             )
             .iter_rows()
         )
-    with readers_ended():
+    with _readers_ended():
         for report in reports:
             yield json.loads(report["row"])
+
+
+@contextmanager
+def _readers_ended() -> Iterator[None]:
+    """On leaving, Ray Data's threads that were begun inside and fetched blocks have let go of them.
+
+    They notice up to 0.1 s late that nobody reads any more. One that lets go of a block after
+    `ray.shutdown` ends the process with 1, and no word of it.
+    """
+    before = set(threading.enumerate())
+    try:
+        yield
+    finally:
+        until = time.monotonic() + READERS_S
+        for thread in set(threading.enumerate()) - before:
+            if thread.name == READER:
+                thread.join(max(0.0, until - time.monotonic()))
 
 
 def _stopper(look: Callable[[], bool]) -> type:

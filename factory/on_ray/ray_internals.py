@@ -3,12 +3,10 @@
 `pyproject.toml` pins Ray for it; `tests/factory/on_ray/test_ray_internals.py` says when a name is gone.
 """
 
+import importlib
 import math
 import os
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from subprocess import Popen
 from typing import Any
@@ -18,10 +16,6 @@ from ray._private import ray_constants, services
 from ray._private import worker as ray_worker
 
 PROGRESS_LOGGER = "ray.data._internal.progress"
-READER = "iter_threaded"
-"""What Ray Data calls a thread that fetches blocks and makes batches of them."""
-READERS_S = 5.0
-"""Longest wait for all such threads."""
 RESIZING = "ResizingState"
 """A state of Ray Train's controller, by the name of its class, as those below."""
 ENDING = ("RestartingState", "ShuttingDownState")
@@ -65,27 +59,8 @@ def tell_of_readers_at_the_end() -> None:
 
     With it goes what is known of every block so far: at 60,000 units each such line took most of the 5 s.
     """
-    # Here, for it takes a second: not every user of this file has to do with Ray Data.
-    from ray.data._internal.block_batching.iter_batches import BatchIterator
-
-    BatchIterator.UPDATE_METRICS_INTERVAL_S = math.inf
-
-
-@contextmanager
-def readers_ended() -> Iterator[None]:
-    """On leaving, Ray Data's threads that were begun inside and fetched blocks have let go of them.
-
-    They notice up to 0.1 s late that nobody reads any more. One that lets go of a block after
-    `ray.shutdown` ends the process with 1, and no word of it.
-    """
-    before = set(threading.enumerate())
-    try:
-        yield
-    finally:
-        until = time.monotonic() + READERS_S
-        for thread in set(threading.enumerate()) - before:
-            if thread.name == READER:
-                thread.join(max(0.0, until - time.monotonic()))
+    batching = importlib.import_module("ray.data._internal.block_batching.iter_batches")
+    batching.BatchIterator.UPDATE_METRICS_INTERVAL_S = math.inf
 
 
 def draining_nodes() -> set[str]:

@@ -198,7 +198,7 @@ class LocalStore:
                 ) from error
             if error.errno in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE):
                 raise StorageUnavailable(f"{place}: {error.strerror}") from error
-            if error.errno == errno.ENOENT and not self.folder.is_dir():
+            if self._stood and error.errno == errno.ENOENT and not self.folder.is_dir():
                 raise StorageRefused(
                     f"{self.uri}: the folder is gone: was it deleted, or its disk unmounted? nothing more "
                     "is written there"

@@ -1,18 +1,15 @@
 """Ray still has what we use of it without a public name."""
 
 import importlib
-import json
 import os
-import threading
 from pathlib import Path
 
 import pytest
 from ray import cluster_utils
 from ray.actor import _modify_class
-from ray.data._internal.block_batching.iter_batches import BatchIterator
 from ray.util import metrics
 
-from factory.on_ray import pool, ray_internals
+from factory.on_ray import ray_internals
 from factory.on_ray.ray_internals import ENDING, RESIZING, WAITING
 
 
@@ -90,45 +87,3 @@ class Recorder:
 
     def record(self, value, tags):
         self.told.append((value, tags))
-
-
-class Named:
-    """A pool's worker that names its units."""
-
-    def __call__(self, batch):
-        return {"row": [json.dumps({"unit": int(unit)}) for unit in batch["unit"]]}
-
-
-@pytest.mark.parametrize("stops", [False, True])
-def test_who_reads_for_ray_data_has_ended_when_rows_end_before_their_time(ray_here, stops):
-    """Else a block that it lets go of after `ray.shutdown` would end the process with 1."""
-    asked = []
-    rows = pool.rows_of(range(40), Named, {}, {"num_cpus": 0.5}, (1, 1), lambda: bool(asked))
-    next(rows)
-    readers = [one for one in threading.enumerate() if one.name == ray_internals.READER]
-    assert readers
-    if stops:
-        asked.append(True)
-        with pytest.raises(pool.StopAsked):
-            list(rows)
-    else:
-        rows.close()
-    assert not any(reader.is_alive() for reader in readers)
-
-
-def test_ray_data_tells_of_its_readers_no_more_often_than_we_say(ray_here, monkeypatch):
-    told = []
-    monkeypatch.setattr(
-        "ray.data._internal.stats._StatsManager.update_iteration_metrics",
-        lambda *words: told.append(words),
-    )
-    rows = pool.rows_of(range(40), Named, {}, {"num_cpus": 0.5}, (1, 1), lambda: False)
-    assert len(list(rows)) == 40
-    at_end = len(told)
-    told.clear()
-    # Without ours a second one would come as the first row does.
-    monkeypatch.setattr(BatchIterator, "UPDATE_METRICS_INTERVAL_S", 5.0)
-    monkeypatch.setattr(pool, "tell_of_readers_at_the_end", lambda: None)
-    rows = pool.rows_of(range(40), Named, {}, {"num_cpus": 0.5}, (1, 1), lambda: False)
-    assert len(list(rows)) == 40
-    assert len(told) == at_end + 1
