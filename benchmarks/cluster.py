@@ -253,7 +253,9 @@ def _long(given: argparse.Namespace, captions: int) -> dict[str, Any]:
 
 def work_of(given: argparse.Namespace) -> Path:
     """Where runs go."""
-    return given.work or Path(tempfile.mkdtemp(prefix="editmill-cluster-"))
+    work: Path = given.work or Path(tempfile.mkdtemp(prefix="editmill-cluster-"))
+    work.mkdir(parents=True, exist_ok=True)
+    return work
 
 
 def main() -> None:

@@ -56,17 +56,6 @@ from factory.storage.open import open_store  # noqa: E402
 from schemas.recipe import ModelSource  # noqa: E402
 from trainer.learning.editor import write_editor  # noqa: E402
 
-
-@dataclass(frozen=True)
-class Machine:
-    """What all of it runs on."""
-
-    cores: int
-    """Workers, and threads of trainings."""
-    dtype: str
-    """Of generating and training."""
-
-
 Plan = tuple[str, int, int]
 """Triplets: their file, how many, the seed."""
 PLAN: Plan = ("triplets.jsonl", 2000, 303)
@@ -82,6 +71,16 @@ SHARES = {"colour": 0.6, "shape": 0.6, "size": 1.0, "background": 0.8, "style": 
 """Of an edit kind's triplets, those that the further training takes. Of 100 triplets of three candidates
 each 55 have a pair where the colour changes, 54 the shape, 46 the background, 82 the style, 23 the size."""
 UNGATED = {"image": -1, "text": -1, "direction": -1, "borderline": 0.001}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What all of it runs on."""
+
+    cores: int
+    """Workers, and threads of trainings."""
+    dtype: str
+    """Of generating and training."""
 
 
 @dataclass(frozen=True, kw_only=True)

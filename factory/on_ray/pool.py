@@ -11,17 +11,15 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.exceptions import ExecutionTimeoutError
 
-from factory.on_ray.ray_internals import tell_of_readers_at_the_end
+from factory.on_ray.ray_internals import READER, tell_of_readers_at_the_end
 from factory.on_ray.words import quieten_loggers
 
 MOST_BLOCKS = 16_384
 """Blocks of unit numbers at most; a block is what Ray hands to a worker at once, so one unit each
 keeps the pool busy to the end."""
 
-READER = "iter_threaded"
-"""What Ray Data calls a thread that fetches blocks and makes batches of them."""
 READERS_S = 5.0
-"""Longest wait for all such threads."""
+"""Longest wait for all of Ray Data's threads that fetch blocks."""
 
 
 class StopAsked(ExecutionTimeoutError):

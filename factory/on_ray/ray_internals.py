@@ -1,6 +1,7 @@
 """What of Ray has no public name and is used all the same: one place to look at when Ray changes.
 
-`pyproject.toml` pins Ray for it; `tests/factory/on_ray/test_ray_internals.py` says when a name is gone.
+`pyproject.toml` pins Ray for it; `tests/factory/on_ray/test_ray_internals.py` and `test_pool.py` say when a
+name is gone.
 """
 
 import importlib
@@ -16,6 +17,8 @@ from ray._private import ray_constants, services
 from ray._private import worker as ray_worker
 
 PROGRESS_LOGGER = "ray.data._internal.progress"
+READER = "iter_threaded"
+"""What Ray Data calls a thread that fetches blocks and makes batches of them."""
 RESIZING = "ResizingState"
 """A state of Ray Train's controller, by the name of its class, as those below."""
 ENDING = ("RestartingState", "ShuttingDownState")
