@@ -21,7 +21,9 @@ DIR/...-judged, judged      evaluations on 300 held-out scenes
 python benchmarks/editors.py --work DIR --further      trains the editor that stands here further
 
 DIR/further-triplets.jsonl  more of the kinds of which the gates let fewest pass
-DIR/further-pairs, shipped, further, editor, judged    as above
+DIR/further-pairs           what passed of those
+DIR/both-ways               a folder of them, and of each the other way round
+DIR/shipped, further, editor, judged    as above
 """
 
 import argparse
@@ -54,6 +56,7 @@ from factory.models.find import MINIATURE  # noqa: E402
 from factory.models.pin import pin_text_to_image  # noqa: E402
 from factory.storage.open import open_store  # noqa: E402
 from schemas.recipe import ModelSource  # noqa: E402
+from schemas.triplet import Triplet  # noqa: E402
 from trainer.learning.editor import write_editor  # noqa: E402
 
 Plan = tuple[str, int, int]
@@ -203,6 +206,57 @@ ROWS = 500
 """In a file: encoding has its costs for each."""
 
 
+def both_ways(folder: Path, run: Path) -> None:
+    """A run's pairs as a folder, and each once more from its edited picture back, as HQ-Edit does by its
+    inverse instructions (arXiv:2404.09990). The gates measure both directions alike, so these have passed.
+    """
+    if folder.exists():
+        return
+    half = folder.with_name(f"{folder.name}-half")
+    shutil.rmtree(half, ignore_errors=True)
+    join_pairs(half, run)
+    for file in sorted(half.glob("*.parquet")):
+        table = pq.read_table(file)
+        pq.write_table(back(table), file.with_name(f"back-{file.name}"))
+    half.rename(folder)
+
+
+def back(pairs: pa.Table) -> pa.Table:
+    """The same pairs, asked for the other way round in the world's words."""
+    for before, after in SWAPPED:
+        first, second = pairs[before], pairs[after]
+        pairs = _put(_put(pairs, before, second), after, first)
+    rows = pairs.select(["original_prompt", "edited_prompt", "edit_kind", "triplet_id"]).to_pylist()
+    asked = [
+        Triplet(
+            original_prompt=row["original_prompt"],
+            edit_prompt=world.instruction(
+                row["edit_kind"],
+                world.parse_caption(row["original_prompt"]),
+                world.parse_caption(row["edited_prompt"]),
+                random.Random(row["triplet_id"]),
+            ),
+            edited_prompt=row["edited_prompt"],
+        )
+        for row in rows
+    ]
+    pairs = _put(pairs, "edit_prompt", pa.array([each.edit_prompt for each in asked]))
+    return _put(pairs, "triplet_id", pa.array([each.triplet_id for each in asked]))
+
+
+SWAPPED = (
+    ("original_prompt", "edited_prompt"),
+    ("original_image", "edited_image"),
+    ("clip_sim_0", "clip_sim_1"),
+)
+
+
+def _put(table: pa.Table, name: str, column: Any) -> pa.Table:
+    """A column's values in place of the ones there."""
+    field = table.schema.field(name)
+    return table.set_column(table.schema.get_field_index(name), field, column.cast(field.type))
+
+
 def halve(editor: Path, folder: Path) -> None:
     """An editor's folder with float16 weights."""
     parts = load_text_to_image(ModelSource(source=str(editor)), None, torch.float16)
@@ -234,7 +288,8 @@ def further(work: Path, machine: Machine) -> None:
     generate(work, FURTHER_PLAN, "further-pairs", machine, *MORE, target)
     with_unet(MINIATURE / "editor" / "unet", work / "shipped")
     source = f"law.model.source={work / 'shipped'}"
-    train(work / "further-pairs", work / "further", machine, *FURTHER_LAW, source)
+    both_ways(work / "both-ways", work / "further-pairs")
+    train(work / "both-ways", work / "further", machine, *FURTHER_LAW, source)
     evaluate(work / "further", work / "editor", work / "judged", machine)
     found = {"pairs_further": counts(work, "further-pairs")["pairs"]}
     print(json.dumps(found | evaluation(work / "judged"), indent=1))

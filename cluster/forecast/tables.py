@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from cluster.forecast.acceptance import STATED, Range
 from cluster.forecast.forecast import Acceptance, Forecast, Spending
-from factory.console.amounts import counted, duration, size
+from factory.console.amounts import counted, in_hours, size
 from factory.console.say import print_facts, print_table, say
 
 WHAT_IT_DOES_NOT_KNOW = (
@@ -30,7 +30,7 @@ def print_forecast(found: Forecast) -> None:
             "stored": found.stored and _shown(found.stored, size),
             "workers": f"{pool.workers}, {pool.start_up_s:.0f} s to start, "
             + (
-                f"preempted every {duration(pool.preempted_every_s / 3600)} on average, told "
+                f"preempted every {in_hours(pool.preempted_every_s / 3600)} on average, told "
                 f"{pool.notice_s:.0f} s before"
                 if pool.preempted_every_s
                 else "never preempted"

@@ -10,9 +10,9 @@ def size(count: float) -> str:
     return f"{count:,.1f} TiB"
 
 
-def duration(hours: float) -> str:
-    """Hours, or minutes where they are few."""
-    return f"{hours * 60:.1f} minutes" if hours < 1 else f"{hours:,.1f} hours"
+def in_hours(count: float) -> str:
+    """Hours, or minutes where they are few: of an estimate, which is no exact time."""
+    return f"{count * 60:.1f} minutes" if count < 1 else f"{count:,.1f} hours"
 
 
 def counted(count: float, noun: str) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from factory.console.amounts import counted, duration
+from factory.console.amounts import counted, in_hours
 from factory.edits.listing import Listed
 from schemas.editors import DiffusersPipeline
 from schemas.edits import EditItem, EditRecipe, Edits
@@ -47,7 +47,7 @@ class EditOutlook:
             "rows": self.rows,
             "time": None
             if self.hours is None
-            else f"{duration(self.hours)} on {counted(self.gpus, 'worker')}",
+            else f"{in_hours(self.hours)} on {counted(self.gpus, 'worker')}",
             **({} if self.cost is None else {"cost": f"{self.cost:,.2f}"}),
         }
 

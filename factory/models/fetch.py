@@ -10,8 +10,8 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from factory.console.amounts import duration
 from factory.console.log import tell
+from factory.console.progress import LINE_EVERY_S, duration
 from factory.errors import Damaged, ModelError
 from factory.storage.key_rules import is_key
 from factory.storage.open import open_store
@@ -23,8 +23,6 @@ MOST_OBJECTS = 1000
 """Below a model's prefix: one page of a listing; a repository of one model has a hundred or less."""
 MOST_BYTES = 64 * 2**30
 """Of a model; Stable Diffusion XL in float32 has 14 GB."""
-LINE_EVERY_S = 10.0
-"""From one line of a large file to the next."""
 HASHES = ".sha256.json"
 """Beside a fetched model; no key begins with a dot."""
 CHANGED = (
@@ -180,7 +178,7 @@ def _fetch_object(listed: _Listed, info: ObjectInfo, file: Path) -> str:
             now = time.monotonic()
             if now - told >= LINE_EVERY_S and first < info.bytes:
                 told = now
-                left = duration((now - begun) / 3600 / first * (info.bytes - first))
+                left = duration((now - begun) / first * (info.bytes - first))
                 tell(
                     f"fetches {what}: {first / 1e6:,.0f} of {info.bytes / 1e6:,.0f} MB, {left} left"
                 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from factory.console.amounts import counted, duration, size
+from factory.console.amounts import counted, in_hours, size
 from factory.pairs.triplets import TripletList
 from schemas.config import Config
 
@@ -68,10 +68,10 @@ class Outlook:
             "candidates": self.candidates,
             "rows": self.rows,
             "stored": f"at most {size(self.storage_bytes)}",
-            "time": None if self.hours is None else f"{duration(self.hours)} on {many}",
+            "time": None if self.hours is None else f"{in_hours(self.hours)} on {many}",
         }
         if self.gpu_hours is not None and self.gpus != 1:
-            facts["time of one"] = duration(self.gpu_hours)
+            facts["time of one"] = in_hours(self.gpu_hours)
         if self.price is not None:
             facts["cost"] = None if self.cost is None else f"{self.cost:,.2f}"
         return facts

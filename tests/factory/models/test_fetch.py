@@ -277,7 +277,7 @@ def test_a_large_file_comes_in_parts_and_says_how_far_it_is(stores, capsys, monk
     assert max(count for _, count in whole) <= model_cache.PART
     said = [line for line in capsys.readouterr().err.splitlines() if f"{name}: " in line]
     # A line every ten seconds of a clock that gains six a part.
-    assert said[0].endswith("of 0 MB, 0.3 minutes left")
+    assert said[0].endswith("of 0 MB, 18 s left")
     assert 2 <= len(said) <= len([one for one in whole if one[0] == name]) / 2
 
 
