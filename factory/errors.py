@@ -9,6 +9,7 @@
         StorageError            the store said no, or nothing                          exit 3
             ObjectMissing       no such object
             StorageRefused      wrong keys, missing bucket, not writable               exit 2
+                BucketMissing, KeyTaken
             StorageUnavailable  no clear answer; try again
         ServerRefused           a language model's server takes no request of ours     exit 2
         ServerUnavailable       it gave no answer for a long time                      exit 3
@@ -66,6 +67,10 @@ class StorageRefused(StorageError):
 
 class BucketMissing(StorageRefused):
     """There is no such bucket at this endpoint, whatever keys one has."""
+
+
+class KeyTaken(StorageRefused):
+    """A folder stands at the key, or a file where the key has a folder: in a bucket both could be."""
 
 
 class StorageUnavailable(StorageError):

@@ -7,6 +7,7 @@ from xml.sax.saxutils import quoteattr
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from factory.errors import first_line
 from factory.pictures import Picture
 from schemas.edits import Output
 
@@ -26,7 +27,8 @@ MARK = (
 
 def encoded(picture: Picture, own: str, output: Output, tool: str) -> bytes:
     """A picture (height, width, 3) as a file of the output's format, or of its `own`; equal pictures give
-    equal bytes under one version of Pillow. `tool` is what the mark names as its maker.
+    equal bytes under one version of Pillow. `tool` is what the mark names as its maker. Raises `ValueError`
+    where the format has no room for it: sides of WebP have at most 16,383 pixels, of JPEG 65,535.
     """
     format = own if output.format == "input" else output.format.upper()
     options: dict[str, Any] = {}
@@ -37,7 +39,13 @@ def encoded(picture: Picture, own: str, output: Output, tool: str) -> bytes:
     if output.mark:
         options |= _marked(format, MARK.format(tool=quoteattr(tool)))
     sink = io.BytesIO()
-    Image.fromarray(picture).save(sink, format, **options)
+    try:
+        Image.fromarray(picture).save(sink, format, **options)
+    except (ValueError, OSError) as error:
+        height, width = picture.shape[:2]
+        raise ValueError(
+            f"edit must fit a file of {format}, got {width}x{height}: {first_line(error)}"
+        ) from None
     return sink.getvalue()
 
 

@@ -12,7 +12,7 @@ from factory import seeds
 from factory.edits.codec import encoded
 from factory.edits.listing import bad_key, open_images
 from factory.edits.opening import Opened, Opener
-from factory.errors import EditmillError
+from factory.errors import EditmillError, StorageRefused, first_line
 from factory.ledger.named import ANOTHERS, hash_at, intents
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
@@ -90,6 +90,11 @@ class _Hand:
     file: Future[bytes] | None = None
     """Its edit as a file."""
 
+    @property
+    def standing(self) -> tuple[str, str]:
+        """Its key, and the hash of what of another's stands there."""
+        return self.item.key, self.facts.get("standing_sha256", "")
+
 
 class EditMaker:
     """Edits a unit's pictures: fetched and decoded in threads, edited together, encoded as they come."""
@@ -118,20 +123,32 @@ class EditMaker:
     def make(self, unit: int, items: Sequence[Row]) -> Outcomes:
         """The edits of these pictures; one that cannot be made is a failed outcome."""
         hands = [_Hand(EditItem.model_validate(row), {}) for row in items]
-        ours = {(one.key, one.sha256) for one in intents(self.run, unit)}
-        list(self._threads.map(lambda hand: self._open(hand, ours), hands))
+        self._open_all(hands, self._ours(unit))
+        if any(hand.reason == ANOTHERS for hand in hands):
+            # What another attempt at this unit left meanwhile is ours: its intent was stored before it.
+            ours = self._ours(unit)
+            late = [hand for hand in hands if hand.standing in ours]
+            for hand in late:
+                hand.facts, hand.reason, hand.verdict = {}, None, Verdict.FAILED
+            self._open_all(late, ours)
         ready = [hand for hand in hands if hand.opened is not None]
         asked = [(hand.item, hand.opened.picture) for hand in ready if hand.opened]
         for place, edited in self.editors.edit(asked):
             self._take(ready[place], edited)
         objects, rows = {}, []
         for hand in hands:
-            data = hand.file.result() if hand.file else None
+            data = _written(hand)
             if data is not None:
                 objects[hand.item.key] = data
             rows.append(_row(self.recipe, hand, data))
         tally = count(EDIT, rows_to_json(rows))
         return Outcomes(rows, tally, self.editors.environment(), objects=objects)
+
+    def _ours(self, unit: int) -> set[tuple[str, str]]:
+        return {(one.key, one.sha256) for one in intents(self.run, unit)}
+
+    def _open_all(self, hands: Sequence[_Hand], ours: set[tuple[str, str]]) -> None:
+        list(self._threads.map(lambda hand: self._open(hand, ours), hands))
 
     def _open(self, hand: _Hand, ours: set[tuple[str, str]]) -> None:
         """Fetch and decode, unless nothing may lie at its key, or something else does."""
@@ -140,7 +157,13 @@ class EditMaker:
         if why:
             hand.reason = f"key must {why}"
             return
-        standing = patiently(lambda: hash_at(self.run, item.key, ours))
+        try:
+            standing = patiently(lambda: hash_at(self.run, item.key, ours))
+        except StorageRefused as error:
+            # Of one object among others, as one in an archive is; or of all of them, which ends the run.
+            next(iter(self.run.place.list()), None)
+            hand.reason = f"what stands at its key cannot be read: {first_line(error)}"
+            return
         if standing is not None and (item.key, standing) not in ours:
             hand.facts["standing_sha256"] = standing
             hand.reason = ANOTHERS
@@ -163,6 +186,15 @@ class EditMaker:
             own, output = hand.opened.format, self.recipe.output
             tool = f"editmill ({hand.item.editor}, recipe {self.run.recipe_hash[:16]})"
             hand.file = self._threads.submit(encoded, edited.picture, own, output, tool)
+
+
+def _written(hand: _Hand) -> bytes | None:
+    """Its edit's file; where that cannot be made, the picture has failed."""
+    try:
+        return hand.file.result() if hand.file else None
+    except ValueError as error:
+        hand.verdict, hand.reason = Verdict.FAILED, str(error)
+        return None
 
 
 def _row(recipe: EditRecipe, hand: _Hand, data: bytes | None) -> EditRow:

@@ -44,7 +44,7 @@ class Opener:
 
     def __init__(self, images: ObjectStore, most_pixels: int = MOST_PIXELS) -> None:
         self.images = images
-        self.limits = ImageLimits(most_pixels=most_pixels, cpu_s=CPU_S, wall_s=WALL_S)
+        self.limits = ImageLimits(MOST_BYTES, most_pixels, cpu_s=CPU_S, wall_s=WALL_S)
         # Taken and put back whole by threads, which needs no lock.
         self._idle: list[ImageDecoder] = []
 

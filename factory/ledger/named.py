@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from factory.errors import Damaged, ObjectMissing, StorageUnavailable
+from factory.errors import Damaged, KeyTaken, ObjectMissing, StorageUnavailable
 from factory.ledger import keys
 from factory.ledger.run import Run
 from factory.ledger.units.outcomes import Data, Outcomes
-from factory.storage.patience import READS, patiently, read_whole
+from factory.storage.patience import PART, READS, patiently, read_whole
+from factory.storage.protocol import ObjectStore
 from schemas.arrow import rows_to_json
 from schemas.canonical import canonical_json
 from schemas.ledger.layout import Layout
@@ -127,7 +128,7 @@ def _row_with(row: Record, fields: Mapping[str, Any]) -> Record:
 
 
 def _stored(run: Run, key: str, data: bytes, sha256: str) -> str:
-    """The hash of what stands at a key once this was offered."""
+    """The hash of what stands at a key once this was offered; empty where no object can."""
     ours = {(key, sha256)}
 
     def attempt() -> str:
@@ -140,7 +141,10 @@ def _stored(run: Run, key: str, data: bytes, sha256: str) -> str:
             raise StorageUnavailable(f"{run.place.uri}/{key}: stored, yet not there")
         return found
 
-    return patiently(attempt)
+    try:
+        return patiently(attempt)
+    except KeyTaken:
+        return ""
 
 
 def hash_at(run: Run, key: str, ours: Container[tuple[str, str]]) -> str | None:
@@ -152,10 +156,21 @@ def hash_at(run: Run, key: str, ours: Container[tuple[str, str]]) -> str | None:
     seen: set[str] = set()
     for _ in range(READS):
         try:
-            sha256 = hashlib.sha256(run.place.get(key)).hexdigest()
+            sha256 = _hash_in_parts(run.place, key)
         except ObjectMissing:
             return None
         if (key, sha256) in ours or sha256 in seen:
             return sha256
         seen.add(sha256)
     raise StorageUnavailable(f"{run.place.uri}/{key}: came back otherwise each time")
+
+
+def _hash_in_parts(store: ObjectStore, key: str) -> str:
+    """Of an object, however large: it may be another's. Raises `ObjectMissing`."""
+    taken, first = hashlib.sha256(), 0
+    while True:
+        part = store.get_part(key, first, PART)
+        taken.update(part)
+        first += len(part)
+        if len(part) < PART:
+            return taken.hexdigest()

@@ -16,8 +16,15 @@ PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 PREFIX = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*(?:[A-Za-z0-9_-][A-Za-z0-9._-]*)?")
 
 
+ROOT_PART = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9._=-]*")
+"""Of a prefix that a run may lie below: `dt=2026-11-29`, as tables are partitioned, is one."""
+
+
 class KeyRules(Protocol):
     """Which keys a store takes."""
+
+    def is_root(self, prefix: str) -> bool:
+        """Whether a store may lie below this prefix."""
 
     def is_key(self, key: str) -> bool: ...
 
@@ -31,11 +38,11 @@ class KeyRules(Protocol):
 class OwnKeys:
     """Of what this program stores: parts of letters, digits and `._-`, none of which begins with a dot."""
 
+    def is_root(self, prefix: str) -> bool:
+        return _is_made_of(ROOT_PART, prefix)
+
     def is_key(self, key: str) -> bool:
-        parts = key.split("/")
-        return len(key) <= LONGEST_KEY and all(
-            len(part) <= LONGEST_PART and PART.fullmatch(part) for part in parts
-        )
+        return _is_made_of(PART, key)
 
     def check_key(self, key: str) -> None:
         if not self.is_key(key):
@@ -57,6 +64,9 @@ class UsersKeys:
     So no part is empty or begins with a dot, which `.`, `..` and hidden files do, and none is longer than
     a file's name may be.
     """
+
+    def is_root(self, prefix: str) -> bool:
+        return self.is_key(prefix)
 
     def is_key(self, key: str) -> bool:
         return not self.why_not(key)
@@ -83,6 +93,12 @@ class UsersKeys:
     def check_prefix(self, prefix: str) -> None:
         if prefix:
             self.check_key(prefix.removesuffix("/"))
+
+
+def _is_made_of(pattern: re.Pattern[str], key: str) -> bool:
+    return len(key) <= LONGEST_KEY and all(
+        len(part) <= LONGEST_PART and pattern.fullmatch(part) for part in key.split("/")
+    )
 
 
 OWN = OwnKeys()

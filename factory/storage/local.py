@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from factory import deeds
-from factory.errors import ObjectMissing, StorageRefused, StorageUnavailable
+from factory.errors import KeyTaken, ObjectMissing, StorageRefused, StorageUnavailable
 from factory.storage.key_rules import OWN, USERS, KeyRules
 from factory.storage.protocol import ObjectInfo, Upload
 
@@ -202,6 +202,10 @@ class LocalStore:
                 raise StorageRefused(
                     f"{self.uri}: the folder is gone: was it deleted, or its disk unmounted? nothing more "
                     "is written there"
+                ) from error
+            if error.errno in (errno.EISDIR, errno.ENOTDIR) and self.folder.is_dir():
+                raise KeyTaken(
+                    f"{place}: a folder stands there, or a file on the way there"
                 ) from error
             raise StorageRefused(
                 f"{place}: cannot be used as a store ({error.strerror}); "

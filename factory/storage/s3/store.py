@@ -20,6 +20,7 @@ from factory.storage.patience import patiently
 from factory.storage.protocol import ObjectInfo, Upload
 from factory.storage.s3 import pages as s3_pages
 from factory.storage.s3.client import connect
+from factory.storage.s3.content_type import content_type
 from factory.storage.s3.errors import code_of, error_of, status_of
 from factory.storage.s3.replies import (
     READ_ATTEMPTS,
@@ -55,9 +56,7 @@ class S3Store:
         """The server refuses a body that was damaged on its way."""
         name = self._name(key)
         with self._translated("PutObject", key):
-            reply = self.client.put_object(
-                Bucket=self.bucket, Key=name, Body=data, ContentMD5=md5_of(data)
-            )
+            reply = self.client.put_object(**self._body(name, data))
             check_reply(reply, "ETag", f"{self.uri}/{key}")
         deeds.wrote(key)
 
@@ -69,13 +68,7 @@ class S3Store:
         name = self._name(key)
         with self._translated("PutObject", key):
             try:
-                reply = self.client.put_object(
-                    Bucket=self.bucket,
-                    Key=name,
-                    Body=data,
-                    ContentMD5=md5_of(data),
-                    IfNoneMatch="*",
-                )
+                reply = self.client.put_object(**self._body(name, data), IfNoneMatch="*")
             except ClientError as error:
                 if status_of(error) == 412 or code_of(error) == "PreconditionFailed":
                     return False
@@ -83,6 +76,11 @@ class S3Store:
             check_reply(reply, "ETag", f"{self.uri}/{key}")
         deeds.wrote(key)
         return True
+
+    def _body(self, name: str, data: bytes) -> dict[str, Any]:
+        told = {"Bucket": self.bucket, "Key": name, "Body": data, "ContentMD5": md5_of(data)}
+        kind = content_type(name, data)
+        return told | {"ContentType": kind} if kind else told
 
     def get(self, key: str) -> bytes:
         return self._read(key)[1]
@@ -242,9 +240,9 @@ def split_uri(uri: str, keys: KeyRules = OWN) -> tuple[str, str]:
     bucket, _, prefix = rest.rstrip("/").partition("/")
     if scheme != "s3" or not BUCKET.fullmatch(bucket):
         raise ConfigError(f"store: expected s3://bucket/prefix, got {uri!r}")
-    if prefix and not keys.is_key(prefix):
+    if prefix and not keys.is_root(prefix):
         raise ConfigError(
-            "store: expected a prefix of letters, digits and ._- in parts separated by /, "
+            "store: expected a prefix of letters, digits and ._=- in parts separated by /, "
             f"got {prefix!r} in {uri!r}"
         )
     return bucket, prefix

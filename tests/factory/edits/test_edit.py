@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import re
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
@@ -14,9 +15,11 @@ import pytest
 from PIL import Image
 
 from factory.edits import edit as edit_module
+from factory.edits import opening
 from factory.edits.edit import edit_stage
 from factory.edits.listing import bad_key
-from factory.errors import InputError, ListError, RunMismatch
+from factory.edits.opening import MOST_BYTES, Opened, Opener
+from factory.errors import InputError, ListError, RunMismatch, StorageRefused
 from factory.ledger.manifest import sealed_object_uris
 from factory.ledger.units.reopen import repair
 from factory.ledger.verify.run import verify
@@ -24,6 +27,7 @@ from factory.storage.key_rules import USERS
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from factory.storage.probe import StoreProbe
+from factory.untrusted_image.decoder import ImageLimits
 from factory.work import job
 from factory.work.plain_loop import run_here
 from tests.factory.edits.broken import BROKEN
@@ -105,6 +109,19 @@ def test_what_is_no_picture_is_a_row_with_its_reason(tmp_path, monkeypatch):
     }
 
 
+def test_a_file_has_as_many_bytes_as_is_said(monkeypatch, tmp_path):
+    """Of noise, so that it is no smaller than its pixels: more than a dataset's picture may have."""
+    large = file(picture(5, (3600, 3200)), compress_level=0)
+    assert ImageLimits().most_bytes < len(large) < MOST_BYTES
+    put(tmp_path / "in", {"large.png": large})
+    with closing(Opener(LocalStore(str(tmp_path / "in"), USERS))) as opener:
+        assert isinstance(opener.open("large.png"), Opened)
+        monkeypatch.setattr(opening, "MOST_BYTES", len(large) - 1)
+        assert (
+            opener.open("large.png").reason == f"must have at most {len(large) - 1} bytes, got more"
+        )
+
+
 def test_a_run_that_kept_nothing_says_the_first_reason(tmp_path):
     put(tmp_path / "in", {"a.png": b"hello", "b.png": b""})
     _, done = edited(tmp_path / "in", tmp_path / "out")
@@ -180,6 +197,82 @@ def test_a_key_that_is_taken_is_left_alone(tmp_path):
     put(f"{place}/out3", {"a.png": b"mine"})
     _, failing = edited(f"{place}/in", f"{place}/out3", on_existing="fail")
     assert failing.sealed.counts == {"done": 1, "skipped": 0, "failed": 1}
+
+
+@pytest.mark.parametrize(("format", "side"), [("webp", 16_384), ("jpeg", 65_536)])
+def test_an_edit_that_its_format_has_no_room_for_is_a_row(format, side, tmp_path):
+    put(tmp_path / "in", {"a.png": file(picture()), "long.png": file(picture(1, (side, 1)))})
+    run, done = edited(tmp_path / "in", tmp_path / "out", output={"format": format})
+    assert done.sealed.counts == {"done": 1, "skipped": 0, "failed": 1}
+    row = results(run).set_index("image").loc["long.png"]
+    assert row.reason.startswith(f"edit must fit a file of {format.upper()}, got {side}x1: ")
+    assert {path.name for path in (tmp_path / "out").glob("[!.]*.*")} == {f"a.{ENDING[format]}"}
+
+
+ENDING = {"webp": "webp", "jpeg": "jpg"}
+
+
+def test_what_a_twin_leaves_while_a_unit_begins_is_ours(tmp_path, monkeypatch):
+    put(tmp_path / "in", {"a.png": file(picture()), "b.png": file(picture(1))})
+    put(tmp_path / "out", {"b.png": b"mine"})
+    hash_at = edit_module.hash_at
+
+    def after_a_twin(run, key, ours):
+        monkeypatch.setattr(edit_module, "hash_at", hash_at)
+        with monkeypatch.context() as until:
+            until.setattr("factory.ledger.units.commits.CommitRecord", dies)
+            with pytest.raises(Killed):
+                edited(tmp_path / "in", tmp_path / "out", editors=Darkening())
+        return hash_at(run, key, ours)
+
+    def dies(**fields):
+        raise Killed
+
+    monkeypatch.setattr(edit_module, "hash_at", after_a_twin)
+    run, done = edited(tmp_path / "in", tmp_path / "out")
+    assert done.sealed.counts == {"done": 1, "skipped": 1, "failed": 0}
+    assert (tmp_path / "out" / "b.png").read_bytes() == b"mine"
+    assert not verify(run).damages
+
+
+class Archived(LocalStore):
+    """One object is in an archive."""
+
+    def get_part(self, key, first, count):
+        if key == "a.png":
+            raise StorageRefused(f"{key}: is archived")
+        return super().get_part(key, first, count)
+
+    def around(self, name):
+        return Archived(self.uri.removesuffix(f"/{name}"), USERS)
+
+
+def test_what_stands_at_a_key_and_cannot_be_read_is_a_row(tmp_path, monkeypatch):
+    put(tmp_path / "in", {"a.png": file(picture()), "b.png": file(picture(1))})
+    monkeypatch.setattr(LocalStore, "around", Archived.around)
+    run, done = edited(tmp_path / "in", tmp_path / "out")
+    assert done.sealed.counts == {"done": 1, "skipped": 0, "failed": 1}
+    row = results(run).set_index("image").loc["a.png"]
+    assert row.reason == "what stands at its key cannot be read: StorageRefused: a.png: is archived"
+
+
+@pytest.mark.parametrize("first", ["a", "a/b.png"])
+def test_on_a_disk_one_key_is_no_folder_of_another(first, moto_bucket, tmp_path):
+    """In a bucket both may stand."""
+    put(f"{moto_bucket}/in", {"a": file(picture()), "a/b.png": file(picture(1))})
+    put(f"{moto_bucket}/in", {"c.png": file(picture(2))})
+    lines = sorted(("a", "a/b.png"), key=lambda key: key != first)
+    (tmp_path / "list.jsonl").write_text(
+        "".join(json.dumps({"image": key, "edit": "turn"}) + "\n" for key in [*lines, "c.png"])
+    )
+    listed = {"requests": tmp_path / "list.jsonl", "unit_images": 1}
+    run, done = edited(f"{moto_bucket}/in", tmp_path / "out", **listed)
+    assert done.sealed.counts == {"done": 2, "skipped": 0, "failed": 1}
+    (row,) = results(run)[lambda found: found.verdict == "failed"].itertuples()
+    assert (row.image, row.reason) == (lines[1], "something else stands at its key")
+    assert not verify(run).damages
+    both, done = edited(f"{moto_bucket}/in", f"{moto_bucket}/out", **listed)
+    assert done.sealed.counts == {"done": 3, "skipped": 0, "failed": 0}
 
 
 class Killed(BaseException):

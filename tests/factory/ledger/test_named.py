@@ -1,12 +1,13 @@
 """Objects around a run: whose they are, whose stand, and what `gc` makes of it."""
 
+import hashlib
 from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
 
 from factory.errors import ObjectMissing, StorageUnavailable
-from factory.ledger import keys
+from factory.ledger import keys, named
 from factory.ledger.collect import collect
 from factory.ledger.named import intent_of
 from factory.ledger.plan import read_plan
@@ -208,3 +209,30 @@ def test_the_store_around_a_run_is_the_one_that_its_own_knows(shouted):
     run.place.put("é.txt", b"x")
     assert shouted.files == {"é.txt": "x"}
     assert read_plan(run).units == shouted.plan.units
+
+
+class OfParts(PassingStore):
+    """Counts the bytes of the longest reply."""
+
+    longest = 0
+
+    def get(self, key):
+        raise AssertionError("what may be another's is not read whole")
+
+    def get_part(self, key, first, count):
+        data = super().get_part(key, first, count)
+        self.longest = max(self.longest, len(data))
+        return data
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 16])
+def test_of_what_stands_at_a_key_a_part_is_in_memory(size, shouted, monkeypatch):
+    monkeypatch.setattr(named, "PART", 8)
+    data = bytes(range(size))
+    shouted.begin()
+    shouted.run.place.put("big.bin", data)
+    place = OfParts(shouted.run.place)
+    monkeypatch.setattr(shouted.run, "place", place)
+    assert named.hash_at(shouted.run, "big.bin", set()) == hashlib.sha256(data).hexdigest()
+    assert place.longest <= 8
+    assert named.hash_at(shouted.run, "other.bin", set()) is None

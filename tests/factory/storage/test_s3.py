@@ -465,3 +465,33 @@ def url_of(store: S3Store) -> str:
 def shown(error: EditmillError | Exception) -> str:
     """All that a log may show of an error."""
     return repr(error) + "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize(
+    ("key", "data", "kind"),
+    [
+        ("a.x", b"\x89PNG\r\n\x1a\n...", "image/png"),
+        ("a.png", b"\xff\xd8\xff\xe0...", "image/jpeg"),
+        ("a", b"RIFF\0\0\0\0WEBPVP8 ", "image/webp"),
+        ("a.wav", b"RIFF\0\0\0\0WAVE", "binary/octet-stream"),
+        ("report/index.html", b"<!doctype html>", "text/html; charset=utf-8"),
+        ("a/b.parquet", b"PAR1", "application/vnd.apache.parquet"),
+        ("a/b", b"", "binary/octet-stream"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["put", "put_new"])
+def test_an_object_says_what_it_is(
+    verb: str, key: str, data: bytes, kind: str, moto_bucket: str
+) -> None:
+    store = S3Store(moto_bucket)
+    getattr(store, verb)(key, data)
+    bucket, _, prefix = moto_bucket.removeprefix("s3://").partition("/")
+    found = boto3.client("s3").head_object(Bucket=bucket, Key=f"{prefix}/{key}")
+    assert found["ContentType"] == kind
+
+
+def test_a_run_may_lie_where_a_table_is_partitioned(moto_bucket: str) -> None:
+    store = S3Store(f"{moto_bucket}/dt=2026-11-29/run")
+    store.put("a.json", b"{}")
+    assert [info.key for info in store.list()] == ["a.json"]
+    assert store.around("run").get("run/a.json") == b"{}"
