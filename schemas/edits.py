@@ -106,6 +106,10 @@ class Edits(Record):
     """When to stop."""
 
 
+KNOBS = ("text_guidance", "image_guidance", "strength")
+"""Of an editor, what a request may set; each has some of them."""
+
+
 class EditItem(Record):
     """A picture and what is to be done to it: what a plan lists."""
 
@@ -136,11 +140,12 @@ class EditItem(Record):
 
     def options(self, settings: EditorSettings) -> dict[str, float]:
         """Guidance and strength, of those that its editor knows: its own, or the editor's."""
-        return {
-            name: own if (own := getattr(self, name)) is not None else usual
-            for name in ("text_guidance", "image_guidance", "strength")
-            if (usual := getattr(settings, name, None)) is not None
+        known = [name for name in KNOBS if name in type(settings).model_fields]
+        wanted = {
+            name: own if (own := getattr(self, name)) is not None else getattr(settings, name)
+            for name in known
         }
+        return {name: value for name, value in wanted.items() if value is not None}
 
     @property
     def words(self) -> str:

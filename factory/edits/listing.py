@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
 
+from factory.console.log import tell
 from factory.edits.codec import output_key
 from factory.edits.items import ItemList, distinct, on_disk
 from factory.edits.ti2i import ENDINGS, ti2i_rows
@@ -14,13 +15,13 @@ from factory.errors import InputError, ListError
 from factory.ledger.keys import BESIDE
 from factory.lists.bad_lines import BadLines
 from factory.lists.read import is_missing, is_unicode, rows_of
-from factory.storage.key_rules import USERS
+from factory.storage.key_rules import RUN, USERS
 from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore, PagedStore
 from factory.untrusted_parquet.texts import MOST_TEXT, TooLong
 from schemas.editors import EDITORS
-from schemas.edits import EditItem, EditRecipe
+from schemas.edits import KNOBS, EditItem, EditRecipe
 
 DIALECTS: dict[str, tuple[str, ...]] = {
     "image": ("image", "file_name", "key"),
@@ -45,6 +46,8 @@ class Listed:
 
     items: ItemList
     duplicates: int = 0
+    is_place: bool = False
+    """Whether all below a prefix is listed: of what an earlier listing found some may be gone."""
     bad: list[str] = field(default_factory=list)
     """One message per line that was left out."""
 
@@ -68,9 +71,14 @@ def list_images(recipe: EditRecipe, wish: Wish) -> Listed:
     why = why_not(recipe, recipe.editor, wish.fields)
     if why:
         raise InputError(f"--editor {recipe.editor}: {why}")
-    keys = keys_below(open_images(recipe.images))
+    store = open_images(recipe.images)
+    keys = keys_below(store)
+    if store.find(f"{BESIDE}/{RUN}"):
+        # Edits of edits: of the run that made them there are more objects than pictures.
+        tell(f"{recipe.images}: {BESIDE}/ is passed over, the records of the run that is there")
+        keys = (key for key in keys if key.partition("/")[0] != BESIDE)
     items = on_disk(item_of(recipe, {"image": key, **wish.fields}) for key in keys)
-    return _distinct(recipe, items, [])
+    return replace(_distinct(recipe, items, []), is_place=True)
 
 
 def read_requests(uri: str, recipe: EditRecipe, max_bad: int = 0) -> Listed:
@@ -103,7 +111,7 @@ def _distinct(recipe: EditRecipe, items: ItemList, bad: list[str]) -> Listed:
     if not items:
         raise InputError(f"{recipe.images}: must hold at least one object, got none")
     try:
-        return Listed(*distinct(items), bad)
+        return Listed(*distinct(items), bad=bad)
     except ValueError as error:
         one, other = error.args
         also = "" if one.image != other.image else f" ({one.words!r} and {other.words!r})"
@@ -156,7 +164,14 @@ def why_not(recipe: EditRecipe, editor: str, fields: Mapping[str, Any]) -> str:
     if settings is None:
         return f"must be configured as recipe.{editor}, got nothing"
     lacking = [name for name in settings.NEEDS if not fields.get(name)]
-    return f"needs {' and '.join(lacking)}, got none" if lacking else ""
+    if lacking:
+        return f"needs {' and '.join(lacking)}, got none"
+    vain = [
+        f"{name} {fields[name]:g}"
+        for name in KNOBS
+        if fields.get(name) is not None and name not in type(settings).model_fields
+    ]
+    return f"takes none, got {' and '.join(vain)}" if vain else ""
 
 
 def _request(recipe: EditRecipe, row: Any) -> EditItem:

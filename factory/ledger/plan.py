@@ -10,8 +10,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+
 from factory.errors import Damaged, ObjectMissing, RunMismatch, first_line
 from factory.ledger import keys
+from factory.ledger.lookup import Lookup, without
 from factory.ledger.run import Run
 from factory.ledger.units.retries import Retries, read_retries
 from factory.storage.patience import read_named, read_whole, write_once
@@ -177,20 +180,22 @@ def write_plan(
     duplicates: int = 0,
     *,
     extend: bool = False,
+    may_lack: bool = False,
 ) -> Plan:
     """Write the plan, find that it is there already, or with `extend` append what is new.
 
-    A list that begins as the plan does is hashed once, and no file of the plan's items is fetched: that
-    they are whole is for `verify` to say, and for whoever makes their units. Raises `RunMismatch` where
-    the list lacks a planned item, where it is longer and `extend` is not asked for, and where another
-    driver extended the plan at the same moment.
+    `may_lack` lets the list lack planned items, which stay planned: of a bucket that is listed again some
+    may be gone. A list that begins as the plan does is hashed once, and no file of the plan's items is
+    fetched: that they are whole is for `verify` to say, and for whoever makes their units. Raises
+    `RunMismatch` where the list lacks a planned item and may not, where it is longer and `extend` is not
+    asked for, and where another driver extended the plan at the same moment.
     """
     present, taken = find_plan(run), ListDigest()
     if present is None:
         taken.add(_rows(items))
         _write_head(run, 0, None, items, unit_items, duplicates, taken)
         present, taken = read_plan(run), ListDigest()
-    new, taken = new_items(run, present, items, extend=extend)
+    new, taken = new_items(run, present, items, extend=extend, may_lack=may_lack)
     if not new:
         return present
     taken.add(_rows(new))
@@ -205,11 +210,11 @@ def write_plan(
 
 
 def new_items(
-    run: Run, plan: Plan, items: Sequence[Any], *, extend: bool
+    run: Run, plan: Plan, items: Sequence[Any], *, extend: bool, may_lack: bool = False
 ) -> tuple[Sequence[Item], ListDigest]:
     """What a list adds to a plan, in its order, and the digest of what the plan holds. Nothing is written.
 
-    Raises `RunMismatch` where the list lacks a planned item, and where it adds some unasked.
+    Raises `RunMismatch` where the list lacks a planned item and may not, and where it adds some unasked.
     """
     planned, taken = plan.record.items, ListDigest()
     # The stored digest is of the whole list and cannot be gone on with, and only by hashing what is
@@ -217,7 +222,7 @@ def new_items(
     taken.add(_rows(items[:planned]))
     new: Sequence[Item] = items[planned:]
     if taken.value != plan.record.digest:
-        new, taken = _added(plan, items)
+        new, taken = _added(plan, items, may_lack)
     if new and not extend:
         raise RunMismatch(
             f"{run.uri}: was planned with {planned} {run.layout.item}s, the list given adds "
@@ -270,27 +275,30 @@ def _write_parts(
     return parts
 
 
-def _added(plan: Plan, items: Sequence[Any]) -> tuple[list[Item], ListDigest]:
+def _added(plan: Plan, items: Sequence[Any], may_lack: bool) -> tuple[Sequence[Item], ListDigest]:
     """As `new_items` of a list in another order: the plan's rows are read, once.
 
-    Raises `RunMismatch` where it is no superset.
+    Raises `RunMismatch` where it is no superset, and may not be less.
     """
-    given, things = {item.item_id: item for item in items}, plan.layout.item + "s"
-    taken = ListDigest()
+    things, kind = plan.layout.item + "s", type(items[0])
+    lookup, there, taken = Lookup(items), np.zeros(len(items), bool), ListDigest()
     for row in plan.all_items():
         taken.add([row])
-        planned = type(items[0]).model_validate(row)
-        found = given.pop(planned.item_id, None)
-        if found != planned:
-            name = f"{planned.item_id} ({planned.words})"
-            what = (
-                f"it lacks {name}" if found is None else f"it gives {name} another {planned.BESIDE}"
-            )
-            raise RunMismatch(
-                f"{plan.store.uri}: was planned with another list of {things}: {plan.record.items} "
-                f"{things} there, {len(items)} in the list given; {what}"
-            )
-    return list(given.values()), taken
+        planned = kind.model_validate(row)
+        place = lookup.find(planned)
+        if place is not None:
+            there[place] = True
+            continue
+        lacks = not lookup.holds_name(planned)
+        if lacks and may_lack:
+            continue
+        name = f"{planned.item_id} ({planned.words})"
+        what = f"it lacks {name}" if lacks else f"it gives {name} another {planned.BESIDE}"
+        raise RunMismatch(
+            f"{plan.store.uri}: was planned with another list of {things}: {plan.record.items} "
+            f"{things} there, {len(items)} in the list given; {what}"
+        )
+    return without(items, there), taken
 
 
 def find_plan(run: Run) -> Plan | None:

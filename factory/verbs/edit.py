@@ -55,13 +55,20 @@ def edit(
     settings: EditSettings = None,
     max_bad: MaxBad = 0,
     extend: Annotated[
-        bool, typer.Option(help="List again, and append the pictures that are new.")
+        bool,
+        typer.Option(
+            help="List again, and append the pictures that are new; of those before some may be gone."
+        ),
     ] = False,
     retry_failed: Annotated[
         bool, typer.Option(help="Edit again what failed, and nothing else.")
     ] = False,
     limit: Annotated[
-        Optional[int], typer.Option(min=1, help="Edit this many pictures of the list, then end.")
+        Optional[int],
+        typer.Option(
+            min=1,
+            help="Edit this many pictures of the list, or a few more to fill a unit, then end.",
+        ),
     ] = None,
     max_gpu_hours: Annotated[
         Optional[float], typer.Option(help="Stop after so many, those of this start.")

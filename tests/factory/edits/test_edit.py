@@ -156,6 +156,15 @@ def test_keys_that_lead_elsewhere_are_rows_too(moto_bucket):
     assert {info.key for info in open_store(f"{moto_bucket}/out", USERS).list()} >= {"good.png"}
 
 
+def test_edits_are_edited_again_without_the_records_of_their_run(place, capsys):
+    put(f"{place}/in", {"a.png": file(picture()), "b/c.png": file(picture(1))})
+    edited(f"{place}/in", f"{place}/out")
+    run, done = edited(f"{place}/out", f"{place}/again")
+    assert done.sealed.counts == {"done": 2, "skipped": 0, "failed": 0}
+    assert set(results(run).image) == {"a.png", "b/c.png"}
+    assert "/out: _editmill/ is passed over, the records of the run" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "key", ["../a", "a/../../b", "a/./b", "/a", "a/", "", "_editmill/a", "a" * 201]
 )
@@ -380,6 +389,16 @@ def test_a_longer_list_is_appended_on_demand(tmp_path):
     assert done.sealed.counts["done"] == 2
 
 
+def test_a_bucket_that_lost_pictures_is_listed_again(tmp_path):
+    put(tmp_path / "in", {f"{name}.png": file(picture()) for name in "bdf"})
+    edited(tmp_path / "in", tmp_path / "out")
+    put(tmp_path / "in", {f"{name}.png": file(picture(1)) for name in "ace"})
+    (tmp_path / "in" / "d.png").unlink()
+    run, done = edited(tmp_path / "in", tmp_path / "out", extend=True)
+    assert done.sealed.counts == {"done": 6, "skipped": 0, "failed": 0}
+    assert list(results(run).key) == [f"{name}.png" for name in "bdface"]
+
+
 def test_results_come_in_files_of_bounded_size_that_datasets_opens(tmp_path, monkeypatch):
     monkeypatch.setattr(edit_module, "RESULT_ROWS", 3)
     put(tmp_path / "in", {f"{n}.png": file(picture(n)) for n in range(7)})
@@ -416,6 +435,10 @@ def test_requests_say_each_what_is_wanted(tmp_path):
     ("line", "rule"),
     [
         ({"image": "a.png"}, 'field "editor": ip2p needs instruction, got none'),
+        (
+            {"image": "a.png", "instruction": "x", "strength": 0.5},
+            'field "editor": ip2p takes none, got strength 0.5',
+        ),
         ({"instruction": "x"}, 'field "image": expected the key of a picture'),
         ({"image": "../a.png", "instruction": "x"}, "no part that is empty or begins with a dot"),
         ({"image": "/a.png", "instruction": "x"}, "no part that is empty or begins with a dot"),

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from factory.errors import RunMismatch
-from factory.ledger import keys
+from factory.ledger import keys, lookup
 from factory.ledger.manifest import newest_manifest
 from factory.ledger.plan import digest, read_plan, write_plan
 from factory.ledger.run import create_run, open_run
@@ -246,3 +246,28 @@ def test_driver_killed_before_the_head_leaves_the_plan_as_it_was(tmp_path):
         write_plan(open_run(Dying(tmp_path)), triplets(9), 2, extend=True)
     assert read_plan(run).records == plan.records
     assert write_plan(run, triplets(9), 2, extend=True).units == range(5)
+
+
+def test_a_place_that_is_listed_again_may_lack_what_is_planned(tmp_path):
+    run = run_in(tmp_path)
+    write_plan(run, triplets(5), 2)
+    later = triplets(8)[1:4] + triplets(8)[5:]
+    with pytest.raises(RunMismatch, match="it lacks"):
+        write_plan(run, later, 2, extend=True)
+    plan = write_plan(run, later, 2, extend=True, may_lack=True)
+    assert [row["original_prompt"] for row in plan.all_items()] == [
+        one.original_prompt for one in triplets(8)
+    ]
+    assert read_plan(run).record.digest == digest(triplets(8))
+    assert write_plan(run, later, 2, extend=True, may_lack=True).records == plan.records
+
+
+def test_names_that_hash_alike_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(lookup, "_whole", lambda item: hash(item.original_prompt) & 2**63 - 1)
+    monkeypatch.setattr(lookup, "_hash", lambda text: 7)
+    run, listed = run_in(tmp_path), triplets(9)
+    write_plan(run, listed[3:6], 2)
+    plan = write_plan(run, listed, 2, extend=True)
+    assert digest(listed[3:6] + listed[:3] + listed[6:]) == plan.record.digest
+    with pytest.raises(RunMismatch, match="it lacks"):
+        write_plan(run, listed[:5], 2, extend=True)
