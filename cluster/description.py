@@ -30,9 +30,15 @@ def read_cluster(file: str) -> Cluster:
     """
     if file == LOCAL:
         return Cluster(address=LOCAL)
-    path = Path(file)
-    cluster, mapping = read_description(Cluster, str(path))
-    return cluster.model_copy(update={"working_dir": _working_dir(cluster, mapping, path)})
+    cluster, mapping = read_description(Cluster, file)
+    return cluster.model_copy(update={"working_dir": _working_dir(cluster, mapping, file)})
+
+
+def beside(file: str, name: str) -> str:
+    """A file that another names, from where that lies: on this machine or in a bucket."""
+    if "://" in name:
+        return name
+    return f"{file.rpartition('/')[0]}/{name}" if "://" in file else str(Path(file).parent / name)
 
 
 def read_description(kind: type[R], file: str) -> tuple[R, CommentedMap]:
@@ -76,14 +82,14 @@ def _first_problem(
             return f"{where}: {key}: {rule}{got}"
 
 
-def _working_dir(cluster: Cluster, mapping: CommentedMap, path: Path) -> str | None:
+def _working_dir(cluster: Cluster, mapping: CommentedMap, file: str) -> str | None:
     """Absolute where it is a folder, so that it means the same from anywhere."""
     wanted = cluster.working_dir
     if wanted is None or wanted.startswith(REMOTE):
         return wanted
-    folder = path.parent / wanted
-    if not folder.is_dir():
-        where = line_of(mapping, "working_dir", str(path))
+    folder = Path(file).parent / wanted
+    if "://" in file or not folder.is_dir():
+        where = line_of(mapping, "working_dir", file)
         raise ConfigError(
             f"{where}: working_dir: must be a folder or a zip at {', '.join(REMOTE)}, got {wanted!r}"
         )

@@ -5,7 +5,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.description import FILL_IN, line_of, read_description
+from cluster.description import FILL_IN, beside, line_of, read_description
 from cluster.programs import parse, takes_out
 from factory.errors import ConfigError
 from factory.storage.open import open_store
@@ -34,8 +34,8 @@ class Chain:
         return place.get(step.name, f"steps.{step.name}")
 
 
-def read_chain(file: str, root: str | None = None) -> Chain:
-    """The chain that a file describes, in another root where one is given.
+def read_chain(file: str, root: str | None = None, cluster: str | None = None) -> Chain:
+    """The chain that a file describes, in another root or on another cluster where one is given.
 
     Raises `ConfigError`: `FILE:LINE: key: rule, got value`.
     """
@@ -44,17 +44,17 @@ def read_chain(file: str, root: str | None = None) -> Chain:
     if root is not None:
         given, where_root = given.model_copy(update={"root": root}), "--root"
     lines = {name: f"{line_of(mapping['steps'], name, file)}: steps.{name}" for name in given.steps}
-    cluster = given.cluster
-    if cluster is not None and cluster != LOCAL:
-        cluster = str(Path(file).parent / cluster)
-        if not Path(cluster).is_file():
+    if cluster is None and given.cluster is not None and given.cluster != LOCAL:
+        cluster = beside(file, given.cluster)
+        # Of one in a bucket whoever reads it says what is wrong with it.
+        if "://" not in cluster and not Path(cluster).is_file():
             where = line_of(mapping, "cluster", file)
             raise ConfigError(
                 f"{where}: cluster: must be a cluster file beside this one or `{LOCAL}`, got "
                 f"{given.cluster!r}"
             )
     _check_filled_in({where_root: given.root} | {lines[name]: given.steps[name] for name in lines})
-    return _filled_in(given, cluster, where_root, lines)
+    return _filled_in(given, cluster or given.cluster, where_root, lines)
 
 
 def chain_of(text: str) -> Chain:

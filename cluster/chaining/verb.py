@@ -68,7 +68,7 @@ def chain(
     Exit codes: 0 all done, else that of the step that ended it: 2 wrong input, 3 incomplete (run it
     again), 4 a guard stopped it or it kept nothing, 5 damaged.
     """
-    found = _chain(file, root, given)
+    found = _chain(file, root, given, cluster)
     if status:
         return _print_status(found.root, as_json)
     if log:
@@ -88,14 +88,14 @@ def chain(
     return result.exit_code
 
 
-def _chain(file: str | None, root: str | None, given: str | None) -> Chain:
+def _chain(file: str | None, root: str | None, given: str | None, cluster: str | None) -> Chain:
     """By its file, by its root, or as it was sent. Raises `ConfigError`, `RunMismatch`."""
     if given is not None:
         return chain_of(given)
     if file is None:
         raise ConfigError("FILE: must be given, got none")
     if Path(file).is_file() or file.endswith((".yaml", ".yml")):
-        return read_chain(file, root)
+        return read_chain(file, root, cluster)
     if root is not None:
         raise ConfigError("--root: must be left out where FILE is a root itself, got both")
     record, _, start = newest_start(file)

@@ -29,6 +29,16 @@ class Launch:
     """What makes it ask nothing."""
     then: str
     """How to reach it once it is up, for a person."""
+    needs: tuple[str, ...] = ()
+    """Variables of the environment, without which it would not start."""
+
+    def check_environment(self) -> None:
+        """Raise `ConfigError` for a variable that is not set."""
+        lacking = [name for name in self.needs if not os.environ.get(name)]
+        if lacking:
+            raise ConfigError(
+                f"{', '.join(lacking)}: must be set in this shell for such a file, got nothing"
+            )
 
     def program(self) -> str:
         """Where the tool lies: beside this Python, or on PATH. Raises `ConfigError`."""
@@ -58,8 +68,8 @@ def launch_of(file: str) -> Launch:
     for number, line in enumerate(text.splitlines(), start=1):
         if FILL_IN in line.partition("#")[0]:
             raise ConfigError(
-                f"{file}:{number}: must be filled in, got {line.strip()!r}; `grep {FILL_IN}` finds all "
-                "there are"
+                f"{file}:{number}: must be filled in, got {line.strip()!r}; `grep -nE '^[^#]*{FILL_IN}'` "
+                "finds all there are"
             )
     given = _first_document(text, file)
     if str(given.get("apiVersion", "")).startswith("ray.io/"):
@@ -97,7 +107,8 @@ def _kuberay(file: str, given: dict[str, Any]) -> Launch:
     name, kind = metadata.get("name", "NAME"), given.get("kind")
     if kind == "RayJob":
         then = (
-            f"`kubectl get rayjob {name}` says how far it is; its log: `kubectl logs -f job/{name}`"
+            f"`kubectl get rayjob {name}` says how far it is; its log, once the cluster is up: "
+            f"`kubectl logs -f job/{name}`"
         )
     else:
         then = (
@@ -114,13 +125,28 @@ def _kuberay(file: str, given: dict[str, Any]) -> Launch:
 
 
 def _sky(file: str, given: dict[str, Any]) -> Launch:
+    """A file that says how a job is recovered is a managed job, whose nodes end with it; another is a
+    cluster. Secrets go by name, from this environment.
+    """
     name = str(given.get("name") or Path(file).stem)
+    wanted = [str(each) for each, value in (given.get("secrets") or {}).items() if value is None]
+    secrets = tuple(word for each in wanted for word in ("--secret", each))
+    if "job_recovery" in (given["resources"] or {}):
+        return Launch(
+            tool="sky",
+            up=("jobs", "launch", "--name", name, "--detach-run", *secrets, file),
+            down=("jobs", "cancel", "--name", name),
+            yes=("--yes",),
+            then=f"`sky jobs queue` says how it is, `sky jobs logs --name {name}` what it does",
+            needs=tuple(wanted),
+        )
     return Launch(
         tool="sky",
-        up=("launch", "--cluster", name, "--detach-run", file),
+        up=("launch", "--cluster", name, "--detach-run", *secrets, file),
         down=("down", name),
         yes=("--yes",),
         then=f"`sky status {name}` says how it is, `sky logs {name}` what it does",
+        needs=tuple(wanted),
     )
 
 

@@ -29,6 +29,8 @@ ShowOnly = Annotated[bool, typer.Option("--dry-run", help="Say the command, and 
 def up(file: File, yes: Yes = False, dry_run: ShowOnly = False) -> int:
     """Start the cluster that a file describes, by the tool that it is for; says the command."""
     launch = launch_of(file)
+    if not dry_run:
+        launch.check_environment()
     code = run(launch, (*launch.up, *(launch.yes if yes else ())), dry_run)
     if code == 0 and not dry_run:
         say(launch.then)

@@ -75,10 +75,17 @@ def find_device(name: str) -> DeviceInHand:
 def torch_device(name: str) -> torch.device:
     """As torch has it; `auto` is the GPU where there is one.
 
-    Raises `ModelError` for a name that torch does not know, and a device that it does not find here.
+    Raises `ModelError` for a name that torch does not know, and a device that it does not find here; for
+    `auto` also where a GPU was given that torch does not find: a paid one would stand idle.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu" and os.environ.get("CUDA_VISIBLE_DEVICES") and _has_card():
+            raise ModelError(
+                "compute.device: must be a GPU where one is given (CUDA_VISIBLE_DEVICES), got none that "
+                "torch finds though this machine has a card of NVIDIA's; is its driver installed, and the "
+                "container started with GPUs? `cpu` computes without"
+            )
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -90,6 +97,14 @@ def torch_device(name: str) -> torch.device:
             f"compute.device: must be a device that torch finds here, got {name!r}{got}"
         )
     return device
+
+
+def _has_card() -> bool:
+    """Whether a card of NVIDIA's is on this machine's bus, whatever torch knows of it."""
+    return any(file.read_text().strip() == NVIDIA for file in DEVICES.glob("*/vendor"))
+
+
+DEVICES, NVIDIA = Path("/sys/bus/pci/devices"), "0x10de"
 
 
 def pick_device(name: str, local_rank: int = 0) -> torch.device:

@@ -8,10 +8,10 @@ from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingReque
 from ray.autoscaler.v2.utils import ResourceRequestUtil
 
 
-def launched(config: Any, gpu_workers: int, **state: Any) -> dict[str, int]:
+def launched(config: Any, workers: int, each: str = "GPU", **state: Any) -> dict[str, int]:
     """The nodes that it starts, by type, when so many workers of a GPU each wait and none is there."""
     read = AutoscalingConfig(copy.deepcopy(config), skip_content_hash=True)
-    wanted = [ResourceRequestUtil.make({"GPU": 1.0})] * gpu_workers
+    wanted = [ResourceRequestUtil.make({each: 1.0})] * workers
     request = SchedulingRequest(
         disable_launch_config_check=True,
         node_type_configs=read.get_node_type_configs(),

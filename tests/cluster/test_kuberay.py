@@ -6,7 +6,7 @@ import pytest
 
 from tests.cluster.autoscaler import idle_timeout_s, launched
 from tests.cluster.kuberay import as_autoscaler_reads, check, cluster_of, groups_of
-from tests.cluster.shipped import changed, constrained, read
+from tests.cluster.shipped import ROOT, changed, constrained, read
 
 FILES = [(name, options) for name in ("rayjob", "raycluster") for options in (False, True)]
 SPEC = {"rayjob": ("spec", "rayClusterSpec"), "raycluster": ("spec",)}
@@ -94,6 +94,27 @@ def test_nodes_on_demand_come_only_where_they_are_let_and_spot_ones_cannot_be_ha
     }
 
 
+def test_no_gpu_comes_for_work_that_asks_for_none() -> None:
+    config = as_autoscaler_reads(read("kuberay/raycluster.yaml"))
+    assert launched(config, 5, "CPU") == {"cpu-spot": 2}
+    assert launched(config, 100, "CPU")["cpu-spot"] == 4
+
+
+def test_pods_fit_the_machines_of_the_walk_through() -> None:
+    """A pod that asks for more than its machine has never starts: the system keeps a tenth or so."""
+    (machine,) = re.findall(
+        r"create gpu-spot .*--machine-type (\S+)", (ROOT / "docs/cluster.md").read_text()
+    )
+    cpus, memory_gib = {"g2-standard-4": (4, 16), "g2-standard-8": (8, 32)}[machine]
+    for name in SPEC:
+        for group in groups_of(read(f"kuberay/{name}.yaml")):
+            (container,) = group["template"]["spec"]["containers"]
+            asked = container["resources"]["requests"]
+            if "nvidia.com/gpu" in asked:
+                assert int(asked["cpu"]) <= 0.9 * cpus
+                assert int(asked["memory"].removesuffix("Gi")) <= 0.85 * memory_gib
+
+
 def test_a_group_without_a_bound_would_have_none(file: Any) -> None:
     for group in cluster_of(file)["workerGroupSpecs"]:
         assert 0 <= group["minReplicas"] == group["replicas"] <= group["maxReplicas"] <= 1000
@@ -132,6 +153,9 @@ def test_keys_come_from_a_secret_and_nothing_runs_as_root(file: Any) -> None:
 def test_gpu_pods_go_where_gpus_are_and_nothing_else_may(file: Any) -> None:
     for group in cluster_of(file)["workerGroupSpecs"]:
         pod = group["template"]["spec"]
+        if group["groupName"] == "cpu-spot":
+            assert "nvidia.com/gpu" not in str(pod)
+            continue
         gpus = pod["containers"][0]["resources"]
         assert gpus["requests"]["nvidia.com/gpu"] == gpus["limits"]["nvidia.com/gpu"] == "1"
         tainted = {(t["key"], t["effect"]) for t in pod["tolerations"]}
@@ -140,7 +164,8 @@ def test_gpu_pods_go_where_gpus_are_and_nothing_else_may(file: Any) -> None:
 
 
 def test_mounted_weights_are_mounted_in_every_pod_and_looked_for_there() -> None:
-    for group in groups_of(read("kuberay/raycluster.yaml", options=True)):
+    files = [read(f"kuberay/{name}.yaml", options=True) for name in SPEC]
+    for group in [group for file in files for group in groups_of(file)]:
         pod = group["template"]["spec"]
         (container,) = pod["containers"]
         (mount,), (volume,) = container["volumeMounts"], pod["volumes"]

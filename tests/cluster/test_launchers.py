@@ -1,5 +1,8 @@
 import copy
+import os
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import click
@@ -109,6 +112,30 @@ def test_gpu_workers_come_with_work_up_to_the_bound_and_are_spot(cloud: str, opt
         assert node["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
     else:
         assert node["node_config"]["scheduling"]["provisioningModel"] == "SPOT"
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_no_gpu_comes_for_work_that_asks_for_none(cloud: str) -> None:
+    assert launched(launcher(cloud), 5, "CPU") == {"cpu-spot": 2}
+
+
+@pytest.mark.parametrize(("vendor", "asks"), [("0x10de", 3), ("0x8086", 0)])
+def test_google_waits_for_a_driver_where_there_is_a_card(
+    vendor: str, asks: int, tmp_path: Path
+) -> None:
+    (command,) = (one for one in launcher("gcp")["initialization_commands"] if "nvidia" in one)
+    (tmp_path / "vendor").write_text(f"{vendor}\n")
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(
+        f"#!/bin/sh\necho x >> {tmp_path}/asked\n[ $(wc -l < {tmp_path}/asked) -ge 3 ]\n"
+    )
+    smi.chmod(0o755)
+    here = command.replace("/sys/bus/pci/devices/*/vendor", str(tmp_path / "vendor"))
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    words = ["bash", "-c", here.replace("sleep 5", "sleep 0")]
+    subprocess.run(words, env={"PATH": path}, check=True)
+    asked = tmp_path / "asked"
+    assert (asked.read_text().count("x") if asked.exists() else 0) == asks
 
 
 def test_what_is_launched_follows_the_file() -> None:

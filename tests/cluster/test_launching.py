@@ -11,6 +11,9 @@ from factory.errors import ConfigError
 LAUNCHER = "cluster_name: mill\nprovider: {type: aws, region: us-west-2}\n"
 KUBERAY = "apiVersion: ray.io/v1\nkind: {kind}\nmetadata: {{name: mill}}\n"
 SKY = "name: mill\nresources: {use_spot: true}\nrun: ray start\n"
+SKY_JOB = (
+    "name: mill\nresources: {job_recovery: {}}\nsecrets: {TOKEN: null, OTHER: given}\nrun: ray\n"
+)
 
 
 def write(tmp_path: Path, text: str) -> str:
@@ -34,6 +37,11 @@ def write(tmp_path: Path, text: str) -> str:
             "kubectl delete --ignore-not-found -f FILE",
         ),
         (SKY, "sky launch --cluster mill --detach-run FILE", "sky down mill"),
+        (
+            SKY_JOB,
+            "sky jobs launch --name mill --detach-run --secret TOKEN FILE",
+            "sky jobs cancel --name mill",
+        ),
     ],
 )
 def test_a_file_is_started_and_ended_by_the_tool_of_its_kind(
@@ -63,6 +71,16 @@ def test_other_files_are_refused_with_their_line(tmp_path: Path, text: str, mess
     with pytest.raises(ConfigError) as refused:
         launch_of(file)
     assert str(refused.value).replace(file, "FILE").startswith(message)
+
+
+def test_a_secret_that_is_not_set_is_named_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path, SKY_JOB)
+    monkeypatch.delenv("TOKEN", raising=False)
+    refused = CliRunner().invoke(app, ["up", file])
+    assert refused.exit_code == 2
+    assert "TOKEN: must be set in this shell for such a file, got nothing" in refused.output
 
 
 def test_a_comment_may_say_fill_in(tmp_path: Path) -> None:

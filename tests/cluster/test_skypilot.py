@@ -203,6 +203,11 @@ def test_the_other_nodes_join_the_first_and_end_with_it(node: Node) -> None:
     assert node.programs.calls("driver") == []
 
 
+def test_a_node_that_comes_when_all_is_done_ends_too(node: Node) -> None:
+    node.script.write_text(node.script.read_text().replace("seq 900", "seq 3"))
+    assert node.run(1, STUB_RAY_FAILS="1")[0] == 0
+
+
 def test_no_node_ends_skypilots_own_ray(task: Any) -> None:
     commands = re.sub(r"^\s*#.*$", "", task["run"], flags=re.MULTILINE)
     assert "ray stop" not in commands

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from cluster.chaining.file import chain_of, read_chain, text_of
+from cluster.description import read_cluster
 from factory.errors import ConfigError
 from factory.storage.open import open_store
 from tests.factory.storage.conftest import bucket_of, moto
@@ -89,6 +90,14 @@ def test_a_file_may_lie_in_a_bucket_where_a_cluster_finds_it(
     file = f"{bucket}/chain.yaml"
     chain = read_chain(file)
     assert chain.where(chain.steps[0]) == f"{file}:3: steps.a"
+    open_store(bucket).put(
+        "sent.yaml", b"cluster: here.yaml\n" + open_store(bucket).get("chain.yaml")
+    )
+    open_store(bucket).put("here.yaml", b"address: http://head:8265\n")
+    beside = read_chain(f"{bucket}/sent.yaml").cluster
+    assert beside == f"{bucket}/here.yaml"
+    assert read_cluster(beside).address == "http://head:8265"
+    assert read_chain(f"{bucket}/sent.yaml", cluster="local").cluster == "local"
     open_store(bucket).put("bad.yaml", b"root: s3://bucket/r\nstep: {}\n")
     with pytest.raises(ConfigError, match=f"{bucket}/bad.yaml:2: unknown key 'step'"):
         read_chain(f"{bucket}/bad.yaml")

@@ -45,3 +45,24 @@ def test_what_is_asked_of_a_cluster_is_not_looked_for_here(kind, monkeypatch):
 def test_a_cpu_that_multiplies_bfloat16_is_not_called_slow_at_it(flags, fast, monkeypatch):
     monkeypatch.setattr(device, "_cpuinfo", lambda *names: iter([flags]))
     assert ("bfloat16" in find_device("cpu").dtypes) == fast
+
+
+@pytest.mark.parametrize(
+    ("given", "vendor", "refused"),
+    [("0", "0x10de", True), ("0", "0x8086", False), ("", "0x10de", False)],
+    ids=["a card without a driver", "a GPU in name alone", "none given"],
+)
+def test_a_gpu_that_is_given_and_not_found_is_no_reason_to_compute_on_the_cpu(
+    given, vendor, refused, tmp_path, monkeypatch
+):
+    (tmp_path / "0000:00:04.0").mkdir()
+    (tmp_path / "0000:00:04.0" / "vendor").write_text(f"{vendor}\n")
+    monkeypatch.setattr(device, "DEVICES", tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    if refused:
+        with pytest.raises(ModelError, match="is its driver installed"):
+            torch_device("auto")
+    else:
+        assert torch_device("auto") == torch.device("cpu")
+    assert torch_device("cpu") == torch.device("cpu")
