@@ -14,7 +14,7 @@ class Ip2p(Record):
     """InstructPix2Pix: a model with eight input channels, as `fit` trains it, told an instruction."""
 
     NAME: ClassVar[str] = "ip2p"
-    NEEDS: ClassVar[tuple[str, ...]] = ("instruction",)
+    needs: ClassVar[tuple[str, ...]] = ("instruction",)
     CHANNELS: ClassVar[int] = 8
     model: ModelSource
     """An editor's folder, `miniature/editor`, s3:// or hub id: Stable Diffusion 1.x, 2.x or XL with eight
@@ -46,7 +46,7 @@ class Sdedit(Record):
     """SDEdit: noise is added to the picture, and taken out again under the caption as it should be."""
 
     NAME: ClassVar[str] = "sdedit"
-    NEEDS: ClassVar[tuple[str, ...]] = ("target_caption",)
+    needs: ClassVar[tuple[str, ...]] = ("target_caption",)
     CHANNELS: ClassVar[int] = 4
     model: ModelSource
     """A text-to-image model: Stable Diffusion 1.x, 2.x or XL."""
@@ -130,7 +130,7 @@ class P2p(_Inverting):
     """Prompt-to-Prompt on a picture: its own caption's attention maps, with words changed in them."""
 
     NAME: ClassVar[str] = "p2p"
-    NEEDS: ClassVar[tuple[str, ...]] = ("source_caption", "target_caption")
+    needs: ClassVar[tuple[str, ...]] = ("source_caption", "target_caption")
     maps: WordMaps = WordMaps()
     """What of the cross-attention is the picture's."""
     self_share: float = Field(0.4, ge=0, le=1)
@@ -143,7 +143,7 @@ class Pnp(_Inverting):
     """Plug-and-Play Diffusion Features: the picture's features and self-attention under a new caption."""
 
     NAME: ClassVar[str] = "pnp"
-    NEEDS: ClassVar[tuple[str, ...]] = ("target_caption",)
+    needs: ClassVar[tuple[str, ...]] = ("target_caption",)
     inversion_steps: int = Field(999, ge=1, le=1000)
     """As of `p2p`; the authors take 999."""
     feature_share: float = Field(0.8, ge=0, le=1)
@@ -175,7 +175,6 @@ class DiffusersPipeline(Record):
     """An editing pipeline of diffusers, or of a third party in its form, called as it is."""
 
     NAME: ClassVar[str] = "diffusers"
-    NEEDS: ClassVar[tuple[str, ...]] = ("instruction",)
     model: ModelSource
     """A pipeline's folder as diffusers stores it, s3:// or hub id: model_index.json or
     modular_model_index.json, and a folder of safetensors for each part."""
@@ -184,6 +183,9 @@ class DiffusersPipeline(Record):
     `module:Class`, which every worker must be able to import; null is the one that the index names."""
     dtype: Numbers = "bfloat16"
     """Number format of all its parts."""
+    prompt: Literal["instruction", "target_caption"] = "instruction"
+    """What its call is told as `prompt`: what to change, or, for classes that make a picture by its
+    caption, the caption as it should be."""
     steps: int | None = Field(None, ge=1, le=1000)
     """`num_inference_steps` of the call; null is the class's own, and so are the next three: filled in when
     a run is created."""
@@ -197,6 +199,11 @@ class DiffusersPipeline(Record):
     """What a picture's sides are multiples of; null is found by the autoencoder and the network."""
     arguments: dict[str, PlainValue] = {}
     """Further ones of the call by name, such as `negative_prompt`."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """As of the others, by its settings."""
+        return (self.prompt,)
 
     def rows_of(self, strength: float | None) -> int:
         """Its steps, or 1 where they are its own."""

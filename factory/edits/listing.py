@@ -163,7 +163,7 @@ def why_not(recipe: EditRecipe, editor: str, fields: Mapping[str, Any]) -> str:
     settings = recipe.of(editor)
     if settings is None:
         return f"must be configured as recipe.{editor}, got nothing"
-    lacking = [name for name in settings.NEEDS if not fields.get(name)]
+    lacking = [name for name in settings.needs if not fields.get(name)]
     if lacking:
         return f"needs {' and '.join(lacking)}, got none"
     vain = [

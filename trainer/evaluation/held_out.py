@@ -76,7 +76,7 @@ def find_tasks(recipe: EvaluationRecipe, known: Index | None = None) -> Tasks:
     if not found.tasks:
         raise InputError(f"{held_out.source}: must hold at least one held-out picture, got none")
     for entrant in recipe.entrants:
-        for word in entrant.settings.NEEDS:
+        for word in entrant.settings.needs:
             task = next((task for task in found.tasks if not getattr(task, word)), None)
             if task is not None:
                 raise InputError(

@@ -1,7 +1,7 @@
 """LPIPS with AlexNet, of weights that are given: how different two pictures look to a network.
 
 The state is that of the `lpips` package's `LPIPS(net="alex")`, as safetensors:
-`save_file(LPIPS(net="alex").state_dict(), "lpips.safetensors")`. Its licence is BSD-2; AlexNet's weights
+docs/evaluation.md has the line that saves it. Its licence is BSD-2; AlexNet's weights
 are torchvision's.
 
 Source: Zhang et al. 2018 (arXiv:1801.03924), equation 1, version 0.1 of the package.

@@ -1,6 +1,6 @@
 """What is measured of an edit: CLIP's similarities, distances of pixels and features, the oracle's word.
 
-Both pictures are 8 bit and of the size at which the edit was made, as its editor was shown the first.
+Both pictures are 8 bit and of the size at which the edit is given out.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,7 @@
 """Any editing pipeline of diffusers, ordinary or modular, or a third party's, called as its users call it.
 
-Needs an instruction. It goes past the engine: one call edits one picture, or `compute.pipeline_images` of
+Needs an instruction, or, of a class that makes a picture by its caption, the caption as it should be
+(`prompt`). It goes past the engine: one call edits one picture, or `compute.pipeline_images` of
 one size where `batch_check` found that it may. A call for several is always for as many, filled up with
 copies, since the shape of a call decides the last bits. Where it fails: at sizes that the model was not
 trained at, and where a class has rules of its own that its call does not name. Licence: that of the model
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from transformers import PreTrainedTokenizerBase
 
 from factory.edits.edit import Edited, seed_of
 from factory.edits.editors.batch_check import Batching, compare
@@ -165,7 +167,8 @@ class PipelineEditor:
         if small.size != wanted:
             small = small.resize(wanted, Image.Resampling.LANCZOS)
         options = item.options(self.settings)
-        return _Row(small, item.instruction or "", seed_of(self.recipe, item), options)
+        words = getattr(item, self.settings.prompt) or ""
+        return _Row(small, words, seed_of(self.recipe, item), options)
 
     def _compared_rows(self, first: AskedPictures, most: int) -> list[_Row]:
         """Pictures of one size: the first ones, and the negative of the first, told more words."""
@@ -175,7 +178,7 @@ class PipelineEditor:
             drawn = np.stack([np.broadcast_to(slope, (side, side))] * 3, -1)
             none = dict.fromkeys(EditItem.model_fields)
             name = {"key": "drawn", "image": "drawn", "editor": "diffusers"}
-            first = [(EditItem(**none | name | {"instruction": "make it red"}), drawn)]
+            first = [(EditItem(**none | name | {self.settings.prompt: "make it red"}), drawn)]
         row = self._row(*first[0])
         size, options = row.picture.size, row.options
         rows = [self._row(*one, size) for one in first[: most - 1]]
@@ -200,7 +203,9 @@ class PipelineEditor:
     def _cuts(self, words: str) -> bool:
         """Whether every tokenizer has fewer places than there are words."""
         named = (getattr(self.pipeline, f"tokenizer{n}", None) for n in ("", "_2", "_3", "_4"))
-        tokenizers = [one for one in named if one is not None]
+        # FLUX.2 has a processor there, which would take the words for the name of a picture and fetch it.
+        within = (getattr(one, "tokenizer", one) for one in named)
+        tokenizers = [one for one in within if isinstance(one, PreTrainedTokenizerBase)]
         with self._lock:
             return bool(tokenizers) and all(
                 len(one(words, verbose=False).input_ids) > one.model_max_length

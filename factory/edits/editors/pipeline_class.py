@@ -60,6 +60,11 @@ def pinned_pipeline(settings: DiffusersPipeline) -> DiffusersPipeline:
     where = f"{FIELD}.pipeline" if settings.pipeline else f"{settings.model.source}"
     call = call_of(name, folder, where)
     _check_arguments(settings, call)
+    if ":" not in name and _goes_by_caption(call.kind) and settings.prompt == "instruction":
+        raise ConfigError(
+            f"{FIELD}.prompt: must be target_caption for {name}, which makes a picture by its caption and "
+            "knows no instructions, got instruction"
+        )
     found: dict[str, Any] = {"model": model, "pipeline": name}
     for setting in OPTIONS:
         option, given = call.option(setting), getattr(settings, setting)
@@ -74,6 +79,11 @@ def pinned_pipeline(settings: DiffusersPipeline) -> DiffusersPipeline:
             usual = call.arguments[option]
             found |= {setting: usual} if _is_number(usual) else {}
     return settings.model_copy(update=found)
+
+
+def _goes_by_caption(kind: type[Any]) -> bool:
+    """By the words that diffusers has for its kinds of classes."""
+    return any(word in kind.__name__ for word in ("Img2Img", "Inpaint"))
 
 
 def call_of(pipeline: str, folder: Path, where: str = f"{FIELD}.pipeline") -> Call:

@@ -22,7 +22,8 @@ from factory.pictures import Picture
 from schemas.editors import Pnp
 
 SHARE = 0.5
-"""Of the steps of the edit, from the noisiest: where features are looked at, as in the paper (t = 540)."""
+"""Of the steps of the edit, from the noisiest, at which features are looked at: about the middle, as in the
+paper (its t = 540; of 50 steps it is 481)."""
 
 
 def feature_sheet(editor: EngineEditor, pictures: Sequence[tuple[str, Picture]]) -> bytes:

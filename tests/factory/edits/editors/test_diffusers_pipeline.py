@@ -21,11 +21,12 @@ from factory.errors import ConfigError, ModelError
 from factory.ledger.plan import read_plan
 from factory.ledger.run import open_run
 from factory.miniature import world
+from factory.models.find import MINIATURE
 from factory.verbs.asked_edits import AskedEdits
 from schemas.editors import DiffusersPipeline
 from schemas.edits import EditCompute, EditItem, EditRecipe
 from schemas.recipe import ModelSource
-from tests.factory.edits.tiny_pipelines import EDITOR, save_kontext, save_qwen
+from tests.factory.edits.tiny_pipelines import EDITOR, save_kontext, save_qwen, words_tokenizer
 
 torch.set_num_threads(1)
 OURS = "tests.factory.edits.third_party:"
@@ -107,6 +108,40 @@ def beside(folder, kind, studio, **given):
 
 SIZE = {"height": 32, "width": 48}
 FIXED = {"max_area": 48 * 32, "_auto_resize": False}
+
+
+class Processor:
+    """As FLUX.2 has in a tokenizer's place: what it is given first it takes for pictures."""
+
+    tokenizer = words_tokenizer(5)
+
+    def __call__(self, images=None, text=None):
+        raise ValueError(f"no picture: {images}")
+
+
+def test_words_are_shown_to_tokenizers_alone():
+    editor = studio(EDITOR, steps=2, multiple_px=16).editor("diffusers")
+    editor.pipeline.tokenizer = Processor()
+    assert editor._cuts("http://host/picture")
+    assert not editor._cuts("red")
+
+
+def test_a_pipeline_that_goes_by_captions_is_told_the_caption(tmp_path):
+    folder = tmp_path / "img2img"
+    shutil.copytree(MINIATURE / "text_to_image", folder)
+    with pytest.raises(
+        ConfigError, match="recipe.diffusers.prompt: must be target_caption for Stable"
+    ):
+        studio(folder, pipeline="StableDiffusionImg2ImgPipeline")
+    ours = studio(
+        folder, pipeline="StableDiffusionImg2ImgPipeline", prompt="target_caption", steps=2
+    )
+    assert ours.recipe.diffusers.needs == ("target_caption",)
+    told = []
+    editor = ours.editor("diffusers")
+    with patch.object(editor, "made", lambda rows: told.extend(rows) or [scene()] * len(rows)):
+        made(ours, (item(words="make it red", target_caption="a red star"), scene()))
+    assert [row.words for row in told] == ["a red star"]
 
 
 def test_instruct_pix2pix_is_the_plain_call():

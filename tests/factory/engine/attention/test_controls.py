@@ -1,16 +1,20 @@
 """Each control beside slow references with materialised maps; and beside batch mates, bit for bit."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.nn.functional as F
+from diffusers.models.attention_processor import Attention
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from factory.engine.attention import routing
 from factory.engine.attention.borrowed import Borrowed
 from factory.engine.attention.cross import CrossAttention, CrossState, MapColumns
+from factory.engine.attention.layer import Layer
 from factory.engine.attention.local_blend import LocalBlend
+from factory.engine.attention.routing import Sharing
 from factory.engine.autoencoder import Autoencoder
 from factory.engine.batch import Batch
 from factory.engine.checkpoint.load import load_models
@@ -230,27 +234,46 @@ def test_plug_and_play_is_that_of_injected_maps_and_features():
 
 
 @given(
-    st.integers(0, 10**6),
+    st.integers(0, 2**31),
+    st.integers(2, 5),
     st.integers(1, 4),
     st.integers(1, 40),
     st.integers(2, 9),
     st.integers(1, 4),
 )
 @settings(max_examples=40, deadline=None)
-def test_columns_of_maps_move_to_the_values(seed, heads, positions, tokens, width):
-    """(A_source P + A_own diag(b)) V, for any P and b."""
+def test_columns_of_maps_move_to_the_values(seed, rows, heads, positions, tokens, width):
+    """(A_source P + A_own diag(b)) V, with the maps written out, for any rows, P and b."""
     drawn = torch.Generator().manual_seed(seed)
 
     def some(*shape):
         return torch.randn(shape, generator=drawn, dtype=torch.float64)
 
-    q, k, v = (some(2, heads, n, width) for n in (positions, tokens, tokens))
-    mixed, own = some(tokens, tokens), some(tokens)
-    maps = (q @ k.transpose(2, 3) / width**0.5).softmax(-1)
-    expected = (maps[0] @ mixed + maps[1] * own) @ v[1]
-    found = F.scaled_dot_product_attention(q[:1], k[:1], (mixed @ v[1])[None])
-    found = found + F.scaled_dot_product_attention(q[1:], k[1:], (own[:, None] * v[1])[None])
-    torch.testing.assert_close(found[0], expected, rtol=1e-12, atol=1e-12)
+    wide = heads * width
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        attn = Attention(wide, cross_attention_dim=wide, heads=heads, dim_head=width).double()
+    shown, told = some(rows, positions, wide), some(rows, tokens, wide)
+    cross = CrossState(rows, tokens, torch.float64, torch.device("cpu"))
+    sources = torch.randint(rows, (rows,), generator=drawn).tolist()
+    columns = [MapColumns(some(tokens, tokens), some(tokens)) for _ in range(rows)]
+    for row in range(1, rows):
+        cross.take(row, sources[row], columns[row])
+    router = SimpleNamespace(now=Sharing(torch.zeros(1, rows, dtype=torch.int64), cross=cross))
+    processor = routing._EditedCrossAttention(router, Layer("up.1.1", 1))
+    with torch.inference_mode():
+        found = processor(attn, shown, told)
+        q, k, v = (
+            part.unflatten(2, (heads, width)).transpose(1, 2)
+            for part in (attn.to_q(shown), attn.to_k(told), attn.to_v(told))
+        )
+        maps = (q @ k.transpose(2, 3) * attn.scale).softmax(-1)
+        edited = [maps[0]] + [
+            maps[sources[row]] @ columns[row].source + maps[row] * columns[row].own
+            for row in range(1, rows)
+        ]
+        expected = attn.to_out[0]((torch.stack(edited) @ v).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(
