@@ -24,6 +24,8 @@ class ItemList(Sequence[EditItem]):
         self._table = table
         self._folder = folder
         """Holds the file, and removes it once nobody looks at it."""
+        self.may_lack = False
+        """Whether all below a place is listed: of what an earlier listing found some may be gone."""
 
     def __len__(self) -> int:
         return int(self._table.num_rows)

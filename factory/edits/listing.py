@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -46,8 +46,6 @@ class Listed:
 
     items: ItemList
     duplicates: int = 0
-    is_place: bool = False
-    """Whether all below a prefix is listed: of what an earlier listing found some may be gone."""
     bad: list[str] = field(default_factory=list)
     """One message per line that was left out."""
 
@@ -78,7 +76,9 @@ def list_images(recipe: EditRecipe, wish: Wish) -> Listed:
         tell(f"{recipe.images}: {BESIDE}/ is passed over, the records of the run that is there")
         keys = (key for key in keys if key.partition("/")[0] != BESIDE)
     items = on_disk(item_of(recipe, {"image": key, **wish.fields}) for key in keys)
-    return replace(_distinct(recipe, items, []), is_place=True)
+    found = _distinct(recipe, items, [])
+    found.items.may_lack = True
+    return found
 
 
 def read_requests(uri: str, recipe: EditRecipe, max_bad: int = 0) -> Listed:

@@ -101,7 +101,6 @@ def prepare(
         config.recipe.unit_images,
         found.duplicates if found else 0,
         extend=extend,
-        may_lack=bool(found and found.is_place),
         retry_failed=retry_failed,
     )
     return run, plan, found

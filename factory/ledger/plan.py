@@ -180,22 +180,20 @@ def write_plan(
     duplicates: int = 0,
     *,
     extend: bool = False,
-    may_lack: bool = False,
 ) -> Plan:
     """Write the plan, find that it is there already, or with `extend` append what is new.
 
-    `may_lack` lets the list lack planned items, which stay planned: of a bucket that is listed again some
-    may be gone. A list that begins as the plan does is hashed once, and no file of the plan's items is
-    fetched: that they are whole is for `verify` to say, and for whoever makes their units. Raises
-    `RunMismatch` where the list lacks a planned item and may not, where it is longer and `extend` is not
-    asked for, and where another driver extended the plan at the same moment.
+    A list that begins as the plan does is hashed once, and no file of the plan's items is fetched: that
+    they are whole is for `verify` to say, and for whoever makes their units. Raises `RunMismatch` where the
+    list lacks a planned item and does not say that it may, where it is longer and `extend` is not asked for,
+    and where another driver extended the plan at the same moment.
     """
     present, taken = find_plan(run), ListDigest()
     if present is None:
         taken.add(_rows(items))
         _write_head(run, 0, None, items, unit_items, duplicates, taken)
         present, taken = read_plan(run), ListDigest()
-    new, taken = new_items(run, present, items, extend=extend, may_lack=may_lack)
+    new, taken = new_items(run, present, items, extend=extend)
     if not new:
         return present
     taken.add(_rows(new))
@@ -210,11 +208,12 @@ def write_plan(
 
 
 def new_items(
-    run: Run, plan: Plan, items: Sequence[Any], *, extend: bool, may_lack: bool = False
+    run: Run, plan: Plan, items: Sequence[Any], *, extend: bool
 ) -> tuple[Sequence[Item], ListDigest]:
     """What a list adds to a plan, in its order, and the digest of what the plan holds. Nothing is written.
 
-    Raises `RunMismatch` where the list lacks a planned item and may not, and where it adds some unasked.
+    Of a place that is listed again some may be gone: where the list says that it `may_lack` some, they stay
+    planned. Raises `RunMismatch` where another lacks a planned item, and where one adds some unasked.
     """
     planned, taken = plan.record.items, ListDigest()
     # The stored digest is of the whole list and cannot be gone on with, and only by hashing what is
@@ -222,7 +221,7 @@ def new_items(
     taken.add(_rows(items[:planned]))
     new: Sequence[Item] = items[planned:]
     if taken.value != plan.record.digest:
-        new, taken = _added(plan, items, may_lack)
+        new, taken = _added(plan, items)
     if new and not extend:
         raise RunMismatch(
             f"{run.uri}: was planned with {planned} {run.layout.item}s, the list given adds "
@@ -275,7 +274,7 @@ def _write_parts(
     return parts
 
 
-def _added(plan: Plan, items: Sequence[Any], may_lack: bool) -> tuple[Sequence[Item], ListDigest]:
+def _added(plan: Plan, items: Sequence[Any]) -> tuple[Sequence[Item], ListDigest]:
     """As `new_items` of a list in another order: the plan's rows are read, once.
 
     Raises `RunMismatch` where it is no superset, and may not be less.
@@ -290,7 +289,7 @@ def _added(plan: Plan, items: Sequence[Any], may_lack: bool) -> tuple[Sequence[I
             there[place] = True
             continue
         lacks = not lookup.holds_name(planned)
-        if lacks and may_lack:
+        if lacks and getattr(items, "may_lack", False):
             continue
         name = f"{planned.item_id} ({planned.words})"
         what = f"it lacks {name}" if lacks else f"it gives {name} another {planned.BESIDE}"

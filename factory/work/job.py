@@ -62,15 +62,14 @@ def begin(
     duplicates: int = 0,
     *,
     extend: bool = False,
-    may_lack: bool = False,
     retry_failed: bool = False,
 ) -> tuple[Run, Plan]:
     """Open or begin the run in a store, all checks first.
 
     `items` None are those of the plan that is there. `pinned` makes the recipe, with the hashes of its
     files, once it is known that a run may live here. `extend` lets the list be longer than the planned one,
-    `may_lack` lets it lack what is planned, `retry_failed` opens what failed again. Raises `InputError` and
-    `StorageRefused` for what the operator must mend.
+    `retry_failed` opens what failed again. Raises `InputError` and `StorageRefused` for what the operator
+    must mend.
     """
     is_begun(store)
     recipe = pinned()
@@ -80,7 +79,7 @@ def begin(
     if items is None:
         plan = read_plan(run)
     else:
-        plan = write_plan(run, items, unit_items, duplicates, extend=extend, may_lack=may_lack)
+        plan = write_plan(run, items, unit_items, duplicates, extend=extend)
     return run, open_failed(run, plan) if retry_failed else plan
 
 

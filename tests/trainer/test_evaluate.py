@@ -15,7 +15,7 @@ from schemas.recipe import ModelSource
 from schemas.training.fit import Sampler
 from tests.trainer.encoded import model
 from tests.trainer.small import write_pairs
-from trainer.evaluation.scores import l1
+from trainer.evaluation.measures.scores import l1
 from trainer.learning.editor import widen, write_editor
 from trainer.miniature.editing import judged_edits
 

@@ -123,7 +123,7 @@ def _question(place: int, question: Question, shown: Shown) -> str:
         for value, words in (("left", "left"), ("neither", "no difference"), ("right", "right"))
     )
     figures = "".join(
-        f'<figure><img src="{_data_uri(picture)}" alt="{words}"><figcaption>{words}</figcaption></figure>'
+        f"<figure>{_img(picture, words)}<figcaption>{words}</figcaption></figure>"
         for words, picture in (
             ("the picture", shown.before),
             ("left", shown.edits[question.left.entrant]),
@@ -136,15 +136,17 @@ def _question(place: int, question: Question, shown: Shown) -> str:
     )
 
 
-def _data_uri(picture: Picture) -> str:
+def _img(picture: Picture, words: str) -> str:
+    """The picture within the page; a small one with its pixels as squares."""
     image, sink = Image.fromarray(picture), io.BytesIO()
-    if max(image.size) < SMALL_PX:
+    small = max(image.size) < SMALL_PX
+    if small:
         image.save(sink, "PNG")
-        kind = "png"
     else:
         image.save(sink, "JPEG", quality=QUALITY, subsampling=0)
-        kind = "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(sink.getvalue()).decode()}"
+    kind, look = ("png", ' class="small"') if small else ("jpeg", "")
+    data = base64.b64encode(sink.getvalue()).decode()
+    return f'<img{look} src="data:image/{kind};base64,{data}" alt="{words}">'
 
 
 _SCRIPT = """
@@ -188,7 +190,8 @@ body { font: 16px sans-serif; margin: 0 auto; max-width: 62rem; padding: 1rem; c
 section { border-top: 1px solid #ccc; padding: 0.5rem 0 1rem; }
 h2 { font-size: 1.1rem; }
 figure { display: inline-block; margin: 0 1% 0 0; width: 31%; }
-img { width: 100%; image-rendering: pixelated; }
+img { width: 100%; }
+img.small { image-rendering: pixelated; }
 figcaption { color: #666; text-align: center; }
 label { margin-left: 1rem; }
 header { position: sticky; top: 0; background: #fff; padding: 0.5rem 0; }

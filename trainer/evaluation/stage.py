@@ -4,23 +4,26 @@ Pictures stay where they are and edits are thrown away: rows of scores are all t
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
 
 from factory.dataset.files import Place
-from factory.edits.edit import Edited, Editors
-from factory.ledger.plan import Row
+from factory.edits.edit import Edited
+from factory.edits.first_pictures import MOST, TRIED
+from factory.ledger.plan import Row, read_plan
 from factory.ledger.run import Run
 from factory.ledger.units.outcomes import Outcomes
 from factory.pictures import Picture
 from factory.seeds import candidate_seed
 from factory.work.stage import Load, Sealing, Stage
 from schemas.arrow import rows_to_json
-from schemas.edits import NOWHERE, EditCompute, EditEnvironment
+from schemas.edits import NOWHERE, EditCompute, EditEnvironment, EditItem
 from schemas.evaluation import (
     EVALUATE,
     Entrant,
@@ -32,6 +35,7 @@ from schemas.evaluation import (
 from schemas.ledger.tally import count
 from trainer.evaluation.held_out import Pictures, Task, Unreadable, open_pictures
 from trainer.evaluation.report import finish
+from trainer.evaluation.studios import Studios
 
 WHEELS = ("editmill", "open_clip_torch")
 """Besides those of the editors."""
@@ -49,7 +53,7 @@ def evaluate_stage(load: Load) -> Stage:
 
 
 class Measures(Protocol):
-    """Who scores edits: `trainer.evaluation.scores.Scorer`, or a stand-in."""
+    """Who scores edits: `trainer.evaluation.measures.scores.Scorer`, or a stand-in."""
 
     def measure(self, item: EvaluationItem, before: Picture, after: Picture) -> dict[str, Any]: ...
 
@@ -62,28 +66,24 @@ class EvaluationMaker:
         run: Run,
         compute: EditCompute,
         pictures: Pictures,
-        editors: Callable[[Entrant], Editors],
+        studios: Studios,
         scorer: Measures,
     ) -> None:
-        """`editors` gives those of an entrant, the same each time."""
         self.recipe = EvaluationRecipe.known(run.recipe)
         self.compute = compute
         self.pictures = pictures
-        self.editors = editors
+        self.studios = studios
         self.scorer = scorer
 
     @property
     def rows_run(self) -> int:
         """As `Metered`."""
-        several = [self.editors(entrant) for entrant in self.recipe.entrants]
-        return sum(getattr(one, "rows_run", 0) for one in several)
+        return self.studios.rows_run
 
     @property
     def idle_s(self) -> float | None:
         """As `Metered`; where there are several entrants nobody knows when all waited."""
-        entrants = self.recipe.entrants
-        one = self.editors(entrants[0]) if len(entrants) == 1 else None
-        return getattr(one, "idle_s", None)
+        return self.studios.idle_s if len(self.recipe.entrants) == 1 else None
 
     def close(self) -> None:
         self.pictures.close()
@@ -98,21 +98,18 @@ class EvaluationMaker:
                 opened[place] = self.pictures.open(item)
             except Unreadable as error:
                 rows[place] = row_of(item, reason=str(error))
-        for place, edited in self._edited(asked, opened):
-            rows[place] = self._row(asked[place], opened[place], edited)
-        made = [rows[place] for place in range(len(asked))]
-        return Outcomes(made, count(EVALUATE, rows_to_json(made)), self._environment(asked))
-
-    def _edited(
-        self, asked: Sequence[EvaluationItem], opened: dict[int, Picture]
-    ) -> Iterator[tuple[int, Edited]]:
-        """Each edit with its place, entrant after entrant."""
+        environments: list[EditEnvironment] = []
         for name in dict.fromkeys(item.entrant for item in asked):
             places = [place for place in opened if asked[place].entrant == name]
-            editor = self.recipe.of(name).edits.editor
-            wanted = [(asked[place].asked(editor), opened[place]) for place in places]
-            for number, edited in self.editors(self.recipe.of(name)).edit(wanted):
-                yield places[number], edited
+            entrant = self.recipe.of(name)
+            wanted = [(asked[at].asked(entrant.edits.editor), opened[at]) for at in places]
+            with self.studios.of(entrant) as editors:
+                for number, edited in editors.edit(wanted):
+                    place = places[number]
+                    rows[place] = self._row(asked[place], opened[place], edited)
+                environments.append(editors.environment())
+        made = [rows[place] for place in range(len(asked))]
+        return Outcomes(made, count(EVALUATE, rows_to_json(made)), _joined(environments))
 
     def _row(self, item: EvaluationItem, before: Picture, edited: Edited) -> EvaluationRow:
         facts = {
@@ -124,13 +121,13 @@ class EvaluationMaker:
         found = self.scorer.measure(item, before, edited.picture)
         return row_of(item, verdict=Verdict.SCORED, **facts, **found)
 
-    def _environment(self, asked: Sequence[EvaluationItem]) -> EditEnvironment:
-        names = dict.fromkeys(item.entrant for item in asked)
-        several = [self.editors(self.recipe.of(name)).environment() for name in names]
-        wheels = {name: found for each in several for name, found in each.wheels.items()}
-        wheels |= {name: _version(name) for name in WHEELS}
-        batching = next((each.batching for each in several if each.batching), None)
-        return several[0].model_copy(update={"wheels": wheels, "batching": batching})
+
+def _joined(several: Sequence[EditEnvironment]) -> EditEnvironment:
+    """Of a unit's entrants and its scores."""
+    wheels = {name: found for each in several for name, found in each.wheels.items()}
+    wheels |= {name: _version(name) for name in WHEELS}
+    batching = next((each.batching for each in several if each.batching), None)
+    return several[0].model_copy(update={"wheels": wheels, "batching": batching})
 
 
 def _version(name: str) -> str:
@@ -156,21 +153,33 @@ def fail_edits(run: Run, items: Sequence[Row], reason: str) -> Outcomes:
 
 def load_maker(place: Place | None, run: Run, compute: EditCompute) -> EvaluationMaker:
     """What a worker evaluates with: torch only here. `place` is where a dataset lies."""
+    import torch
+
     from factory.edits.studio import Studio
-    from trainer.evaluation.scores import Scorer
-
-    studios: dict[str, Editors] = {}
-
-    def editors(entrant: Entrant) -> Editors:
-        """Several threads may come here; what one of them made in vain holds nothing yet."""
-        if entrant.name not in studios:
-            studios.setdefault(entrant.name, Studio(entrant.edits, compute))
-        return studios[entrant.name]
+    from trainer.evaluation.measures.scores import Scorer
 
     pictures = open_pictures(run, place, compute.most_pixels)
-    return EvaluationMaker(
-        run, compute, pictures, editors, Scorer(EvaluationRecipe.known(run.recipe), compute)
-    )
+
+    def make(entrant: Entrant) -> Studio:
+        return Studio(entrant.edits, compute, partial(first_pictures, run, pictures, entrant))
+
+    studios = Studios(make, torch.cuda.empty_cache)
+    scorer = Scorer(EvaluationRecipe.known(run.recipe), compute)
+    return EvaluationMaker(run, compute, pictures, studios, scorer)
+
+
+def first_pictures(
+    run: Run, pictures: Pictures, entrant: Entrant
+) -> list[tuple[EditItem, Picture]]:
+    """The run's first pictures for an entrant, by which a pipeline's calls for several are compared."""
+    plan, found = read_plan(run), list[tuple[EditItem, Picture]]()
+    items = (EvaluationItem.model_validate(row) for row in plan.all_items())
+    for item in islice((one for one in items if one.entrant == entrant.name), MOST + TRIED):
+        with suppress(Unreadable):
+            found.append((item.asked(entrant.edits.editor), pictures.open(item)))
+        if len(found) == MOST:
+            break
+    return found
 
 
 def loaded(place: Place | None) -> Load:

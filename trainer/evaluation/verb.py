@@ -1,8 +1,6 @@
 """The command `evaluate`: one editor judged by the oracle, or several along a curve."""
 
-import difflib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -12,29 +10,25 @@ from factory.console.amounts import counted
 from factory.console.check import CheckOnly
 from factory.console.command import resumable
 from factory.console.config import (
-    EVALUATION_PRESETS,
     FIT_PRESETS,
     MINIATURE,
     Choice,
     choose_config,
-    load_config,
-    preset_names,
 )
 from factory.console.options import EDITS, FITS, AsJson, ConfigFile, preset_option
 from factory.console.say import Opening, print_facts, print_json, print_table, say
-from factory.errors import ConfigError, first_line
+from factory.errors import ConfigError
 from factory.models.find import Role, still_to_fetch
 from factory.storage.places import check_folder
 from factory.verbs.machine import check_machine, runner
 from factory.verbs.runs.sealings import SEALINGS
 from factory.work.job import JobResult, run_job
 from factory.work.stage import Sealing
-from schemas.editors import Ip2p
-from schemas.edits import EditCompute, EditRecipe, Output
-from schemas.evaluation import EVALUATE, Entrant, Evaluation, EvaluationRecipe, HeldOut
+from schemas.edits import EditCompute
+from schemas.evaluation import EVALUATE, Evaluation, EvaluationRecipe
 from schemas.recipe import ModelSource
 from schemas.training.fit import Fit
-from trainer.evaluation.entrants import of_these, with_editor
+from trainer.evaluation.entrants import chosen_sweep, differing_sizes, of_one
 from trainer.headline import evaluate_headline
 
 if TYPE_CHECKING:
@@ -109,6 +103,13 @@ def evaluate(
     retry_failed: Annotated[
         bool, typer.Option(help="Make again what failed, and nothing else.")
     ] = False,
+    sheet: Annotated[
+        Optional[bool],
+        typer.Option(
+            help="Edit the first 24 pictures once more, on this machine, for sheet.png; unasked where it "
+            "has a GPU or the workers have none."
+        ),
+    ] = None,
     as_json: AsJson = False,
     check: CheckOnly = False,
 ) -> int:
@@ -150,7 +151,8 @@ def evaluate(
 
         return check_evaluate(given, _models(given.recipe), dataset, out)
     check_machine(given.compute)
-    return _run(given, out, opening, choice if sweep is None else None, retry_failed, as_json)
+    one = choice if sweep is None else None
+    return _run(given, out, opening, one, retry_failed, sheet, as_json)
 
 
 def _run(
@@ -159,6 +161,7 @@ def _run(
     opening: Opening,
     one: Choice[Fit] | None,
     retry_failed: bool,
+    sheet: bool | None,
     as_json: bool,
 ) -> int:
     """Make what is open and seal; `one` is the configuration of a single editor."""
@@ -171,6 +174,8 @@ def _run(
     run, plan, tasks = prepare(given, out, retry_failed=retry_failed)
     opening.begin()
     say(_amount(given, tasks))
+    for line in differing_sizes(given.recipe):
+        say(line)
     stage = evaluate_stage(loaded(tasks.place))
     result = run_job(stage, run, plan, given, runner(stage, given.compute))
     if result.exit_code or result.sealed is None or result.sealed.partial:
@@ -183,7 +188,8 @@ def _run(
             print_json({"exit_code": result.exit_code, "message": result.message})
         return result.exit_code
     report = write_results(result)
-    _write_sheet(result, tasks, given.compute)
+    if _draws(sheet, result, given.compute):
+        _write_sheet(result, tasks, given.compute)
     if one is not None:
         report = write_judged(result, one.config.watching.sampler.model_dump())
     if as_json:
@@ -194,110 +200,6 @@ def _run(
     else:
         _print_report(report, out)
     return 0
-
-
-def of_one(fit: Fit, editor: str, edits: int) -> Evaluation:
-    """One editor of the miniature's world at one setting. Raises `ConfigError`."""
-    from factory.miniature.world import SIDE_PX
-    from trainer.miniature.tasks import MOST
-
-    if edits > MOST:
-        raise ConfigError(f"--edits: must be at most {MOST} of the miniature, got {edits}")
-    at_once, miniature = min(AT_ONCE, edits), load_config(MINIATURE).recipe
-    try:
-        settings = Ip2p(
-            model=ModelSource(source=editor),
-            dtype="float32",
-            solver="euler_ancestral",
-            **fit.watching.sampler.model_dump(),
-        )
-    except ValueError as error:
-        raise ConfigError(f"watching.sampler: {first_line(error)}") from None
-    recipe = EvaluationRecipe(
-        entrants=(
-            Entrant(
-                name="ip2p",
-                edits=EditRecipe(
-                    editor="ip2p", ip2p=settings, size_px=SIDE_PX, output=Output(size="model")
-                ),
-            ),
-        ),
-        held_out=HeldOut(count=edits),
-        clip=miniature.clip,
-        gates=miniature.thresholds,
-        unit_edits=AT_ONCE,
-    )
-    compute = EditCompute(
-        where="here",
-        device=fit.compute.device,
-        gpus_per_worker=0,
-        threads=fit.compute.threads,
-        batch_images=at_once,
-        decode_images=at_once,
-    )
-    return Evaluation(recipe=recipe, compute=compute)
-
-
-AT_ONCE = 16
-"""Edits of a unit, and of a batch, of one editor."""
-
-
-def chosen_sweep(
-    sweep: str,
-    settings: Sequence[str],
-    editor: str | None,
-    edits: int | None,
-    asked: Mapping[str, Any],
-) -> Choice[Evaluation]:
-    """The configuration of a curve. Raises `ConfigError`."""
-    presets = preset_names(EVALUATION_PRESETS)
-    is_preset = sweep in presets
-    if not is_preset and Path(sweep).suffix == "":
-        near = difflib.get_close_matches(sweep, presets, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(
-            f"--sweep: must be {', '.join(presets)} or a YAML file, got {sweep!r}{hint}"
-        )
-    options: dict[str, str] = {}
-
-    def set_(option: str, key: str, value: Any) -> None:
-        options[f"{option} {key}"] = f"recipe.{key}={json.dumps(value)}"
-
-    if asked["--dataset"] and asked["--requests"]:
-        raise ConfigError("--dataset and --requests: give one, got both")
-    if asked["--images"] and not asked["--requests"]:
-        raise ConfigError("--images: needs --requests, got none")
-    for kind in ("dataset", "requests"):
-        if asked[f"--{kind}"]:
-            set_(f"--{kind}", "held_out.kind", kind)
-            set_(f"--{kind}", "held_out.source", asked[f"--{kind}"])
-    if asked["--images"]:
-        set_("--images", "held_out.images", asked["--images"])
-    if edits is not None:
-        set_("--edits", "held_out.count", edits)
-    if asked["--attempts"] is not None:
-        set_("--attempts", "attempts", asked["--attempts"])
-    choice = choose_config(
-        Evaluation,
-        EVALUATION_PRESETS,
-        sweep if is_preset else None,
-        None if is_preset else Path(sweep),
-        settings,
-        options=options,
-    )
-    recipe = choice.config.recipe
-    held_out = recipe.held_out
-    if held_out.kind != "miniature" and not held_out.source:
-        raise ConfigError(
-            f"--dataset or --requests: must be given with --sweep {sweep}, got neither"
-        )
-    if asked["--editors"] is not None:
-        recipe = of_these(recipe, asked["--editors"])
-    if editor is not None:
-        recipe = with_editor(recipe, editor)
-    return Choice(
-        choice.config.model_copy(update={"recipe": recipe}), choice.origin, choice.settings
-    )
 
 
 def _models(recipe: EvaluationRecipe) -> list[tuple[str, ModelSource, Role]]:
@@ -320,6 +222,23 @@ def _amount(given: Evaluation, tasks: "Tasks") -> str:
     times = points * recipe.attempts
     each = f", {times} times each" if times > 1 else ""
     return f"edits {counted(count, what)}{each}, {given.compute.batch_images} at once"
+
+
+def _draws(asked: bool | None, result: JobResult, compute: EditCompute) -> bool:
+    """Whether the sheet is drawn: once, and where that takes no days."""
+    from factory.engine.device import torch_device
+    from trainer.evaluation.results import SHEET
+
+    if asked is not None:
+        return asked
+    if result.units_made == 0 and result.book.run.place.find(SHEET):
+        return False
+    if compute.gpus_per_worker and torch_device(compute.device).type == "cpu":
+        say(
+            f"{SHEET}: not drawn, since the workers had GPUs and this machine has none; --sheet draws it"
+        )
+        return False
+    return True
 
 
 def _write_sheet(result: JobResult, tasks: "Tasks", compute: EditCompute) -> None:

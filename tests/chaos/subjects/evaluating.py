@@ -18,6 +18,7 @@ from trainer.evaluation import held_out
 from trainer.evaluation.held_out import find_tasks
 from trainer.evaluation.prepare import pinned, prepare_in, with_digests
 from trainer.evaluation.stage import EvaluationMaker, evaluate_stage, items_of, loaded
+from trainer.evaluation.studios import Studios
 
 LONGEST = 9
 """Units that a plan may be extended to, of less work."""
@@ -146,7 +147,8 @@ class EvaluateStub(Evaluate):
 
     def _load(self, number, run, compute):
         scenes, editors = scenes_of(self.recipe.held_out.count), NumberedEditors(number)
-        return EvaluationMaker(run, compute, scenes, lambda entrant: editors, Sums(number))
+        studios = Studios(lambda entrant: editors, lambda: None)
+        return EvaluationMaker(run, compute, scenes, studios, Sums(number))
 
 
 @cache

@@ -18,10 +18,10 @@ from factory.models.find import placed
 from schemas.edits import EditCompute
 from schemas.evaluation import Entrant, EvaluationItem, EvaluationRecipe
 from schemas.recipe import ModelSource
-from trainer.evaluation.perceptual import load_lpips
+from trainer.evaluation.measures.perceptual import load_lpips
+from trainer.evaluation.measures.scores import Scorer, l1, sized
+from trainer.evaluation.measures.self_similarity import load_dino
 from trainer.evaluation.prepare import pinned
-from trainer.evaluation.scores import Scorer, l1, sized
-from trainer.evaluation.self_similarity import load_dino
 from trainer.miniature.tasks import edit_tasks
 
 torch.set_num_threads(1)

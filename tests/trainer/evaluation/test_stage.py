@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import weakref
+from threading import Thread
 from types import SimpleNamespace
 
 import pytest
@@ -12,14 +14,15 @@ from factory.ledger.manifest import manifest_hash, newest_manifest
 from factory.ledger.plan import read_plan
 from factory.ledger.run import open_run
 from factory.ledger.seal import seal
-from schemas.evaluation import Entrant, EvaluationRecipe, Sweep
+from schemas.evaluation import Entrant, EvaluationItem, EvaluationRecipe, Sweep
 from tests.chaos.command import command, undisturbed_run
 from tests.chaos.stores.memory_store import MemoryStore
 from tests.chaos.subjects.evaluating import NumberedEditors, Sums, scenes_of
 from tests.chaos.subjects.subject import small
 from trainer.evaluation.held_out import Task, Unreadable
 from trainer.evaluation.report import NAMES
-from trainer.evaluation.stage import EvaluationMaker, items_of, seed_of
+from trainer.evaluation.stage import EvaluationMaker, first_pictures, items_of, seed_of
+from trainer.evaluation.studios import Studios
 from trainer.evaluation.verb import _finish
 
 SUBJECT = small("evaluate", units=4)
@@ -142,7 +145,8 @@ def test_what_cannot_be_opened_or_made_is_a_failed_row():
             return scenes_of(SUBJECT.recipe.held_out.count).open(item)
 
     compute = SUBJECT.terms().compute
-    maker = EvaluationMaker(run, compute, Some(), lambda entrant: Failing(0), Sums(0))
+    studios = Studios(lambda entrant: Failing(0), lambda: None)
+    maker = EvaluationMaker(run, compute, Some(), studios, Sums(0))
     outcomes = maker.make(0, items)
     assert [(row.number, row.verdict, row.reason) for row in outcomes.rows] == [
         (0, "failed", "not finite"),
@@ -153,6 +157,63 @@ def test_what_cannot_be_opened_or_made_is_a_failed_row():
     assert outcomes.tally.total == {"scored": 2, "failed": 2}
     assert outcomes.rows[0].picture_sha256 is not None
     assert set(outcomes.tally.by_kind) == {item["kind"] for item in items}
+
+
+def entrant(name):
+    return Entrant(name=name, edits=IP2P)
+
+
+def test_an_entrants_editors_are_let_go_before_anothers_are_made():
+    there, most = set(), []
+
+    class Heavy:
+        rows_run = 5
+
+        def __init__(self, one):
+            there.add(one.name)
+            most.append(set(there))
+            weakref.finalize(self, there.discard, one.name)
+
+    freed = []
+    studios = Studios(Heavy, lambda: freed.append(set(there)))
+    for name in ("a", "a", "b", "a"):
+        with studios.of(entrant(name)) as editors:
+            assert isinstance(editors, Heavy)
+        del editors
+    assert most == [{"a"}, {"b"}, {"a"}]
+    assert freed == [set(), set()]
+    assert studios.rows_run == 15
+
+
+def test_an_entrant_waits_while_another_is_at_work():
+    studios, order = Studios(lambda one: one.name, lambda: None), []
+
+    def work(name):
+        with studios.of(entrant(name)) as editors:
+            order.append(editors)
+
+    with studios.of(entrant("a")):
+        other = Thread(target=work, args=("b",))
+        other.start()
+        work("a")
+        other.join(0.2)
+        assert other.is_alive()
+    other.join(10)
+    assert order == ["a", "b"]
+
+
+def test_a_pipelines_calls_are_compared_by_the_runs_own_pictures():
+    run = open_run(undisturbed_run(SUBJECT))
+    (one,) = SUBJECT.recipe.entrants
+    pictures = scenes_of(SUBJECT.recipe.held_out.count)
+    found = first_pictures(run, pictures, one)
+    first = [EvaluationItem.model_validate(row) for row in read_plan(run).all_items()][:4]
+    assert [item for item, _ in found] == [item.asked("ip2p") for item in first]
+    assert all(
+        (picture == pictures.open(item)).all()
+        for item, (_, picture) in zip(first, found, strict=True)
+    )
+    assert first_pictures(run, pictures, entrant("other")) == []
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from factory.models.find import placed
 from factory.pictures import Picture
 from schemas.edits import EditCompute
 from schemas.evaluation import EvaluationItem, EvaluationRecipe
-from trainer.evaluation.perceptual import load_lpips
-from trainer.evaluation.self_similarity import load_dino
+from trainer.evaluation.measures.perceptual import load_lpips
+from trainer.evaluation.measures.self_similarity import load_dino
 from trainer.miniature.tasks import judge_edit
 
 DIGITS = 6
