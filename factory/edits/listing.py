@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from pydantic import ValidationError
@@ -81,22 +82,26 @@ def list_images(recipe: EditRecipe, wish: Wish) -> Listed:
     return found
 
 
-def read_requests(uri: str, recipe: EditRecipe, max_bad: int = 0) -> Listed:
+def read_requests(uri: str, recipe: EditRecipe, max_bad: int = 0, *, writes: bool = True) -> Listed:
     """Read a list of requests: JSON lines, CSV or Parquet, or the YAML of Plug-and-Play's benchmarks.
 
-    Raises `ListError` where there is no usable line, or more than `max_bad` bad ones: the message is the
-    first bad line's; where two requests name one output key.
+    Where nothing is written by them, output keys are their numbers, so that a picture may come several
+    times. Raises `ListError` where there is no usable line, or more than `max_bad` bad ones: the message is
+    the first bad line's; where two requests name one output key.
     """
     name = uri.rstrip("/").rsplit("/", 1)[-1]
     bad = BadLines(max_bad)
     rows: Iterator[tuple[str, Any]] = rows_of(uri, name, KNOWN, WANTED)
     if name.lower().endswith(ENDINGS):
         rows = ti2i_rows(uri, name, recipe.images)
+    numbers = count()
 
     def taken() -> Iterator[EditItem]:
         for where, row in rows:
             try:
-                yield _request(recipe, row)
+                item = _request(recipe, row)
+                number = next(numbers)
+                yield item if writes else item.model_copy(update={"key": str(number)})
             except ValueError as error:
                 bad.add(where, error)
 

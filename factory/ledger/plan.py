@@ -185,8 +185,8 @@ def write_plan(
 
     A list that begins as the plan does is hashed once, and no file of the plan's items is fetched: that
     they are whole is for `verify` to say, and for whoever makes their units. Raises `RunMismatch` where the
-    list lacks a planned item and does not say that it may, where it is longer and `extend` is not asked for,
-    and where another driver extended the plan at the same moment.
+    list lacks a planned item and does not say that it may, where it is longer and `extend` is not asked
+    for, and where another driver extended the plan at the same moment.
     """
     present, taken = find_plan(run), ListDigest()
     if present is None:

@@ -156,7 +156,8 @@ def _words(
 
 def _requests(held_out: HeldOut, first: EditRecipe) -> Tasks:
     images = canonical(held_out.images or place_of(held_out.source))
-    listed = read_requests(held_out.source, first.model_copy(update={"images": images}))
+    recipe = first.model_copy(update={"images": images})
+    listed = read_requests(held_out.source, recipe, writes=False)
     tasks = [_task(number, item) for number, item in enumerate(listed.items[: held_out.count])]
     store = open_images(images)
     with ThreadPoolExecutor(READERS) as threads:

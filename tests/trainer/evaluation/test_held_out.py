@@ -112,12 +112,14 @@ def test_a_list_of_requests_names_pictures_beside_it(tmp_path):
     (tmp_path / "a.png").write_bytes(png(1))
     (tmp_path / "list.csv").write_text(
         "image,instruction,target_caption\na.png,make it red,a red one\nb.png,make it blue,\n"
+        "a.png,make it green,\n"
     )
     wanted = recipe(kind="requests", source=str(tmp_path / "list.csv"))
     found = find_tasks(wanted)
     assert [(t.picture, t.instruction, t.target_caption) for t in found.tasks] == [
         ("a.png", "make it red", "a red one"),
         ("b.png", "make it blue", None),
+        ("a.png", "make it green", None),
     ]
     pictures, items = opened(wanted, found)
     try:
