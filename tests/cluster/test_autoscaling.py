@@ -1,15 +1,31 @@
 """GPU nodes come when there is work and go when there is none, and one that dies takes nothing with it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from cluster.demo import BACK_S, scaling_cluster
 from cluster.fake_nodes import scaling_config
-from tests.cluster.autoscaling import Trial, editing, generating, job
+from factory.ledger.keys import BESIDE
+from factory.storage.key_rules import USERS
+from factory.storage.open import open_store
+from tests.cluster.autoscaling import ROOT, Trial, editing, generating, job
+from tests.cluster.chaining.test_miniature import driver_of, until
+from tests.environment import python_path, without_ray
+from tests.factory.edits.pictures import file, picture
+from tests.factory.storage.conftest import moto, moto_bucket
 
+__all__ = ["moto", "moto_bucket"]
 NODES = 4
+PICTURES = 80
+SMALL = (
+    "--set recipe.ip2p.steps=12 --set recipe.unit_images=1 --set compute.device=cpu "
+    "--set compute.gpus_per_worker=1"
+)
 
 
 def scaled(trial: Trial) -> None:
@@ -43,3 +59,53 @@ def test_edit_begins_without_a_node_and_leaves_none(tmp_path: Path):
     trial = job(NODES, editing(pictures, tmp_path / "out", NODES), kill_at=3)
     scaled(trial)
     assert len(list((tmp_path / "out").glob("*.png"))) == 120
+
+
+@pytest.mark.slow
+def test_the_shipped_chain_edits_a_bucket_on_the_pool_and_goes_on_where_it_was_killed(
+    moto_bucket: str, tmp_path: Path
+):
+    photos = open_store(f"{moto_bucket}/photos", USERS)
+    for number in range(PICTURES):
+        photos.put(f"{number:03d}.png", file(picture(number, (64, 64))))
+    shipped = (ROOT / "cluster/chains/edit.yaml").read_text()
+    asked = shipped.replace("s3://FILL-IN", moto_bucket).replace(
+        "--preset paper", "--preset miniature"
+    )
+    asked = asked.replace("max_workers=8", f"max_workers={NODES}")
+    chain = tmp_path / "edit.yaml"
+    chain.write_text(asked.replace("--max-gpu-hours 100", f"--max-gpu-hours 100 {SMALL}"))
+    edits = open_store(f"{moto_bucket}/edit/edited", USERS)
+
+    def commits():
+        return list(edits.list(f"{BESIDE}/commits/"))
+
+    with scaling_cluster(NODES, lambda count: None) as scaling:
+        words = ["chain", str(chain), "--cluster", str(scaling.file)]
+        given = {
+            "env": without_ray() | {"PYTHONPATH": python_path()} | scaling.environment,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+        }
+        process = subprocess.Popen([sys.executable, "-m", "editmill", *words], **given)
+        until(lambda: len(commits()) >= 5, process)
+        driver_of(scaling.cluster).kill()
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 3, said
+        made = {info.key: info.modified for info in edits.list()}
+        again = subprocess.run(
+            [sys.executable, "-m", "editmill", *words], timeout=900, check=False, **given
+        )
+        left = scaling.nodes.wait_for_none(BACK_S)
+    assert again.returncode == 0, again.stdout
+    assert "resuming: " in again.stdout
+    assert scaling.nodes.most == NODES
+    assert (scaling.first, left) == (0, 0)
+    found = {info.key: info.modified for info in edits.list()}
+    done = [key for key in found if not key.startswith(BESIDE)]
+    assert sorted(done) == [f"{number:03d}.png" for number in range(PICTURES)]
+    assert len(commits()) == PICTURES
+    # Nothing that a unit left was written twice.
+    kept = [key for key in made if key.startswith(f"{BESIDE}/commits/") or key in done]
+    assert all(found[key] == made[key] for key in kept)
