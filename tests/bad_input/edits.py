@@ -150,6 +150,11 @@ REQUESTS = [
         strength=2,
     ),
     request(
+        "a setting that the editor has not",
+        r'field "editor": ip2p takes none, got strength 0\.5',
+        strength=0.5,
+    ),
+    request(
         "guidance in words",
         r'field "text_guidance": expected a number .*, got \'much\'',
         text_guidance="much",

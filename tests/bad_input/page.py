@@ -19,7 +19,7 @@ from tests.bad_input.test_accepted import ACCEPTED
 from tests.bad_input.test_trained import TRAINED
 from tests.bad_input.trainings import OPTIONS, TRAININGS
 from tests.bad_input.unfitting import UNFITTING
-from tests.factory.edits.broken import BROKEN
+from tests.factory.edits.broken import BROKEN, LOST
 
 PAGE = Path(__file__).parents[2] / "docs" / "bad-input.md"
 SECTIONS: dict[str, list[Case]] = {
@@ -86,7 +86,7 @@ def trained_rows() -> list[str]:
 def broken_rows() -> list[str]:
     return [
         f"| R{number} | {one.what} | `{one.key}: … {one.reason}` |"
-        for number, one in enumerate(BROKEN, start=1)
+        for number, one in enumerate([*BROKEN, *LOST], start=1)
     ]
 
 

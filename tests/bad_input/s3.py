@@ -148,6 +148,13 @@ ANSWERED = [
     answered("expired keys", 400, "ExpiredToken", r"the session's keys have expired; .*", LIST),
     answered("no right to read", 403, "AccessDenied", r"these keys need s3:PutObject, .*", LIST),
     answered(
+        "no right to list pictures, for `edit`",
+        403,
+        "AccessDenied",
+        r"these keys need s3:PutObject, .*",
+        f"{EDIT} --images s3://there/in --instruction 'make it red'",
+    ),
+    answered(
         "an archived list",
         403,
         "InvalidObjectState",

@@ -1,4 +1,4 @@
-"""Twenty ways in which an object is no picture that can be edited, and the reason that its row gives."""
+"""Ways in which an object is no picture that can be edited, and the reason that its row gives."""
 
 import io
 from dataclasses import dataclass
@@ -62,3 +62,17 @@ BROKEN = [
         "a picture with too many pixels", "huge.png", file(HUGE), "must have at most 8000000 pixels"
     ),
 ]
+
+NO_PART = "key must have no part that is empty or begins with a dot"
+LOST = [
+    Broken("a key that begins with a slash", "/slash.png", file(picture()), NO_PART),
+    Broken("a key with two slashes", "a//b.png", file(picture()), NO_PART),
+    Broken("a hidden folder", "a/.hidden/b.png", file(picture()), NO_PART),
+    Broken(
+        "a key among the records, where no run is",
+        "_editmill/mine.png",
+        file(picture()),
+        "key must not lie below _editmill/, where the run's records are",
+    ),
+]
+"""Of a bucket: keys under which nothing may lie."""

@@ -115,9 +115,10 @@ def test_cross_attention_is_that_of_materialised_maps(kind, dtype):
     assert (without[-1, 1] - made).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("kind", ["replace", "refine"])
-def test_words_are_weighed_and_have_shares_of_their_own(kind):
-    models = networks()
+def test_words_are_weighed_and_have_shares_of_their_own(kind, dtype):
+    models = networks(dtype)
     request = asked(
         models,
         kind,
@@ -133,9 +134,8 @@ def test_words_are_weighed_and_have_shares_of_their_own(kind):
         if word in target:
             weights[places[target.index(word)]] = value
     shares[tuple(places[target.index("blue")])] = 0.2
-    assert_same(
-        models, request, expected_controls(models, request, kind, weights, shares), torch.float64
-    )
+    expected = expected_controls(models, request, kind, weights, shares)
+    assert_same(models, request, expected, dtype)
 
 
 @pytest.mark.parametrize("attention", ["none", "self"])
@@ -180,15 +180,16 @@ def test_pairs_have_their_word_maps_edited(attention, blend, tmp_path):
     assert (found[1] - without[1]).abs().max() > 1e-2
 
 
-def test_self_attention_of_coarse_layers_is_borrowed_beside_it():
-    models = networks()
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_self_attention_of_coarse_layers_is_borrowed_beside_it(dtype):
+    models = networks(dtype)
     request = asked(models, "replace")
     request = replace(request, control=Borrowed((0, 1, 0), 0.5, least_scale=2))
     controls = expected_controls(models, request, "replace")
     controls.self_share, controls.self_rows = 0.5, {2: 0}
     coarse = ("down_blocks.1.", "mid_block.", "up_blocks.0.")
     controls.self_layers = lambda name: name.startswith(coarse)
-    made = assert_same(models, request, controls, torch.float64)
+    made = assert_same(models, request, controls, dtype)
     (all_layers,) = run(
         Batch(models, SIZE, 4), [replace(request, control=Borrowed((0, 1, 0), 0.5))]
     ).values()
@@ -214,8 +215,9 @@ def test_local_blend_is_that_of_materialised_maps(scale, threshold, dtype):
     assert 0 < kept.all(0).sum() < kept.all(0).numel()
 
 
-def test_plug_and_play_is_that_of_injected_maps_and_features():
-    models = networks()
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_plug_and_play_is_that_of_injected_maps_and_features(dtype):
+    models = networks(dtype)
     request = asked(models, "")
     request = replace(
         request,
@@ -227,7 +229,7 @@ def test_plug_and_play_is_that_of_injected_maps_and_features():
         self_layers=lambda name: name.startswith("up_blocks."),
         features=lambda name: name == "up_blocks.0.resnets.0.conv2", feature_share=0.8,
     )  # fmt: skip
-    made = assert_same(models, request, controls, torch.float64)
+    made = assert_same(models, request, controls, dtype)
     for lacking in ({"features": None}, {"control": None}):
         (other,) = run(Batch(models, SIZE, 4), [replace(request, **lacking)]).values()
         assert (other[-1, 1] - made).abs().max() > 1e-3
