@@ -61,14 +61,18 @@ class Engine:
 
     def carry_out(self, procedures: Sequence[Procedure]) -> Iterator[tuple[int, Finished | Failed]]:
         """The last result of each procedure with its place among them, as they are ready; one of whose
-        requests fails ends there. Raises as `make`.
+        requests fails ends there. Twins that are asked for together are made once. Raises as `make`.
         """
         ready: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
         call = Caller(ready.put)
-        going: dict[int, int] = {}
+        going: dict[int, list[int]] = {}
+        twins: dict[str | None, list[int]] = {}
 
         def ask(place: int, request: Request) -> None:
-            going[id(request)] = place
+            if request.twin is not None and request.twin in twins:
+                twins[request.twin].append(place)
+                return
+            going[id(request)] = twins[request.twin] = [place]
             self.resident.submit(request, call)
 
         try:
@@ -78,14 +82,15 @@ class Engine:
                 outcome = ready.get()
                 if isinstance(outcome, Exception):
                     raise outcome
-                place = going.pop(id(outcome.request))
-                if isinstance(outcome, Finished):
-                    try:
-                        ask(place, procedures[place].send(outcome))
-                        continue
-                    except StopIteration:
-                        pass
-                yield place, outcome
+                twins.pop(outcome.request.twin, None)
+                for place in going.pop(id(outcome.request)):
+                    if isinstance(outcome, Finished):
+                        try:
+                            ask(place, procedures[place].send(outcome))
+                            continue
+                        except StopIteration:
+                            pass
+                    yield place, outcome
         finally:
             call.abandoned = True
 

@@ -104,6 +104,8 @@ class Request:
     """Before the purpose of each piece of noise: programs with equal seeds so have noise of their own."""
     size: tuple[int, int] | None = None
     """Height and width of its latents; None is the engine's own."""
+    twin: str | None = None
+    """Requests of one name are the same: of those that are asked for together one is made, for all."""
 
     @property
     def rows(self) -> list[Row]:

@@ -4,11 +4,11 @@ Pictures stay where they are and edits are thrown away: rows of scores are all t
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from itertools import islice
+from itertools import islice, product
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +23,7 @@ from factory.pictures import Picture
 from factory.seeds import candidate_seed
 from factory.work.stage import Load, Sealing, Stage
 from schemas.arrow import rows_to_json
+from schemas.editors import P2p, Pnp
 from schemas.edits import NOWHERE, EditCompute, EditEnvironment, EditItem
 from schemas.evaluation import (
     EVALUATE,
@@ -188,7 +189,9 @@ def loaded(place: Place | None) -> Load:
 
 
 def items_of(recipe: EvaluationRecipe, tasks: Sequence[Task]) -> list[EvaluationItem]:
-    """All edits in order: entrant by entrant, setting by setting, so that a batch is of one kind."""
+    """All edits in order: entrant by entrant, setting by setting, so that a batch is of one kind; of one
+    that inverts pictures picture by picture, so that a unit's edits share their inversions.
+    """
     return [
         EvaluationItem(
             entrant=entrant.name,
@@ -203,10 +206,18 @@ def items_of(recipe: EvaluationRecipe, tasks: Sequence[Task]) -> list[Evaluation
             target_caption=task.target_caption,
         )
         for entrant in recipe.entrants
-        for point in entrant.points
-        for attempt in range(recipe.attempts)
-        for task in tasks
+        for point, attempt, task in _asked(entrant, recipe.attempts, tasks)
     ]
+
+
+def _asked(
+    entrant: Entrant, attempts: int, tasks: Sequence[Task]
+) -> Iterator[tuple[dict[str, float | None], int, Task]]:
+    if isinstance(entrant.settings, P2p | Pnp):
+        for task, point, attempt in product(tasks, entrant.points, range(attempts)):
+            yield point, attempt, task
+    else:
+        yield from product(entrant.points, range(attempts), tasks)
 
 
 def seed_of(recipe: EvaluationRecipe, task: Task, attempt: int) -> int:

@@ -1,5 +1,7 @@
 """DDIM inversion of a picture, and the way back along it."""
 
+from hashlib import blake2b
+
 from torch import Tensor
 
 from factory.engine.request import Finished, Guided, Request, Row, Start
@@ -8,8 +10,10 @@ from schemas.editors import P2p, Pnp
 
 def inversion(latent: Tensor, caption: str, seed: int, settings: P2p | Pnp) -> Request:
     """From a picture's latent (channel, height, width), of unit variance, to the noise that gives it again,
-    told `caption`, without guidance. `seed` draws nothing: DDIM has no noise.
+    told `caption`, without guidance. `seed` draws nothing: DDIM has no noise. Edits of one picture at
+    several settings share it.
     """
+    content = latent.contiguous().numpy().tobytes() + caption.encode()
     return Request(
         latents=(Guided((Row(caption),)),),
         seed=seed,
@@ -19,6 +23,7 @@ def inversion(latent: Tensor, caption: str, seed: int, settings: P2p | Pnp) -> R
         returns="latents",
         levels=settings.levels,
         size=(latent.shape[1], latent.shape[2]),
+        twin=f"inversion {blake2b(content, digest_size=16).hexdigest()}",
     )
 
 

@@ -109,6 +109,16 @@ def test_every_picture_is_listed_at_every_setting_for_every_attempt():
     assert {item.point for item in items} == {"image_guidance=1", "image_guidance=1.2", "own"}
 
 
+def test_an_editor_that_inverts_is_asked_picture_by_picture():
+    """So that a unit's edits share what is found of a picture."""
+    pnp = {"editor": "pnp", "pnp": {"model": {"source": "m"}}}
+    sweep = Sweep(parameter="text_guidance", values=(2.0, 5.0))
+    entrants = (Entrant(name="a", edits=pnp, sweep=sweep),)
+    items = items_of(EvaluationRecipe(entrants=entrants, clip={"source": "c"}, attempts=2), TASKS)
+    assert [item.number for item in items] == [0] * 4 + [1] * 4 + [2] * 4
+    assert len({item.item_id for item in items}) == 12
+
+
 def test_noise_is_the_same_for_all_editors_and_settings_and_another_for_each_attempt():
     items = items_of(recipe(attempts=2), TASKS)
     by = {(item.number, item.attempt): set() for item in items}

@@ -211,3 +211,36 @@ def test_an_inversion_that_does_not_is_refused(steps, inversion):
 def test_layers_that_the_network_has_not_are_refused(settings, message):
     with pytest.raises(ModelError, match=f"recipe.{settings.NAME}.{message}"):
         pinned(EditRecipe(editor=settings.NAME, size_px=64, **{settings.NAME: settings}), None)
+
+
+@pytest.mark.parametrize("name", ["p2p", "pnp"])
+def test_edits_of_one_picture_share_its_inversion(name):
+    settings = {
+        "p2p": P2p(model=MODEL, steps=4, inversion_steps=4, self_scale=2),
+        "pnp": Pnp(
+            model=MODEL,
+            steps=4,
+            inversion_steps=4,
+            attention_layers=("up",),
+            feature_layers=("up.0.0",),
+        ),
+    }[name]
+    other = np.ascontiguousarray(scene()[::-1])
+    wanted = [
+        (asked(name, text_guidance=2.0), scene()),
+        (asked(name, text_guidance=5.0), scene()),
+        (asked(name, text_guidance=2.0), other),
+    ]
+
+    def edited(*some):
+        editor = studio(**{name: settings}).editor(name)
+        found = dict(editor.edit(some))
+        return [found[place].picture for place in range(len(some))], editor.rows_run
+
+    together, rows = edited(*wanted)
+    alone = [edited(one) for one in wanted]
+    for found, (pictures, _) in zip(together, alone, strict=True):
+        assert (found == pictures[0]).all()
+    assert (together[0] != together[1]).any()
+    # Two inversions of four steps for three edits.
+    assert rows == sum(each for _, each in alone) - 4
