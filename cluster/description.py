@@ -36,7 +36,7 @@ def read_cluster(file: str) -> Cluster:
 
 def beside(file: str, name: str) -> str:
     """A file that another names, from where that lies: on this machine or in a bucket."""
-    if "://" in name:
+    if "://" in name or Path(name).is_absolute():
         return name
     return f"{file.rpartition('/')[0]}/{name}" if "://" in file else str(Path(file).parent / name)
 

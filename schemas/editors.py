@@ -1,6 +1,7 @@
 """Settings of editors: each a record of a recipe of edits, and a module of `factory/edits/editors`."""
 
-from typing import ClassVar, Literal, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -175,6 +176,7 @@ class DiffusersPipeline(Record):
     """An editing pipeline of diffusers, or of a third party in its form, called as it is."""
 
     NAME: ClassVar[str] = "diffusers"
+    LATER: ClassVar[Mapping[str, Any]] = {"prompt": "instruction"}
     model: ModelSource
     """A pipeline's folder as diffusers stores it, s3:// or hub id: model_index.json or
     modular_model_index.json, and a folder of safetensors for each part."""

@@ -99,7 +99,7 @@ def read_requests(uri: str, recipe: EditRecipe, max_bad: int = 0, *, writes: boo
     def taken() -> Iterator[EditItem]:
         for where, row in rows:
             try:
-                item = _request(recipe, row)
+                item = _request(recipe, row, writes)
                 number = next(numbers)
                 yield item if writes else item.model_copy(update={"key": str(number)})
             except ValueError as error:
@@ -179,8 +179,8 @@ def why_not(recipe: EditRecipe, editor: str, fields: Mapping[str, Any]) -> str:
     return f"takes none, got {' and '.join(vain)}" if vain else ""
 
 
-def _request(recipe: EditRecipe, row: Any) -> EditItem:
-    """Raises `ValueError` with rule and got."""
+def _request(recipe: EditRecipe, row: Any, writes: bool) -> EditItem:
+    """Where nothing is written by it nobody says yet who edits. Raises `ValueError` with rule and got."""
     if isinstance(row, ValueError):
         raise row
     if not isinstance(row, dict):
@@ -191,7 +191,7 @@ def _request(recipe: EditRecipe, row: Any) -> EditItem:
         raise ValueError(f'field "image": expected the key of a picture, got {got}')
     fields["image"] = str(fields["image"]).removeprefix(f"{recipe.images}/")
     editor = str(fields["editor"] or recipe.editor)
-    why = why_not(recipe, editor, fields)
+    why = why_not(recipe, editor, fields) if writes else ""
     if why:
         raise ValueError(f'field "editor": {editor} {why}')
     why = USERS.why_not(fields["image"])

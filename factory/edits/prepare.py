@@ -1,12 +1,13 @@
 """Begin a run of edits, or open it to go on: what is asked for, the models pinned, the pictures listed."""
 
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from factory.edits.listing import Listed, Wish, canonical
-from factory.errors import EditmillError, InputError, ModelError, RunMismatch
+from factory.errors import EditmillError, InputError, ListError, ModelError, RunMismatch
 from factory.ledger import keys
 from factory.ledger.plan import Plan, find_plan
 from factory.ledger.run import Run, is_begun, open_run
@@ -23,7 +24,7 @@ from factory.models.pin import pin_text_to_image
 from factory.storage.open import open_store
 from factory.work.job import begin
 from schemas.editors import EDITORS, DiffusersPipeline, P2p, Pnp
-from schemas.edits import EDIT, EditItem, EditRecipe, Edits
+from schemas.edits import EDIT, KNOBS, EditItem, EditRecipe, Edits
 from schemas.recipe import ModelSource
 
 
@@ -112,7 +113,27 @@ def pinned(recipe: EditRecipe, listed: Listed | None) -> EditRecipe:
     found = {name: None for name in EDITORS} | {
         name: _pinned(recipe, name) for name in sorted(asked | {recipe.editor})
     }
-    return recipe.model_copy(update=found)
+    recipe = recipe.model_copy(update=found)
+    if listed and recipe.diffusers is not None:
+        _check_settings(recipe.diffusers, listed)
+    return recipe
+
+
+def _check_settings(settings: DiffusersPipeline, listed: Listed) -> None:
+    """Raise `ListError` for a request with a setting that its pipeline's call has not."""
+    asked = (item for item in listed.items if item.editor == settings.NAME)
+    given = ((item, name) for item in asked for name in KNOBS if getattr(item, name) is not None)
+    first = next(given, None)
+    if first is None:
+        return
+    from factory.edits.editors.pipeline_class import settings_unknown
+
+    unknown = settings_unknown(settings)
+    for item, name in chain([first], given):
+        if name in unknown:
+            raise ListError(
+                f"{item.key}: {settings.pipeline} takes no {name}, got {getattr(item, name):g}"
+            )
 
 
 def _check_layers(settings: P2p | Pnp) -> None:

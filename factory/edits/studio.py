@@ -64,6 +64,13 @@ class Studio:
             for number, edited in self.editor(name).edit([asked[place] for place in places]):
                 yield places[number], edited
 
+    def close(self) -> None:
+        """Let go of what the editors hold; nobody may be at work."""
+        while self._editors:
+            _, editor = self._editors.popitem()
+            if isinstance(editor, EngineEditor):
+                editor.close()
+
     @property
     def rows_run(self) -> int:
         """UNet rows that carried an edit so far; a pipeline of diffusers tells none."""

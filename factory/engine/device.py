@@ -80,7 +80,9 @@ def torch_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-        if name == "cpu" and os.environ.get("CUDA_VISIBLE_DEVICES") and _has_card():
+        given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        # These hide all GPUs; the last is Slurm's.
+        if name == "cpu" and given not in ("", "-1", "NoDevFiles") and _has_card():
             raise ModelError(
                 "compute.device: must be a GPU where one is given (CUDA_VISIBLE_DEVICES), got none that "
                 "torch finds though this machine has a card of NVIDIA's; is its driver installed, and the "

@@ -94,6 +94,10 @@ class Engine:
         finally:
             call.abandoned = True
 
+    def close(self) -> None:
+        """Let go of the networks, once nobody waits for a request; the engine makes nothing afterwards."""
+        self.resident.close()
+
     @property
     def rows_run(self) -> int:
         """UNet rows that carried a request so far."""

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -61,7 +62,8 @@ class Resident(threading.Thread):
         """What ended the engine; its device may be gone."""
         self._open = open_batch
         self._batches = {size: open_batch(size)}
-        self._inbox: queue.SimpleQueue[Asked] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
+        """None ends the thread."""
         self._waiting: dict[Size, deque[Asked]] = {}
         """Taken from the inbox, for rows that are not free."""
         self._calls: dict[int, Asked] = {}
@@ -95,8 +97,17 @@ class Resident(threading.Thread):
                 raise self.dead
             self._inbox.put((request, call))
 
+    def close(self) -> None:
+        """End the thread; nobody may wait for a request. What it holds goes with it."""
+        with self._ending:
+            self.dead = RuntimeError("the engine was closed")
+            self._inbox.put(None)
+        self.join()
+        if self._finisher is not None:
+            self._finisher.close()
+
     def run(self) -> None:
-        """Fill, advance, finish; until the device itself fails."""
+        """Fill, advance, finish; until it is closed, or the device itself fails."""
         try:
             # OpenMP counts its threads per calling thread, so this one says it for itself.
             torch.set_num_threads(self.threads)
@@ -104,6 +115,8 @@ class Resident(threading.Thread):
                 try:
                     self._fill()
                     self._advance()
+                except _Closed:
+                    return
                 except Exception as error:
                     # A step that fails spoils the whole batch: every caller in it hears of it,
                     # first of all, since clearing may fail as well.
@@ -148,12 +161,12 @@ class Resident(threading.Thread):
     def _taken(self, *, wait: bool) -> Asked | None:
         """The next of the inbox."""
         try:
-            return self._inbox.get(block=False)
+            return _unless_closed(self._inbox.get(block=False))
         except queue.Empty:
             if not wait:
                 return None
         began = time.monotonic()
-        asked = self._inbox.get()
+        asked = _unless_closed(self._inbox.get())
         if self.rows_run:
             self.idle_s += time.monotonic() - began
         return asked
@@ -196,9 +209,20 @@ class Resident(threading.Thread):
     def _left(self) -> list[Asked]:
         """Whoever has no rows yet; empties the inbox."""
         left = [asked for waiting in self._waiting.values() for asked in waiting]
-        while asked := self._taken(wait=False):
-            left.append(asked)
+        with suppress(_Closed):
+            while asked := self._taken(wait=False):
+                left.append(asked)
         return left
+
+
+class _Closed(Exception):
+    """The engine is not needed any more."""
+
+
+def _unless_closed(asked: Asked | None) -> Asked:
+    if asked is None:
+        raise _Closed
+    return asked
 
 
 class _Finisher:
@@ -208,6 +232,9 @@ class _Finisher:
         self.decoder = decoder
         self._thread = ThreadPoolExecutor(1, "editmill-decoder")
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def close(self) -> None:
+        self._thread.shutdown()
 
     def take(self, asked: list[Asked], made: list[tuple[Request, Tensor]]) -> None:
         """Latents that the present stream has been told to make."""

@@ -94,13 +94,13 @@ def _write(
     chosen: dict[str, float],
 ) -> int:
     """Make the edits, the page and its key; returns how many questions it asks."""
-    from factory.edits.studio import Studio
     from factory.ledger.plan import read_plan
     from schemas.evaluation import EvaluationItem
     from trainer.evaluation.blind import Shown, answerable, ask, page, settings_of
     from trainer.evaluation.entrants import of_these
     from trainer.evaluation.held_out import open_pictures, place_of_run
     from trainer.evaluation.results import edited_again, middle, put
+    from trainer.evaluation.studios import studios_here
 
     if editors is not None:
         recipe = of_these(recipe, editors)
@@ -122,14 +122,12 @@ def _write(
         and item.entrant in settings
         and all(getattr(item, name) == v for name, v in settings[item.entrant].items())
     ]
-    studios = {entrant.name: Studio(entrant.edits, compute) for entrant in recipe.entrants}
+    studios = studios_here(compute)
     opened = open_pictures(run, place_of_run(recipe), compute.most_pixels)
     shown: dict[int, Shown] = {}
     try:
         with Progress("edits", len(items)) as progress:
-            for item, before, edit in edited_again(
-                recipe, items, opened, lambda entrant: studios[entrant.name]
-            ):
+            for item, before, edit in edited_again(recipe, items, opened, studios):
                 progress.advance()
                 if edit is not None:
                     held = shown.setdefault(item.number, Shown(item, before, {}))
@@ -137,6 +135,7 @@ def _write(
                     shown[item.number] = Shown(held.item, held.before, edits)
     finally:
         opened.close()
+        studios.close()
     key = ask(run.recipe_hash, sorted(shown), settings)
     key = key.model_copy(update={"questions": tuple(answerable(key, shown))})
     if not key.questions:

@@ -1,13 +1,12 @@
 """What an evaluation leaves beside its run, for people: table, curve, report, a sheet of edits."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from PIL import Image
 
-from factory.edits.edit import Editors
 from factory.ledger.book import Book
 from factory.ledger.run import Run
 from factory.ledger.units.attempts import find_commit, whole_commit
@@ -20,6 +19,7 @@ from factory.work.job import JobResult
 from schemas.evaluation import Entrant, EvaluationItem, EvaluationRecipe
 from trainer.evaluation.held_out import Pictures, Task, Unreadable
 from trainer.evaluation.report import NAMES
+from trainer.evaluation.studios import Studios
 from trainer.miniature.tasks import EditTask, JudgedEdit, edit_figures, edit_tasks
 
 ON_SHEET = 24
@@ -123,9 +123,10 @@ def edited_again(
     recipe: EvaluationRecipe,
     items: Sequence[EvaluationItem],
     pictures: Pictures,
-    editors: Callable[[Entrant], Editors],
+    studios: Studios,
 ) -> Iterator[tuple[EvaluationItem, Picture, Picture | None]]:
-    """Each item's picture and its edit, null where there is none: of the same seeds, so the same pixels.
+    """Each item's picture and its edit, null where there is none: of the same seeds, so the same pixels but
+    for the last bits where batches, threads or the device differ.
 
     Pictures that cannot be opened are passed over.
     """
@@ -137,8 +138,10 @@ def edited_again(
             except Unreadable:
                 continue
         wanted = [(item.asked(entrant.edits.editor), before) for item, before in asked]
-        for place, edited in editors(entrant).edit(wanted):
-            yield *asked[place], edited.picture
+        with studios.of(entrant) as editors:
+            for place, edited in editors.edit(wanted):
+                yield *asked[place], edited.picture
+            del editors
 
 
 def sheet(
@@ -146,12 +149,12 @@ def sheet(
     tasks: Sequence[Task],
     items: Sequence[EvaluationItem],
     pictures: Pictures,
-    editors: Callable[[Entrant], Editors],
+    studios: Studios,
     words: Mapping[int, str],
 ) -> bytes:
     """A PNG: each picture beside its edits by all entrants; `words` stand below, by its number."""
     shown: dict[int, dict[str, Picture]] = {}
-    for item, before, edit in edited_again(recipe, items, pictures, editors):
+    for item, before, edit in edited_again(recipe, items, pictures, studios):
         blank = before // 4 * 0 + 255
         shown.setdefault(item.number, {"": before})[item.entrant] = blank if edit is None else edit
     names = [entrant.name for entrant in recipe.entrants]

@@ -109,6 +109,8 @@ class EvaluationMaker:
                     place = places[number]
                     rows[place] = self._row(asked[place], opened[place], edited)
                 environments.append(editors.environment())
+                # Let go of before another entrant's are loaded.
+                del editors
         made = [rows[place] for place in range(len(asked))]
         return Outcomes(made, count(EVALUATE, rows_to_json(made)), _joined(environments))
 

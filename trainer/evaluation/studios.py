@@ -6,7 +6,17 @@ from contextlib import contextmanager
 from threading import Condition
 
 from factory.edits.edit import Editors
+from schemas.edits import EditCompute
 from schemas.evaluation import Entrant
+
+
+def studios_here(compute: EditCompute) -> "Studios":
+    """Of a recipe whose files are pinned, on this machine."""
+    import torch
+
+    from factory.edits.studio import Studio
+
+    return Studios(lambda entrant: Studio(entrant.edits, compute), torch.cuda.empty_cache)
 
 
 class Studios:
@@ -40,11 +50,20 @@ class Studios:
                 self._turn.notify_all()
 
     def _let_go(self) -> None:
-        if self._editors is not None:
-            self._rows_before = self.rows_run
-            self._editors = None
-            gc.collect()
-            self._free()
+        if self._editors is None:
+            return
+        self._rows_before = self.rows_run
+        close = getattr(self._editors, "close", None)
+        if close is not None:
+            close()
+        self._editors = None
+        gc.collect()
+        self._free()
+
+    def close(self) -> None:
+        """Let go of the last ones."""
+        with self._turn:
+            self._let_go()
 
     @property
     def rows_run(self) -> int:

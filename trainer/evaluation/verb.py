@@ -17,7 +17,7 @@ from factory.console.config import (
 )
 from factory.console.options import EDITS, FITS, AsJson, ConfigFile, preset_option
 from factory.console.say import Opening, print_facts, print_json, print_table, say
-from factory.errors import ConfigError
+from factory.errors import ConfigError, ModelError
 from factory.models.find import Role, still_to_fetch
 from factory.storage.places import check_folder
 from factory.verbs.machine import check_machine, runner
@@ -25,7 +25,7 @@ from factory.verbs.runs.sealings import SEALINGS
 from factory.work.job import JobResult, run_job
 from factory.work.stage import Sealing
 from schemas.edits import EditCompute
-from schemas.evaluation import EVALUATE, Evaluation, EvaluationRecipe
+from schemas.evaluation import EVALUATE, Evaluation, EvaluationItem, EvaluationRecipe
 from schemas.recipe import ModelSource
 from schemas.training.fit import Fit
 from trainer.evaluation.entrants import chosen_sweep, differing_sizes, of_one
@@ -233,17 +233,19 @@ def _draws(asked: bool | None, result: JobResult, compute: EditCompute) -> bool:
         return asked
     if result.units_made == 0 and result.book.run.place.find(SHEET):
         return False
-    if compute.gpus_per_worker and torch_device(compute.device).type == "cpu":
-        say(
-            f"{SHEET}: not drawn, since the workers had GPUs and this machine has none; --sheet draws it"
-        )
-        return False
-    return True
+    if not compute.gpus_per_worker or compute.device == "cpu":
+        return True
+    try:
+        has_gpu = torch_device(compute.device).type != "cpu"
+    except ModelError:
+        has_gpu = False
+    if not has_gpu:
+        say(f"{SHEET}: not drawn: the workers had GPUs, this machine has none; --sheet draws it")
+    return has_gpu
 
 
 def _write_sheet(result: JobResult, tasks: "Tasks", compute: EditCompute) -> None:
     """Edit the first pictures again, here: an evaluation keeps no edits."""
-    from factory.edits.studio import Studio
     from trainer.evaluation.held_out import open_pictures
     from trainer.evaluation.results import (
         ON_SHEET,
@@ -256,6 +258,7 @@ def _write_sheet(result: JobResult, tasks: "Tasks", compute: EditCompute) -> Non
         verdict,
     )
     from trainer.evaluation.stage import items_of
+    from trainer.evaluation.studios import studios_here
 
     run = result.book.run
     recipe: EvaluationRecipe = run.recipe
@@ -271,15 +274,18 @@ def _write_sheet(result: JobResult, tasks: "Tasks", compute: EditCompute) -> Non
     if recipe.held_out.kind == MINIATURE and len(recipe.entrants) == 1:
         rows = (row for commit in commits_of(result.book) for row in commit.rows)
         wanted = {item.item_id for item in items}
-        for item, row in zip(items_of(recipe, tasks.tasks), rows, strict=True):
+        # As the run planned them, whatever a release lists first.
+        planned = map(EvaluationItem.model_validate, result.book.plan.all_items())
+        for item, row in zip(planned, rows, strict=True):
             if item.item_id in wanted:
                 words[item.number] = verdict(judged_of(row))
     pictures = open_pictures(run, tasks.place, compute.most_pixels)
-    studios = {entrant.name: Studio(entrant.edits, compute) for entrant in recipe.entrants}
+    studios = studios_here(compute)
     try:
-        drawn = sheet(recipe, first, items, pictures, lambda e: studios[e.name], words)
+        drawn = sheet(recipe, first, items, pictures, studios, words)
     finally:
         pictures.close()
+        studios.close()
     put(run, SHEET, drawn)
 
 

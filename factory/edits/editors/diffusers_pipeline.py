@@ -166,7 +166,8 @@ class PipelineEditor:
         small = Image.fromarray(picture)
         if small.size != wanted:
             small = small.resize(wanted, Image.Resampling.LANCZOS)
-        options = item.options(self.settings)
+        asked = item.options(self.settings)
+        options = {name: value for name, value in asked.items() if self.call.option(name)}
         words = getattr(item, self.settings.prompt) or ""
         return _Row(small, words, seed_of(self.recipe, item), options)
 

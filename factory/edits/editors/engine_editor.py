@@ -58,6 +58,10 @@ class EngineEditor:
         for place, result in self.engine.carry_out([procedure for procedure, _ in begun]):
             yield place, self._edited(result, begun[place][1], asked[place][1])
 
+    def close(self) -> None:
+        """Let go of the networks."""
+        self.engine.close()
+
     @property
     def rows_run(self) -> int:
         """UNet rows that carried an edit so far."""

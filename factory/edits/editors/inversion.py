@@ -13,7 +13,7 @@ def inversion(latent: Tensor, caption: str, seed: int, settings: P2p | Pnp) -> R
     told `caption`, without guidance. `seed` draws nothing: DDIM has no noise. Edits of one picture at
     several settings share it.
     """
-    content = latent.contiguous().numpy().tobytes() + caption.encode()
+    content = f"{latent.shape} {caption} ".encode() + latent.contiguous().numpy().tobytes()
     return Request(
         latents=(Guided((Row(caption),)),),
         seed=seed,

@@ -12,6 +12,7 @@ from factory.errors import ConfigError
 from factory.models.find import model_folder
 from factory.models.pipeline import class_named, pin_pipeline
 from schemas.editors import DiffusersPipeline
+from schemas.edits import KNOBS
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "steps": ("num_inference_steps",),
@@ -79,6 +80,13 @@ def pinned_pipeline(settings: DiffusersPipeline) -> DiffusersPipeline:
             usual = call.arguments[option]
             found |= {setting: usual} if _is_number(usual) else {}
     return settings.model_copy(update=found)
+
+
+def settings_unknown(settings: DiffusersPipeline) -> list[str]:
+    """Of what a request may set, what the call of a pinned pipeline has not. Imports diffusers."""
+    assert settings.pipeline is not None, "pinned"
+    call = call_of(settings.pipeline, model_folder(settings.model, "pipeline"))
+    return [name for name in KNOBS if call.option(name) is None]
 
 
 def _goes_by_caption(kind: type[Any]) -> bool:

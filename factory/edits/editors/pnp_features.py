@@ -33,9 +33,10 @@ def feature_sheet(editor: EngineEditor, pictures: Sequence[tuple[str, Picture]])
     latents = [editor.latent_of(picture)[0] for _, picture in pictures]
     inversions = [inversion(latent, "", 0, settings) for latent in latents]
     made = editor.engine.make(inversions)
-    ways = {id(one.request): way_back(one) for one in made if isinstance(one, Finished)}
+    # Equal pictures have one way.
+    ways = {one.request.twin: way_back(one) for one in made if isinstance(one, Finished)}
     step = int(SHARE * settings.steps)
-    found = [_looked_at(editor, settings, step, ways[id(one)][step]) for one in inversions]
+    found = [_looked_at(editor, settings, step, ways[one.twin][step]) for one in inversions]
     shown: list[list[Image.Image]] = [[Image.fromarray(picture)] for _, picture in pictures]
     features = [name for name in found[0] if name.startswith("features")]
     for name in features:

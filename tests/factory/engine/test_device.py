@@ -49,8 +49,14 @@ def test_a_cpu_that_multiplies_bfloat16_is_not_called_slow_at_it(flags, fast, mo
 
 @pytest.mark.parametrize(
     ("given", "vendor", "refused"),
-    [("0", "0x10de", True), ("0", "0x8086", False), ("", "0x10de", False)],
-    ids=["a card without a driver", "a GPU in name alone", "none given"],
+    [
+        ("0", "0x10de", True),
+        ("0", "0x8086", False),
+        ("", "0x10de", False),
+        ("-1", "0x10de", False),
+        ("NoDevFiles", "0x10de", False),
+    ],
+    ids=["a card without a driver", "a GPU in name alone", "none given", "hidden", "Slurm's none"],
 )
 def test_a_gpu_that_is_given_and_not_found_is_no_reason_to_compute_on_the_cpu(
     given, vendor, refused, tmp_path, monkeypatch

@@ -14,11 +14,14 @@ from factory.ledger.manifest import manifest_hash, newest_manifest
 from factory.ledger.plan import read_plan
 from factory.ledger.run import open_run
 from factory.ledger.seal import seal
+from schemas.editors import Ip2p
 from schemas.evaluation import Entrant, EvaluationItem, EvaluationRecipe, Sweep
 from tests.chaos.command import command, undisturbed_run
 from tests.chaos.stores.memory_store import MemoryStore
 from tests.chaos.subjects.evaluating import NumberedEditors, Sums, scenes_of
 from tests.chaos.subjects.subject import small
+from tests.factory.edits.editors.test_editors import item as edit_item
+from tests.factory.edits.editors.test_editors import scene, studio
 from trainer.evaluation.held_out import Task, Unreadable
 from trainer.evaluation.report import NAMES
 from trainer.evaluation.stage import EvaluationMaker, first_pictures, items_of, seed_of
@@ -193,6 +196,26 @@ def test_an_entrants_editors_are_let_go_before_anothers_are_made():
     assert most == [{"a"}, {"b"}, {"a"}]
     assert freed == [set(), set()]
     assert studios.rows_run == 15
+
+
+def test_what_an_engine_holds_goes_with_its_editors():
+    """Its thread would hold it for ever."""
+    unets = []
+
+    def make(_):
+        made = studio(ip2p=Ip2p(model={"source": "miniature/editor"}, steps=1))
+        unets.append(weakref.ref(made.editor("ip2p").networks.unet))
+        return made
+
+    studios = Studios(make, lambda: None)
+    for name in ("a", "b"):
+        with studios.of(entrant(name)) as editors:
+            ((_, edited),) = editors.edit([(edit_item(), scene())])
+            assert edited.picture is not None
+            del editors
+    assert [there() is None for there in unets] == [True, False]
+    studios.close()
+    assert [there() is None for there in unets] == [True, True]
 
 
 def test_an_entrant_waits_while_another_is_at_work():

@@ -15,9 +15,11 @@ from PIL import Image
 from editmill import app
 from factory.edits.edit import batching_of, seed_of
 from factory.edits.editors.pipeline_class import pinned_pipeline
-from factory.edits.listing import Wish
+from factory.edits.items import on_disk
+from factory.edits.listing import Listed, Wish
+from factory.edits.prepare import pinned
 from factory.edits.studio import Studio
-from factory.errors import ConfigError, ModelError
+from factory.errors import ConfigError, ListError, ModelError
 from factory.ledger.plan import read_plan
 from factory.ledger.run import open_run
 from factory.miniature import world
@@ -108,6 +110,26 @@ def beside(folder, kind, studio, **given):
 
 SIZE = {"height": 32, "width": 48}
 FIXED = {"max_area": 48 * 32, "_auto_resize": False}
+
+
+def test_a_setting_that_a_call_has_not_is_refused_and_never_told():
+    ours = studio(EDITOR, steps=2, multiple_px=16)
+    (edited,) = made(ours, (item(strength=0.5), scene()))
+    assert "strength" not in edited.facts
+    for wanted, refused in (({"strength": 0.5}, True), ({"image_guidance": 1.2}, False)):
+        listed = Listed(on_disk([item(), item("b.png", **wanted)]))
+        if refused:
+            with pytest.raises(ListError, match="b.png: StableDiff.* takes no strength, got 0.5"):
+                pinned(ours.recipe, listed)
+        else:
+            pinned(ours.recipe, listed)
+
+
+def test_a_recipe_of_before_there_was_a_choice_of_words_is_the_same():
+    settings = DiffusersPipeline(model={"source": "m"})
+    assert "prompt" not in settings.identity()
+    other = settings.model_copy(update={"prompt": "target_caption"})
+    assert other.identity()["prompt"] == "target_caption"
 
 
 class Processor:
