@@ -105,13 +105,13 @@ HELD_OUT = [
     case(
         "an editor that needs a caption of a list without",
         f"{LISTED} --editors sdedit",
-        r'r\.jsonl:1: field "editor": sdedit needs target_caption, got none \(1 bad line, --max-bad is 0\)',
+        r"in/r\.jsonl: sdedit \(sdedit\) needs a target_caption of every picture, got none of a\.png",
         pictures(instruction="make it red"),
     ),
     case(
         "an editor that needs two captions of a list with one",
         f"{LISTED} --editors p2p",
-        r'r\.jsonl:1: field "editor": p2p needs source_caption, got none \(1 bad line, --max-bad is 0\)',
+        r"in/r\.jsonl: p2p \(p2p\) needs a source_caption of every picture, got none of a\.png",
         pictures(instruction="make it red", target_caption="a red square"),
     ),
 ]
