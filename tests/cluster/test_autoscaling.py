@@ -23,7 +23,7 @@ __all__ = ["moto", "moto_bucket"]
 NODES = 4
 PICTURES = 80
 SMALL = (
-    "--set recipe.ip2p.steps=12 --set recipe.unit_images=1 --set compute.device=cpu "
+    "--set recipe.ip2p.steps=48 --set recipe.unit_images=1 --set compute.device=cpu "
     "--set compute.gpus_per_worker=1"
 )
 
