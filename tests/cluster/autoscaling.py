@@ -94,7 +94,7 @@ def generating(out: Path, triplets: int, nodes: int) -> list[str]:
 
 
 def editing(pictures: Path, out: Path, nodes: int) -> list[str]:
-    """Every picture of a folder, one a unit, so slowly that all nodes come: half a minute each on two cores."""
+    """Every picture of a folder, one a unit, so slowly that all nodes come: each takes half a minute to."""
     sets = (
         "recipe.ip2p.steps=36", "recipe.unit_images=1", "compute.device=cpu", "compute.gpus_per_worker=1",
         "compute.min_workers=1", f"compute.max_workers={nodes}",
