@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -106,8 +106,9 @@ class Edits(Record):
     """When to stop."""
 
 
-KNOBS = ("text_guidance", "image_guidance", "strength")
-"""Of an editor, what a request may set; each has some of them."""
+Knob = Literal["image_guidance", "text_guidance", "strength"]
+KNOBS: tuple[Knob, ...] = get_args(Knob)
+"""Of an editor, what a request may set and a curve may pass through; each has some of them."""
 
 
 class EditItem(Record):

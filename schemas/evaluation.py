@@ -9,21 +9,17 @@ from pydantic import Field, model_validator
 from schemas.arrow import columns_of
 from schemas.config import Budget
 from schemas.editors import EditorSettings
-from schemas.edits import EditCompute, EditItem, EditRecipe
+from schemas.edits import KNOBS, EditCompute, EditItem, EditRecipe, Knob
 from schemas.ledger.layout import Layout
 from schemas.recipe import ModelSource, Thresholds
 from schemas.record import Record
 from schemas.training.fit import Columns
 
-Parameter = Literal["image_guidance", "text_guidance", "strength"]
-PARAMETERS: tuple[Parameter, ...] = ("image_guidance", "text_guidance", "strength")
-"""What a curve may pass through: fields of an `EditItem`."""
-
 
 class Sweep(Record):
     """The settings that a curve passes through; all else stays as its editor has it."""
 
-    parameter: Parameter
+    parameter: Knob
     """Of the editor: `image_guidance` is the paper's s_I."""
     values: tuple[float, ...] = Field(min_length=1)
     """In the order in which they are joined."""
@@ -55,7 +51,7 @@ class Entrant(Record):
     @property
     def points(self) -> tuple[dict[str, float | None], ...]:
         """The settings at which it is judged: of each parameter a value, or null for the editor's own."""
-        own: dict[str, float | None] = dict.fromkeys(PARAMETERS)
+        own: dict[str, float | None] = dict.fromkeys(KNOBS)
         if self.sweep is None:
             return (own,)
         return tuple({**own, self.sweep.parameter: value} for value in self.sweep.values)
@@ -202,7 +198,7 @@ class EvaluationItem(Record):
 
 def point_name(setting: Mapping[str, float | None]) -> str:
     """Such as `image_guidance=1.2`; `own` where all is the editor's own."""
-    set_ = [f"{name}={setting[name]:g}" for name in PARAMETERS if setting[name] is not None]
+    set_ = [f"{name}={setting[name]:g}" for name in KNOBS if setting[name] is not None]
     return ",".join(set_) or "own"
 
 

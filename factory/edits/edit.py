@@ -20,7 +20,7 @@ from factory.ledger.units.attempts import find_commit
 from factory.ledger.units.commits import Commit
 from factory.ledger.units.outcomes import Outcomes
 from factory.pictures import Picture
-from factory.storage.patience import patiently
+from factory.storage.patience import check_answers, patiently
 from factory.work.stage import Load, Sealing, Stage
 from schemas.arrow import rows_to_json, write_rows
 from schemas.edits import (
@@ -160,8 +160,7 @@ class EditMaker:
         try:
             standing = patiently(lambda: hash_at(self.run, item.key, ours))
         except StorageRefused as error:
-            # Of one object among others, as one in an archive is; or of all of them, which ends the run.
-            next(iter(self.run.place.list()), None)
+            check_answers(self.run.place)
             hand.reason = f"what stands at its key cannot be read: {first_line(error)}"
             return
         if standing is not None and (item.key, standing) not in ours:

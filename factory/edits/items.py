@@ -2,13 +2,13 @@
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from hashlib import blake2b
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 import pyarrow as pa
 
+from factory.ledger.lookup import hash_of
 from schemas.arrow import arrow_schema, columns_of
 from schemas.edits import EditItem
 
@@ -77,7 +77,7 @@ def distinct(items: ItemList) -> tuple[ItemList, int]:
     """
     keys, wholes = (np.empty(len(items), np.uint64) for _ in range(2))
     for place, item in enumerate(items):
-        keys[place], wholes[place] = _hash(item.key), _hash(item.model_dump_json())
+        keys[place], wholes[place] = hash_of(item.key), hash_of(item.model_dump_json())
     order = np.argsort(keys, kind="stable")
     again = np.zeros(len(items), bool)
     first = 0
@@ -94,7 +94,3 @@ def distinct(items: ItemList) -> tuple[ItemList, int]:
     return on_disk(item for item, out in zip(items, again, strict=True) if not out), int(
         again.sum()
     )
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")

@@ -6,7 +6,7 @@ from typing import Any
 
 from factory.errors import ObjectMissing, StorageRefused, first_line
 from factory.pictures import Picture
-from factory.storage.patience import READS, patiently
+from factory.storage.patience import READS, check_answers, patiently
 from factory.storage.protocol import ObjectStore
 from factory.untrusted_image.decoder import ImageDecoder, ImageLimits, ImageRefused
 
@@ -76,7 +76,7 @@ class Opener:
             return Unopened("no such picture", {})
         except StorageRefused as error:
             # Of one object among others, as one in an archive is; or of all of them, which ends the run.
-            next(iter(self.images.list()), None)
+            check_answers(self.images)
             return Unopened(f"cannot be read: {first_line(error)}", {})
 
     def _opened(self, data: bytes) -> Opened | Unopened:

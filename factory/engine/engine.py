@@ -69,10 +69,12 @@ class Engine:
         twins: dict[str | None, list[int]] = {}
 
         def ask(place: int, request: Request) -> None:
-            if request.twin is not None and request.twin in twins:
+            if request.twin in twins:
                 twins[request.twin].append(place)
                 return
-            going[id(request)] = twins[request.twin] = [place]
+            going[id(request)] = places = [place]
+            if request.twin is not None:
+                twins[request.twin] = places
             self.resident.submit(request, call)
 
         try:

@@ -15,7 +15,7 @@ class Lookup:
         self._items = items
         names, wholes = (np.empty(len(items), np.uint64) for _ in range(2))
         for place, item in enumerate(items):
-            names[place], wholes[place] = _hash(item.item_id), _whole(item)
+            names[place], wholes[place] = hash_of(item.item_id), _whole(item)
         self._order: NDArray[np.int64] = np.argsort(names, kind="stable")
         self._names, self._wholes = names[self._order], wholes[self._order]
 
@@ -32,7 +32,7 @@ class Lookup:
         return any(one.item_id == item.item_id for one in named)
 
     def _at(self, item: Any) -> range:
-        name = np.uint64(_hash(item.item_id))
+        name = np.uint64(hash_of(item.item_id))
         return range(
             int(np.searchsorted(self._names, name, "left")),
             int(np.searchsorted(self._names, name, "right")),
@@ -48,8 +48,9 @@ def without(items: Sequence[Any], there: NDArray[np.bool_]) -> Sequence[Any]:
 
 
 def _whole(item: Any) -> int:
-    return _hash(item.model_dump_json())
+    return hash_of(item.model_dump_json())
 
 
-def _hash(text: str) -> int:
+def hash_of(text: str) -> int:
+    """64 bits of a text."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")

@@ -14,8 +14,6 @@ LONGEST_PART = 200
 
 PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 PREFIX = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]*/)*(?:[A-Za-z0-9_-][A-Za-z0-9._-]*)?")
-
-
 ROOT_PART = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9._=-]*")
 """Of a prefix that a run may lie below: `dt=2026-11-29`, as tables are partitioned, is one."""
 

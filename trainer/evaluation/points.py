@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from factory.miniature.wilson import wilson
 from factory.seeds import generator
-from schemas.evaluation import PARAMETERS, SCORES, WORDS, EvaluationRecipe
+from schemas.edits import KNOBS
+from schemas.evaluation import SCORES, WORDS, EvaluationRecipe
 from schemas.recipe import Thresholds
 
 Numbers = NDArray[np.float64]
@@ -123,7 +124,7 @@ def points_of(recipe: EvaluationRecipe, rows: Iterable[Mapping[str, Any]]) -> li
     }
     has_oracle = recipe.held_out.kind == "miniature"
     for row in rows:
-        point = points[row["entrant"], *(row[name] for name in PARAMETERS)]
+        point = points[row["entrant"], *(row[name] for name in KNOBS)]
         is_failed = row["verdict"] == "failed"
         point.failed += is_failed
         taken = {name: row[name] for name in ("number", "attempt", *SCORES, *WORDS)}

@@ -15,9 +15,9 @@ from factory.ledger.run import Run
 from factory.ledger.units.commits import Commit
 from factory.miniature.oracle import ORACLE_VERSION
 from schemas.canonical import content_hash
+from schemas.edits import KNOBS
 from schemas.evaluation import (
     EVALUATE,
-    PARAMETERS,
     SCORES,
     WORDS,
     Entrant,
@@ -125,7 +125,7 @@ def table(recipe: EvaluationRecipe, points: Sequence[Point], origin: Mapping[str
     """CSV, a row a point: every measure with its interval, and where it is from."""
     measures = [*SCORES, *SHARES]
     columns = [
-        *("entrant", "editor", "steps", *PARAMETERS, "pictures", "edits", "failed"),
+        *("entrant", "editor", "steps", *KNOBS, "pictures", "edits", "failed"),
         *(f"{name}{end}" for name in measures for end in ("", "_low", "_high")),
         *("recipe", "editor_files", "held_out", "pictures_seen", "clip_files", "versions"),
     ]

@@ -268,7 +268,7 @@ def test_a_place_that_is_listed_again_may_lack_what_is_planned(tmp_path):
 
 def test_names_that_hash_alike_are_told_apart(tmp_path, monkeypatch):
     monkeypatch.setattr(lookup, "_whole", lambda item: hash(item.original_prompt) & 2**63 - 1)
-    monkeypatch.setattr(lookup, "_hash", lambda text: 7)
+    monkeypatch.setattr(lookup, "hash_of", lambda text: 7)
     run, listed = run_in(tmp_path), triplets(9)
     write_plan(run, listed[3:6], 2)
     plan = write_plan(run, listed, 2, extend=True)

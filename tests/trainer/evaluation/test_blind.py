@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from factory.errors import InputError
-from schemas.evaluation import PARAMETERS, Answers, Entrant, EvaluationItem
+from schemas.edits import KNOBS
+from schemas.evaluation import Answers, Entrant, EvaluationItem
 from trainer.evaluation.blind import (
     Shown,
     answerable,
@@ -19,7 +20,7 @@ from trainer.evaluation.blind import (
     settings_of,
 )
 
-OWN = dict.fromkeys(PARAMETERS)
+OWN = dict.fromkeys(KNOBS)
 SETTINGS = {"ours": OWN | {"image_guidance": 1.4}, "theirs": OWN, "third": OWN}
 HASH = "ab" * 32
 
