@@ -205,7 +205,8 @@ class LocalStore:
                 ) from error
             if error.errno in (errno.EISDIR, errno.ENOTDIR) and self.folder.is_dir():
                 raise KeyTaken(
-                    f"{place}: a folder stands there, or a file on the way there"
+                    f"{place}: a folder stands there, or a file on the way there; "
+                    "move it away and run again"
                 ) from error
             raise StorageRefused(
                 f"{place}: cannot be used as a store ({error.strerror}); "

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from factory.errors import StorageRefused, StorageUnavailable
+from factory.errors import KeyTaken, StorageRefused, StorageUnavailable
 from factory.storage.local import INCOMING, LocalStore
 from factory.storage.probe import probe
 from factory.storage.protocol import ObjectInfo
@@ -50,6 +50,18 @@ def test_a_writer_that_dies_half_way_leaves_nothing_to_see(
     assert store.find("pairs/a") is None
     assert store.put_new("pairs/a", b"all of it") is True
     assert store.get("pairs/a") == b"all of it"
+
+
+@pytest.mark.parametrize("key", ["taken", "file/below"], ids=["a folder there", "a file on the way"])
+@pytest.mark.parametrize("verb", ["put", "put_new"])
+def test_a_key_that_another_kind_has_is_told(tmp_path: Path, verb: str, key: str) -> None:
+    store = LocalStore(tmp_path)
+    store.put("file", b"1")
+    (tmp_path / "taken").mkdir()
+    words = f"{key}: a folder stands there, or a file on the way there; move it away and run again$"
+    with pytest.raises(KeyTaken, match=words):
+        getattr(store, verb)(key, b"2")
+    assert (tmp_path / "taken").is_dir() and store.get("file") == b"1"
 
 
 def test_nothing_is_left_behind_by_finished_writes(tmp_path: Path) -> None:
