@@ -61,7 +61,8 @@ class Entrant(Record):
         if self.sweep is None:
             return self
         name, settings = self.sweep.parameter, self.settings
-        if getattr(settings, name, None) is None:
+        # What a pipeline leaves to its class is null until a run begins.
+        if name not in type(settings).model_fields:
             raise ValueError(f"sweep must be over a setting of {self.edits.editor}, got {name}")
         for value in self.sweep.values:
             # Whatever the editor's own field allows.

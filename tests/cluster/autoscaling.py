@@ -30,6 +30,8 @@ class Trial:
     most: int
     """While it ran."""
     seen: list[tuple[float, int]]
+    came: dict[int, float]
+    """When so many GPU nodes were there for the first time, in seconds since 1970."""
     killed: int
     left: int
     """GPU nodes after it, once they had time to go."""
@@ -55,9 +57,11 @@ def job(nodes: int, verb: Sequence[str], kill_at: int | None = None) -> Trial:
     `kill_at` kills a node, without notice, once there are so many.
     """
     killed = 0
+    came: dict[int, float] = {}
 
     def hear(count: int) -> None:
         nonlocal killed
+        came.setdefault(count, time.time())
         if kill_at is not None and count >= kill_at and not killed:
             with suppress(psutil.NoSuchProcess, IndexError):
                 raylets(scaling.cluster)[0].kill()
@@ -79,7 +83,16 @@ def job(nodes: int, verb: Sequence[str], kill_at: int | None = None) -> Trial:
     result = json.loads(lines[-1]) if lines else {}
     words = ended.stdout[-4000:] + ended.stderr[-4000:]
     return Trial(
-        ended.returncode, result, scaling.first, watch.most, watch.seen, killed, left, back_s, words
+        code=ended.returncode,
+        result=result,
+        first=scaling.first,
+        most=watch.most,
+        seen=watch.seen,
+        came=came,
+        killed=killed,
+        left=left,
+        back_s=back_s,
+        words=words,
     )
 
 

@@ -28,8 +28,11 @@ SMALL = (
 )
 
 
-def scaled(trial: Trial) -> None:
+def scaled(trial: Trial, commits: Path) -> None:
     assert trial.code == 0, trial.words
+    # Work is done from the first ready worker on, not once all have come.
+    first_commit = min(file.stat().st_mtime for file in commits.rglob("*.parquet"))
+    assert trial.came[1] < first_commit < trial.came[NODES], (first_commit, trial.came)
     assert trial.first == 0
     assert trial.most == NODES, trial.seen
     assert trial.killed == 1
@@ -45,7 +48,7 @@ def test_rays_own_check_takes_the_nodes():
 @pytest.mark.slow
 def test_generate_begins_without_a_node_and_leaves_none(tmp_path: Path):
     trial = job(NODES, generating(tmp_path / "run", 36, NODES), kill_at=3)
-    scaled(trial)
+    scaled(trial, tmp_path / "run/commits")
     assert trial.result["committed_units"] == 36
     assert sum(trial.result["counts"].values()) == 36 * 4
 
@@ -57,7 +60,7 @@ def test_edit_begins_without_a_node_and_leaves_none(tmp_path: Path):
     for number in range(120):
         Image.new("RGB", (64, 64), (number, 255 - number, 90)).save(pictures / f"{number:03d}.png")
     trial = job(NODES, editing(pictures, tmp_path / "out", NODES), kill_at=3)
-    scaled(trial)
+    scaled(trial, tmp_path / "out" / BESIDE / "commits")
     assert len(list((tmp_path / "out").glob("*.png"))) == 120
 
 

@@ -1,14 +1,18 @@
-"""`make cluster-demo`, ended early: its chain drains and its cluster ends. Whole: test_autoscaling.py."""
+"""`make cluster-demo`, whole, and ended early: its chain drains and its cluster ends."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
+import psutil
 import pytest
 
-from tests.environment import python_path
+from tests.environment import python_path, without_ray
 
 ROOT = Path(__file__).parents[2]
 CHAIN = """
@@ -61,3 +65,34 @@ def test_a_signal_ends_its_chain_and_then_its_cluster(tmp_path, number, when, dr
     assert process.returncode == 3
     words = [line for line in said.splitlines() if line in ("drained", "cluster ended")]
     assert words == [*drained, "cluster ended"]
+
+
+def named(mark: str) -> list[str]:
+    """Processes that were started with it in their surroundings, whoever started them."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("TRIAL") == mark:
+                found.append(" ".join(process.cmdline()))
+    return found
+
+
+@pytest.mark.slow
+def test_the_whole_of_it_scales_does_its_work_and_leaves_no_process(tmp_path):
+    mark = uuid4().hex
+    ended = subprocess.run(
+        [sys.executable, "-m", "cluster.demo", str(tmp_path / "out")],
+        cwd=ROOT,
+        # No processes that stand ready: theirs would be other surroundings.
+        env=without_ray() | {"PYTHONPATH": str(ROOT), "TRIAL": mark},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=1200,
+    )
+    assert ended.returncode == 0, ended.stdout
+    facts = dict(re.findall(r"^ *(GPU nodes [a-z ]+?)  +(\d+)$", ended.stdout, re.MULTILINE))
+    assert facts["GPU nodes before"] == facts["GPU nodes left"] == "0", ended.stdout
+    assert int(facts["GPU nodes at most"]) >= 2, ended.stdout
+    assert list((tmp_path / "out/judged").glob("evaluation.json")), ended.stdout
+    assert named(mark) == []

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from factory.dataset.index import Index, find_index, store_index
 from factory.edits.prepare import pinned as pinned_edits
 from factory.edits.prepare import run_uri
-from factory.errors import EditmillError, ModelError
+from factory.errors import ConfigError, EditmillError, ModelError
 from factory.ledger.plan import Plan
 from factory.ledger.run import Run, open_run
 from factory.models.pin import pin_clip
@@ -18,7 +18,8 @@ from factory.models.safetensors_header import check_numbers
 from factory.storage.open import open_store
 from factory.storage.protocol import ObjectStore
 from factory.work.job import begin
-from schemas.evaluation import EVALUATE, Evaluation, EvaluationRecipe
+from schemas.editors import DiffusersPipeline
+from schemas.evaluation import EVALUATE, Entrant, Evaluation, EvaluationRecipe
 from schemas.recipe import ModelSource
 from trainer.evaluation.held_out import Tasks, find_tasks
 from trainer.evaluation.stage import items_of
@@ -80,17 +81,35 @@ def _known(store: ObjectStore, recipe: EvaluationRecipe) -> Index | None:
 
 
 def pinned(recipe: EvaluationRecipe) -> EvaluationRecipe:
-    """A recipe with the hashes of all files that its numbers come from. Raises `ModelError`."""
+    """A recipe with the hashes of all files that its numbers come from.
+
+    Raises `ModelError`, and `ConfigError` for a sweep over what a pipeline's call has not.
+    """
     entrants = tuple(
         entrant.model_copy(update={"edits": pinned_edits(entrant.edits, None)})
         for entrant in recipe.entrants
     )
+    for entrant in entrants:
+        _check_sweep(entrant)
     models = {
         "clip": pin_clip(recipe.clip),
         "lpips": recipe.lpips and _weights(recipe.lpips, ()),
         "dino": recipe.dino and _weights(recipe.dino, ("config.json",)),
     }
     return recipe.model_copy(update={"entrants": entrants, **models})
+
+
+def _check_sweep(entrant: Entrant) -> None:
+    settings = entrant.settings
+    if entrant.sweep is None or not isinstance(settings, DiffusersPipeline):
+        return
+    from factory.edits.editors.pipeline_class import settings_unknown
+
+    if entrant.sweep.parameter in settings_unknown(settings):
+        raise ConfigError(
+            f"{entrant.name}: sweep must be over a setting that {settings.pipeline} takes, got "
+            f"{entrant.sweep.parameter}"
+        )
 
 
 def _weights(source: ModelSource, needed: Sequence[str]) -> ModelSource:

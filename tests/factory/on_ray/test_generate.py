@@ -135,7 +135,9 @@ def test_store_that_refuses_ends_the_job_with_its_own_words(family, tmp_path):
     run, plan = prepare(of, TripletList(triplets(4)), str(tmp_path))
     # A folder in the place of its commit: this unit can never be committed.
     (tmp_path / "commits/000000/00000002.parquet").mkdir(parents=True)
-    words = r"00000002\.parquet: a folder stands there, or a file on the way there; move it away and"
+    words = (
+        r"00000002\.parquet: a folder stands there, or a file on the way there; move it away and"
+    )
     with pytest.raises(InputError, match=words):
         run_job(run, plan, of, stubbed(tmp_path))
 

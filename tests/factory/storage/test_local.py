@@ -52,7 +52,9 @@ def test_a_writer_that_dies_half_way_leaves_nothing_to_see(
     assert store.get("pairs/a") == b"all of it"
 
 
-@pytest.mark.parametrize("key", ["taken", "file/below"], ids=["a folder there", "a file on the way"])
+@pytest.mark.parametrize(
+    "key", ["taken", "file/below"], ids=["a folder there", "a file on the way"]
+)
 @pytest.mark.parametrize("verb", ["put", "put_new"])
 def test_a_key_that_another_kind_has_is_told(tmp_path: Path, verb: str, key: str) -> None:
     store = LocalStore(tmp_path)
@@ -61,7 +63,8 @@ def test_a_key_that_another_kind_has_is_told(tmp_path: Path, verb: str, key: str
     words = f"{key}: a folder stands there, or a file on the way there; move it away and run again$"
     with pytest.raises(KeyTaken, match=words):
         getattr(store, verb)(key, b"2")
-    assert (tmp_path / "taken").is_dir() and store.get("file") == b"1"
+    assert (tmp_path / "taken").is_dir()
+    assert store.get("file") == b"1"
 
 
 def test_nothing_is_left_behind_by_finished_writes(tmp_path: Path) -> None:

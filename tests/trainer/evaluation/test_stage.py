@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from factory.edits.edit import Edited
+from factory.errors import ConfigError
 from factory.ledger.manifest import manifest_hash, newest_manifest
 from factory.ledger.plan import read_plan
 from factory.ledger.run import open_run
@@ -23,6 +24,7 @@ from tests.chaos.subjects.subject import small
 from tests.factory.edits.editors.test_editors import item as edit_item
 from tests.factory.edits.editors.test_editors import scene, studio
 from trainer.evaluation.held_out import Task, Unreadable
+from trainer.evaluation.prepare import pinned
 from trainer.evaluation.report import NAMES
 from trainer.evaluation.stage import EvaluationMaker, first_pictures, items_of, seed_of
 from trainer.evaluation.studios import Studios
@@ -260,6 +262,25 @@ def test_a_pipelines_calls_are_compared_by_the_runs_own_pictures():
 def test_a_sweep_that_its_editor_cannot_make_is_refused(sweep, words):
     with pytest.raises(ValueError, match=words):
         Entrant(name="a", edits=IP2P, sweep=sweep)
+
+
+def of_pipeline(parameter):
+    edits = {"editor": "diffusers", "diffusers": {"model": {"source": "miniature/editor"}}}
+    swept = {"parameter": parameter, "values": [0.5, 1]}
+    entrants = (Entrant(name="a", edits=edits, sweep=swept),)
+    return EvaluationRecipe(entrants=entrants, clip={"source": "miniature/clip"})
+
+
+def test_a_pipeline_is_swept_over_what_it_leaves_to_its_class():
+    (found,) = pinned(of_pipeline("image_guidance")).entrants
+    assert found.settings.image_guidance == 1.5
+    assert [point["image_guidance"] for point in found.points] == [0.5, 1]
+
+
+def test_a_sweep_over_what_a_pipelines_call_has_not_is_refused():
+    words = "a: sweep must be over a setting that StableDiffusionInstructPix2PixPipeline takes, got strength"
+    with pytest.raises(ConfigError, match=words):
+        pinned(of_pipeline("strength"))
 
 
 def test_two_editors_of_one_name_are_refused():
