@@ -73,6 +73,7 @@ class Entrant(Record):
 class HeldOut(Record):
     """The pictures and instructions that editors are judged on."""
 
+    LATER: ClassVar[Mapping[str, Any]] = {"first": 0}
     kind: Literal["miniature", "dataset", "requests"] = "miniature"
     """`miniature` draws scenes by captions that no model was trained on, and lets the oracle judge;
     `dataset` reads pairs as `fit` does; `requests` a list as `edit` does."""
@@ -87,8 +88,10 @@ class HeldOut(Record):
     held_out: float = Field(0.0, ge=0, lt=1)
     """Of a dataset the share of prompts that a training with this `reading.held_out` never saw; 0 takes
     those of all its files."""
+    first: int = Field(0, ge=0)
+    """Number of the first picture: whoever chose settings on some pictures judges on others."""
     count: int = Field(300, ge=1)
-    """Pictures, from the first: of a dataset's prompts by their hash, one of each."""
+    """Pictures, from that one on: of a dataset's prompts by their hash, one of each."""
     digest: str = ""
     """sha256 over the pictures' names, the instructions and the captions; filled when a run is begun."""
     dataset: str = ""
@@ -246,9 +249,11 @@ class EvaluationRow(Record):
     dino: float | None
     """Mean squared difference of the two pictures' self-similarities, 0..4."""
     edit_done: bool | None
-    """Whether the oracle reads the edit as its caption says; the next four are its, too."""
+    """Whether the oracle reads the edit as its caption says; the next five are its, too."""
     rest_kept: bool | None
     """Whether it reads all else as it was."""
+    place_kept: bool | None
+    """Whether the shape's centre is where it was, within 4 px; a part of that."""
     true: bool | None
     """Both."""
     unchanged: bool | None
@@ -259,12 +264,12 @@ class EvaluationRow(Record):
 
 SCORES = ("clip_sim_0", "clip_sim_1", "clip_sim_dir", "clip_sim_image", "l1", "lpips", "dino")
 """Measures of which means are taken."""
-WORDS = ("edit_done", "rest_kept", "true", "unchanged", "unreadable")
+WORDS = ("edit_done", "rest_kept", "place_kept", "true", "unchanged", "unreadable")
 """The oracle's, of which shares are."""
 
 EVALUATE = Layout(
     stage="evaluate",
-    version=1,
+    version=2,
     items=columns_of(EvaluationItem),
     outcomes=columns_of(EvaluationRow),
     counts=tuple(Verdict),

@@ -53,13 +53,15 @@ class Judgement:
 
     edit_done: bool
     rest_kept: bool
+    place_kept: bool
+    """Whether the centre is where it was; a part of what `rest_kept` asks for."""
 
     @property
     def true(self) -> bool:
         return self.edit_done and self.rest_kept
 
 
-UNREADABLE = Judgement(edit_done=False, rest_kept=False)
+UNREADABLE = Judgement(edit_done=False, rest_kept=False, place_kept=False)
 
 
 def read(picture: NDArray[np.uint8]) -> Sighting | None:
@@ -97,12 +99,14 @@ def judge(
         return UNREADABLE
     shared = [name for name in ATTRIBUTES if getattr(original, name) == getattr(edited, name)]
     moved_px = SIDE_PX * float(np.hypot(first.x - second.x, first.y - second.y))
+    place_kept = moved_px <= PLACEMENT_PX
     return Judgement(
         edit_done=_agrees(first, original) and _agrees(second, edited),
         rest_kept=all(getattr(first, name) == getattr(second, name) for name in shared)
         and first.background == original.background
         and second.background == edited.background
-        and moved_px <= PLACEMENT_PX,
+        and place_kept,
+        place_kept=place_kept,
     )
 
 

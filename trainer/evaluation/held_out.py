@@ -68,7 +68,7 @@ def find_tasks(recipe: EvaluationRecipe, known: Index | None = None) -> Tasks:
     """
     held_out = recipe.held_out
     if held_out.kind == "miniature":
-        found = _scenes(held_out.count)
+        found = _scenes(held_out.first, held_out.count)
     elif held_out.kind == "dataset":
         found = _rows(held_out, known)
     else:
@@ -90,10 +90,13 @@ def _digest(tasks: Sequence[Task], of: str) -> str:
     return content_hash({"tasks": [asdict(task) for task in tasks], "of": of})
 
 
-def _scenes(count: int) -> Tasks:
-    if count > MOST:
-        raise ConfigError(f"held_out.count: must be at most {MOST} of the miniature, got {count}")
-    found = edit_tasks(count)
+def _scenes(first: int, count: int) -> Tasks:
+    if first + count > MOST:
+        after = f" after {first}" if first else ""
+        raise ConfigError(
+            f"held_out.count: must be at most {MOST - first} of the miniature{after}, got {count}"
+        )
+    found = edit_tasks(first + count)[first:]
     tasks = [
         Task(
             number=number,
@@ -103,7 +106,7 @@ def _scenes(count: int) -> Tasks:
             source_caption=task.original_prompt,
             target_caption=task.edited_prompt,
         )
-        for number, task in enumerate(found)
+        for number, task in enumerate(found, start=first)
     ]
     pixels = hashlib.sha256()
     for scene in found:
@@ -123,9 +126,12 @@ def _rows(held_out: HeldOut, known: Index | None) -> Tasks:
                 f"{held_out.source}: held_out {held_out.held_out:g} must leave at least one of its "
                 f"{len(dataset.prompts)} prompts, got none"
             )
-    rows = [dataset.rows[prompt][0] for prompt in chosen][: held_out.count]
+    rows = [dataset.rows[prompt][0] for prompt in chosen]
+    rows = rows[held_out.first :][: held_out.count]
     words = dict(_words(dataset, rows))
-    tasks = [Task(number, str(row), None, *words[row]) for number, row in enumerate(rows)]
+    tasks = [
+        Task(number, str(row), None, *words[row]) for number, row in enumerate(rows, held_out.first)
+    ]
     digest = _digest(tasks, dataset.digest)
     return Tasks(tasks, digest, dataset.files.place, dataset.index)
 
@@ -158,7 +164,8 @@ def _requests(held_out: HeldOut, first: EditRecipe) -> Tasks:
     images = canonical(held_out.images or place_of(held_out.source))
     recipe = first.model_copy(update={"images": images})
     listed = read_requests(held_out.source, recipe, writes=False)
-    tasks = [_task(number, item) for number, item in enumerate(listed.items[: held_out.count])]
+    chosen = listed.items[held_out.first :][: held_out.count]
+    tasks = [_task(number, item) for number, item in enumerate(chosen, held_out.first)]
     store = open_images(images)
     with ThreadPoolExecutor(READERS) as threads:
         found = list(threads.map(lambda task: patiently(lambda: store.find(task.picture)), tasks))
@@ -185,7 +192,7 @@ def open_pictures(run: Run, place: Place | None, most_pixels: int) -> Pictures:
     """Those of a run; `place` is a dataset's, whose index the run holds."""
     held_out = EvaluationRecipe.known(run.recipe).held_out
     if held_out.kind == "miniature":
-        return Scenes(held_out.count)
+        return Scenes(held_out.first + held_out.count)
     if held_out.kind == "requests":
         return Requested(Opener(open_images(held_out.images), most_pixels))
     assert place is not None

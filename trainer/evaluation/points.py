@@ -123,6 +123,7 @@ def points_of(recipe: EvaluationRecipe, rows: Iterable[Mapping[str, Any]]) -> li
         for setting in entrant.points
     }
     has_oracle = recipe.held_out.kind == "miniature"
+    failed: list[tuple[Point, dict[str, Any]]] = []
     for row in rows:
         point = points[row["entrant"], *(row[name] for name in KNOBS)]
         is_failed = row["verdict"] == "failed"
@@ -132,8 +133,13 @@ def points_of(recipe: EvaluationRecipe, rows: Iterable[Mapping[str, Any]]) -> li
         if is_failed:
             # An edit that was not made did not do what was asked.
             taken |= {word: word == "unreadable" for word in WORDS} if has_oracle else {}
-            taken[PASSES] = None if recipe.gates is None else False
+            failed.append((point, taken))
         point.rows.append(taken)
+    for point, taken in failed:
+        # Unless of no edit that was made it can be told: a share of failures alone would say nothing.
+        was_told = any(one[PASSES] is not None for one in point.rows)
+        if was_told or (recipe.gates is not None and point.failed == len(point.rows)):
+            taken[PASSES] = False
     return list(points.values())
 
 
@@ -159,14 +165,17 @@ class Comparison:
     from_: float | None
     to: float | None
     """The places that both reach."""
+    pictures: int
+    """Of which all points of both curves have both measures: these alone count, so that no curve gains by
+    a hard picture that failed in it."""
     least: Estimate
     """The least that it lies above; a bootstrap over pictures, the same for both."""
 
 
 X, Y = "clip_sim_dir", "clip_sim_image"
 """Along a trade-off curve: how much is edited, and above it how much is kept."""
-DONE, KEPT = "edit_done", "rest_kept"
-"""The same by the oracle, places of shapes included."""
+DONE, KEPT, PLACE = "edit_done", "rest_kept", "place_kept"
+"""The same by the oracle: of all that should stay, and of the place of the shape alone."""
 
 
 Line = tuple[Numbers, Numbers]
@@ -208,13 +217,15 @@ def least_margin(one: Line, other: Line) -> tuple[float, float, float] | None:
     """From where to where both curves reach, and the least by which the first is above there.
 
     A curve counts where it is highest. What it is above another is straight between the points of both and
-    where the first meets itself, and so least at one of these.
+    where the first meets itself, and so least at one of these, or beside one of the first's own points: a
+    curve that turns back there is lower at its other side.
     """
     low = max(one[0].min(), other[0].min())
     high = min(one[0].max(), other[0].max())
     if low > high:
         return None
-    inner = np.concatenate([one[0], other[0], crossings(one)])
+    beside = [np.nextafter(one[0], end) for end in (-np.inf, np.inf)]
+    inner = np.concatenate([one[0], *beside, other[0], crossings(one)])
     places = np.concatenate([[low, high], inner[(inner > low) & (inner < high)]])
     margins = heights(one, places) - heights(other, places)
     return float(low), float(high), float(margins.min())
@@ -223,15 +234,15 @@ def least_margin(one: Line, other: Line) -> tuple[float, float, float] | None:
 def compare(one: Sequence[Point], other: Sequence[Point], x: str = X, y: str = Y) -> Comparison:
     """Two editors' curves of the measure `y` over `x`; each has a point at least."""
     names = one[0].entrant, other[0].entrant
-    numbers = sorted({row["number"] for point in (*one, *other) for row in point.rows})
+    numbers = common_pictures((*one, *other), (x, y))
+    if not numbers:
+        return Comparison(*names, None, None, None, 0, NOTHING)
     first, second = (_means(points, numbers, x, y) for points in (one, other))
-    whole = np.full((1, len(numbers)), 1 / max(1, len(numbers)))
+    whole = np.full((1, len(numbers)), 1 / len(numbers))
     curves = [_curves(of, whole)[0] for of in (first, second)]
-    if any(not np.isfinite(part).all() for curve in curves for part in curve):
-        return Comparison(*names, None, None, None, NOTHING)
     found = least_margin(curves[0], curves[1])
     if found is None:
-        return Comparison(*names, None, None, None, NOTHING)
+        return Comparison(*names, None, None, None, len(numbers), NOTHING)
     low, high, least = found
     bounds = None
     if 2 <= len(numbers) <= MOST_RESAMPLED:
@@ -246,35 +257,34 @@ def compare(one: Sequence[Point], other: Sequence[Point], x: str = X, y: str = Y
         least > 0,
         round(low, DIGITS),
         round(high, DIGITS),
+        len(numbers),
         Estimate.of(least, bounds),  # type: ignore[arg-type]
     )
+
+
+def common_pictures(points: Sequence[Point], measures: Sequence[str]) -> list[int]:
+    """Those of which every point has every measure, in order."""
+    shared = [set(point.by_picture(measure)[0]) for point in points for measure in measures]
+    return sorted(set.intersection(*shared))
 
 
 def _means(
     points: Sequence[Point], numbers: Sequence[int], x: str, y: str
 ) -> list[tuple[Numbers, Numbers]]:
-    """Of each point both measures by picture; a picture that has none is not a number."""
-    place_of = {number: place for place, number in enumerate(numbers)}
+    """Of each point both measures by picture."""
     found = []
     for point in points:
-        both = []
-        for measure in (x, y):
-            held = np.full(len(numbers), np.nan)
-            there, values = point.by_picture(measure)
-            held[[place_of[number] for number in there]] = values
-            both.append(held)
-        found.append((both[0], both[1]))
+        of = [dict(zip(*point.by_picture(measure), strict=True)) for measure in (x, y)]
+        found.append((_taken(of[0], numbers), _taken(of[1], numbers)))
     return found
+
+
+def _taken(values: Mapping[int, float], numbers: Sequence[int]) -> Numbers:
+    return np.array([values[number] for number in numbers])
 
 
 def _curves(points: Sequence[tuple[Numbers, Numbers]], weights: Numbers) -> list[Line]:
     """A curve for each row of weights."""
-
-    def mean(values: Numbers) -> Numbers:
-        with np.errstate(invalid="ignore"):
-            found: Numbers = (weights @ np.nan_to_num(values)) / (weights @ ~np.isnan(values))
-        return found
-
-    xs = np.stack([mean(x) for x, _ in points], axis=1)
-    ys = np.stack([mean(y) for _, y in points], axis=1)
+    xs = np.stack([weights @ x for x, _ in points], axis=1)
+    ys = np.stack([weights @ y for _, y in points], axis=1)
     return list(zip(xs, ys, strict=True))

@@ -30,6 +30,7 @@ from trainer.evaluation.points import (
     DONE,
     KEPT,
     PASSES,
+    PLACE,
     Comparison,
     Estimate,
     Point,
@@ -52,6 +53,7 @@ MEANINGS = {
     PASSES: "share of edits that pass the recipe's gates",
     "edit_done": "share of edits in which the oracle reads the edit",
     "rest_kept": "share of edits in which it reads all else as it was",
+    "place_kept": "share of edits in which it reads the shape where it was, within 4 px",
     "true": "both: edit accuracy",
     "unchanged": "share of edits that read as the picture did",
     "unreadable": "share of edits that show no scene",
@@ -182,6 +184,7 @@ def report_of(
     comparisons = [compare(*pair) for pair in pairs]
     has_oracle = recipe.held_out.kind == "miniature"
     keeping = [compare(*pair, DONE, KEPT) for pair in pairs] if has_oracle else []
+    in_place = [compare(*pair, DONE, PLACE) for pair in pairs] if has_oracle else []
     return {
         "figures": {
             f"above_{found.than}": found.above
@@ -191,6 +194,7 @@ def report_of(
         "points": [_point(recipe, point) for point in points],
         "above": [_comparison(found) for found in comparisons],
         "keeps_more": [_comparison(found) for found in keeping],
+        "keeps_place": [_comparison(found) for found in in_place],
         "provenance": dict(origin),
         "measures": MEANINGS,
         "intervals": "95 %: of means the percentiles of 2,000 resamples of the pictures, beyond 10,000 "
@@ -226,6 +230,7 @@ def _comparison(found: Comparison) -> dict[str, Any]:
         "above": plain["above"],
         "from": plain["from_"],
         "to": plain["to"],
+        "pictures": plain["pictures"],
         "least_margin": plain["least"],
     }
 

@@ -68,7 +68,8 @@ def write_judged(result: JobResult, sampler: Mapping[str, Any]) -> dict[str, Any
     run = result.book.run
     recipe = EvaluationRecipe.known(run.recipe)
     rows = [row for commit in commits_of(result.book) for row in commit.rows]
-    tasks, judged = edit_tasks(len(rows)), [judged_of(row) for row in rows]
+    first = recipe.held_out.first
+    tasks, judged = edit_tasks(first + len(rows))[first:], [judged_of(row) for row in rows]
     lines = [json.dumps(_line(task, one)) for task, one in zip(tasks, judged, strict=True)]
     put(run, "edits.jsonl", "".join(f"{line}\n" for line in lines).encode())
     report = {
@@ -85,9 +86,11 @@ def write_judged(result: JobResult, sampler: Mapping[str, Any]) -> dict[str, Any
 def judged_of(row: Mapping[str, Any]) -> JudgedEdit:
     """The oracle's word on an outcome; an edit that failed shows nothing."""
     if row["verdict"] == "failed":
-        nothing = Judgement(edit_done=False, rest_kept=False)
+        nothing = Judgement(edit_done=False, rest_kept=False, place_kept=False)
         return JudgedEdit(judgement=nothing, identity=False, unreadable=True)
-    judgement = Judgement(edit_done=row["edit_done"], rest_kept=row["rest_kept"])
+    judgement = Judgement(
+        edit_done=row["edit_done"], rest_kept=row["rest_kept"], place_kept=row["place_kept"]
+    )
     return JudgedEdit(judgement=judgement, identity=row["unchanged"], unreadable=row["unreadable"])
 
 

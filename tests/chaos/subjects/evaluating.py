@@ -190,7 +190,7 @@ class Sums:
         found = float(np.mean(after)) / 255 + self.number
         shift = round(found + (item.image_guidance or 0), 6)
         names = ("clip_sim_0", "clip_sim_1", "clip_sim_dir", "clip_sim_image", "l1")
-        words = ("edit_done", "rest_kept", "true", "unchanged", "unreadable")
+        words = ("edit_done", "rest_kept", "place_kept", "true", "unchanged", "unreadable")
         return {**dict.fromkeys(names, shift), **dict.fromkeys(words, item.number % 2 == 0)}
 
 

@@ -37,7 +37,7 @@ def judged(
     return Judged(
         Draw(triplet=words, index=index, seed=index, p=0.5, guidance=3.0),
         Scores(clip_sim_0=text, clip_sim_1=text, clip_sim_dir=direction, clip_sim_image=0.5),
-        Judgement(edit_done=true, rest_kept=true),
+        Judgement(edit_done=true, rest_kept=true, place_kept=true),
     )
 
 

@@ -51,6 +51,28 @@ def test_scenes_are_those_that_the_oracle_judges_and_fewer_are_others():
         find_tasks(recipe(count=1001))
 
 
+def test_pictures_after_the_first_so_many_are_others_under_their_own_numbers(tmp_path):
+    whole = find_tasks(recipe(count=5))
+    wanted = recipe(count=3, first=2)
+    found = find_tasks(wanted)
+    assert found.tasks == whole.tasks[2:]
+    pictures, items = opened(wanted, found)
+    before, _ = opened(recipe(count=5), whole)
+    assert np.array_equal(pictures.open(items[0]), before.open(items[0]))
+    with pytest.raises(ConfigError, match="at most 998 of the miniature after 2, got 999"):
+        find_tasks(recipe(count=999, first=2))
+    source = write_pairs(tmp_path / "pairs", prompts=6)
+    of_dataset = {"kind": "dataset", "source": source}
+    whole = find_tasks(recipe(**of_dataset)).tasks
+    assert find_tasks(recipe(**of_dataset, first=4)).tasks == whole[4:]
+    with pytest.raises(InputError, match="at least one held-out picture, got none"):
+        find_tasks(recipe(**of_dataset, first=6))
+    (tmp_path / "list.csv").write_text("image,instruction\n" + "a.png,x\nb.png,x\nc.png,x\n")
+    of_list = {"kind": "requests", "source": str(tmp_path / "list.csv")}
+    found = find_tasks(recipe(**of_list, first=1)).tasks
+    assert [(task.number, task.picture) for task in found] == [(1, "b.png"), (2, "c.png")]
+
+
 def test_of_a_dataset_those_prompts_that_a_training_held_out(tmp_path):
     source = write_pairs(tmp_path / "pairs", prompts=12)
     wanted = recipe(kind="dataset", source=source, held_out=0.5, count=100)

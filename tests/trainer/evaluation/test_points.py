@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from schemas.evaluation import Entrant, EvaluationRecipe
+from schemas.evaluation import WORDS, Entrant, EvaluationRecipe
 from schemas.recipe import Thresholds
 from trainer.evaluation.points import (
     NOTHING,
@@ -36,8 +36,7 @@ def recipe(**fields):
 
 def row(number, attempt=0, at=1.0, **fields):
     scores = ("clip_sim_0", "clip_sim_1", "clip_sim_dir", "clip_sim_image", "l1", "lpips", "dino")
-    words = ("edit_done", "rest_kept", "true", "unchanged", "unreadable")
-    whole = dict.fromkeys((*scores, *words)) | {"verdict": "scored", "entrant": "ours"}
+    whole = dict.fromkeys((*scores, *WORDS)) | {"verdict": "scored", "entrant": "ours"}
     setting = {"image_guidance": at, "text_guidance": None, "strength": None}
     return whole | setting | {"number": number, "attempt": attempt} | fields
 
@@ -114,15 +113,23 @@ def test_gates_are_the_filters_inclusive_ones(changed, wanted):
 
 
 def test_an_edit_that_failed_did_not_what_was_asked():
-    rows = [row(0, true=True, unreadable=False), row(1, verdict="failed")]
+    well = dict.fromkeys(("clip_sim_0", "clip_sim_1", "clip_sim_dir", "clip_sim_image"), 1.0)
+    rows = [row(0, true=True, unreadable=False, **well), row(1, verdict="failed")]
     first = points_of(recipe(), rows)[0]
     assert first.share("true").value == 0.5
     assert first.share("unreadable").value == 0.5
-    assert first.share("passes").value == 0.0
+    assert first.share("passes").value == 0.5
     assert first.failed == 1
     requests = recipe(held_out={"kind": "requests", "source": "list.csv"})
     first = points_of(requests, [row(0), row(1, verdict="failed")])[0]
     assert first.share("unreadable") == NOTHING
+
+
+def test_failures_alone_are_no_share_of_those_that_pass():
+    unknown = row(0, clip_sim_0=None)
+    failed = [row(number, verdict="failed", clip_sim_0=None) for number in (1, 2)]
+    assert points_of(recipe(), [unknown, *failed])[0].share("passes") == NOTHING
+    assert points_of(recipe(), failed)[0].share("passes").value == 0.0
 
 
 def line(xs, ys):
@@ -170,7 +177,13 @@ def test_the_least_margin_of_a_curve_that_meets_itself_is_found_between_its_poin
     assert least_margin(cross, flat)[2] == pytest.approx(-0.1)
 
 
-@pytest.mark.parametrize("seed", range(5))
+def test_beside_a_place_where_a_curve_turns_back_its_lower_side_counts():
+    # At 0.85 the first is at 0.95 and, just before, on its way down to 0.7254.
+    one, other = line([0.5, 0.9, 0.85], [0.9, 0.7, 0.95]), line([0.5, 0.86], [0.8, 0.8])
+    assert least_margin(one, other)[2] == pytest.approx(0.9 - 0.2 * 0.35 / 0.4 - 0.8)
+
+
+@pytest.mark.parametrize("seed", range(20))
 def test_the_least_margin_is_that_of_a_fine_grid(seed):
     rng = np.random.default_rng(seed)
     one, other = (line(rng.random(5), rng.random(5)) for _ in range(2))
@@ -226,6 +239,20 @@ def test_a_comparison_draws_the_same_pictures_for_both():
     found = compare(one, other)
     # What pictures have in common is in both, and so in no difference.
     assert found.least == Estimate(0.05, 0.05, 0.05)
+
+
+def test_a_picture_that_failed_in_one_curve_counts_in_neither():
+    one = points_at("a", (0.1, 0.7), (0.3, 0.5))
+    other = points_at("b", (0.1, 0.8), (0.3, 0.6))
+    for point in one:
+        # The hard half of the pictures, which it did not make, drags down the other alone.
+        point.rows = [row for row in point.rows if row["number"] < 20]
+    for row in (row for point in other for row in point.rows):
+        row["clip_sim_image"] -= 0.5 * (row["number"] >= 20)
+    found = compare(one, other)
+    assert (found.above, found.pictures) == (False, 20)
+    assert found.least == Estimate(-0.1, -0.1, -0.1)
+    assert compare(other, one).above is True
 
 
 def test_a_comparison_of_nothing_says_nothing():

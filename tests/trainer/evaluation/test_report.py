@@ -59,6 +59,7 @@ def rows():
                     "dino": None,
                     "edit_done": True,
                     "rest_kept": bool(number) and bool(attempt),
+                    "place_kept": bool(attempt),
                     "true": bool(number) and bool(attempt),
                     "unchanged": False,
                     "unreadable": False,
@@ -144,7 +145,7 @@ def test_it_says_who_keeps_more_where_as_many_edits_are_done(found):
 def test_it_says_where_every_number_is_from(found):
     origin = json.loads(found["report.json"])["provenance"]
     assert origin["recipe"] == "ee" * 32
-    assert (origin["stage_version"], origin["oracle_version"]) == (1, 1)
+    assert (origin["stage_version"], origin["oracle_version"]) == (2, 1)
     assert origin["held_out"]["digest"] == "dd"
     assert len({origin["editors"][name]["files"] for name in ("ip2p", "sdedit")}) == 2
     assert origin["editors"]["ip2p"]["steps"] == 100
