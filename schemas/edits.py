@@ -19,8 +19,9 @@ class Output(Record):
 
     format: Literal["input", "png", "jpeg", "webp"] = "input"
     """`input` is each picture's own, and leaves its key as it is; another one changes the key's ending."""
-    quality: int = Field(95, ge=1, le=100)
-    """Of JPEG (4:4:4) and WEBP, 1..100; ignored for PNG."""
+    quality: int | None = Field(None, ge=1, le=100)
+    """Of JPEG (4:4:4) and WEBP, 1..100; ignored for PNG. Null is the picture's own: of a JPEG what its
+    tables tell, and a lossless WEBP stays lossless; 95 where that is not known."""
     size: Literal["input", "model"] = "input"
     """`input` brings an edit back to the picture's own width and height; `model` leaves it as it was made.
     """

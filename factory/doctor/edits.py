@@ -1,8 +1,9 @@
 """Before bulk edits are paid for: models, pictures, store, device, and one edit of one's own picture."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from PIL import Image
@@ -19,6 +20,7 @@ from factory.doctor.finding import (
     warning,
 )
 from factory.doctor.readiness import PHOTOGRAPH_PX
+from factory.edits.codec import looks_like_picture
 from factory.edits.edit import Editors
 from factory.edits.estimate import estimate_edits, rows_of
 from factory.edits.listing import Listed, open_images
@@ -32,6 +34,8 @@ from schemas.edits import EditCompute, EditItem, EditRecipe, Edits
 
 TRIED = 20
 """Objects of the list that are opened in search of a picture."""
+LOOKED_AT = 100_000
+"""Whose names are looked at for those."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,12 @@ def _device(config: Edits, find: Callable[[str], Device]) -> Check[Device]:
     return found
 
 
+def _tried(items: Sequence[EditItem]) -> list[EditItem]:
+    """The first objects that may be pictures by their names; where none may, the first of all."""
+    likely = (item for item in islice(items, LOOKED_AT) if looks_like_picture(item.image))
+    return list(islice(likely, TRIED)) or list(islice(items, TRIED))
+
+
 def _edit(
     order: EditOrder,
     recipe: EditRecipe,
@@ -138,7 +148,7 @@ def _edit(
     opener = Opener(open_images(recipe.images), order.config.compute.most_pixels)
     found: tuple[EditItem, Opened] | None = None
     reasons: list[str] = []
-    for item, _ in zip(listed.items, range(TRIED), strict=False):
+    for item in _tried(listed.items):
         opened = opener.open(item.image)
         if isinstance(opened, Opened):
             found = item, opened

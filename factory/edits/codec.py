@@ -7,12 +7,15 @@ from xml.sax.saxutils import quoteattr
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from factory.edits.quality import Written
 from factory.errors import first_line
 from factory.pictures import Picture
 from schemas.edits import Output
 
 ENDINGS = {"PNG": ("png",), "JPEG": ("jpg", "jpeg", "jpe", "jfif"), "WEBP": ("webp",)}
 """Of keys, by format; the first one is given to a picture whose format changes."""
+UNKNOWN = 95
+"""The quality of a file where nobody says which."""
 MARK = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
     '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
@@ -25,17 +28,21 @@ MARK = (
 """IPTC's way to say so (iptc.org, digital source types): a picture that a trained model changed."""
 
 
-def encoded(picture: Picture, own: str, output: Output, tool: str) -> bytes:
-    """A picture (height, width, 3) as a file of the output's format, or of its `own`; equal pictures give
-    equal bytes under one version of Pillow. `tool` is what the mark names as its maker. Raises `ValueError`
-    where the format has no room for it: sides of WebP have at most 16,383 pixels, of JPEG 65,535.
+def encoded(picture: Picture, own: Written, output: Output, tool: str) -> bytes:
+    """A picture (height, width, 3) as a file of the output's format, or as its `own` was.
+
+    Equal pictures give equal bytes under one version of Pillow. `tool` is what the mark names as its maker.
+    Raises `ValueError` where the format has no room for it: sides of WebP have at most 16,383 pixels, of
+    JPEG 65,535.
     """
-    format = own if output.format == "input" else output.format.upper()
+    format = own.format if output.format == "input" else output.format.upper()
+    quality = output.quality or (own.format == format and own.quality) or UNKNOWN
     options: dict[str, Any] = {}
     if format == "JPEG":
-        options = {"quality": output.quality, "subsampling": 0}
+        options = {"quality": quality, "subsampling": 0}
     elif format == "WEBP":
-        options = {"quality": output.quality, "method": 4}
+        stays = own.lossless and output.quality is None
+        options = {"lossless": True} if stays else {"quality": quality, "method": 4}
     if output.mark:
         options |= _marked(format, MARK.format(tool=quoteattr(tool)))
     sink = io.BytesIO()
@@ -47,6 +54,12 @@ def encoded(picture: Picture, own: str, output: Output, tool: str) -> bytes:
             f"edit must fit a file of {format}, got {width}x{height}: {first_line(error)}"
         ) from None
     return sink.getvalue()
+
+
+def looks_like_picture(key: str) -> bool:
+    """Unless its ending is none of a picture's: who looks for a first picture tries no other objects."""
+    _, dot, ending = key.rpartition("/")[2].rpartition(".")
+    return not dot or ending.lower() in {one for several in ENDINGS.values() for one in several}
 
 
 def _marked(format: str, xmp: str) -> dict[str, Any]:

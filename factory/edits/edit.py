@@ -142,7 +142,13 @@ class EditMaker:
                 objects[hand.item.key] = data
             rows.append(_row(self.recipe, hand, data))
         tally = count(EDIT, rows_to_json(rows))
-        return Outcomes(rows, tally, self.editors.environment(), objects=objects)
+        environment = self.editors.environment()
+        return Outcomes(rows, tally, environment, objects=objects, taken=self._when_taken)
+
+    @property
+    def _when_taken(self) -> Verdict:
+        """What becomes of a picture at whose key something of another's stands."""
+        return Verdict.SKIPPED if self.recipe.on_existing == "skip" else Verdict.FAILED
 
     def _ours(self, unit: int) -> set[tuple[str, str]]:
         return {(one.key, one.sha256) for one in intents(self.run, unit)}
@@ -165,9 +171,7 @@ class EditMaker:
             return
         if standing is not None and (item.key, standing) not in ours:
             hand.facts["standing_sha256"] = standing
-            hand.reason = ANOTHERS
-            if self.recipe.on_existing == "skip":
-                hand.verdict = Verdict.SKIPPED
+            hand.reason, hand.verdict = ANOTHERS, self._when_taken
             return
         found = self.opener.open(item.image)
         hand.facts |= found.facts
@@ -182,7 +186,7 @@ class EditMaker:
         hand.reason = edited.reason
         if edited.picture is not None:
             hand.verdict = Verdict.DONE
-            own, output = hand.opened.format, self.recipe.output
+            own, output = hand.opened.written, self.recipe.output
             tool = f"editmill ({hand.item.editor}, recipe {self.run.recipe_hash[:16]})"
             hand.file = self._threads.submit(encoded, edited.picture, own, output, tool)
 

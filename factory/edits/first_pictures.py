@@ -1,5 +1,6 @@
 """The first pictures of a run: what every worker finds out by them, it finds out alike."""
 
+from factory.edits.codec import looks_like_picture
 from factory.edits.listing import open_images
 from factory.edits.opening import Opened, Opener
 from factory.ledger.plan import find_plan
@@ -29,7 +30,7 @@ def first_pictures(
         for unit in plan.units:
             for row in plan.items(unit):
                 item = EditItem.model_validate(row)
-                if item.editor != editor:
+                if item.editor != editor or not looks_like_picture(item.image):
                     continue
                 opened = opener.open(item.image)
                 tried += 1

@@ -1,6 +1,7 @@
 """Which pictures are to be edited, and how: all below a prefix, or those that a list of requests names."""
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
@@ -41,6 +42,9 @@ NUMBERS: dict[str, type[int] | type[float]] = {
 }  # fmt: skip
 
 
+TELL_EVERY_S = 5.0
+
+
 @dataclass(frozen=True)
 class Listed:
     """Pictures in order, each once."""
@@ -70,8 +74,13 @@ def list_images(recipe: EditRecipe, wish: Wish) -> Listed:
     why = why_not(recipe, recipe.editor, wish.fields)
     if why:
         raise InputError(f"--editor {recipe.editor}: {why}")
+    settings = recipe.of(recipe.editor)
+    assert settings is not None
+    for name, words in wish.fields.items():
+        if words is not None and name not in settings.needs:
+            tell(f"--{name.replace('_', '-')}: {recipe.editor} does not read it", "warning")
     store = open_images(recipe.images)
-    keys = keys_below(store)
+    keys = _aloud(keys_below(store))
     if store.find(f"{BESIDE}/{RUN}"):
         # Edits of edits: of the run that made them there are more objects than pictures.
         tell(f"{recipe.images}: {BESIDE}/ is passed over, the records of the run that is there")
@@ -140,9 +149,19 @@ def keys_below(store: ObjectStore) -> Iterator[str]:
 
     Hidden files of a folder and a console's `folder/` are passed over.
     """
-    if isinstance(store, PagedStore):
+    if isinstance(store, PagedStore | LocalStore):
         return (key for key in store.names() if key and not key.endswith("/"))
     return (info.key for info in store.list())
+
+
+def _aloud(keys: Iterator[str]) -> Iterator[str]:
+    """The same; of a long listing how many it has found, now and then."""
+    told = time.monotonic()
+    for number, key in enumerate(keys, start=1):
+        yield key
+        if time.monotonic() - told > TELL_EVERY_S:
+            told = time.monotonic()
+            tell(f"{number:,} objects are listed so far")
 
 
 def item_of(recipe: EditRecipe, fields: Mapping[str, Any]) -> EditItem:

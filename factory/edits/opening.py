@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from factory.edits.quality import Written, written
 from factory.errors import ObjectMissing, StorageRefused, first_line
 from factory.pictures import Picture
 from factory.storage.patience import READS, check_answers, patiently
@@ -25,8 +26,8 @@ class Opened:
     """A picture that can be edited."""
 
     picture: Picture
-    format: str
-    """`JPEG`, `PNG` or `WEBP`."""
+    written: Written
+    """How its file was."""
     facts: dict[str, Any]
     """What its outcome says of it."""
 
@@ -102,4 +103,4 @@ class Opener:
             self._idle.append(decoder)
         height, width = found.picture.shape[:2]
         facts |= {"image_width": width, "image_height": height, "flattened": found.had_alpha}
-        return Opened(found.picture, found.format, facts)
+        return Opened(found.picture, written(data, found.format), facts)

@@ -34,7 +34,7 @@ def run_uri(out: str) -> str:
 
 
 def check_places(images: str, out: str) -> None:
-    """Raise `InputError` where edits would be listed as pictures to edit."""
+    """Raise `InputError` where edits would be listed as pictures to edit; a list of requests lists none."""
     there, here = canonical(images), canonical(out)
     if f"{here}/".startswith(f"{there}/"):
         raise InputError(f"--out {out}: must not lie below --images {images}, got edits among them")

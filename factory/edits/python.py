@@ -1,7 +1,9 @@
 """Edits from Python: pictures and what is to be done to them in, edited pictures out; no run, no store."""
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Lock
 
 import numpy as np
 from PIL import Image
@@ -13,7 +15,7 @@ from factory.edits.studio import Studio
 from factory.errors import ConfigError, EditmillError
 from factory.pictures import Picture
 from factory.untrusted_image.child import in_rgb, upright
-from schemas.edits import EditItem, Edits
+from schemas.edits import EditItem, EditRecipe, Edits
 
 
 def edit(
@@ -38,18 +40,8 @@ def edit(
     for name, texts in (("instructions", instructions), ("captions", captions)):
         if len(texts) != count and (texts or name == "instructions"):
             raise ValueError(f"{name}: must be one for each picture, got {len(texts)} for {count}")
-    studio = _studio(preset, tuple(settings))
-    editor, asked = studio.recipe.editor, []
-    for number, picture in enumerate(pictures):
-        words, caption = instructions[number], captions[number] if captions else None
-        told = {"instruction": words, "target_caption": words, "source_caption": caption}
-        why = why_not(studio.recipe, editor, told)
-        if why:
-            raise ConfigError(f"picture {number}: {editor} {why}")
-        item = {"key": str(number), "image": str(number), "editor": editor, "seed": seed + number}
-        blank = dict.fromkeys(EditItem.model_fields)
-        asked.append((EditItem(**blank | item | told), _pixels(picture)))
-    found = dict(studio.edit(asked))
+    with _STUDIOS.of(preset, tuple(settings)) as studio:
+        found = dict(studio.edit(_asked(studio.recipe, pictures, instructions, captions, seed)))
     edited: list[Image.Image] = []
     for number in range(count):
         one = found[number]
@@ -59,10 +51,63 @@ def edit(
     return edited
 
 
-@lru_cache(maxsize=2)
+def _asked(
+    recipe: EditRecipe,
+    pictures: Sequence[Image.Image],
+    instructions: Sequence[str],
+    captions: Sequence[str],
+    seed: int,
+) -> list[tuple[EditItem, Picture]]:
+    """What an editor is told. Raises `ConfigError`."""
+    editor, asked = recipe.editor, []
+    for number, picture in enumerate(pictures):
+        words, caption = instructions[number], captions[number] if captions else None
+        told = {"instruction": words, "target_caption": words, "source_caption": caption}
+        why = why_not(recipe, editor, told)
+        if why:
+            raise ConfigError(f"picture {number}: {editor} {why}")
+        item = {"key": str(number), "image": str(number), "editor": editor, "seed": seed + number}
+        blank = dict.fromkeys(EditItem.model_fields)
+        asked.append((EditItem(**blank | item | told), _pixels(picture)))
+    return asked
+
+
+class Studios:
+    """Those of the last settings, for the next call; threads may share them."""
+
+    def __init__(self, make: Callable[[str, tuple[str, ...]], Studio], most: int = 2) -> None:
+        """`make` loads one; of those that nobody works with `most` stay at most."""
+        self._make = make
+        self._most = most
+        self._lock = Lock()
+        self._held: dict[tuple[str, tuple[str, ...]], Studio] = {}
+        """The one that was asked for last comes last."""
+        self._users: Counter[tuple[str, tuple[str, ...]]] = Counter()
+
+    @contextmanager
+    def of(self, preset: str, settings: tuple[str, ...]) -> Iterator[Studio]:
+        """The one of these settings, which stays open inside."""
+        key = preset, settings
+        with self._lock:
+            studio = self._held.pop(key, None) or self._make(preset, settings)
+            self._held[key] = studio
+            self._users[key] += 1
+        try:
+            yield studio
+        finally:
+            with self._lock:
+                self._users[key] -= 1
+                idle = [one for one in self._held if not self._users[one]]
+                for one in idle[: max(0, len(self._held) - self._most)]:
+                    self._held.pop(one).close()
+
+
 def _studio(preset: str, settings: tuple[str, ...]) -> Studio:
     config = read_config(Edits, EDIT_PRESETS, preset, None, settings)
     return Studio(pinned(config.recipe, None), config.compute)
+
+
+_STUDIOS = Studios(_studio)
 
 
 def _pixels(image: Image.Image) -> Picture:

@@ -17,5 +17,5 @@ def edit_size(width: int, height: int, longer_px: int, multiple: int) -> tuple[i
     shorter, longer = sorted((width, height))
     short = -(-shorter * longer_px // (longer * multiple)) * multiple
     long = longer * short // (shorter * multiple) * multiple
-    long = min(long, MOST_LONGER * longer_px // multiple * multiple)
+    long = min(long, max(multiple, MOST_LONGER * longer_px // multiple * multiple))
     return (long, short) if width >= height else (short, long)

@@ -12,8 +12,9 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from factory.console.yaml_text import MOST_BYTES, parse_yaml, plain
-from factory.errors import ConfigError, InputError, ListError
+from factory.errors import ConfigError, ListError
 from factory.storage.key_rules import USERS
+from factory.storage.local import LocalStore
 from factory.storage.open import open_store
 from factory.storage.protocol import PagedStore
 from factory.storage.read import open_object
@@ -60,13 +61,15 @@ def _read(uri: str, name: str) -> list[Any]:
 
 
 def _keys(images: str) -> dict[str, str]:
-    """Every picture's key by its small letters: the files name some otherwise than they lie there."""
+    """Every picture's key by itself and, where that is no other's, by its small letters: the files name
+    some otherwise than they lie there.
+    """
     store = open_store(images, USERS)
-    names = store.names() if isinstance(store, PagedStore) else (one.key for one in store.list())
-    try:
-        return {key.lower(): key for key in names}
-    except FileNotFoundError:
-        raise InputError(f"{images}: must be a folder or s3://bucket/prefix, got none") from None
+    if isinstance(store, PagedStore | LocalStore):
+        keys = list(store.names())
+    else:
+        keys = [one.key for one in store.list()]
+    return {key.lower(): key for key in reversed(keys)} | {key: key for key in keys}
 
 
 def _problem(entry: Any) -> ValueError | None:
@@ -85,7 +88,8 @@ def _problem(entry: Any) -> ValueError | None:
 def _request(entry: Mapping[str, Any], there: Mapping[str, str]) -> dict[str, Any] | ValueError:
     parts = [part for part in entry["init_img"].split("/") if part not in ("", ".")]
     for first in range(len(parts)):
-        key = there.get("/".join(parts[first:]).lower())
+        name = "/".join(parts[first:])
+        key = there.get(name) or there.get(name.lower())
         if key is not None:
             return {"image": key, "source_caption": entry.get("source_prompt")}
     return ValueError(

@@ -19,7 +19,8 @@ from factory.ledger.plan import Plan, read_plan
 from factory.ledger.run import Run
 from factory.ledger.seal import Incomplete
 from factory.ledger.units.attempts import find_commit, whole_commit
-from factory.storage.protocol import ObjectInfo, Upload
+from factory.storage.local import LocalStore
+from factory.storage.protocol import ObjectInfo, ObjectStore, Upload
 from schemas.ledger.commit import LedgerLine, Manifest
 
 LEAST_HOURS = 24.0
@@ -44,7 +45,8 @@ class Collection:
     """What was found, and what of it was removed."""
 
     found: list[Garbage] = field(default_factory=list)
-    uploads: list[Upload] = field(default_factory=list)
+    uploads: list[tuple[ObjectStore, Upload]] = field(default_factory=list)
+    """With the store that each was begun in."""
     young: int = 0
     """Objects that nothing names, too young to be sure of."""
     removed: int = 0
@@ -84,10 +86,18 @@ def collect(
             collection.young += 1
         else:
             collection.found.append(Garbage(info.key, info.bytes, why))
-    collection.uploads = [one for one in run.store.uploads() if one.begun <= latest]
+    collection.uploads = [
+        (store, one) for store in _stores(run) for one in store.uploads() if one.begun <= latest
+    ]
     if delete:
         collection.removed = _remove(run, plan, sequences, collection, latest)
     return collection
+
+
+def _stores(run: Run) -> list[ObjectStore]:
+    """In which this run's uploads may be told from others': a bucket has its owner's, too, around it."""
+    around = [run.place] if run.layout.named and isinstance(run.place, LocalStore) else []
+    return [run.store, *around]
 
 
 def _remove(
@@ -104,8 +114,8 @@ def _remove(
         if now is not None and now.modified <= latest:
             store.delete(key)
             removed += 1
-    for upload in collection.uploads:
-        run.store.abort(upload)
+    for store, upload in collection.uploads:
+        store.abort(upload)
         removed += 1
     return removed
 

@@ -84,7 +84,7 @@ def store_named(run: Run, unit: int, outcomes: Outcomes, intent: Data) -> Outcom
     """Store a unit's objects, whose intent is stored; the outcomes by what stands at their keys then.
 
     Where another attempt of this run was first, its object stays and is what the outcome names; where
-    another's object stands, the outcome has failed.
+    another's object stands, the outcome names that one's hash, with the verdict `outcomes.taken`.
     """
     # Hashed once: of large objects it is a good part of what storing them takes.
     meant = {one["key"]: one["sha256"] for one in json.loads(intent.bytes)}
@@ -101,8 +101,11 @@ def store_named(run: Run, unit: int, outcomes: Outcomes, intent: Data) -> Outcom
             sha256 = stands[key]
             row = _row_with(row, {"sha256": sha256, "bytes": ours[key, sha256]})
         elif key in stands:
-            failed = {"verdict": Layout.FAILED, "reason": ANOTHERS}
-            row = _row_with(row, {"sha256": None, "bytes": None, **failed})
+            found = {"reason": ANOTHERS, "standing_sha256": stands[key] or None}
+            none = {"sha256": None, "bytes": None}
+            # Where nothing can be stored, as below what is a file on a disk, nothing was taken.
+            verdict = outcomes.taken if stands[key] else Layout.FAILED
+            row = _row_with(row, {"verdict": verdict, **found, **none})
         rows.append(row)
     tally = count(run.layout, rows_to_json(rows))
     return replace(outcomes, rows=rows, tally=tally)

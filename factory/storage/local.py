@@ -123,6 +123,38 @@ class LocalStore:
             elif name.startswith(prefix):
                 yield from self._walk(name, prefix)
 
+    def names(self) -> Iterator[str]:
+        """The path of every file below the folder, in order, those included that are no keys, and of links
+        that lead nowhere; a folder that may not be read is named itself. Passed over are hidden files and
+        folders, and links to a folder above. What is no Unicode is written with backslashes.
+        """
+        return self._names("", frozenset())
+
+    def _names(self, parent: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+        found: list[str] = []
+        with self._translated(""):
+            try:
+                seen = (self.folder / parent).stat()
+                here = seen.st_dev, seen.st_ino
+                if here not in above:
+                    found = [
+                        # With its slash a folder sorts where its keys do: "a-b", "a/b", "a0".
+                        parent + entry.name + "/" * _is_folder(entry)
+                        for entry in os.scandir(self.folder / parent)
+                        if not entry.name.startswith(".")
+                    ]
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            except PermissionError:
+                if not parent:
+                    raise
+                found = [parent.removesuffix("/")]
+        for name in sorted(found):
+            if name.endswith("/"):
+                yield from self._names(name, above | {here})
+            else:
+                yield _printable(name)
+
     def delete(self, key: str) -> None:
         """Folders that become empty stay."""
         path = self._path(key)
@@ -212,6 +244,18 @@ class LocalStore:
                 f"{place}: cannot be used as a store ({error.strerror}); "
                 "choose a folder that this user may read and write"
             ) from error
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Of links in a circle the system says neither."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _printable(name: str) -> str:
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 # By the system's own calls: each that `open` makes beside them (is it a terminal? where are we?) is a wait

@@ -29,7 +29,7 @@ REPLY = struct.Struct("<4sBBII")
 MARK = b"\x00img"
 READY, PICTURE, FORMAT, PIXELS, DAMAGED, MEMORY, ANIMATED = range(7)
 ALPHA, PROFILE = 1, 2
-"""What a picture had that its pixels no longer show: transparency, colours of another space."""
+"""What a picture had that its pixels no longer show: something transparent, colours of another space."""
 MOST_CHUNKS = 100_000
 """A file of more is left as it is."""
 COLOURS = ((b"\xe0", b"JFIF\0"), (b"\xee", b"Adobe"))
@@ -208,7 +208,9 @@ def in_rgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, int]
     colours, alpha, had = image, None, 0
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         colours = image.convert("RGBA")
-        alpha, had = colours.getchannel("A"), ALPHA
+        alpha = colours.getchannel("A")
+        # Of many a screenshot nothing shines through.
+        alpha, had = (alpha, ALPHA) if any(alpha.histogram()[:255]) else (None, 0)
     if profile:
         is_grey = image.mode in ("1", "L", "LA")
         in_srgb = by_profile(image.convert("L") if is_grey else colours, profile)

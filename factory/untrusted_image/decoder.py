@@ -72,7 +72,7 @@ class OpenedImage:
     format: str
     """JPEG, PNG or WEBP."""
     had_alpha: bool
-    """An alpha channel or transparent colours, which were laid over white."""
+    """Something transparent, which was laid over white."""
     had_profile: bool
     """An ICC profile by which its colours were converted."""
 

@@ -32,6 +32,7 @@ from factory.edits.listing import (
 )
 from factory.edits.prepare import check_places, find_recipe
 from factory.errors import ConfigError
+from factory.lists.read import is_missing
 from factory.models.find import Role
 from factory.verbs.preset_choice import nearest
 from schemas.editors import EDITORS, DiffusersPipeline
@@ -111,9 +112,12 @@ class AskedEdits:
         if self.requests is not None and asked:
             name = asked[0].replace("_", "-")
             raise ConfigError(f"--{name}: must stand in --requests where that is given, got both")
+        for name, value in self.wish.fields.items():
+            if value is not None and is_missing(value):
+                raise ConfigError(f"--{name.replace('_', '-')}: must say something, got {value!r}")
         if look:
             open_images(self.place)
-        if out is not None:
+        if out is not None and self.requests is None:
             check_places(self.place, out)
 
     def choose(

@@ -5,6 +5,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from factory.console.amounts import counted
 from factory.console.check import CheckOnly
 from factory.console.command import resumable
 from factory.console.options import AsJson, ConfigFile, MaxBad, iso_time
@@ -116,6 +117,11 @@ def edit(
     opening.begin()
     if found is not None:
         tell_of(found)
+    else:
+        say(
+            f"goes on with the {counted(plan.record.items, 'picture')} that were listed when it was begun; "
+            "--extend adds what has come since"
+        )
     stage = edit_stage(machine.load_studio)
     result = run_job(stage, run, plan, loaded, machine.runner(stage, loaded.compute))
     from factory.ledger.status import status as read_status

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from schemas.ledger.layout import Layout
 from schemas.ledger.tally import Tally
 from schemas.record import Record
 
@@ -29,3 +30,5 @@ class Outcomes:
     objects: Mapping[str, bytes] = field(default_factory=dict)
     """By key beside the run, of a stage that names them; a row names its own by `key`, `sha256` and, where
     it has one, `bytes`."""
+    taken: str = Layout.FAILED
+    """The verdict of a row at whose key something of another's stands once it is to be stored."""

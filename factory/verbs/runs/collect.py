@@ -38,7 +38,7 @@ def gc(
         "removed": found.removed,
     }
     lines = [f"{one.key}  {one.why}" for one in found.found]
-    lines += [f"{one.key}  an upload that was not finished" for one in found.uploads]
+    lines += [f"{one.key}  an upload that was not finished" for _, one in found.uploads]
     if as_json:
         print_json(facts | {"garbage": lines})
     else:

@@ -37,9 +37,13 @@ def said(command, capsys, code=0):
 
 
 def test_run_again_it_goes_on_with_the_plan_and_lists_anew_only_on_demand(folder, capsys):
-    edit = f"edit --json --out out {ASKED}"
-    assert said(f"{edit} --limit 1", capsys)["sealed"]["partial"] is False
+    edit = f"edit --json --out out {ASKED} --set recipe.unit_images=1"
+    few = said(f"{edit} --limit 1", capsys)
+    assert (few["sealed"]["partial"], few["counts"]["done"]) == (True, 1)
     draw(folder / "in" / "2.png", world.held_out_captions()[2])
+    assert "goes on with the 2 pictures that were listed" in said(
+        edit.replace(" --json", ""), capsys
+    )
     assert said(edit, capsys)["counts"] == {"done": 2, "skipped": 0, "failed": 0}
     assert said(f"{edit} --extend", capsys)["counts"]["done"] == 3
     # The preset is known by the run.
@@ -62,6 +66,33 @@ def test_a_plan_counts_pictures_and_rows(capsys):
         f"--images in --editor sdedit --target-caption x {FAST} --set recipe.sdedit.steps=10"
     )
     assert said(f"plan --json {with_caption}", capsys)["rows"] == 2 * 6 * 2
+
+
+def test_a_list_of_requests_may_lie_beside_its_edits(folder, capsys):
+    """As README's own command has it: both below one bucket."""
+    line = {"image": "in/0.png", "instruction": "make it red"}
+    (folder / "requests.jsonl").write_text(json.dumps(line) + "\n")
+    told = f"--requests {folder}/requests.jsonl --preset miniature {FAST}"
+    assert said(f"edit --json --out {folder}/edits {told}", capsys)["counts"]["done"] == 1
+    assert (folder / "edits" / "in" / "0.png").exists()
+
+
+def test_blank_words_are_refused_as_in_a_list(capsys):
+    words = said(f"edit --out out --images in --instruction ' ' {FAST}", capsys, 2)
+    assert "--instruction: must say something, got ' '" in words
+
+
+@pytest.mark.parametrize(
+    ("guard", "words"),
+    [
+        ("--deadline 2020-01-01T00:00:00Z", "has passed"),
+        ("--max-gpu-hours 0.000001", "budget.max_gpu_hours: 1e-06 reached"),
+    ],
+)
+def test_guards_stop_edits_and_what_is_made_stays(guard, words, capsys):
+    edit = f"edit --out out {ASKED} --set recipe.unit_images=1"
+    assert words in said(f"{edit} {guard}", capsys, 4)
+    assert said(f"{edit} --json", capsys)["counts"]["done"] == 2
 
 
 @pytest.mark.long

@@ -2,6 +2,7 @@
 
 import io
 import re
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from factory.edits import python
 from factory.edits.edit import Edited
-from factory.edits.python import edit
+from factory.edits.python import Studios, edit
 from factory.errors import ConfigError
 from factory.untrusted_image.decoder import ImageDecoder
 from schemas.editors import P2p
@@ -57,7 +58,7 @@ class Copying:
 
 
 def test_a_picture_is_opened_as_the_command_opens_it(monkeypatch):
-    monkeypatch.setattr(python, "_studio", lambda *_: Copying())
+    monkeypatch.setattr(python, "_STUDIOS", Studios(lambda *_: Copying()))
     turned = picture(3, (40, 20))
     exif = turned.getexif()
     exif[0x0112] = 6
@@ -77,13 +78,54 @@ def test_a_picture_is_opened_as_the_command_opens_it(monkeypatch):
 
 def test_an_editor_that_needs_what_a_picture_shows_is_told_it(monkeypatch):
     studio = Copying("p2p")
-    monkeypatch.setattr(python, "_studio", lambda *_: studio)
+    monkeypatch.setattr(python, "_STUDIOS", Studios(lambda *_: studio))
     with pytest.raises(ConfigError, match="picture 0: p2p needs source_caption, got none"):
         edit(scenes(), ["a red star"] * 2)
     edit(scenes(), ["a red star"] * 2, captions=["a star", "a dot"])
     assert [one.source_caption for one in studio.asked] == ["a star", "a dot"]
     with pytest.raises(ValueError, match="captions: must be one for each picture, got 1 for 2"):
         edit(scenes(), ["a red star"] * 2, captions=["a star"])
+
+
+class Closing:
+    """In place of a studio: says when it is let go of."""
+
+    def __init__(self, closed, name):
+        self._closed, self._name = closed, name
+
+    def close(self):
+        self._closed.append(self._name)
+
+
+def test_models_of_settings_that_nobody_asks_for_any_more_are_let_go_of():
+    closed, made = [], []
+
+    def make(_, settings):
+        made.append(*settings)
+        return Closing(closed, *settings)
+
+    studios = Studios(make, most=2)
+    with studios.of("p", ("a",)):
+        for name in ("b", "c", "a", "d"):
+            with studios.of("p", (name,)):
+                pass
+        # Of the one that is still worked with nothing is let go.
+        assert closed == ["b", "c"]
+    with studios.of("p", ("d",)):
+        pass
+    assert (made, closed) == (["a", "b", "c", "d"], ["b", "c"])
+    with studios.of("p", ("e",)):
+        pass
+    assert closed == ["b", "c", "a"]
+
+
+def test_the_threads_of_models_that_were_let_go_of_end(monkeypatch):
+    monkeypatch.setattr(python, "_STUDIOS", Studios(python._studio, most=1))
+    before = set(threading.enumerate())
+    for steps in (1, 2):
+        edit(scenes()[:1], ["make it green"], settings=[f"recipe.ip2p.steps={steps}"])
+    left = [thread.name for thread in set(threading.enumerate()) - before]
+    assert left.count("editmill-engine") == 1, left
 
 
 def test_a_picture_needs_an_instruction():

@@ -28,7 +28,9 @@ def test_it_is_the_originals_rule_in_whole_numbers(picture, size):
 SIDE = st.integers(1, 20_000)
 
 
-@given(SIDE, SIDE, st.sampled_from([(64, 32), (512, 64), (768, 64), (1024, 64), (100, 32)]))
+@given(
+    SIDE, SIDE, st.sampled_from([(64, 32), (512, 64), (768, 64), (1024, 64), (100, 32), (8, 64)])
+)
 def test_any_picture_gets_whole_sides_of_bounded_size(width, height, of):
     longer, multiple = of
     wide, high = edit_size(width, height, longer, multiple)
@@ -36,6 +38,11 @@ def test_any_picture_gets_whole_sides_of_bounded_size(width, height, of):
     assert min(wide, high) >= multiple
     assert max(wide, high) <= max(multiple, MOST_LONGER * longer)
     assert edit_size(height, width, longer, multiple) == (high, wide)
+
+
+def test_a_size_below_what_a_network_needs_is_that():
+    assert edit_size(300, 200, 24, 64) == (64, 64)
+    assert edit_size(900, 100, 8, 64) == (64, 64)
 
 
 @given(SIDE, SIDE)

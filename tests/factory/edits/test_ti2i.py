@@ -38,6 +38,16 @@ def test_every_target_prompt_is_a_request(tmp_path):
     assert {one.editor for one in items} == {"pnp"}
 
 
+def test_a_name_that_is_there_exactly_counts_before_one_in_other_letters(tmp_path):
+    for name in ("A.jpg", "a.jpg"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    entries = "".join(
+        f"- {{init_img: {name}, target_prompts: [x]}}\n" for name in ("A.jpg", "a.jpg")
+    )
+    found = [one.image for one in read(tmp_path, entries).items]
+    assert found == ["A.jpg", "a.jpg"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

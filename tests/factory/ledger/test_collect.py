@@ -253,7 +253,7 @@ def test_unfinished_uploads_that_are_old_are_removed(tmp_path):
     (incoming / "old").write_bytes(b"half")
     age(tmp_path, 25)
     (incoming / "new").write_bytes(b"half")
-    assert [one.name for one in collect(run, plan).uploads] == ["old"]
+    assert [one.name for _, one in collect(run, plan).uploads] == ["old"]
     assert sorted(os.listdir(incoming)) == ["new", "old"]
     assert collect(run, plan, delete=True).removed == 1
     assert os.listdir(incoming) == ["new"]
