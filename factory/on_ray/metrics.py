@@ -169,6 +169,8 @@ class WorkerMeter(Meter):
         self.plan = plan
         self.maker: Any = None
         """Asked for what `Metered` says, once there is one."""
+        self.moves: Callable[[], object] = lambda: None
+        """Called when rows were run since the last telling."""
         self._clock = clock
         self._hands, self._changed = 0, clock()
         self._worked = 0.0
@@ -210,6 +212,7 @@ class WorkerMeter(Meter):
             rows = int(getattr(self.maker, "rows_run", 0))
             if rows > self._rows:
                 self.add("editmill_rows", rows - self._rows)
+                self.moves()
             self._rows = rows
         return {"editmill_busy_share": self._share()}
 

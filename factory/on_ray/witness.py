@@ -38,6 +38,8 @@ class _Held:
     process: int
     units: dict[int, float] = field(default_factory=dict)
     """Each with when it was begun, by this process's clock."""
+    moved: float = 0.0
+    """When its device was last seen to go on."""
     came_to_any: bool = False
 
 
@@ -71,6 +73,12 @@ class Witness:
         held.units[unit] = time.monotonic()
         return True
 
+    def moves(self, worker: str) -> None:
+        """Its device went on: however long its units take, it does not hang."""
+        held = self._held.get(worker)
+        if held is not None:
+            held.moved = time.monotonic()
+
     def end(self, worker: str, unit: int) -> None:
         """The unit was done with, well or not."""
         self._held[worker].units.pop(unit, None)
@@ -91,13 +99,13 @@ class Witness:
         self._deaths_of[unit] -= 1
 
     def silent(self, seconds: float) -> list[Silent]:
-        """Who has been at a unit for so long, without a word."""
+        """Who has been at a unit for so long, and whose device has not gone on for as long."""
         latest = time.monotonic() - seconds
         return [
             Silent(unit, worker, held.node, held.process)
             for worker, held in self._held.items()
             for unit, begun in held.units.items()
-            if begun <= latest
+            if max(begun, held.moved) <= latest
         ]
 
     def hear(self, draining: Iterable[str]) -> list[Death]:

@@ -61,6 +61,7 @@ class UnitWorker:
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             self.broken = error
+        self.meter.moves = lambda: witness.moves.remote(self.worker)
         self.meter.maker = self.maker
 
     def __call__(self, batch: RayBatch) -> Iterator[RayBatch]:

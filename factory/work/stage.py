@@ -76,7 +76,8 @@ class Stage:
     """What is committed of a unit that is given up, all of it failed for one reason."""
     sealing: Sealing = Sealing()
     silence_s: float = 3600.0
-    """A worker that is longer at a unit, and `SILENCE` times as long as the longest took, is given up."""
+    """A worker that is longer at a unit, and `SILENCE` times as long as the longest took, is given up,
+    unless the rows of its device go on (`Metered.rows_run`): units may take hours on a slow one."""
     loading: str = "workers load the models first"
     """What comes before the first unit, told when a job begins; nothing where it is short."""
     advice: str = ""

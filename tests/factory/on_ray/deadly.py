@@ -8,6 +8,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from factory.on_ray import metrics
 from tests.stub_source import StubSource
 
 
@@ -56,6 +57,25 @@ class Hanging(Deadly):
 class _Hanging(_Source):
     def end(self):
         time.sleep(3600)
+
+
+@dataclass(frozen=True)
+class Slow(Deadly):
+    """Takes its time in place of dying, while the rows of its device go on."""
+
+    def __call__(self, recipe, compute):
+        # From its first telling on more often than every few seconds.
+        metrics.EVERY_S = 0.2
+        return _Slow(self)
+
+
+class _Slow(_Source):
+    @property
+    def rows_run(self):
+        return int(1000 * time.monotonic())
+
+    def end(self):
+        time.sleep(1.3)
 
 
 @dataclass(frozen=True)

@@ -116,11 +116,14 @@ def test_of_rows_made_anew_those_alone_are_items(tmp_path, told):
 
 def test_rows_of_the_device_are_told_as_they_come(run, told):
     meter = WorkerMeter(*run)
-    meter.maker = Device()
+    meter.maker, moved = Device(), []
+    meter.moves = lambda: moved.append(meter.maker.rows_run)
     for rows in (0, 40, 40, 100):
         meter.maker.rows_run = rows
         meter._tell()
     assert values(told, "editmill_rows") == [40, 60]
+    # And so does the witness hear of it, for whom a worker that goes on does not hang.
+    assert moved == [40, 100]
 
 
 def test_the_busy_share_is_that_with_a_unit_less_what_the_device_waited(run, told):

@@ -23,7 +23,7 @@ from factory.storage.local import LocalStore
 from factory.work import job as work_job
 from factory.work.reports import UnitProblem
 from schemas.config import Config
-from tests.factory.on_ray.deadly import Deadly, Hanging, Unloadable, Vanishing
+from tests.factory.on_ray.deadly import Deadly, Hanging, Slow, Unloadable, Vanishing
 from tests.making import loaded, run_here, run_job, run_on_ray
 from tests.stub_source import StubSource, recipe, triplets
 
@@ -203,6 +203,22 @@ def test_normal_run_writes_nothing_but_pairs_commits_and_what_sealing_makes(tmp_
     assert not any(isinstance(problem, UnitProblem) for problem in result.problems)
     assert replace(result, book=None).units_made == UNITS
     assert keys.commit(0) in {info.key for info in run.store.list("commits/")}
+
+
+def test_a_worker_whose_device_goes_on_is_not_ended_however_long_a_unit_takes(
+    tmp_path, marks, monkeypatch
+):
+    monkeypatch.setattr(watch, "SILENCE", 0.0)
+    run, plan = start(tmp_path)
+    source = Slow((triplets(UNITS)[2].triplet_id,), str(marks))
+    stage = replace(generate_stage(loaded(source)), silence_s=8.0)
+    defaults = {"device": "cpu", "gpus_per_worker": 0.0, "max_workers": 1}
+    config = Config(recipe=run.recipe, compute=defaults)
+    result = work_job.run_job(stage, run, plan, config, units.run_on_ray(stage))
+    assert result.exit_code == 0
+    assert read_strikes(run.store) == {}
+    # Each of its candidates once.
+    assert len(list(marks.iterdir())) == run.recipe.candidates
 
 
 def test_a_worker_that_hangs_is_ended_and_strikes_as_one_that_dies(tmp_path, marks, monkeypatch):

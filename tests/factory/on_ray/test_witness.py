@@ -40,6 +40,19 @@ def test_who_is_longer_at_a_unit_than_any_may_be_is_silent(clock):
     assert witness.silent(100.0) == both
 
 
+def test_a_worker_whose_device_goes_on_is_not_silent_however_long_it_takes(clock):
+    witness = Witness({})
+    witness.arrive("w", "n", process=11)
+    witness.begin("w", 1, False)
+    for _ in range(50):
+        clock.now += 99
+        witness.moves("w")
+        witness.moves("one that is dead")
+        assert witness.silent(100.0) == []
+    clock.now += 100
+    assert witness.silent(100.0) == [Silent(1, "w", "n", 11)]
+
+
 def test_a_unit_that_was_ended_or_whose_process_is_gone_is_not_silent(clock):
     witness = Witness({})
     for number, worker in enumerate(("ended", "left", "buried", "back")):
