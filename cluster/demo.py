@@ -2,8 +2,9 @@
 
     python -m cluster.demo [OUT]
 
-The cluster begins with its head alone. Ray's autoscaler starts up to four nodes with a GPU in name while
-there is work, and ends them when there is none; they compute on this machine's CPUs.
+OUT is a folder of its own for each start (`runs/cluster-demo-...`) unless it is given. The cluster begins
+with its head alone. Ray's autoscaler starts up to four nodes with a GPU in name while there is work, and
+ends them when there is none; they compute on this machine's CPUs.
 """
 
 import os
@@ -25,6 +26,8 @@ from factory.console.signals import INCOMPLETE
 
 CHAIN = Path(__file__).parent / "chains" / "demo.yaml"
 NODES = 4
+LEAST = 2
+"""That must have been there at once: else nothing was shown, as where all steps were done before."""
 BACK_S = 120.0
 """How long nodes may take to be ended when there is nothing left to do."""
 
@@ -89,7 +92,7 @@ def main(out: Path) -> int:
 
 
 def demonstrate(out: Path, interruption: Interruption) -> int:
-    """Run the chain below `out`; its exit code, or 1 where nodes were left."""
+    """Run the chain below `out`; its exit code, or 1 where nodes were left or none came besides a first."""
     begun = time.monotonic()
     say(f"starting a cluster of one head and 0 to {NODES} GPU nodes on this machine")
     with scaling_cluster(NODES, lambda count: say(f"GPU nodes: {count}")) as scaling:
@@ -110,8 +113,8 @@ def demonstrate(out: Path, interruption: Interruption) -> int:
             "results": out,
         }
     )
-    return code or int(left > 0)
+    return code or int(left > 0 or nodes.most < LEAST)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(*sys.argv[1:2] or ["runs/cluster-demo"])))
+    sys.exit(main(Path(*sys.argv[1:2] or [f"runs/cluster-demo-{time.strftime('%Y%m%d-%H%M%S')}"])))

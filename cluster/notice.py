@@ -5,6 +5,7 @@
 Sources: Amazon's and Google's pages on spot machines, which name the addresses and how long before.
 """
 
+import shutil
 import subprocess
 import sys
 import time
@@ -110,11 +111,15 @@ def _ask(url: str, headers: dict[str, str], method: str = "GET") -> str:
 
 
 def main(words: list[str]) -> int:
-    """The exit code: 0 once Ray was told, 2 for another word than a cloud's."""
+    """The exit code: 0 once Ray was told, 2 for another word than a cloud's and where there is no `ray`."""
     if len(words) != 1 or words[0] not in CLOUDS:
         say(
             f"notice: must be followed by one of {', '.join(CLOUDS)}, got {' '.join(words) or 'none'}"
         )
+        return 2
+    if shutil.which("ray") is None:
+        # Else nobody would hear of it before the notice comes.
+        say("notice: ray must be on PATH, got none")
         return 2
     watch(CLOUDS[words[0]]())
     return 0

@@ -33,6 +33,8 @@ class Trial:
     came: dict[int, float]
     """When so many GPU nodes were there for the first time, in seconds since 1970."""
     killed: int
+    killed_at: float
+    """By the clock of `seen`."""
     left: int
     """GPU nodes after it, once they had time to go."""
     back_s: float
@@ -56,16 +58,17 @@ def job(nodes: int, verb: Sequence[str], kill_at: int | None = None) -> Trial:
 
     `kill_at` kills a node, without notice, once there are so many.
     """
-    killed = 0
+    killed, killed_at = 0, 0.0
     came: dict[int, float] = {}
 
     def hear(count: int) -> None:
-        nonlocal killed
+        nonlocal killed, killed_at
         came.setdefault(count, time.time())
         if kill_at is not None and count >= kill_at and not killed:
             with suppress(psutil.NoSuchProcess, IndexError):
                 raylets(scaling.cluster)[0].kill()
                 killed += 1
+                killed_at = scaling.nodes.seen[-1][0]
 
     with scaling_cluster(nodes, hear) as scaling:
         ended = subprocess.run(
@@ -90,6 +93,7 @@ def job(nodes: int, verb: Sequence[str], kill_at: int | None = None) -> Trial:
         seen=watch.seen,
         came=came,
         killed=killed,
+        killed_at=killed_at,
         left=left,
         back_s=back_s,
         words=words,

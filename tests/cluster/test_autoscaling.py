@@ -36,6 +36,10 @@ def scaled(trial: Trial, commits: Path) -> None:
     assert trial.first == 0
     assert trial.most == NODES, trial.seen
     assert trial.killed == 1
+    # A node that died is counted for a while. Then there are fewer, and a new one comes in its place.
+    after = [count for at, count in trial.seen if at > trial.killed_at]
+    fell = next(n for n in range(1, len(after)) if after[n] < after[n - 1])
+    assert max(after[fell + 1 :], default=0) > after[fell], trial.seen
     assert trial.left == 0, trial.seen
 
 

@@ -35,7 +35,7 @@ def scaling(most, tell):
         if sys.argv[1] == "begins":
             print("runs", flush=True)
             time.sleep(60)
-        nodes = SimpleNamespace(most=1, wait_for_none=lambda seconds: 0)
+        nodes = SimpleNamespace(most=2, wait_for_none=lambda seconds: 0)
         cluster = SimpleNamespace(address="a", pid=1)
         yield SimpleNamespace(cluster=cluster, nodes=nodes, first=0, file=Path("f"), environment={})
     finally:

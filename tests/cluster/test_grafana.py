@@ -12,6 +12,7 @@ from factory.on_ray.metrics import ALL, METRICS, counters_of
 from schemas.captions import CAPTIONS
 from schemas.edits import EDIT
 from schemas.evaluation import EVALUATE
+from schemas.export import EXPORT
 from schemas.ledger.layout import GENERATE
 from schemas.training.latents import ENCODE
 from tests.cluster.queries import (
@@ -24,7 +25,7 @@ from tests.cluster.queries import (
     variables,
 )
 
-STAGES = (GENERATE, ENCODE, EDIT, EVALUATE, CAPTIONS)
+STAGES = (GENERATE, ENCODE, EDIT, EVALUATE, CAPTIONS, EXPORT)
 ENDINGS = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 EXPORTED = {
     f"ray_{name}{ending}": metric

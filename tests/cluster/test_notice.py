@@ -140,6 +140,14 @@ def test_ray_is_told_again_until_it_has_heard(cloud: Cloud, programs: StubProgra
     assert not watching.is_alive()
 
 
+def test_without_a_ray_to_tell_it_ends_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["aws"]) == 2
+    assert "notice: ray must be on PATH, got none" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [[], ["azure"], ["aws", "gcp"]])
 def test_another_cloud_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2

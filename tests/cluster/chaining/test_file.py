@@ -180,5 +180,9 @@ def test_the_shipped_chains_are_whole_once_they_are_filled_in(tmp_path: Path) ->
         ours, small = steps[name], steps[f"{name}-miniature"]
         assert [s.name for s in ours] == [s.name for s in small]
         assert [s.words[0] for s in ours] == [s.words[0] for s in small]
+    said = {step.name: step.words for step in steps["rebuild"]}
+    # An editor is not judged on what it was trained on.
+    assert "reading.held_out=0.05" in said["editor"]
+    assert "recipe.held_out.held_out=0.05" in said["judged"]
     verbs = [step.words[0] for step in steps["rebuild"]]
     assert verbs == ["captions", "generate", "export", "encode", "fit", "evaluate"]

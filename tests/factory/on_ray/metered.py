@@ -28,7 +28,7 @@ from tests.environment import python_path, without_ray
 
 SUBJECTS = {
     "generate": "stub",
-    **{stage: stage for stage in ("encode", "edit", "evaluate", "captions")},
+    **{stage: stage for stage in ("encode", "edit", "evaluate", "captions", "export")},
 }
 """Real makers with tiny models but for `generate`, whose engine is that of `edit`."""
 UNITS, OUTCOMES = 6, 2
