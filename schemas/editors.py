@@ -185,9 +185,9 @@ class DiffusersPipeline(Record):
     `module:Class`, which every worker must be able to import; null is the one that the index names."""
     dtype: Numbers = "bfloat16"
     """Number format of all its parts."""
-    prompt: Literal["instruction", "target_caption"] = "instruction"
+    prompt: Literal["instruction", "target_caption"] | None = None
     """What its call is told as `prompt`: what to change, or, for classes that make a picture by its
-    caption, the caption as it should be."""
+    caption, the caption as it should be. Null is what to change, for classes that are known to take it."""
     steps: int | None = Field(None, ge=1, le=1000)
     """`num_inference_steps` of the call; null is the class's own, and so are the next three: filled in when
     a run is created."""
@@ -205,7 +205,7 @@ class DiffusersPipeline(Record):
     @property
     def needs(self) -> tuple[str, ...]:
         """As of the others, by its settings."""
-        return (self.prompt,)
+        return (self.prompt or "instruction",)
 
     def rows_of(self, strength: float | None) -> int:
         """Its steps, or 1 where they are its own."""

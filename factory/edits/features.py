@@ -21,5 +21,6 @@ def features_of(run: Run, count: int) -> bytes:
         raise InputError(
             f"--features: must have a picture of pnp that opens, got none in {run.uri}"
         )
-    pictures = [(item.image, picture) for item, picture in found]
-    return feature_sheet(EngineEditor(settings, recipe, compute), pictures)
+    # A picture may have several target captions, and lends the same to each.
+    pictures = {item.image: picture for item, picture in found}
+    return feature_sheet(EngineEditor(settings, recipe, compute), list(pictures.items()))

@@ -322,7 +322,9 @@ class Batch:
             if (blend := slot.request.blend) is None:
                 continue
             # Means over layers of one scale: how many there are does not matter, the greatest is made 1.
-            found = torch.stack(sharing.maps[blend.scale]).mean(0)
+            found = torch.stack(sharing.maps[blend.scale])
+            # A sum over all steps: half precision would lose what comes late.
+            found = found.to(torch.promote_types(found.dtype, torch.float32)).mean(0)
             rows = [slot.places[blend.source_row], slot.places[blend.edited_row]]
             height, width = (-(-side // blend.scale) for side in self.shape[1:])
             maps = torch.stack([found[row] for row in rows]).view(2, height, width)

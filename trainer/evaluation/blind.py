@@ -36,9 +36,14 @@ Settings = Mapping[str, Mapping[str, float | None]]
 
 
 def ask(recipe_hash: str, numbers: Iterable[int], settings: Settings) -> Key:
-    """A question for each picture and each two entrants, in an order that tells nothing."""
+    """A question for each picture and each two entrants, in an order that tells nothing.
+
+    Other pictures are another page, so that nobody's answers to one are taken for answers to the other.
+    """
+    numbers = list(numbers)
     sides = {name: Side(entrant=name, **setting) for name, setting in settings.items()}
-    page = content_hash([recipe_hash, [side.identity() for side in sides.values()]])[:16]
+    asked = [side.identity() for side in sides.values()]
+    page = content_hash([recipe_hash, asked, numbers])[:16]
     questions = []
     for number in numbers:
         for names in combinations(sides, 2):

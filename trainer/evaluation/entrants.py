@@ -34,16 +34,23 @@ def of_these(recipe: EvaluationRecipe, names: str) -> EvaluationRecipe:
 
 
 def with_editor(recipe: EvaluationRecipe, source: str) -> EvaluationRecipe:
-    """A recipe whose first entrant that is shown pictures has another model. Raises `ConfigError`."""
-    for number, entrant in enumerate(recipe.entrants):
+    """A recipe with another model in its first entrant that is shown pictures, and in all that have that
+    one's. Raises `ConfigError`.
+    """
+    shown = [one for one in recipe.entrants if getattr(one.settings, "CHANNELS", 4) == 8]
+    if not shown:
+        raise ConfigError(
+            "--editor: needs an entrant that is shown pictures, such as ip2p, got none"
+        )
+    entrants = []
+    for entrant in recipe.entrants:
         settings, name = entrant.settings, entrant.edits.editor
-        if getattr(settings, "CHANNELS", 4) == 8:
+        if entrant in shown and settings.model == shown[0].settings.model:
             changed = settings.model_copy(update={"model": ModelSource(source=source)})
             edits = entrant.edits.model_copy(update={name: changed})
-            entrants = list(recipe.entrants)
-            entrants[number] = entrant.model_copy(update={"edits": edits})
-            return recipe.model_copy(update={"entrants": tuple(entrants)})
-    raise ConfigError("--editor: needs an entrant that is shown pictures, such as ip2p, got none")
+            entrant = entrant.model_copy(update={"edits": edits})
+        entrants.append(entrant)
+    return recipe.model_copy(update={"entrants": tuple(entrants)})
 
 
 def of_one(fit: Fit, editor: str, edits: int) -> Evaluation:

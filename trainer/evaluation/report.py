@@ -103,6 +103,7 @@ def provenance(recipe: EvaluationRecipe, recipe_hash: str, pictures: str) -> dic
             "dataset": held_out.dataset or None,
             "pictures": pictures,
         },
+        "gates": recipe.gates and recipe.gates.model_dump(mode="json"),
         "clip": files_of(recipe.clip),
         "lpips": files_of(recipe.lpips),
         "dino": files_of(recipe.dino),
@@ -111,6 +112,7 @@ def provenance(recipe: EvaluationRecipe, recipe_hash: str, pictures: str) -> dic
                 "editor": entrant.edits.editor,
                 "files": files_of(getattr(entrant.settings, "model", None)),
                 "autoencoder": files_of(getattr(entrant.settings, "autoencoder", None)),
+                "pipeline": getattr(entrant.settings, "pipeline", None),
                 "steps": getattr(entrant.settings, "steps", None),
             }
             for entrant in recipe.entrants
@@ -129,7 +131,8 @@ def table(recipe: EvaluationRecipe, points: Sequence[Point], origin: Mapping[str
     columns = [
         *("entrant", "editor", "steps", *KNOBS, "pictures", "edits", "failed"),
         *(f"{name}{end}" for name in measures for end in ("", "_low", "_high")),
-        *("recipe", "editor_files", "held_out", "pictures_seen", "clip_files", "versions"),
+        *("recipe", "editor_files", "autoencoder_files", "held_out", "pictures_seen"),
+        *("clip_files", "lpips_files", "dino_files", "versions"),
     ]
     sink = io.StringIO()
     writer = csv.DictWriter(sink, columns, lineterminator="\n")
@@ -149,9 +152,12 @@ def table(recipe: EvaluationRecipe, points: Sequence[Point], origin: Mapping[str
             "failed": point.failed,
             "recipe": origin["recipe"],
             "editor_files": of["files"],
+            "autoencoder_files": of["autoencoder"],
             "held_out": origin["held_out"]["digest"],
             "pictures_seen": origin["held_out"]["pictures"],
             "clip_files": origin["clip"],
+            "lpips_files": origin["lpips"],
+            "dino_files": origin["dino"],
             "versions": versions,
         }
         for name in measures:

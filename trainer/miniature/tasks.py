@@ -82,6 +82,11 @@ def judge_edit(picture: Picture, edit: Picture, original: str, edited: str) -> J
     )
 
 
+def interval(share: float, count: int) -> list[float]:
+    """Wilson's of 95 %."""
+    return [round(bound, 4) for bound in wilson(share, count)]
+
+
 def edit_figures(tasks: Sequence[EditTask], judged: Sequence[JudgedEdit]) -> dict[str, Any]:
     """Shares of all edits; `edit_accuracy` are those where the edit is done and the rest kept."""
     count = len(judged)
@@ -93,14 +98,17 @@ def edit_figures(tasks: Sequence[EditTask], judged: Sequence[JudgedEdit]) -> dic
         "unreadable": sum(one.unreadable for one in judged) / count,
     }
     by_kind: dict[str, float] = {}
+    of: dict[str, int] = {}
     for kind in world.EDIT_KINDS:
         pairs = zip(tasks, judged, strict=True)
         of_kind = [one.judgement.true for task, one in pairs if task.edit_kind == kind]
         if of_kind:
+            of[kind] = len(of_kind)
             by_kind[kind] = round(sum(of_kind) / len(of_kind), 4)
     return {
         **{name: round(share, 4) for name, share in shares.items()},
-        "edit_accuracy_95": [round(bound, 4) for bound in wilson(shares["edit_accuracy"], count)],
+        **{f"{name}_95": interval(share, count) for name, share in shares.items()},
         "edit_accuracy_by_kind": by_kind,
+        "edit_accuracy_by_kind_95": {kind: interval(by_kind[kind], of[kind]) for kind in by_kind},
         "edits": count,
     }

@@ -168,7 +168,7 @@ class PipelineEditor:
             small = small.resize(wanted, Image.Resampling.LANCZOS)
         asked = item.options(self.settings)
         options = {name: value for name, value in asked.items() if self.call.option(name)}
-        words = getattr(item, self.settings.prompt) or ""
+        words = getattr(item, self.settings.needs[0]) or ""
         return _Row(small, words, seed_of(self.recipe, item), options)
 
     def _compared_rows(self, first: AskedPictures, most: int) -> list[_Row]:
@@ -179,7 +179,7 @@ class PipelineEditor:
             drawn = np.stack([np.broadcast_to(slope, (side, side))] * 3, -1)
             none = dict.fromkeys(EditItem.model_fields)
             name = {"key": "drawn", "image": "drawn", "editor": "diffusers"}
-            first = [(EditItem(**none | name | {self.settings.prompt: "make it red"}), drawn)]
+            first = [(EditItem(**none | name | {self.settings.needs[0]: "make it red"}), drawn)]
         row = self._row(*first[0])
         size, options = row.picture.size, row.options
         rows = [self._row(*one, size) for one in first[: most - 1]]

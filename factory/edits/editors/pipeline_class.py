@@ -61,12 +61,13 @@ def pinned_pipeline(settings: DiffusersPipeline) -> DiffusersPipeline:
     where = f"{FIELD}.pipeline" if settings.pipeline else f"{settings.model.source}"
     call = call_of(name, folder, where)
     _check_arguments(settings, call)
-    if ":" not in name and _goes_by_caption(call.kind) and settings.prompt == "instruction":
+    if settings.prompt is None and ":" not in name and not _takes_instructions(name):
         raise ConfigError(
-            f"{FIELD}.prompt: must be target_caption for {name}, which makes a picture by its caption and "
-            "knows no instructions, got instruction"
+            f"{FIELD}.prompt: must be said for {name}: target_caption where it makes a picture by its "
+            "caption, as image-to-image does, instruction where it is told what to change"
         )
-    found: dict[str, Any] = {"model": model, "pipeline": name}
+    prompt = settings.prompt or "instruction"
+    found: dict[str, Any] = {"model": model, "pipeline": name, "prompt": prompt}
     for setting in OPTIONS:
         option, given = call.option(setting), getattr(settings, setting)
         if option is None:
@@ -89,9 +90,14 @@ def settings_unknown(settings: DiffusersPipeline) -> list[str]:
     return [name for name in KNOBS if call.option(name) is None]
 
 
-def _goes_by_caption(kind: type[Any]) -> bool:
-    """By the words that diffusers has for its kinds of classes."""
-    return any(word in kind.__name__ for word in ("Img2Img", "Inpaint"))
+INSTRUCTED = ("InstructPix2Pix", "Kontext", "ImageEdit", "Flux2", "OmniGen")
+"""Parts of the names of diffusers' classes that are told what to change. All others that take a picture
+make one by its caption (image-to-image, depth, upscaling), or by a picture of something else (ControlNet).
+"""
+
+
+def _takes_instructions(name: str) -> bool:
+    return any(part in name for part in INSTRUCTED)
 
 
 def call_of(pipeline: str, folder: Path, where: str = f"{FIELD}.pipeline") -> Call:

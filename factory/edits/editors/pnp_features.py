@@ -19,8 +19,15 @@ from factory.engine.solvers import solver_of
 from factory.engine.text.encoder import conditioning
 from factory.pairs.sheet import cell, grid
 from factory.pictures import Picture
+from factory.seeds import generator
 from schemas.editors import Pnp
 
+FEATURES = "features"
+"""How the names of layers begin whose features are looked at."""
+MOST_EXACT = 1024
+"""Channels; of more, as of self-attention at 512 px, only the main components are looked for."""
+BLOCK, ROUNDS = 12, 12
+"""Directions that are looked for together, and how often they are improved."""
 SHARE = 0.5
 """Of the steps of the edit, from the noisiest, at which features are looked at: about the middle, as in the
 paper (its t = 540; of 50 steps it is 481)."""
@@ -36,26 +43,28 @@ def feature_sheet(editor: EngineEditor, pictures: Sequence[tuple[str, Picture]])
     # Equal pictures have one way.
     ways = {one.request.twin: way_back(one) for one in made if isinstance(one, Finished)}
     step = int(SHARE * settings.steps)
-    found = [_looked_at(editor, settings, step, ways[one.twin][step]) for one in inversions]
-    shown: list[list[Image.Image]] = [[Image.fromarray(picture)] for _, picture in pictures]
-    features = [name for name in found[0] if name.startswith("features")]
-    for name in features:
-        together = components([one[name] for one in found])
-        for row, image in zip(shown, together, strict=True):
-            row.append(image)
-    maps = [name for name in found[0] if not name.startswith("features")]
-    for row, one in zip(shown, found, strict=True):
-        row += [components([one[name]])[0] for name in maps]
-    words = ", ".join([*features, *maps])
+    features: dict[str, list[Tensor]] = {}
+    maps: list[dict[str, Image.Image]] = []
+    for one in inversions:
+        found = looked_at(editor, settings, step, ways[one.twin][step])
+        for name in [name for name in found if name.startswith(FEATURES)]:
+            features.setdefault(name, []).append(found.pop(name))
+        # At once, for at 512 px a map has 67 MB.
+        maps.append({name: components([found[name]])[0] for name in found})
+    together = [components(features[name]) for name in features]
+    words = ", ".join([*features, *maps[0]])
     cells = [
-        cell(row, [name, f"{words} at step {step} of {settings.steps}"])
-        for row, (name, _) in zip(shown, pictures, strict=True)
+        cell(
+            [Image.fromarray(picture), *(of[number] for of in together), *maps[number].values()],
+            [name, f"{words} at step {step} of {settings.steps}"],
+        )
+        for number, (name, picture) in enumerate(pictures)
     ]
     return grid(cells, 1)
 
 
 @torch.inference_mode()
-def _looked_at(editor: EngineEditor, settings: Pnp, step: int, at: Tensor) -> dict[str, Tensor]:
+def looked_at(editor: EngineEditor, settings: Pnp, step: int, at: Tensor) -> dict[str, Tensor]:
     """Of one latent (channel, height, width) before a step each layer's (height, width, channel): features,
     or of each position its row of the attention.
     """
@@ -87,7 +96,7 @@ def _looked_at(editor: EngineEditor, settings: Pnp, step: int, at: Tensor) -> di
 
 def _features(found: dict[str, Tensor], layer: Layer):  # type: ignore[no-untyped-def]
     def hook(_module: object, _given: object, branch: Tensor) -> None:
-        found[f"features {layer.name}"] = branch[0].permute(1, 2, 0).float().cpu()
+        found[f"{FEATURES} {layer.name}"] = branch[0].permute(1, 2, 0).float().cpu()
 
     return hook
 
@@ -99,7 +108,8 @@ def _attention(found: dict[str, Tensor], layer: Layer, size: tuple[int, int]):  
             to(hidden)[0].unflatten(1, (module.heads, -1)).transpose(0, 1)
             for to in (module.to_q, module.to_k)
         )
-        maps = (query @ key.transpose(1, 2) * module.scale).float().softmax(-1).mean(0)
+        # In float16 the products of some networks are beyond its numbers.
+        maps = (query.float() @ key.float().transpose(1, 2) * module.scale).softmax(-1).mean(0)
         height, width = (-(-side // layer.scale) for side in size)
         found[f"attention {layer.name}"] = maps.unflatten(0, (height, width)).cpu()
 
@@ -112,9 +122,7 @@ def components(of: Sequence[Tensor]) -> list[Image.Image]:
     """
     rows = torch.cat([one.flatten(0, 1) for one in of]).double()
     centred = rows - rows.mean(0)
-    # The largest come last.
-    _, directions = torch.linalg.eigh(centred.T @ centred)
-    main = centred @ directions[:, -3:].flip(1)
+    main = centred @ _directions(centred)
     low, high = main.amin(0), main.amax(0)
     scaled = ((main - low) / (high - low).clamp(min=1e-12) * 255).round().numpy().astype(np.uint8)
     counts = [one.shape[0] * one.shape[1] for one in of]
@@ -123,3 +131,17 @@ def components(of: Sequence[Tensor]) -> list[Image.Image]:
         Image.fromarray(part.reshape(one.shape[0], one.shape[1], 3))
         for part, one in zip(parts, of, strict=True)
     ]
+
+
+def _directions(centred: Tensor) -> Tensor:
+    """(channel, 3): the main components of centred rows, the greatest first."""
+    if centred.shape[1] <= MOST_EXACT:
+        # The largest come last.
+        return torch.linalg.eigh(centred.T @ centred)[1][:, -3:].flip(1)
+    # Subspace iteration (Halko et al. 2011, algorithm 4.4).
+    drawn = generator("features", centred.shape[1]).normal(size=(centred.shape[1], BLOCK))
+    found = torch.from_numpy(drawn).to(centred)
+    for _ in range(ROUNDS):
+        found = torch.linalg.qr(centred.T @ (centred @ found))[0]
+    within = centred @ found
+    return found @ torch.linalg.eigh(within.T @ within)[1][:, -3:].flip(1)

@@ -6,6 +6,7 @@ the edit counts.
 """
 
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ class LocalBlend:
     source_row: int
     edited_row: int
     source: str
-    """What the source row is told; the maps of words count that only one of the two is told."""
+    """What the source row is told; the maps of the words count in which the two differ."""
     target: str
     """What the edited row is told."""
     threshold: float = 0.3
@@ -33,24 +34,34 @@ class LocalBlend:
     """Of the layers whose maps count: 16 x 16 positions at 64 x 64 latents."""
 
     def mask(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
-        """Bool (height, width) of a latent's `size`, of the sums (2, height, width) of both rows' maps."""
+        """Bool (height, width) of a latent's `size`, of the sums (2, height, width) of both rows' maps.
+
+        True everywhere where neither row has a word that counts.
+        """
         spread = F.max_pool2d(maps[:, None], 3, 1, 1)
         spread = F.interpolate(spread, size=size)[:, 0]
         most = spread.amax((1, 2), keepdim=True)
-        return (spread / most > self.threshold).any(0)
+        share = spread / most.clamp(min=torch.finfo(most.dtype).tiny)
+        return (share > self.threshold).any(0) | (most == 0).all()
 
     def blends(self, step: int, steps: int) -> bool:
         """Whether it acts after step `step` (from 0) of `steps`."""
         return step + 1 > int(self.start * steps)
 
     def words(self, tokenizer: Any) -> Tensor:
-        """(2, token): 1 at the tokens whose maps count, of the source row and of the edited one."""
+        """(2, token): 1 at the tokens whose maps count, of the source row and of the edited one.
+
+        Those of words that have no partner where the two are laid side by side, so that of two colours that
+        change places both count.
+        """
         old, new = words_of(self.source), words_of(self.target)
         found = torch.zeros(2, int(tokenizer.model_max_length))
-        for row, (prompt, mine, others) in enumerate(
-            ((self.source, old, new), (self.target, new, old))
-        ):
-            for number, word in enumerate(mine):
-                if word not in others:
+        for kind, *spans in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+            if kind == "equal":
+                continue
+            for row, (prompt, span) in enumerate(
+                ((self.source, range(*spans[:2])), (self.target, range(*spans[2:])))
+            ):
+                for number in span:
                     found[row, word_tokens(tokenizer, prompt, number)] = 1
         return found

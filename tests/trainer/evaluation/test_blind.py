@@ -80,6 +80,13 @@ def test_sides_and_order_are_drawn_and_the_same_each_time():
     assert key.page != key_of(range(200), {"ours": OWN, "third": OWN}).page
 
 
+def test_other_pictures_are_another_page_with_questions_of_its_own():
+    few, many = (ask(HASH, range(count), SETTINGS) for count in (2, 3))
+    assert few.page != many.page
+    assert not {one.question for one in few.questions} & {one.question for one in many.questions}
+    assert ask(HASH, range(2), SETTINGS) == few
+
+
 def test_a_page_names_no_editor_and_no_setting():
     text = page(key_of(), shown())
     assert not re.search("ours|theirs|third|guidance|1\\.4", text)

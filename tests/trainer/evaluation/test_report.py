@@ -151,6 +151,10 @@ def test_it_says_where_every_number_is_from(found):
     assert origin["editors"]["ip2p"]["steps"] == 100
     row = next(csv.DictReader(io.StringIO(found["table.csv"].decode())))
     assert row["editor_files"] == origin["editors"]["ip2p"]["files"]
+    assert row["autoencoder_files"] == (origin["editors"]["ip2p"]["autoencoder"] or "")
+    assert (row["lpips_files"], row["dino_files"]) == (origin["lpips"] or "", origin["dino"] or "")
+    gates = {"image": 0.7, "text": 0.2, "direction": 0.1}
+    assert {name: origin["gates"][name] for name in gates} == gates
     assert row["pictures_seen"] == origin["held_out"]["pictures"]
     assert float(row["clip_sim_image_low"]) == 0.78
 

@@ -12,10 +12,12 @@ from typer.testing import CliRunner
 from editmill import app
 from factory.console.config import EVALUATION_PRESETS, PRESETS, preset_names, read_config
 from factory.engine.checkpoint.load import load_text_to_image
+from factory.errors import ConfigError
 from schemas.config import Config
 from schemas.evaluation import Evaluation
 from schemas.recipe import ModelSource
 from tests.trainer.encoded import model
+from trainer.evaluation.entrants import of_these, with_editor
 from trainer.learning.editor import widen, write_editor
 
 torch.set_num_threads(1)
@@ -202,8 +204,20 @@ def test_a_preset_is_shown_as_it_is_read_back(preset, tmp_path):
     read = read_config(Evaluation, EVALUATION_PRESETS, None, file)
     assert read == read_config(Evaluation, EVALUATION_PRESETS, preset)
     assert [entrant.name for entrant in read.recipe.entrants][:2] == ["ip2p", "sdedit"]
-    # The paper's figure 8.
-    assert read.recipe.entrants[0].sweep.values == (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2)
+    # The paper's figure 8; the miniature's is moved little by it.
+    values = {"paper": (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2), "miniature": (1.0, 1.4, 1.8, 2.2)}
+    assert read.recipe.entrants[0].sweep.values == values[preset]
+
+
+def test_an_editor_of_ones_own_takes_the_place_of_all_that_had_the_same():
+    recipe = read_config(Evaluation, EVALUATION_PRESETS, "miniature").recipe
+    changed = with_editor(recipe, "mine/editor")
+    models = {one.name: one.settings.model.source for one in changed.entrants}
+    assert models == dict.fromkeys(("ip2p", "ip2p-text"), "mine/editor") | dict.fromkeys(
+        ("sdedit", "p2p", "pnp"), "miniature"
+    )
+    with pytest.raises(ConfigError, match="needs an entrant that is shown pictures"):
+        with_editor(of_these(recipe, "sdedit,pnp"), "mine/editor")
 
 
 def test_gates_are_those_of_the_pairs_presets():

@@ -65,6 +65,13 @@ def test_an_edit_that_moves_the_shape_is_done_but_does_not_keep_the_rest():
 
     found = figures([moved(task) for task in TASKS])
     assert (found["edit_done"], found["edit_accuracy"], found["kept_rest"]) == (1.0, 0.0, 0.0)
+    judged = judge_edits(TASKS, [moved(task) for task in TASKS])
+    assert not any(one.judgement.place_kept for one in judged)
+    # Of all, and of the twelve of a kind.
+    assert found["edit_done_95"][0] == pytest.approx(60 / (60 + 1.96**2), abs=1e-3)
+    assert found["edit_accuracy_by_kind_95"]["size"][1] == pytest.approx(
+        1.96**2 / (12 + 1.96**2), abs=1e-3
+    )
 
 
 def test_what_shows_nothing_is_unreadable():

@@ -14,7 +14,7 @@ from PIL import Image
 
 from editmill import app
 from factory.edits.edit import batching_of, seed_of
-from factory.edits.editors.pipeline_class import pinned_pipeline
+from factory.edits.editors.pipeline_class import _takes_instructions, pinned_pipeline
 from factory.edits.items import on_disk
 from factory.edits.listing import Listed, Wish
 from factory.edits.prepare import pinned
@@ -126,10 +126,31 @@ def test_a_setting_that_a_call_has_not_is_refused_and_never_told():
 
 
 def test_a_recipe_of_before_there_was_a_choice_of_words_is_the_same():
-    settings = DiffusersPipeline(model={"source": "m"})
+    settings = DiffusersPipeline(model={"source": "m"}, prompt="instruction")
+    assert settings == DiffusersPipeline.read({"model": {"source": "m"}})
     assert "prompt" not in settings.identity()
     other = settings.model_copy(update={"prompt": "target_caption"})
     assert other.identity()["prompt"] == "target_caption"
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        *((name, True) for name in (
+            "StableDiffusionInstructPix2PixPipeline", "StableDiffusionXLInstructPix2PixPipeline",
+            "FluxKontextPipeline", "QwenImageEditPipeline", "QwenImageEditPlusPipeline",
+            "FluxKontextModularPipeline", "QwenImageEditModularPipeline", "Flux2KleinPipeline",
+        )),
+        *((name, False) for name in (
+            "StableDiffusionImg2ImgPipeline", "StableDiffusionDepth2ImgPipeline",
+            "StableDiffusionUpscalePipeline", "StableDiffusionControlNetPipeline",
+            "StableDiffusionXLModularPipeline", "FluxModularPipeline", "StableDiffusionInpaintPipeline",
+        )),
+    ],
+)  # fmt: skip
+def test_classes_that_take_instructions_are_known_by_name_and_exist(name, known):
+    assert _takes_instructions(name) is known
+    assert hasattr(diffusers, name)
 
 
 class Processor:
@@ -152,7 +173,8 @@ def test_a_pipeline_that_goes_by_captions_is_told_the_caption(tmp_path):
     folder = tmp_path / "img2img"
     shutil.copytree(MINIATURE / "text_to_image", folder)
     with pytest.raises(
-        ConfigError, match="recipe.diffusers.prompt: must be target_caption for Stable"
+        ConfigError,
+        match="recipe.diffusers.prompt: must be said for StableDiffusionImg2Img.*: target_",
     ):
         studio(folder, pipeline="StableDiffusionImg2ImgPipeline")
     ours = studio(

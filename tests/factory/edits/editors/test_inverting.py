@@ -18,6 +18,7 @@ from tests.factory.engine.attention.reference_controls import (
     Controls,
     controlled,
     noise_of,
+    refinement,
     replacement,
 )
 from tests.factory.engine.reference_samplers import ddim_timesteps
@@ -26,17 +27,20 @@ torch.set_num_threads(1)
 MODEL = {"source": "miniature"}
 SOURCE = "a large blue star on a white background"
 TARGET = "a large red star on a white background"
+FEWER = "a red star on a white background"
 STEPS = 5
+BOUNDS = {"float64": 1e-9, "float32": 1e-4}
 
 
 def asked(name, **fields):
-    return item(editor=name, source_caption=SOURCE, target_caption=TARGET, **fields)
+    captions = {"source_caption": SOURCE, "target_caption": TARGET}
+    return item(editor=name, **captions | fields)
 
 
-def made(settings):
+def made(settings, target=TARGET):
     """Both latents at the end, the networks, and the latent that they were made from."""
     editor = studio(**{settings.NAME: settings}).editor(settings.NAME)
-    procedure, _ = editor.begin(asked(settings.NAME), scene())
+    procedure, _ = editor.begin(asked(settings.NAME, target_caption=target), scene())
     ((_, result),) = editor.engine.carry_out([latents_too(procedure)])
     pixels = torch.from_numpy(scene().transpose(2, 0, 1).copy())[None]
     networks = editor.networks
@@ -67,7 +71,7 @@ def inverted(networks, start, caption, steps):
     abar, context = abar_of(networks), networks.text.context(caption)[None]
     found, a, x = {0: start}, abar[0], start
     for t in reversed(ddim_timesteps(len(abar), steps)):
-        output = networks.unet(x[None].float(), t, context).sample[0]
+        output = networks.unet(x[None].to(networks.unet.dtype), t, context).sample[0]
         noise = noise_of(output, x, a, networks.schedule.prediction)
         clean = (x - (1 - a).sqrt() * noise) / a.sqrt()
         a = abar[t]
@@ -88,44 +92,51 @@ def expected(networks, start, inversion, told, guided, controls):
     )  # fmt: skip
 
 
-def assert_same(ours, theirs):
+def assert_same(ours, theirs, dtype):
+    bound = BOUNDS[dtype]
     for latent in (0, 1):
-        torch.testing.assert_close(ours[latent].double(), theirs[latent], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours[latent].double(), theirs[latent], rtol=bound, atol=bound)
 
 
+@pytest.mark.parametrize("dtype", BOUNDS)
 @pytest.mark.parametrize("blend", [False, True])
-def test_p2p_is_the_slow_reference(blend):
+@pytest.mark.parametrize("target", [TARGET, FEWER], ids=["replace", "refine"])
+def test_p2p_is_the_slow_reference(target, blend, dtype):
     maps = WordMaps(new_words=1.5, blend=blend, blend_scale=2, blend_threshold=0.6)
     settings = P2p(
-        model=MODEL, steps=STEPS, inversion_steps=STEPS, text_guidance=2.0, self_scale=2, maps=maps
-    )
-    ours, networks, start = made(settings)
+        model=MODEL, dtype=dtype, steps=STEPS, inversion_steps=STEPS, text_guidance=2.0, self_scale=2,
+        maps=maps,
+    )  # fmt: skip
+    ours, networks, start = made(settings, target)
     tokenizer = networks.text.tokenizer
     length = tokenizer.model_max_length
-    # "blue" and "red", of one token each, after the start, "a" and "large".
-    colour = torch.zeros(length)
-    colour[3] = 1
-    weights = 1 + 0.5 * colour
+    # Of one token each, after the start and "a": "large blue" becomes "large red" or "red".
+    old, new = (torch.zeros(length) for _ in range(2))
+    old[[3] if target == TARGET else [2, 3]] = 1
+    new[3 if target == TARGET else 2] = 1
+    weights = 1 + 0.5 * new
     coarse = ("down_blocks.1.", "mid_block.", "up_blocks.0.")
-    shares, mapper = torch.full((length,), 0.8).double(), replacement(tokenizer, SOURCE, TARGET)
+    kind, mapping = ("replace", replacement) if target == TARGET else ("refine", refinement)
+    shares, mapper = torch.full((length,), 0.8).double(), mapping(tokenizer, SOURCE, target)
     controls = Controls(
-        0, 2, "replace", shares, mapper, weights, self_share=0.4, self_rows={2: 0},
+        0, 2, kind, shares, mapper, weights, self_share=0.4, self_rows={2: 0},
         self_layers=lambda name: name.startswith(coarse),
     )  # fmt: skip
     if blend:
-        controls.blend = (colour, colour, 0.6, 0.2, 8 * 12)
+        controls.blend = (old, new, 0.6, 0.2, 8 * 12)
     rows = [([0], []), ([1, 2], [2.0])]
-    told = [SOURCE, "", TARGET]
-    assert_same(ours, expected(networks, start, (SOURCE, STEPS), told, rows, controls))
+    told = [SOURCE, "", target]
+    assert_same(ours, expected(networks, start, (SOURCE, STEPS), told, rows, controls), dtype)
     assert (ours[1].double() - start).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("dtype", BOUNDS)
 @pytest.mark.parametrize("alpha", [pytest.param(None, marks=pytest.mark.long), 0.75])
-def test_pnp_is_the_slow_reference(alpha):
+def test_pnp_is_the_slow_reference(alpha, dtype):
     settings = Pnp(
-        model=MODEL, steps=STEPS, inversion_steps=20, text_guidance=2.0, negative_prompt="a small cross",
-        feature_layers=["up.0.0"], attention_layers=["up"], negative_alpha=alpha,
-        alpha_schedule="constant",
+        model=MODEL, dtype=dtype, steps=STEPS, inversion_steps=20, text_guidance=2.0,
+        negative_prompt="a small cross", negative_alpha=alpha, alpha_schedule="constant",
+        feature_layers=["up.0.0"], attention_layers=["up"],
     )  # fmt: skip
     ours, networks, start = made(settings)
     rows = [1, 2] if alpha is None else [1, 2, 3]
@@ -138,7 +149,7 @@ def test_pnp_is_the_slow_reference(alpha):
     # e = a e_empty + (1 - a) e_negative, then n + s (e_caption - n), written as a ladder.
     scales = [2.0] if alpha is None else [1 + alpha, 2.0]
     guided_rows = [([0], []), (rows, scales)]
-    assert_same(ours, expected(networks, start, ("", 20), told, guided_rows, controls))
+    assert_same(ours, expected(networks, start, ("", 20), told, guided_rows, controls), dtype)
 
 
 def test_what_pnp_leads_away_from():

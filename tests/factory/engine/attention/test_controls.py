@@ -15,6 +15,7 @@ from factory.engine.attention.cross import CrossAttention, CrossState, MapColumn
 from factory.engine.attention.layer import Layer
 from factory.engine.attention.local_blend import LocalBlend
 from factory.engine.attention.routing import Sharing
+from factory.engine.attention.words import word_tokens
 from factory.engine.autoencoder import Autoencoder
 from factory.engine.batch import Batch
 from factory.engine.checkpoint.load import load_models
@@ -197,22 +198,62 @@ def test_self_attention_of_coarse_layers_is_borrowed_beside_it(dtype):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize(("scale", "threshold"), [(1, 0.8), (2, 0.9)])
-def test_local_blend_is_that_of_materialised_maps(scale, threshold, dtype):
+@pytest.mark.parametrize(
+    ("kind", "scale", "threshold"), [("replace", 1, 0.8), ("replace", 2, 0.9), ("refine", 2, 0.9)]
+)
+def test_local_blend_is_that_of_materialised_maps(kind, scale, threshold, dtype):
     models = networks(dtype)
-    request = asked(models, "replace")
+    request = asked(models, kind)
     target = request.latents[1].rows[-1].prompt
     blend = LocalBlend(0, 2, SOURCE, target, threshold, 0.2, scale)
     request = replace(request, blend=blend)
-    controls = expected_controls(models, request, "replace")
+    controls = expected_controls(models, request, kind)
     columns = blend.words(models.text.tokenizer)
-    assert columns[0, 3] == 1
-    assert columns[1, 3:].sum() > 1
+    assert (columns.sum(1) > 0).all()
     controls.blend = (*columns, threshold, 0.2, LATENT_SIDE**2 // scale**2)
     made = assert_same(models, request, controls, dtype)
     kept = made.isclose(request.follows[-1].to(made), rtol=1e-5, atol=1e-6)
     # Some of the picture is the source's, and some is edited.
     assert 0 < kept.all(0).sum() < kept.all(0).numel()
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "marked"),
+    [
+        ("a red cube and a blue ball", "a blue cube and a red ball", ({1, 5}, {1, 5})),
+        ("a small red circle", "a red circle", ({1}, set())),
+        ("a red circle", "a small red circle", (set(), {1})),
+        ("a red circle", "a red star", ({2}, {2})),
+        ("a red circle", "a red circle", (set(), set())),
+    ],
+)
+def test_words_count_in_which_two_captions_differ_where_they_stand(source, target, marked):
+    tokenizer = tiny_parts().tokenizer
+    found = LocalBlend(0, 1, source, target).words(tokenizer)
+    for row, prompt in enumerate((source, target)):
+        tokens = [set(word_tokens(tokenizer, prompt, n)) for n in range(len(prompt.split()))]
+        expected = set().union(*(tokens[number] for number in marked[row]))
+        assert set(found[row].nonzero().flatten().tolist()) == expected
+
+
+def test_without_a_word_that_differs_the_edit_counts_everywhere():
+    models = networks(torch.float32)
+    plain = asked(models, "replace")
+    blend = LocalBlend(0, 2, SOURCE, SOURCE, 0.3, 0.2, 2)
+    (expected,) = run(Batch(models, SIZE, 4), [plain]).values()
+    (found,) = run(Batch(models, SIZE, 4), [replace(plain, blend=blend)]).values()
+    assert torch.equal(found, expected)
+
+
+def test_sums_of_maps_are_kept_in_full_precision_whatever_the_networks_have():
+    blend = LocalBlend(0, 1, SOURCE, SOURCE, scale=2)
+    slot = SimpleNamespace(request=SimpleNamespace(blend=blend), places=[0, 1], maps=None)
+    batch = SimpleNamespace(slots=[slot], shape=(4, 2, 2))
+    step = torch.tensor([[0.15], [0.1]], dtype=torch.bfloat16)
+    for _ in range(100):
+        Batch._add_maps(batch, SimpleNamespace(maps={2: [step, step]}))
+    assert slot.maps.dtype == torch.float32
+    assert slot.maps.flatten().tolist() == pytest.approx([100 * x for x in step.flatten().tolist()])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
