@@ -19,7 +19,7 @@ from tests.bad_input.test_accepted import ACCEPTED
 from tests.bad_input.test_trained import TRAINED
 from tests.bad_input.trainings import OPTIONS, TRAININGS
 from tests.bad_input.unfitting import UNFITTING
-from tests.factory.edits.broken import BROKEN, LOST
+from tests.factory.edits.broken import ABSENT, BROKEN, LOST
 
 PAGE = Path(__file__).parents[2] / "docs" / "bad-input.md"
 SECTIONS: dict[str, list[Case]] = {
@@ -38,6 +38,7 @@ SECTIONS: dict[str, list[Case]] = {
 }
 LETTERS = "LCMSBOTEWVXG"
 LONGEST = 110
+LONGEST_KEY = 24
 INTRODUCTION = """\
 # Bad input
 
@@ -85,9 +86,14 @@ def trained_rows() -> list[str]:
 
 def broken_rows() -> list[str]:
     return [
-        f"| R{number} | {one.what} | `{one.key}: … {one.reason}` |"
-        for number, one in enumerate([*BROKEN, *LOST], start=1)
+        f"| R{number} | {one.what} | `{_short(one.key)}: … {one.reason}` |"
+        for number, one in enumerate([*BROKEN, *LOST, *ABSENT], start=1)
     ]
+
+
+def _short(key: str) -> str:
+    key = key.replace("\t", "\\t")
+    return key if len(key) <= LONGEST_KEY else key[:LONGEST_KEY] + "…"
 
 
 def shown(message: str, folder: str) -> str:

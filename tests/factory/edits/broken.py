@@ -63,6 +63,7 @@ BROKEN = [
     ),
 ]
 
+TOO_LONG = "key must have at most 512 bytes, 200 between two slashes"
 NO_PART = "key must have no part that is empty or begins with a dot"
 LOST = [
     Broken("a key that begins with a slash", "/slash.png", file(picture()), NO_PART),
@@ -74,5 +75,11 @@ LOST = [
         file(picture()),
         "key must not lie below _editmill/, where the run's records are",
     ),
+    Broken("a name of 205 bytes", "字" * 67 + ".jpg", file(picture()), TOO_LONG),
+    Broken("a key of 513 bytes", "a/" * 255 + "bcd", file(picture()), TOO_LONG),
+    Broken("a tab in a key", "tab\t.png", file(picture()), "key must have no control characters"),
 ]
 """Of a bucket: keys under which nothing may lie."""
+ABSENT = [
+    Broken("a picture that a request names and nobody has", "gone.png", b"", "no such picture"),
+]

@@ -1,6 +1,7 @@
 """What a place holds besides good pictures under good names: each is a row, and nothing ends the run."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from factory.ledger.collect import collect
 from factory.ledger.plan import read_plan
 from factory.storage import local
 from factory.storage.local import LocalStore
+from tests.factory.edits.broken import ABSENT
 from tests.factory.edits.pictures import Inverting, config, edited, file, picture
 from tests.factory.edits.test_edit import _unprobed, pixels, results
 
@@ -205,3 +207,15 @@ def test_the_doctor_looks_for_a_picture_past_what_is_none_by_its_name():
     assert tried(keys) == ["images/a", "images/b.JPG"]
     assert tried(keys[:30]) == keys[:20]
     assert [looks_like_picture(key) for key in ("a.b/c", "a.tar", "x.WebP")] == [True, False, True]
+
+
+def test_a_picture_that_a_request_names_and_nobody_has_is_a_row(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(file(picture()))
+    (one,) = ABSENT
+    lines = [{"image": key, "instruction": "turn"} for key in ("a.png", one.key, "a.png")]
+    (tmp_path / "list.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    run, done = edited(tmp_path / "in", tmp_path / "out", requests=tmp_path / "list.jsonl")
+    # The request that came twice counts once.
+    assert done.sealed.counts == {"done": 1, "skipped": 0, "failed": 1}
+    assert results(run).set_index("image").reason[one.key] == one.reason

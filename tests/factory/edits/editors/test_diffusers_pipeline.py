@@ -284,6 +284,22 @@ def test_a_pipeline_that_takes_the_first_picture_for_all_edits_one_by_one(capsys
     assert all((one.picture == other.picture).all() for one, other in pairs)
 
 
+@pytest.mark.parametrize("name", ["kontext", "qwen"])
+def test_whatever_is_found_of_a_batch_an_edit_is_the_same_whoever_is_beside_it(name, request):
+    folder = request.getfixturevalue(name)
+    together = studio(folder, 2, lambda: FOUR[:2], steps=1)
+    batching = together.environment().batching
+    assert batching.startswith(("2 in a call, where pictures come out ", "one by one, since ")), (
+        batching
+    )
+    whole = made(together, *FOUR[:2])
+    for asked, beside_another in zip(FOUR[:2], whole, strict=True):
+        (alone,) = made(together, asked)
+        assert (alone.picture == beside_another.picture).all()
+        (plain,) = made(studio(folder, steps=1), asked)
+        assert np.abs(plain.picture.astype(int) - alone.picture).mean() <= 2, batching
+
+
 def test_a_pipeline_that_takes_no_batch_edits_one_by_one(qwen_plus):
     found = studio(qwen_plus, 2, steps=1).environment().batching
     assert found.startswith("one by one, since a call for 2 pictures fails: ValueError: "), found
