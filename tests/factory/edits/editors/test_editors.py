@@ -151,3 +151,23 @@ def test_an_editor_on_xl_edits_as_the_one_that_diffusers_is_compared_with(zeros,
     back = Image.fromarray(theirs).resize((32, 16), Image.Resampling.LANCZOS)
     assert np.abs(np.asarray(back).astype(int) - ours.picture).max() <= 1
     assert ours.picture.std() > 1
+
+
+@pytest.mark.parametrize(
+    ("of_request", "of_recipe"),
+    [
+        ({"text_guidance": 4.0}, {"text_guidance": 4.0}),
+        ({"image_guidance": 1.1}, {"image_guidance": 1.1}),
+        (
+            {"text_guidance": 0.0, "image_guidance": 3.0},
+            {"text_guidance": 0.0, "image_guidance": 3.0},
+        ),
+    ],
+)
+def test_guidance_of_a_request_is_that_of_the_recipe_in_its_place(of_request, of_recipe):
+    usual = Ip2p(model={"source": "miniature/editor"}, steps=2)
+    plain = item(instruction=INSTRUCTION)
+    own = final_latents(studio(ip2p=usual), item(instruction=INSTRUCTION, **of_request))
+    told = final_latents(studio(ip2p=usual.model_copy(update=of_recipe)), plain)
+    assert torch.equal(own, told)
+    assert (own - final_latents(studio(ip2p=usual), plain)).abs().max() > 1e-3
