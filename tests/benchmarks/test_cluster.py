@@ -47,7 +47,7 @@ def test_the_table_is_a_run_of_400_triplets_on_the_miniature() -> None:
     assert max(whole.unit_s) not in calm.unit_s
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_recorded_coverage_is_what_the_table_gives() -> None:
     found = cluster.coverage(None)
     assert 0.85 <= found["forecast_coverage"] <= 0.95

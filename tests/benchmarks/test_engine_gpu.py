@@ -58,7 +58,7 @@ def test_it_needs_torch_and_few_packages_beside_it(tmp_path):
     assert out.stdout == "imported\n", out.stderr
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_small_run_gives_every_figure_and_no_result(tmp_path):
     before = RESULT.read_bytes() if RESULT.exists() else None
     run = [sys.executable, "benchmarks/engine_gpu.py", "--tiny", "--seconds", "900"]

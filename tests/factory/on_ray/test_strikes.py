@@ -205,17 +205,21 @@ def test_normal_run_writes_nothing_but_pairs_commits_and_what_sealing_makes(tmp_
     assert keys.commit(0) in {info.key for info in run.store.list("commits/")}
 
 
+def watched(run, plan, source, silence_s):
+    """A run by one worker that may be at a unit for so long."""
+    stage = replace(generate_stage(loaded(source)), silence_s=silence_s)
+    defaults = {"device": "cpu", "gpus_per_worker": 0.0, "max_workers": 1}
+    config = Config(recipe=run.recipe, compute=defaults)
+    result = work_job.run_job(stage, run, plan, config, units.run_on_ray(stage))
+    assert result.exit_code == 0
+
+
 def test_a_worker_whose_device_goes_on_is_not_ended_however_long_a_unit_takes(
     tmp_path, marks, monkeypatch
 ):
     monkeypatch.setattr(watch, "SILENCE", 0.0)
     run, plan = start(tmp_path)
-    source = Slow((triplets(UNITS)[2].triplet_id,), str(marks))
-    stage = replace(generate_stage(loaded(source)), silence_s=8.0)
-    defaults = {"device": "cpu", "gpus_per_worker": 0.0, "max_workers": 1}
-    config = Config(recipe=run.recipe, compute=defaults)
-    result = work_job.run_job(stage, run, plan, config, units.run_on_ray(stage))
-    assert result.exit_code == 0
+    watched(run, plan, Slow((triplets(UNITS)[2].triplet_id,), str(marks)), 8.0)
     assert read_strikes(run.store) == {}
     # Each of its candidates once.
     assert len(list(marks.iterdir())) == run.recipe.candidates
@@ -226,12 +230,7 @@ def test_a_worker_that_hangs_is_ended_and_strikes_as_one_that_dies(tmp_path, mar
     # On a busy machine the first unit takes long.
     monkeypatch.setattr(watch, "SILENCE", 2.0)
     run, plan = start(tmp_path)
-    source = Hanging((triplets(UNITS)[2].triplet_id,), str(marks))
-    stage = replace(generate_stage(loaded(source)), silence_s=4.0)
-    defaults = {"device": "cpu", "gpus_per_worker": 0.0, "max_workers": 1}
-    config = Config(recipe=run.recipe, compute=defaults)
-    result = work_job.run_job(stage, run, plan, config, units.run_on_ray(stage))
-    assert result.exit_code == 0
+    watched(run, plan, Hanging((triplets(UNITS)[2].triplet_id,), str(marks)), 4.0)
     assert {row.reason for row in rows(run, plan, 2)} == {POISON}
     assert [strike.alone for strike in read_strikes(run.store)[2]] == [False, False, True]
     assert verify(run).damages == []
