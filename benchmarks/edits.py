@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -48,6 +48,7 @@ from factory.edits.editors.engine_editor import EngineEditor  # noqa: E402
 from factory.edits.items import distinct, on_disk  # noqa: E402
 from factory.edits.listing import Listed, canonical, item_of, read_requests  # noqa: E402
 from factory.edits.prepare import prepare  # noqa: E402
+from factory.edits.sizes import edit_size  # noqa: E402
 from factory.edits.studio import Studio  # noqa: E402
 from factory.ledger.manifest import sealed_object_uris  # noqa: E402
 from factory.ledger.run import Run  # noqa: E402
@@ -64,9 +65,15 @@ from tests.chaos.servers import BUCKET, s3_server  # noqa: E402
 from tests.factory.edits.broken import BROKEN  # noqa: E402
 from tests.servers.fault_proxy import FaultProxy  # noqa: E402
 
+Sizes = Sequence[tuple[int, int]]
+SQUARE = ((64, 64),)
+MIXED = ((64, 64), (96, 64), (64, 96), (128, 64), (50, 64), (200, 150), (48, 90))
+"""Widths and heights in turn; they are edited in four shapes."""
 DELAY_S = 0.1
 DELAYS = {"": DELAY_S, "_without_delay": 0.0}
 STEPS = 20
+MULTIPLE = 32
+"""What sides are multiples of for the miniature's network."""
 WORKERS = 2
 FLAT = (100_000, 1_000_000)
 """Pictures in two lists, by which the driver's memory is compared."""
@@ -96,7 +103,7 @@ def slowly(endpoint: str, delay_s: float) -> Iterator[None]:
             os.environ["AWS_ENDPOINT_URL"] = before
 
 
-def scenes(count: int) -> Iterator[tuple[bytes, str]]:
+def scenes(count: int, sizes: Sizes = SQUARE) -> Iterator[tuple[bytes, str]]:
     """Held-out scenes as PNG files, each with an instruction."""
     rng, captions = random.Random("benchmark of edits"), world.held_out_captions()
     for number in range(count):
@@ -104,14 +111,15 @@ def scenes(count: int) -> Iterator[tuple[bytes, str]]:
         kind = world.EDIT_KINDS[number % len(world.EDIT_KINDS)]
         told = world.instruction(kind, before, world.edit(before, kind, rng), rng)
         sink = io.BytesIO()
-        Image.fromarray(world.render(before)).save(sink, "PNG")
+        size = sizes[number % len(sizes)]
+        Image.fromarray(world.render(before)).resize(size).save(sink, "PNG")
         yield sink.getvalue(), told
 
 
-def lay_out(place: str, count: int, broken: int = 0) -> list[dict[str, str]]:
+def lay_out(place: str, count: int, broken: int = 0, sizes: Sizes = SQUARE) -> list[dict[str, str]]:
     """Put pictures, and objects that are none, below a place; the requests for them."""
     store, requests = open_store(place, USERS), []
-    for number, (data, told) in enumerate(scenes(count)):
+    for number, (data, told) in enumerate(scenes(count, sizes)):
         requests.append({"image": f"{number:06d}.png", "instruction": told})
         store.put(requests[-1]["image"], data)
     for number in range(broken):
@@ -175,7 +183,10 @@ def edit_all(
 
 
 def plain_loop(place: str, out: str, requests: list[dict[str, str]]) -> float:
-    """What one would write without us: seconds for all, the pipeline's start not counted."""
+    """What one would write without us: seconds for all, the pipeline's start not counted.
+
+    Each picture is brought to a size that the network takes, and back.
+    """
     torch.set_num_threads(2)
     pipeline = diffusers.StableDiffusionInstructPix2PixPipeline.from_pretrained(
         str(MINIATURE / "editor"), dtype=torch.float32
@@ -185,12 +196,13 @@ def plain_loop(place: str, out: str, requests: list[dict[str, str]]) -> float:
     started = time.monotonic()
     for number, request in enumerate(requests):
         picture = Image.open(io.BytesIO(source.get(request["image"]))).convert("RGB")
+        shown = picture.resize(edit_size(*picture.size, world.SIDE_PX, MULTIPLE))
         (edited,) = pipeline(
-            request["instruction"], image=picture, num_inference_steps=STEPS, guidance_scale=1.5,
+            request["instruction"], image=shown, num_inference_steps=STEPS, guidance_scale=1.5,
             image_guidance_scale=1.5, generator=torch.Generator().manual_seed(number),
         ).images  # fmt: skip
         sink = io.BytesIO()
-        edited.save(sink, "PNG")
+        edited.resize(picture.size).save(sink, "PNG")
         target.put(request["image"], sink.getvalue())
     return time.monotonic() - started
 
@@ -199,29 +211,44 @@ def speed(endpoint: str, images: int, of_loop: int) -> dict[str, Any]:
     """Images a second of both, with each delay, whose name ends those of its figures."""
     figures: dict[str, Any] = {"images": images, "images_of_loop": of_loop, "steps": STEPS}
     for name, delay_s in DELAYS.items():
-        with slowly(endpoint, delay_s), tempfile.TemporaryDirectory() as folder:
-            place = f"s3://{BUCKET}/speed{name}/in"
-            requests = lay_out(place, images)
-            notes = Path(folder)
-            config = settings(place, STEPS, WORKERS, 50_000_000)
-            _, result, seconds = edit_all(config, f"s3://{BUCKET}/speed{name}/out", requests, notes)
-            assert result.exit_code == 0, result.message
-            # Its workers reach the server by the proxy that ends here.
-            ray.shutdown()
-            worked = [json.loads(path.read_text()) for path in notes.glob("[0-9]*.json")]
-            # Since the first edit; what comes before is Ray's start and the models'.
-            busy = max(one["s"] for one in worked)
-            print(f"{images} in {seconds:.1f} s", file=sys.stderr)
-            looped = plain_loop(place, f"s3://{BUCKET}/speed{name}/loop", requests[:of_loop])
-            print(f"the loop: {of_loop} in {looped:.1f} s", file=sys.stderr)
-            ours, loop = images / seconds, of_loop / looped
-            figures |= {
-                f"images_per_s{name}": round(ours, 3),
-                f"images_per_s{name}_once_started": round(images / busy, 3),
-                f"images_per_s{name}_of_loop": round(loop, 3),
-                f"over_plain_loop{name}": round(ours / loop, 3),
-                f"waiting_share{name}": round(max(one["idle_s"] / one["s"] for one in worked), 4),
-            }
+        figures |= side_by_side(endpoint, name, delay_s, SQUARE, images, of_loop)
+    return figures
+
+
+def mixed(endpoint: str, images: int, of_loop: int) -> dict[str, Any]:
+    """The same of pictures of several sizes, with the delay."""
+    counts = {"images_mixed": images, "images_mixed_of_loop": of_loop, "mixed_sizes": len(MIXED)}
+    return counts | side_by_side(endpoint, "_mixed", DELAY_S, MIXED, images, of_loop)
+
+
+def side_by_side(
+    endpoint: str, name: str, delay_s: float, sizes: Sizes, images: int, of_loop: int
+) -> dict[str, Any]:
+    """A run and the loop over the first of its pictures, one after the other."""
+    figures: dict[str, Any] = {}
+    with slowly(endpoint, delay_s), tempfile.TemporaryDirectory() as folder:
+        place = f"s3://{BUCKET}/speed{name}/in"
+        requests = lay_out(place, images, sizes=sizes)
+        notes = Path(folder)
+        config = settings(place, STEPS, WORKERS, 50_000_000)
+        _, result, seconds = edit_all(config, f"s3://{BUCKET}/speed{name}/out", requests, notes)
+        assert result.exit_code == 0, result.message
+        # Its workers reach the server by the proxy that ends here.
+        ray.shutdown()
+        worked = [json.loads(path.read_text()) for path in notes.glob("[0-9]*.json")]
+        # Since the first edit; what comes before is Ray's start and the models'.
+        busy = max(one["s"] for one in worked)
+        print(f"{images} in {seconds:.1f} s", file=sys.stderr)
+        looped = plain_loop(place, f"s3://{BUCKET}/speed{name}/loop", requests[:of_loop])
+        print(f"the loop: {of_loop} in {looped:.1f} s", file=sys.stderr)
+        ours, loop = images / seconds, of_loop / looped
+        figures |= {
+            f"images_per_s{name}": round(ours, 3),
+            f"images_per_s{name}_once_started": round(images / busy, 3),
+            f"images_per_s{name}_of_loop": round(loop, 3),
+            f"over_plain_loop{name}": round(ours / loop, 3),
+            f"waiting_share{name}": round(max(one["idle_s"] / one["s"] for one in worked), 4),
+        }
     return figures
 
 
@@ -349,7 +376,7 @@ def above(work: str, count: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--server", default="ceph", help="ceph, swift or moto")
-    parser.add_argument("--only", choices=("speed", "kills", "memory", "above"))
+    parser.add_argument("--only", choices=("speed", "mixed", "kills", "memory", "above"))
     parser.add_argument(
         "--images", type=int, default=1000, help="of the run whose speed is measured"
     )
@@ -371,6 +398,8 @@ def main() -> None:
         if given.only in (None, "speed"):
             counts = (8, 4) if given.tiny else (given.images, given.of_loop)
             figures |= speed(endpoint, *counts)
+        if given.only in (None, "mixed"):
+            figures |= mixed(endpoint, *((8, 4) if given.tiny else (280, 140)))
     if given.only in (None, "memory"):
         figures |= memory((100, 1000) if given.tiny else FLAT)
     if given.only in (None, "above"):

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import shlex
+import subprocess
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -24,7 +25,7 @@ PACKAGES = (
 
 
 def machine() -> dict[str, Any]:
-    """The processor, its cores and the memory."""
+    """The processor, its cores, the memory, and the code that is there when measuring begins."""
     names = {
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -35,6 +36,7 @@ def machine() -> dict[str, Any]:
         "processor": ", ".join(sorted(names)) or platform.processor(),
         "cores": os.cpu_count(),
         "memory_gib": round(pages / 2**30, 1),
+        "code": code(),
         "load_average_before": [round(x, 2) for x in os.getloadavg()],
         "gpu": None,
     }
@@ -55,16 +57,31 @@ def installed(package: str) -> str | None:
         return None
 
 
-def recorded(figures: dict[str, Any], where: dict[str, Any]) -> dict[str, Any]:
-    """Figures with when, how and on what; `where` is `machine()` as it was before measuring."""
+def code() -> str | None:
+    """The commit that is measured, `-dirty` where files differ from it; none outside a checkout."""
+    asked = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty"]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return told.stdout.strip()
+
+
+def how(where: dict[str, Any]) -> dict[str, Any]:
+    """When, by which call, of which code, on what; `where` is `machine()` as it was before measuring."""
     versions = {package: installed(package) for package in PACKAGES}
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command(),
-        "machine": where,
+        "code": where.get("code"),
+        "machine": {name: value for name, value in where.items() if name != "code"},
         "versions": {"python": platform.python_version(), **versions},
-        "figures": figures,
     }
+
+
+def recorded(figures: dict[str, Any], where: dict[str, Any]) -> dict[str, Any]:
+    """Figures with all of that."""
+    return how(where) | {"figures": figures}
 
 
 def write_results(name: str, figures: dict[str, Any], where: dict[str, Any], **beside: Any) -> Path:
@@ -86,8 +103,7 @@ def replace_results(name: str, prefix: str, figures: dict[str, Any], where: dict
         return write_results(name, figures, where)
     record = json.loads(path.read_text())
     kept = {key: value for key, value in record["figures"].items() if not key.startswith(prefix)}
-    when = datetime.now(UTC).isoformat(timespec="seconds")
     record["figures"] = kept | figures
-    record[f"{prefix}_measured"] = {"when": when, "command": command(), "machine": where}
+    record[f"{prefix}_measured"] = how(where)
     path.write_text(json.dumps(record, indent=1) + "\n")
     return path

@@ -28,6 +28,7 @@ def test_the_small_run_gives_every_figure_and_writes_nothing():
     assert (figures["edited_once"], figures["reasons"]) == (16, 20)
     assert figures["stray"] == figures["falsely_failed"] == figures["kills_exit_code"] == 0
     assert figures["over_plain_loop"] > 0
+    assert figures["over_plain_loop_mixed"] > 0
     assert 0 <= figures["waiting_share"] < 1
     assert figures["above_sdedit"] in (True, False)
     assert figures["planning_bytes_per_image"] < 100_000
