@@ -72,7 +72,7 @@ def _asked(
     return asked
 
 
-class Studios:
+class KeptStudios:
     """Those of the last settings, for the next call; threads may share them."""
 
     def __init__(self, make: Callable[[str, tuple[str, ...]], Studio], most: int = 2) -> None:
@@ -107,7 +107,7 @@ def _studio(preset: str, settings: tuple[str, ...]) -> Studio:
     return Studio(pinned(config.recipe, None), config.compute)
 
 
-_STUDIOS = Studios(_studio)
+_STUDIOS = KeptStudios(_studio)
 
 
 def _pixels(image: Image.Image) -> Picture:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from factory.edits import python
 from factory.edits.edit import Edited
-from factory.edits.python import Studios, edit
+from factory.edits.python import KeptStudios, edit
 from factory.errors import ConfigError
 from factory.untrusted_image.decoder import ImageDecoder
 from schemas.editors import P2p
@@ -58,7 +58,7 @@ class Copying:
 
 
 def test_a_picture_is_opened_as_the_command_opens_it(monkeypatch):
-    monkeypatch.setattr(python, "_STUDIOS", Studios(lambda *_: Copying()))
+    monkeypatch.setattr(python, "_STUDIOS", KeptStudios(lambda *_: Copying()))
     turned = picture(3, (40, 20))
     exif = turned.getexif()
     exif[0x0112] = 6
@@ -78,7 +78,7 @@ def test_a_picture_is_opened_as_the_command_opens_it(monkeypatch):
 
 def test_an_editor_that_needs_what_a_picture_shows_is_told_it(monkeypatch):
     studio = Copying("p2p")
-    monkeypatch.setattr(python, "_STUDIOS", Studios(lambda *_: studio))
+    monkeypatch.setattr(python, "_STUDIOS", KeptStudios(lambda *_: studio))
     with pytest.raises(ConfigError, match="picture 0: p2p needs source_caption, got none"):
         edit(scenes(), ["a red star"] * 2)
     edit(scenes(), ["a red star"] * 2, captions=["a star", "a dot"])
@@ -104,7 +104,7 @@ def test_models_of_settings_that_nobody_asks_for_any_more_are_let_go_of():
         made.append(*settings)
         return Closing(closed, *settings)
 
-    studios = Studios(make, most=2)
+    studios = KeptStudios(make, most=2)
     with studios.of("p", ("a",)):
         for name in ("b", "c", "a", "d"):
             with studios.of("p", (name,)):
@@ -120,7 +120,7 @@ def test_models_of_settings_that_nobody_asks_for_any_more_are_let_go_of():
 
 
 def test_the_threads_of_models_that_were_let_go_of_end(monkeypatch):
-    monkeypatch.setattr(python, "_STUDIOS", Studios(python._studio, most=1))
+    monkeypatch.setattr(python, "_STUDIOS", KeptStudios(python._studio, most=1))
     before = set(threading.enumerate())
     for steps in (1, 2):
         edit(scenes()[:1], ["make it green"], settings=[f"recipe.ip2p.steps={steps}"])
