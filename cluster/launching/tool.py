@@ -1,11 +1,15 @@
 """Which tool starts and ends the cluster that a file describes, and by which words."""
 
 import os
+import re
+import shlex
 import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -31,6 +35,8 @@ class Launch:
     """How to reach it once it is up, for a person."""
     needs: tuple[str, ...] = ()
     """Variables of the environment, without which it would not start."""
+    runs: tuple[str, ...] = ()
+    """What follows `editmill` in the job that it brings along; nothing where none can be read there."""
 
     def check_environment(self) -> None:
         """Raise `ConfigError` for a variable that is not set."""
@@ -52,6 +58,7 @@ class Launch:
         return found
 
 
+_CALL = re.compile(r"python -m editmill\s+([^\n|&;]+)")
 INSTALL = {
     "ray": "it comes with editmill",
     "kubectl": "https://kubernetes.io/docs/tasks/tools",
@@ -121,6 +128,7 @@ def _kuberay(file: str, given: dict[str, Any]) -> Launch:
         down=("delete", "--ignore-not-found", "-f", file),
         yes=(),
         then=then,
+        runs=_verb_of(str((given.get("spec") or {}).get("entrypoint", "")), {}),
     )
 
 
@@ -131,6 +139,8 @@ def _sky(file: str, given: dict[str, Any]) -> Launch:
     name = str(given.get("name") or Path(file).stem)
     wanted = [str(each) for each, value in (given.get("secrets") or {}).items() if value is None]
     secrets = tuple(word for each in wanted for word in ("--secret", each))
+    known = {"SKYPILOT_NUM_NODES": given.get("num_nodes", 1), **(given.get("envs") or {})}
+    runs = _verb_of(str(given.get("run") or ""), known)
     if "job_recovery" in (given["resources"] or {}):
         return Launch(
             tool="sky",
@@ -139,6 +149,7 @@ def _sky(file: str, given: dict[str, Any]) -> Launch:
             yes=("--yes",),
             then=f"`sky jobs queue` says how it is, `sky jobs logs --name {name}` what it does",
             needs=tuple(wanted),
+            runs=runs,
         )
     return Launch(
         tool="sky",
@@ -147,7 +158,21 @@ def _sky(file: str, given: dict[str, Any]) -> Launch:
         yes=("--yes",),
         then=f"`sky status {name}` says how it is, `sky logs {name}` what it does",
         needs=tuple(wanted),
+        runs=runs,
     )
+
+
+def _verb_of(script: str, variables: Mapping[str, Any]) -> tuple[str, ...]:
+    """The words after `python -m editmill` in a shell's script, up to what comes after that command; none
+    where there is no such command, or one with a variable that is not known here.
+    """
+    found = _CALL.search(script.replace("\\\n", " "))
+    if found is None:
+        return ()
+    try:
+        return tuple(shlex.split(Template(found[1]).substitute(variables)))
+    except (KeyError, ValueError):
+        return ()
 
 
 def _first_document(text: str, file: str) -> dict[str, Any]:

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from cluster.launching.tool import Launch, launch_of
+from cluster.preflight import CheckedCommand, preflight
+from factory.console.check import LOCAL_PATHS
 from factory.console.command import command
 from factory.console.say import say
 from factory.console.signals import INCOMPLETE
@@ -27,10 +29,17 @@ ShowOnly = Annotated[bool, typer.Option("--dry-run", help="Say the command, and 
 @launching_app.command()
 @command
 def up(file: File, yes: Yes = False, dry_run: ShowOnly = False) -> int:
-    """Start the cluster that a file describes, by the tool that it is for; says the command."""
+    """Start the cluster that a file describes, by the tool that it is for; says the command.
+
+    Of a file that brings its job along, a RayJob or SkyPilot's, what would end with 2 there does so here.
+    """
     launch = launch_of(file)
     if not dry_run:
         launch.check_environment()
+        launch.program()
+        if launch.runs:
+            # On machines whose paths are none of this one's.
+            preflight([CheckedCommand(launch.runs, file, (LOCAL_PATHS,))])
     code = run(launch, (*launch.up, *(launch.yes if yes else ())), dry_run)
     if code == 0 and not dry_run:
         say(launch.then)

@@ -8,6 +8,7 @@ from cluster.launching.tool import Launch, launch_of
 from editmill import app
 from factory.errors import ConfigError
 
+ROOT = Path(__file__).parents[2]
 LAUNCHER = "cluster_name: mill\nprovider: {type: aws, region: us-west-2}\n"
 KUBERAY = "apiVersion: ray.io/v1\nkind: {kind}\nmetadata: {{name: mill}}\n"
 SKY = "name: mill\nresources: {use_spot: true}\nrun: ray start\n"
@@ -110,6 +111,55 @@ def test_the_tool_is_run_and_its_command_said(
     assert said[1].startswith(
         "`kubectl port-forward svc/mill-head-svc 8265`" if code == 0 else "kubectl: ended with 7"
     )
+
+
+SHIPPED = {"kuberay/rayjob": "kubectl", "skypilot/editmill": "sky"}
+
+
+def filled_in(tmp_path: Path, name: str, **changed: str) -> str:
+    """A shipped file, with a list of triplets that a laptop has in the place of the bucket's."""
+    text = (ROOT / "cluster" / f"{name}.yaml").read_text().replace("FILL-IN", "bucket")
+    for before, after in changed.items():
+        text = text.replace(before.replace("_", "-"), after)
+    return write(tmp_path, text)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_verb_of_a_file_that_brings_its_job_is_read(tmp_path: Path, name: str) -> None:
+    verb, *options = launch_of(filled_in(tmp_path, name)).runs
+    assert verb == "generate"
+    said = dict(zip(options[::2], options[1::2], strict=True))
+    assert said["--triplets"] == "s3://bucket/triplets.parquet"
+    assert said["--out"] == "s3://bucket/runs/first"
+    assert said["--max-gpu-hours"] == "100"
+    workers = {"kuberay/rayjob": 8, "skypilot/editmill": 4}[name]
+    assert f"compute.max_workers={workers}" in options
+
+
+@pytest.mark.parametrize(
+    "run", ["ray start", "python -m editmill generate --out $NOBODYS", "python -m editmill 'open"]
+)
+def test_a_verb_that_cannot_be_read_is_none(tmp_path: Path, run: str) -> None:
+    text = f"name: mill\nresources: {{use_spot: true}}\nrun: |\n  {run}\n"
+    assert launch_of(write(tmp_path, text)).runs == ()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_its_verb_would_refuse_is_refused_before_a_node_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    tool = tmp_path / SHIPPED[name]
+    tool.write_text(TOOL.format(calls=tmp_path / "calls", code=0))
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    for secret in ("RAY_AUTH_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(secret, "x")
+    file = filled_in(tmp_path, name, max_gpu_hours="max-gpu-weeks")
+    done = CliRunner().invoke(app, ["up", file])
+    assert done.exit_code == 2
+    assert f"{file}: " in done.output
+    assert "max-gpu-weeks" in done.output
+    assert not (tmp_path / "calls").exists()
 
 
 def test_a_tool_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
