@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -138,6 +139,45 @@ def test_a_first_signal_stops_the_job_which_drains(
     assert process.returncode == 3, errors
     assert "drained" in output
     assert "stopped; run the same command to resume" in errors
+
+
+@pytest.mark.long
+def test_from_another_shell_a_job_is_listed_followed_and_stopped(
+    environment: dict[str, str],
+    head: local.LocalCluster,
+    token_file: Path,
+    program_folder: Path,
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text(f"address: {head.address}\nworking_dir: {program_folder.name}\n")
+    given: dict[str, Any] = {
+        "env": environment | {"RAY_AUTH_TOKEN_PATH": str(token_file)},
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
+
+    def editmill(*words: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen([sys.executable, "-m", "editmill", *words], **given)
+
+    submitted = editmill("submit", str(file), "--", "wait")
+    assert submitted.stdout is not None
+    assert any(line == "began\n" for line in submitted.stdout)
+    listed, _ = editmill("jobs", str(file), "--json").communicate(timeout=60)
+    newest = json.loads(listed)["jobs"][0]
+    assert (newest["status"], newest["command"]) == ("RUNNING", "wait")
+    following = editmill("logs", str(file), newest["job"], "--follow")
+    assert following.stdout is not None
+    assert any(line == "began\n" for line in following.stdout)
+    stopping = editmill("stop", str(file), newest["job"])
+    _, said = stopping.communicate(timeout=180)
+    assert stopping.returncode == 0, said
+    assert f"job {newest['job']}: stopped" in said
+    for process in (following, submitted):
+        output, errors = process.communicate(timeout=60)
+        assert "drained" in output, errors
+        assert process.returncode == 3, errors
 
 
 @pytest.mark.long
