@@ -49,6 +49,10 @@ class GpuNodes(threading.Thread):
         self.seen: list[tuple[float, int]] = []
         """Seconds since the begin and how many, whenever that changed."""
 
+    def clock(self) -> float:
+        """Seconds since the begin, as in `seen`."""
+        return round(time.monotonic() - self._begun, 1)
+
     def count(self) -> int:
         """How many there are now. Raises as `get_json`."""
         return sum(node.gpus > 0 for node in living_nodes(self._address, self._token))
@@ -66,7 +70,7 @@ class GpuNodes(threading.Thread):
             except ClusterUnavailable:
                 continue
             if not self.seen or self.seen[-1][1] != count:
-                self.seen.append((round(time.monotonic() - self._begun, 1), count))
+                self.seen.append((self.clock(), count))
                 self._tell(count)
 
     def wait_for_none(self, seconds: float) -> int:

@@ -35,6 +35,8 @@ class Trial:
     killed: int
     killed_at: float
     """By the clock of `seen`."""
+    ended_at: float
+    """When the job had ended, by the clock of `seen`."""
     left: int
     """GPU nodes after it, once they had time to go."""
     back_s: float
@@ -79,6 +81,7 @@ def job(nodes: int, verb: Sequence[str], kill_at: int | None = None) -> Trial:
             timeout=900,
         )
         begun = time.monotonic()
+        ended_at = scaling.nodes.clock()
         left = scaling.nodes.wait_for_none(BACK_S)
         back_s = time.monotonic() - begun
     watch = scaling.nodes
@@ -94,6 +97,7 @@ def job(nodes: int, verb: Sequence[str], kill_at: int | None = None) -> Trial:
         came=came,
         killed=killed,
         killed_at=killed_at,
+        ended_at=ended_at,
         left=left,
         back_s=back_s,
         words=words,

@@ -40,6 +40,9 @@ def scaled(trial: Trial, commits: Path) -> None:
     after = [count for at, count in trial.seen if at > trial.killed_at]
     fell = next(n for n in range(1, len(after)) if after[n] < after[n - 1])
     assert max(after[fell + 1 :], default=0) > after[fell], trial.seen
+    # Those that had nothing to do any more went while the driver, and all its objects, were still there.
+    last = max(at for at, count in trial.seen if count == NODES)
+    assert any(last < at < trial.ended_at for at, count in trial.seen if count < NODES), trial.seen
     assert trial.left == 0, trial.seen
 
 
