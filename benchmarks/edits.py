@@ -2,7 +2,8 @@
 
 python benchmarks/edits.py                     (from the repository's root; Ceph comes from apt)
 python benchmarks/edits.py --only kills        (these figures alone; the others of the result stay)
-python benchmarks/edits.py --only above --work DIR    (35 minutes; goes on in DIR where it was stopped)
+python benchmarks/edits.py --only mixed        (12 minutes; pictures of several sizes)
+python benchmarks/edits.py --only above --work DIR    (70 minutes; goes on in DIR where it was stopped)
 python benchmarks/edits.py --tiny --dry        (a small run on the emulator; writes nothing)
 
 Both edit the same pictures by the shipped editor at 64 px, two cores, against one S3 server, every request

@@ -36,7 +36,6 @@ def up(file: File, yes: Yes = False, dry_run: ShowOnly = False) -> int:
     launch = launch_of(file)
     if not dry_run:
         launch.check_environment()
-        launch.program()
         if launch.runs:
             # On machines whose paths are none of this one's.
             preflight([CheckedCommand(launch.runs, file, (LOCAL_PATHS,))])

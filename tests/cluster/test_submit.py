@@ -113,18 +113,20 @@ def test_the_exit_code_of_a_refused_input_comes_back(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.long
-def test_a_first_signal_stops_the_job_which_drains(
-    environment: dict[str, str],
-    head: local.LocalCluster,
-    token_file: Path,
-    program_folder: Path,
-    tmp_path: Path,
-) -> None:
+@pytest.fixture
+def waiting(head: local.LocalCluster, program_folder: Path, tmp_path: Path) -> Path:
+    """A cluster file whose program waits, and drains slowly when stopped."""
     file = tmp_path / "cluster.yaml"
     file.write_text(f"address: {head.address}\nworking_dir: {program_folder.name}\n")
+    return file
+
+
+@pytest.mark.long
+def test_a_first_signal_stops_the_job_which_drains(
+    environment: dict[str, str], token_file: Path, waiting: Path
+) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "editmill", "submit", str(file), "--", "wait"],
+        [sys.executable, "-m", "editmill", "submit", str(waiting), "--", "wait"],
         env=environment | {"RAY_AUTH_TOKEN_PATH": str(token_file)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -143,14 +145,8 @@ def test_a_first_signal_stops_the_job_which_drains(
 
 @pytest.mark.long
 def test_from_another_shell_a_job_is_listed_followed_and_stopped(
-    environment: dict[str, str],
-    head: local.LocalCluster,
-    token_file: Path,
-    program_folder: Path,
-    tmp_path: Path,
+    environment: dict[str, str], token_file: Path, waiting: Path
 ) -> None:
-    file = tmp_path / "cluster.yaml"
-    file.write_text(f"address: {head.address}\nworking_dir: {program_folder.name}\n")
     given: dict[str, Any] = {
         "env": environment | {"RAY_AUTH_TOKEN_PATH": str(token_file)},
         "stdout": subprocess.PIPE,
@@ -161,16 +157,16 @@ def test_from_another_shell_a_job_is_listed_followed_and_stopped(
     def editmill(*words: str) -> "subprocess.Popen[str]":
         return subprocess.Popen([sys.executable, "-m", "editmill", *words], **given)
 
-    submitted = editmill("submit", str(file), "--", "wait")
+    submitted = editmill("submit", str(waiting), "--", "wait")
     assert submitted.stdout is not None
     assert any(line == "began\n" for line in submitted.stdout)
-    listed, _ = editmill("jobs", str(file), "--json").communicate(timeout=60)
+    listed, _ = editmill("jobs", str(waiting), "--json").communicate(timeout=60)
     newest = json.loads(listed)["jobs"][0]
     assert (newest["status"], newest["command"]) == ("RUNNING", "wait")
-    following = editmill("logs", str(file), newest["job"], "--follow")
+    following = editmill("logs", str(waiting), newest["job"], "--follow")
     assert following.stdout is not None
     assert any(line == "began\n" for line in following.stdout)
-    stopping = editmill("stop", str(file), newest["job"])
+    stopping = editmill("stop", str(waiting), newest["job"])
     _, said = stopping.communicate(timeout=180)
     assert stopping.returncode == 0, said
     assert f"job {newest['job']}: stopped" in said
