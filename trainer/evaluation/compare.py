@@ -117,7 +117,7 @@ def _write(
         item
         for row in read_plan(run).all_items()
         for item in [EvaluationItem.model_validate(row)]
-        if item.number < count
+        if item.number < recipe.held_out.first + count
         and item.attempt == 0
         and item.entrant in settings
         and all(getattr(item, name) == v for name, v in settings[item.entrant].items())

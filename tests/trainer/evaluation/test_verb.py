@@ -53,7 +53,7 @@ def config(tmp_path_factory):
     ]
     recipe = {
         "entrants": entrants,
-        "held_out": {"count": 2},
+        "held_out": {"first": 5, "count": 2},
         "clip": {"source": "miniature/clip"},
         "gates": {"image": 0.6, "text": 0.6, "direction": 0.6},
         "unit_edits": 2,
