@@ -11,7 +11,11 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.exceptions import ExecutionTimeoutError
 
-from factory.on_ray.ray_internals import READER, tell_of_readers_at_the_end
+from factory.on_ray.ray_internals import (
+    READER,
+    ask_for_whole_workers,
+    tell_of_readers_at_the_end,
+)
 from factory.on_ray.words import quieten_loggers
 
 MOST_BLOCKS = 16_384
@@ -54,6 +58,7 @@ def rows_of(
     ]
     quieten_loggers()
     tell_of_readers_at_the_end()
+    ask_for_whole_workers()
     pool = ActorPoolStrategy(
         min_size=workers[0],
         max_size=workers[1],

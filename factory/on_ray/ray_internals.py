@@ -66,6 +66,24 @@ def tell_of_readers_at_the_end() -> None:
     batching.BatchIterator.UPDATE_METRICS_INTERVAL_S = math.inf
 
 
+def ask_for_whole_workers() -> None:
+    """Ray Data's autoscaler asks for a pool's last worker, too.
+
+    It shares a worker's resources among its calls, rounds to 5 digits, and counts how many whole workers
+    the shares of all make: 3.99996 of four with three calls each. It drops what is over, so that the fourth
+    never comes. A twentieth of a worker is added before it counts.
+    """
+    autoscaler: Any = importlib.import_module(
+        "ray.data._internal.cluster_autoscaler.rate_based_cluster_autoscaler"
+    )
+    floored = importlib.import_module("ray.data._internal.util").get_max_task_capacity
+
+    def whole_workers(allocated: Any, worker: Any) -> float:
+        return floored(allocated and allocated.add(worker.scale(1 / 20)), worker)
+
+    autoscaler.get_max_task_capacity = whole_workers
+
+
 def draining_nodes() -> set[str]:
     """Nodes that have notice to leave: preempted, or no longer needed."""
     # Ray Data's own pools ask the same.

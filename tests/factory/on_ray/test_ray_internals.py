@@ -3,10 +3,16 @@
 import importlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ray import cluster_utils
 from ray.actor import _modify_class
+from ray.data import ExecutionResources
+from ray.data._internal.cluster_autoscaler.rate_based_cluster_autoscaler import (
+    RateBasedClusterAutoscaler,
+)
+from ray.data._internal.cluster_autoscaler.resource_utilization_gauge import ClusterUtil
 from ray.util import metrics
 
 from factory.on_ray import ray_internals
@@ -79,6 +85,70 @@ def test_rays_autoscaler_reads_what_makes_nodes_that_are_none():
 
 def test_every_actor_answers_whether_it_lives():
     assert hasattr(_modify_class(Recorder), "__ray_ready__")
+
+
+@pytest.mark.parametrize(
+    "share", [{"gpu": 1.0}, {"gpu": 0.5}, {"gpu": 1 / 3}, {"gpu": 0.2}, {"cpu": 1.0}]
+)
+@pytest.mark.parametrize("calls", [1, 2, 3, 4, 6, 9, 13])
+@pytest.mark.parametrize("workers", [1, 2, 3, 4, 8, 31])
+def test_the_autoscaler_asks_for_all_workers_of_a_pool(share, calls, workers):
+    ray_internals.ask_for_whole_workers()
+    autoscaler = RateBasedClusterAutoscaler(
+        [MaximalPool(ExecutionResources(**share), calls, workers)],
+        "test",
+        utility_calculator=Busy(),
+        autoscaling_coordinator=Enough(),
+        min_gap_between_autoscaling_requests_s=0,
+    )
+    asked = autoscaler.try_trigger_scaling()
+    assert len(asked) == workers
+    assert {round(each, 4) for bundle in asked for each in bundle.values()} == {
+        round(each, 4) for each in share.values()
+    }
+
+
+class MaximalPool:
+    """An operator of Ray Data's: so many workers at most, each called so many times at once."""
+
+    output_dependencies = ()
+    metrics = SimpleNamespace(
+        average_num_inputs_per_task=1,
+        average_num_outputs_per_task=1,
+        num_output_blocks_per_task_s=0.17,
+    )
+
+    def __init__(self, worker, calls, most):
+        self.worker, self.calls, self.most = worker, calls, most
+
+    def per_task_resource_allocation(self):
+        # As ActorPoolMapOperator has it.
+        return self.worker.scale(1 / self.calls)
+
+    def get_max_concurrency_limit(self):
+        return self.most * self.calls
+
+    def min_scheduling_resources(self):
+        return self.worker
+
+    def has_completed(self):
+        return False
+
+
+class Busy:
+    def observe(self): ...
+
+    def get(self):
+        return ClusterUtil(cpu=1, gpu=1, memory=1, object_store_memory=0)
+
+
+class Enough:
+    """So much there already that a pool's most is what bounds it."""
+
+    def request_resources(self, resources, expire_after_s, request_remaining): ...
+
+    def get_reserved_resources(self):
+        return {"node": {"CPU": 100.0, "GPU": 100.0, "memory": 1e12}}
 
 
 class Recorder:
