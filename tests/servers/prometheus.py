@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,18 @@ class Prometheus:
         answer = self.get("/api/v1/query", query=query)
         assert answer["status"] == "success", answer
         return list(answer["data"]["result"])
+
+    def query_range(self, query: str, seconds: int) -> list[dict[str, Any]]:
+        """What it found in each of the last seconds; gauges of what has ended are gone by now."""
+        now = time.time()
+        asked = {"query": query, "start": f"{now - seconds}", "end": f"{now}", "step": "1"}
+        answer = self.get("/api/v1/query_range", **asked)
+        assert answer["status"] == "success", answer
+        return list(answer["data"]["result"])
+
+    def test_rules(self, cases: Path) -> None:
+        """Have `promtool` play cases. Raises `ServerFailed` where alerts are not as these say."""
+        finish([str(self._bin / "promtool"), "test", "rules", str(cases)], 60)
 
     def check_rules(self, rules: Path) -> str:
         """What `promtool` says of rules. Raises `ServerFailed` where they are wrong."""

@@ -1,12 +1,16 @@
 """The rules and the dashboard's queries on a real Prometheus that reads a real Ray's endpoint."""
 
+import math
 import os
 import time
+from dataclasses import replace
 
 import pytest
 
 from tests.cluster.queries import RULES, metrics_of, queries, rules, variables
 from tests.factory.on_ray.metered import runs_at
+from tests.servers import alerts
+from tests.servers.alerts import CALM, CASES, alerts_file
 from tests.servers.processes import ServerFailed, free_ports
 from tests.servers.prometheus import prometheus
 
@@ -49,10 +53,24 @@ def test_the_endpoint_is_read(server):
 
 @pytest.mark.parametrize(("where", "query"), queries().items(), ids=queries())
 def test_a_query_is_answered(server, where, query):
-    """Without an error; and each of its metrics is found."""
-    server.query(query)
+    """Without an error, each of its metrics found, and a panel with something to draw."""
+    drawn = server.query_range(query, 60)
+    if where.startswith("panel"):
+        assert any(math.isfinite(float(value)) for one in drawn for _, value in one["values"])
     for name, _ in metrics_of(query):
         assert server.query(f"count_over_time({name}[5m])"), name
+
+
+def test_each_alert_is_raised_by_what_it_is_for_and_by_nothing_else(server, tmp_path):
+    assert set(CASES) == {rule["alert"] for rule in rules()}
+    server.test_rules(alerts_file(tmp_path, RULES))
+
+
+def test_a_case_that_raises_nothing_is_told(server, tmp_path, monkeypatch):
+    calm = {"EditmillStoreErrors": replace(CASES["EditmillStoreErrors"], bad=CALM)}
+    monkeypatch.setattr(alerts, "CASES", calm)
+    with pytest.raises(ServerFailed, match="EditmillStoreErrors"):
+        server.test_rules(alerts_file(tmp_path, RULES))
 
 
 def test_counters_say_what_was_made(server):

@@ -19,10 +19,14 @@ from typing import Any
 
 import ray
 
+from factory.errors import StorageUnavailable
+from factory.ledger.keys import COMMITS
 from factory.on_ray.ray_internals import keep_to_loopback
 from factory.on_ray.units import run_on_ray
 from factory.storage.open import open_store
+from factory.storage.protocol import ObjectStore
 from factory.work.stage import Load
+from tests.chaos.stores.passing_store import PassingStore
 from tests.chaos.subjects.subject import Work, subject_of
 from tests.environment import python_path, without_ray
 
@@ -33,6 +37,8 @@ SUBJECTS = {
 """Real makers with tiny models but for `generate`, whose engine is that of `edit`."""
 UNITS, OUTCOMES = 6, 2
 """Of each run, and of a unit."""
+NUMBER, BORDERLINE = 1, 1
+"""A run of the stub in which so many outcomes lie close to a gate."""
 REPORT_MS = 1000
 """Ray's least, in place of 10 s."""
 
@@ -56,6 +62,20 @@ class Slowly:
                 return getattr(maker, name)
 
         return Slow()
+
+
+class Unwell(PassingStore):
+    """Gives no clear answer when a process stores a commit for the first time; all others are its own."""
+
+    def __init__(self, inner: ObjectStore) -> None:
+        super().__init__(inner)
+        self.failed: set[str] = set()
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        if key.startswith(COMMITS) and key not in self.failed:
+            self.failed.add(key)
+            raise StorageUnavailable("planted")
+        return super().put_new(key, data)
 
 
 @contextmanager
@@ -95,9 +115,15 @@ def main() -> int:
     for stage in stages or SUBJECTS:
         place = f"{folder}/{stage}"
         os.makedirs(f"{place}/data")
-        work = Work(subject=SUBJECTS[stage], units=UNITS, outcomes=OUTCOMES, folder=f"{place}/data")
+        work = Work(
+            subject=SUBJECTS[stage],
+            units=UNITS,
+            outcomes=OUTCOMES,
+            folder=f"{place}/data",
+            number=NUMBER,
+        )
         result = subject_of(work).start(
-            open_store(f"{place}/out/_editmill"),
+            Unwell(open_store(f"{place}/out/_editmill")),
             lambda stage: run_on_ray(replace(stage, load=Slowly(stage.load, 0.7))),
         )
         print(stage, result.exit_code, result.units_made, flush=True)

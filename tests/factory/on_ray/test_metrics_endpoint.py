@@ -10,8 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from factory.on_ray.metrics import ALL, METRICS
+from factory.storage.patience import UNCLEAR
 from tests.cluster.queries import OF_HISTOGRAMS, labels_of, metrics_of, queries
-from tests.factory.on_ray.metered import OUTCOMES, SUBJECTS, UNITS, runs_at
+from tests.factory.on_ray.metered import BORDERLINE, OUTCOMES, SUBJECTS, UNITS, runs_at
 from tests.servers.processes import free_ports
 
 pytestmark = pytest.mark.long
@@ -90,10 +91,17 @@ def test_so_it_is_of_those_that_are_shown_as_these_are(tmp_path):
 def assert_shown(scrapes, stage):
     of = {"stage": stage}
     assert scrapes.sum("ray_editmill_units_total", end="made", **of) == UNITS
-    assert scrapes.sum("ray_editmill_outcomes_total", **of) > UNITS
+    # A unit of an export is one file.
+    outcomes = scrapes.sum("ray_editmill_outcomes_total", **of)
+    assert outcomes == UNITS if stage == "export" else outcomes > UNITS
     items = UNITS * (1 if stage in ("generate", "encode") else OUTCOMES)
     assert scrapes.sum("ray_editmill_items_total", **of) == items
     assert scrapes.sum("ray_editmill_unit_seconds_count", **of) == UNITS
+    # Each commit was stored at the second attempt.
+    assert scrapes.sum("ray_editmill_store_errors_total", kind=UNCLEAR, **of) == UNITS
+    assert scrapes.sum("ray_editmill_store_errors_total", **of) == UNITS
+    near = BORDERLINE if stage == "generate" else 0
+    assert scrapes.sum("ray_editmill_borderline_total", **of) == near
     busy = [
         value
         for labels, value in scrapes.seen["ray_editmill_busy_share"].items()
