@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,7 +23,8 @@ from tests.nursery.family import descendants
 CHAINS = Path(__file__).parents[3] / "cluster" / "chains"
 LONGEST_S = 500.0
 SMALL = {
-    "pairs": "--set recipe.candidates=2 --set recipe.steps=4 "
+    "pairs": "--set recipe.candidates=2 --set recipe.steps=4 --set recipe.unit_triplets=1 "
+    "--set compute.calls_per_worker=1 "
     "--set 'recipe.thresholds={image: -1, text: -1, direction: -1}'",
     "latents": "--set compute.where=here",
     "editor": "--set compute.where=here --set law.steps=4 --set law.batch=2 --set compute.micro_batch=2 "
@@ -108,12 +110,27 @@ def test_a_rebuild_as_a_job_goes_on_where_it_was_killed(
     commits = root / "pairs" / "commits"
     checkpoints = root / "editor" / "checkpoints"
 
+    # While its pairs are open,
     process = command(environment, tmp_path, *words)
-    until(lambda: [*checkpoints.glob("*.json")], process)
+    until(lambda: [*commits.rglob("*.parquet")], process)
     driver_of(head).kill()
     said, _ = process.communicate()
     assert process.returncode == 3, said
     assert "1/5 pairs: editmill generate" in said
+    committed = contents(commits)
+    found = status(environment, tmp_path, root)
+    first, *others = (step["state"] for step in found["steps"])
+    assert first in ("running", "open")
+    assert others == ["waiting"] * 4
+
+    # and while its editor is trained.
+    process = command(environment, tmp_path, *words, "--unchecked")
+    until(lambda: [*checkpoints.glob("*.json")], process)
+    driver_of(head).kill()
+    said, _ = process.communicate()
+    assert process.returncode == 3, said
+    assert re.search("resuming: [123] of 4 units are committed", said), said
+    assert unchanged(committed)
     assert "its driver was killed by signal 9; run it again" in said
     made = contents(root / "pairs", root / "latents")
     found = status(environment, tmp_path, root)
@@ -136,11 +153,11 @@ def test_a_rebuild_as_a_job_goes_on_where_it_was_killed(
     assert unchanged(made)
     # One commit a unit, whoever made it.
     units = [path.stem for path in commits.rglob("*.parquet")]
-    assert len(units) == len(set(units)) == 2
+    assert len(units) == len(set(units)) == 4
     assert (root / "editor" / "editor" / "model_index.json").is_file()
     assert json.loads((root / "judged" / "evaluation.json").read_text())["edits"] == 4
     found = status(environment, tmp_path, root)
-    assert (found["done"], found["start"]) == (True, 1)
+    assert (found["done"], found["start"]) == (True, 2)
     assert found["steps"][3]["progress"] == {"step": 4, "steps": 4, "editor": True}
 
     said, _ = command(environment, tmp_path, root, "--dry-run", "--unchecked").communicate()
