@@ -1,0 +1,136 @@
+"""The paper's ablation of the data's size on the miniature: an editor of all pairs, one of a tenth of them.
+
+python benchmarks/ablation.py --work DIR                  (from the repository's root; hours on two cores)
+python benchmarks/ablation.py --work DIR --only tenth     (this training alone: both can run at once)
+
+Both are trained alike from the text-to-image network; goes on where it was stopped.
+
+DIR/further-triplets.jsonl, further-pairs, both-ways    pairs, as `benchmarks/editors.py --further` has them
+DIR/all-fit, tenth-fit      trainings
+DIR/all, tenth              editors in half precision
+DIR/ablation.yaml, curves   their curves over the guidance of the text, on scenes that chose no setting
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.editors import (  # noqa: E402
+    FURTHER_PAIRS,
+    FURTHER_PLAN,
+    MORE,
+    SHARES,
+    Machine,
+    both_ways,
+    counts,
+    generate,
+    halve,
+    run,
+    train,
+    write_triplets,
+)
+from benchmarks.edits import FIRST  # noqa: E402
+from benchmarks.record import machine, replace_results  # noqa: E402
+
+TENTH = 0.9
+"""Share of the prompts that the smaller training never reads."""
+EDITORS = {"all": (), "tenth": (f"reading.held_out={TENTH}",)}
+"""And what their trainings are told besides."""
+STEPS = 4000
+TEXT_GUIDANCE = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0)
+"""The curve over s_I, which the paper draws, is nearly flat on the miniature (docs/evaluation.md)."""
+IMAGE_GUIDANCE = 1.5
+EDITS = 300
+
+
+def make_pairs(work: Path, on: Machine) -> None:
+    """All pairs, and each the other way round."""
+    triplets, count, seed = FURTHER_PLAN
+    write_triplets(work / triplets, count, seed, SHARES)
+    target = f"budget.target_pairs={FURTHER_PAIRS}"
+    generate(work, FURTHER_PLAN, "further-pairs", on, *MORE, target)
+    both_ways(work / "both-ways", work / "further-pairs")
+
+
+def make_editor(work: Path, name: str, on: Machine) -> None:
+    """One of `EDITORS`."""
+    train(work / "both-ways", work / f"{name}-fit", on, f"law.steps={STEPS}", *EDITORS[name])
+    halve(work / f"{name}-fit" / "editor", work / name)
+
+
+def curves(work: Path, count: int) -> dict[str, Any]:
+    """Both curves; which lies above which, and both points at the preset's guidance."""
+    sweep = {"base": "miniature", "recipe": {"entrants": [entrant(work, name) for name in EDITORS]}}
+    file = work / "ablation.yaml"
+    file.write_text(json.dumps(sweep))
+    told = ["--set", f"recipe.held_out.first={FIRST}", "--edits", str(count)]
+    run(["evaluate", "--sweep", str(file), *told, "--out", str(work / "curves")])
+    report: dict[str, Any] = json.loads((work / "curves" / "report.json").read_text())
+    return report
+
+
+def entrant(work: Path, name: str) -> dict[str, Any]:
+    """An editor as `evaluate` takes it."""
+    ip2p = {
+        "model": {"source": str(work / name)},
+        "dtype": "float32",
+        "solver": "euler_ancestral",
+        "steps": 24,
+        "image_guidance": IMAGE_GUIDANCE,
+    }
+    return {
+        "name": name,
+        "edits": {"editor": "ip2p", "ip2p": ip2p, "size_px": 64, "output": {"size": "model"}},
+        "sweep": {"parameter": "text_guidance", "values": list(TEXT_GUIDANCE)},
+    }
+
+
+def figures(work: Path, report: dict[str, Any]) -> dict[str, Any]:
+    """What stands in the results: each editor's pairs, and what it does at the preset's guidance."""
+    above = next(one for one in report["above"] if (one["entrant"], one["than"]) == tuple(EDITORS))
+    found: dict[str, Any] = {
+        "above_tenth": above["above"],
+        "above_tenth_from": above["from"],
+        "above_tenth_to": above["to"],
+        "above_tenth_least_margin": above["least_margin"],
+        "ablation_pairs": counts(work, "both-ways"),
+        "ablation_steps": STEPS,
+    }
+    for point in report["points"]:
+        if point["setting"]["text_guidance"] == 1.5:
+            of = {name: point[name] for name in ("true", "rest_kept", "unreadable", "clip_sim_dir")}
+            found[f"ablation_{point['entrant']}"] = of
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--work", type=Path, required=True, help="resumable state and results")
+    parser.add_argument(
+        "--only", choices=EDITORS, help="make the pairs, train this one, and no more"
+    )
+    parser.add_argument("--cores", type=int, default=2, help="workers, and threads of trainings")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of pairs and trainings"
+    )
+    parser.add_argument("--edits", type=int, default=EDITS)
+    given = parser.parse_args()
+    work, on, where = given.work, Machine(given.cores, given.dtype), machine()
+    work.mkdir(parents=True, exist_ok=True)
+    make_pairs(work, on)
+    for name in EDITORS if given.only is None else (given.only,):
+        make_editor(work, name, on)
+    if given.only:
+        return
+    found = figures(work, curves(work, given.edits))
+    print(json.dumps(found, indent=1))
+    replace_results("edits", "ablation", found, where)
+
+
+if __name__ == "__main__":
+    main()
