@@ -68,7 +68,7 @@ PAIRS = 3000
 MORE = ("recipe.candidates=3", "recipe.unit_triplets=8")
 """Fewer candidates of each triplet than the preset's 8: more triplets for the same arithmetic."""
 FURTHER_PLAN: Plan = ("further-triplets.jsonl", 4800, 505)
-FURTHER_PAIRS = 4500
+FURTHER_PAIRS = 2500
 FURTHER_LAW = ("law.steps=6000", "law.cool_down=0.7")
 SHARES = {"colour": 0.6, "shape": 0.6, "size": 1.0, "background": 0.8, "style": 0.35}
 """Of an edit kind's triplets, those that the further training takes. Of 100 triplets of three candidates
