@@ -72,11 +72,6 @@ def coverage(run: str | None) -> dict[str, Any]:
     units = len(whole.unit_s)
     each = PILOT // whole.unit_triplets
     times = [time_held(whole, rng.permutation(units)[:each].tolist()) for _ in range(PILOTS)]
-    # One took an hour and a half, as if its process had been stopped meanwhile.
-    calm = without_the_longest(whole)
-    calm_times = [
-        time_held(calm, rng.permutation(units - 1)[:each].tolist()) for _ in range(PILOTS)
-    ]
     shown = of_units(whole, range(each))
     first, took = ahead(shown, whole), sum(whole.unit_s[each:])
     real = sum(whole.kept[PILOT:]) / ((whole.triplets - PILOT) * whole.candidates)
@@ -93,7 +88,6 @@ def coverage(run: str | None) -> dict[str, Any]:
         "forecast_first_pilot_seconds": ends(first.spendings[0].hours.times(3600))
         | {"real": round(took, 1)},
         "forecast_time_coverage": share(times),
-        "forecast_time_coverage_without_the_longest": share(calm_times),
         "forecast_unit_seconds": {
             "least": round(min(whole.unit_s), 1),
             "middle": round(float(np.median(whole.unit_s)), 1),
@@ -116,11 +110,6 @@ def of_units(whole: Pilot, units: Sequence[int]) -> Pilot:
         kept=tuple(whole.kept[number] for number in chosen),
         unit_s=tuple(whole.unit_s[unit] for unit in units),
     )
-
-
-def without_the_longest(whole: Pilot) -> Pilot:
-    longest = int(np.argmax(whole.unit_s))
-    return of_units(whole, [unit for unit in range(len(whole.unit_s)) if unit != longest])
 
 
 def ahead(pilot: Pilot, whole: Pilot) -> Forecast:

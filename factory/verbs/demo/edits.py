@@ -70,8 +70,8 @@ def maturity() -> str:
     """What stands beside the shipped editor, in one line."""
     figures = json.loads((MINIATURE / "editor_card.json").read_text())["figures"]
     return (
-        f"miniature/editor: small, and trained on squares alone; by its oracle "
-        f"{figures['edit_accuracy']:.0%} of {figures['edits']} edits of squares are done and the rest kept "
+        f"miniature/editor: small, and trained on square pictures alone; by its oracle "
+        f"{figures['edit_accuracy']:.0%} of {figures['edits']} edits of those are done and the rest kept "
         "(docs/miniature.md)"
     )
 
