@@ -45,6 +45,8 @@ MANY = 2000
 """As well, since of 200 a right interval holds 86 to 94 % by chance alone."""
 PILOT = 40
 """Triplets of a pilot."""
+NODES = 4
+"""Of a pool that scales."""
 
 START_UP_S = 180.0
 NOTICE_S = 120.0
@@ -156,9 +158,12 @@ def trace() -> dict[str, Any]:
     lives = lives_of(recorded["data"], step_s, NOTICE_S)
     reached = partial(over_limit, lives)
     by_unit = {str(unit_s): reached(unit_s) for unit_s in UNITS_S}
+    node_h = sum(recorded["data"]) * step_s / 3600
+    limit_h = limit_s(lives, START_UP_S) / 3600
     presets = {name: unit_seconds(name) for name in ("fast", "paper")}
     return {
         "trace_over_limit": reached(presets["fast"]),
+        "trace_over_node_hours": round(reached(presets["fast"]) * limit_h / node_h, 4),
         "trace_over_limit_paper": reached(presets["paper"]),
         "trace_over_limit_paper_one_triplet_a_unit": reached(unit_seconds("paper", 1)),
         "trace_unit_seconds": {name: round(seconds, 1) for name, seconds in presets.items()},
@@ -175,8 +180,8 @@ def trace() -> dict[str, Any]:
         ),
         "trace_start_up_s": START_UP_S,
         "trace_notice_s": NOTICE_S,
-        "trace_node_hours": round(sum(recorded["data"]) * step_s / 3600, 2),
-        "trace_limit_hours": round(limit_s(lives, START_UP_S) / 3600, 2),
+        "trace_node_hours": round(node_h, 2),
+        "trace_limit_hours": round(limit_h, 2),
         "trace_nodes_begun": len(lives),
     }
 
@@ -205,16 +210,30 @@ def unit_seconds(preset: str, triplets: int | None = None) -> float:
 
 def scaled(work: Path) -> dict[str, Any]:
     """The main job on a cluster without a GPU node, one of those that come being killed."""
-    nodes = 4
-    trial = autoscaling.job(nodes, autoscaling.generating(work / "run", 36, nodes), kill_at=3)
+    trial = autoscaling.job(NODES, autoscaling.generating(work / "run", 36, NODES), kill_at=3)
+    return {"autoscaled_to": trial.most, "scaled_back": trial.left == 0} | watched(trial, "scaled")
+
+
+def edit_scaled(work: Path) -> dict[str, Any]:
+    """The same of bulk edits."""
+    pictures = work / "pictures"
+    autoscaling.draw(pictures, 120)
+    verb = autoscaling.editing(pictures, work / "edits", NODES)
+    trial = autoscaling.job(NODES, verb, kill_at=3)
+    made = len(list((work / "edits").glob("*.png")))
+    found = {"edit_scaled_to": trial.most, "edit_scaled_back": trial.left == 0}
+    return found | watched(trial, "edit_scaled") | {"edit_scaled_pictures": made}
+
+
+def watched(trial: autoscaling.Trial, prefix: str) -> dict[str, Any]:
+    """How many nodes there were, and when; nodes leave while the job still runs, too."""
     return {
-        "autoscaled_to": trial.most,
-        "scaled_back": trial.left == 0,
-        "scaled_from": trial.first,
-        "scaled_back_s": round(trial.back_s, 1),
-        "scaled_nodes_killed": trial.killed,
-        "scaled_exit_code": trial.code,
-        "scaled_seen": trial.seen,
+        f"{prefix}_from": trial.first,
+        f"{prefix}_back_s": round(trial.back_s, 1),
+        f"{prefix}_nodes_killed": trial.killed,
+        f"{prefix}_exit_code": trial.code,
+        f"{prefix}_seen": trial.seen,
+        f"{prefix}_ended_at": round(trial.ended_at, 1),
     }
 
 
@@ -257,6 +276,7 @@ def main() -> None:
         "trace": lambda given: trace(),
         "goodput": lambda given: goodput.measured(work_of(given) / "goodput"),
         "scaled": lambda given: scaled(work_of(given)),
+        "edit_scaled": lambda given: edit_scaled(work_of(given)),
         "s3": lambda given: scale.on_s3(work_of(given)),
         **{name_of(size): partial(_long, captions=size) for size in LONG},
         "long_model": lambda given: {"long_model": growth.model(growth.recorded())},

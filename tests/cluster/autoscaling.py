@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from PIL import Image
 
 from cluster.demo import BACK_S, scaling_cluster
 from cluster.local import LocalCluster
@@ -122,6 +123,14 @@ def editing(pictures: Path, out: Path, nodes: int) -> list[str]:
     )  # fmt: skip
     words = ["edit", "--json", "--preset", "miniature", "--images", str(pictures)]
     return [*words, "--instruction", "make it red", "--out", str(out), *_set(sets)]
+
+
+def draw(folder: Path, count: int) -> None:
+    """Pictures of one colour each."""
+    folder.mkdir()
+    for number in range(count):
+        picture = Image.new("RGB", (64, 64), (number, 255 - number, 90))
+        picture.save(folder / f"{number:03d}.png")
 
 
 def _set(sets: Sequence[str]) -> list[str]:

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from cluster.demo import BACK_S, scaling_cluster
@@ -13,7 +12,7 @@ from cluster.fake_nodes import scaling_config
 from factory.ledger.keys import BESIDE
 from factory.storage.key_rules import USERS
 from factory.storage.open import open_store
-from tests.cluster.autoscaling import ROOT, Trial, editing, generating, job
+from tests.cluster.autoscaling import ROOT, Trial, draw, editing, generating, job
 from tests.cluster.chaining.test_miniature import driver_of, until
 from tests.environment import python_path, without_ray
 from tests.factory.edits.pictures import file, picture
@@ -63,9 +62,7 @@ def test_generate_begins_without_a_node_and_leaves_none(tmp_path: Path):
 @pytest.mark.slow
 def test_edit_begins_without_a_node_and_leaves_none(tmp_path: Path):
     pictures = tmp_path / "in"
-    pictures.mkdir()
-    for number in range(120):
-        Image.new("RGB", (64, 64), (number, 255 - number, 90)).save(pictures / f"{number:03d}.png")
+    draw(pictures, 120)
     trial = job(NODES, editing(pictures, tmp_path / "out", NODES), kill_at=3)
     scaled(trial, tmp_path / "out" / BESIDE / "commits")
     assert len(list((tmp_path / "out").glob("*.png"))) == 120

@@ -153,6 +153,11 @@ def test_keys_come_from_a_secret_and_nothing_runs_as_root(file: Any) -> None:
 def test_gpu_pods_go_where_gpus_are_and_nothing_else_may(file: Any) -> None:
     for group in cluster_of(file)["workerGroupSpecs"]:
         pod = group["template"]["spec"]
+        # Pools of spot nodes are tainted by the same label by which they are chosen.
+        of_spot = {t["key"]: t["value"] for t in pod.get("tolerations", ()) if "value" in t}
+        is_spot = "on-demand" not in group["groupName"]
+        assert of_spot == ({"FILL-IN/capacity-type": "FILL-IN-spot"} if is_spot else {})
+        assert of_spot.items() <= pod["nodeSelector"].items()
         if group["groupName"] == "cpu-spot":
             assert "nvidia.com/gpu" not in str(pod)
             continue

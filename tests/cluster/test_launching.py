@@ -111,6 +111,10 @@ def test_the_tool_is_run_and_its_command_said(
     assert said[1].startswith(
         "`kubectl port-forward svc/mill-head-svc 8265`" if code == 0 else "kubectl: ended with 7"
     )
+    (tmp_path / "calls").unlink()
+    done = CliRunner().invoke(app, ["down", file])
+    assert done.exit_code == ends_with
+    assert (tmp_path / "calls").read_text() == f"{tool} delete --ignore-not-found -f {file}\n"
 
 
 SHIPPED = {"kuberay/rayjob": "kubectl", "skypilot/editmill": "sky"}
