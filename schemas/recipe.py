@@ -1,7 +1,7 @@
 """The recipe: everything that decides what is made. Two runs with one recipe make one dataset."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -76,6 +76,8 @@ class Codec(Record):
 class WordMaps(Record):
     """Prompt-to-Prompt's edits of cross-attention: the original's maps under another caption."""
 
+    LATER: ClassVar[Mapping[str, Any]] = {"weights": {}}
+
     words: Literal["auto", "refine"] = "auto"
     """`auto` gives each changed word the map of the one in its place where the captions have as many words
     (replace); `refine`, as `auto` with others, keeps the maps of what both say."""
@@ -83,6 +85,9 @@ class WordMaps(Record):
     """Share of the steps in which the maps are the original's."""
     new_words: float = Field(1.0, ge=-10, le=10)
     """By what the maps of words are multiplied that only the new caption has."""
+    weights: dict[str, Annotated[float, Field(ge=-10, le=10)]] = {}
+    """The same of single words of the new caption, by the word, as `{snowy: 2}` (reweight); words that it
+    does not have change nothing."""
     blend: bool = False
     """Whether all stays as it was away from the words that change (local blend)."""
     blend_threshold: float = Field(0.3, ge=0, le=1)

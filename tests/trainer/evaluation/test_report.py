@@ -128,18 +128,25 @@ def test_it_says_who_keeps_more_where_as_many_edits_are_done(found):
         ("sdedit", 0.8): ((True, False), (True, False)),
     }
 
+    in_place = {"ip2p": (True, True), "sdedit": (True, False)}
+
     def word(row):
         value = row["image_guidance"] or row["strength"]
         done, kept = read[row["entrant"], value][row["number"]]
-        return row | {"edit_done": done, "rest_kept": kept}
+        place = in_place[row["entrant"]][row["number"]]
+        return row | {"edit_done": done, "rest_kept": kept, "place_kept": place}
 
     report = json.loads(made(tuple(word(row) for row in rows()))["report.json"])
     ours, theirs = report["keeps_more"]
     assert (ours["entrant"], ours["above"], ours["from"], ours["to"]) == ("ip2p", True, 0.5, 1.0)
     assert ours["least_margin"]["value"] == 0.5
     assert theirs["above"] is False
+    # Of the place alone ours keep all and theirs half, wherever as many edits are done.
+    ours, theirs = report["keeps_place"]
+    assert (ours["above"], ours["least_margin"]["value"], theirs["above"]) == (True, 0.5, False)
     # Of equal ones neither does.
-    assert not any(one["above"] for one in json.loads(found["report.json"])["keeps_more"])
+    equal = json.loads(found["report.json"])
+    assert not any(one["above"] for one in equal["keeps_more"] + equal["keeps_place"])
 
 
 def test_it_says_where_every_number_is_from(found):

@@ -11,10 +11,12 @@ from diffusers import UNet2DConditionModel
 
 from factory.edits.editors.p2p import edit_of as p2p_of
 from factory.edits.editors.pnp import edit_of as pnp_of
+from factory.engine.attention.cross import EditedMap
 from factory.engine.attention.layer import Layer
 from schemas.editors import P2p, Pnp
 from schemas.recipe import WordMaps
 from tests.factory.edits.editors.test_editors import item
+from tests.factory.engine.tiny import tiny_parts
 
 MODEL = {"source": "m"}
 PICTURE = torch.zeros(4, 64, 64)
@@ -78,7 +80,9 @@ def test_prompt_to_prompt_takes_the_maps_that_the_authors_take(unet):
     ]  # fmt: skip
     assert steps_of(request.control, 50) == list(range(20))
     # Its cross_replace_steps of 0.8: 40 of 50.
-    assert [step for step in range(50) if step < int(request.cross.share * 51)] == list(range(40))
+    edited = EditedMap(request.cross, tiny_parts().tokenizer)
+    taken = [step for step in range(50) if edited.columns(step, 50).source.any()]
+    assert taken == list(range(40))
     # Its local blend goes by the five maps of 16 x 16.
     scales = [
         Layer.of(name, unet).scale for name, _ in unet.named_modules() if name.endswith(".attn2")
