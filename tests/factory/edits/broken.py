@@ -69,6 +69,7 @@ LOST = [
     Broken("a key that begins with a slash", "/slash.png", file(picture()), NO_PART),
     Broken("a key with two slashes", "a//b.png", file(picture()), NO_PART),
     Broken("a hidden folder", "a/.hidden/b.png", file(picture()), NO_PART),
+    Broken("a way up", "a/../b.png", file(picture()), NO_PART),
     Broken(
         "a key among the records, where no run is",
         "_editmill/mine.png",

@@ -2,12 +2,16 @@
 
 import json
 import shlex
+from itertools import product
 
+import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from editmill import app
 from factory.miniature import world
+from factory.pairs.sheet import CELL_PX, MARGIN_PX
 
 FAST = (
     "--preset miniature --set recipe.ip2p.steps=2 --set compute.where=here --set compute.threads=1"
@@ -54,7 +58,14 @@ def test_run_again_it_goes_on_with_the_plan_and_lists_anew_only_on_demand(folder
         other.replace(" --json", ""), capsys, 2
     )
     said("sheet out --out sheet.png", capsys)
-    assert Image.open(folder / "sheet.png").size[0] > 3 * 2 * 192
+    sheet = np.asarray(Image.open(folder / "sheet.png").convert("RGB"))
+    # Before and after of each, enlarged as they are.
+    for number, (place, where) in product(range(3), enumerate(("in", "out"))):
+        picture = Image.open(folder / where / f"{number}.png").convert("RGB")
+        shown = picture.resize((CELL_PX - 2, CELL_PX - 2), Image.Resampling.NEAREST)
+        left = MARGIN_PX + number * (2 * CELL_PX + MARGIN_PX) + place * CELL_PX
+        there = sheet[MARGIN_PX:, left:][: CELL_PX - 2, : CELL_PX - 2]
+        assert (there == np.asarray(shown)).all(), (number, where)
     assert said("verify out --json", capsys)["damages"] == []
 
 
@@ -75,6 +86,55 @@ def test_a_list_of_requests_may_lie_beside_its_edits(folder, capsys):
     told = f"--requests {folder}/requests.jsonl --preset miniature {FAST}"
     assert said(f"edit --json --out {folder}/edits {told}", capsys)["counts"]["done"] == 1
     assert (folder / "edits" / "in" / "0.png").exists()
+
+
+REQUESTS = [
+    {"image": "0.png", "instruction": "make it red", "seed": 7, "text_guidance": 2.5,
+     "image_guidance": 1.0},
+    {"image": "0.png", "editor": "sdedit", "target_caption": "a red star", "strength": 0.5,
+     "output_key": "s/0.png"},
+    {"image": "1.png", "editor": "p2p", "source_caption": "a blue star", "target_caption": "a red star",
+     "text_guidance": 3.0},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["list.jsonl", "list.csv", "list.parquet"])
+def test_a_list_says_of_each_picture_by_whom_and_how_strongly_it_is_edited(name, folder, capsys):
+    table, file = pd.DataFrame(REQUESTS), str(folder / name)
+    table["seed"] = table["seed"].astype("Int64")
+    match name.rpartition(".")[2]:
+        case "jsonl":
+            (folder / name).write_text("".join(json.dumps(line) + "\n" for line in REQUESTS))
+        case "csv":
+            table.to_csv(file, index=False)
+        case "parquet":
+            table.to_parquet(file)
+    few = "--set recipe.sdedit.steps=4 --set recipe.p2p.steps=2 --set recipe.p2p.inversion_steps=2"
+    edit = f"edit --json --images in --requests {name} --out out {FAST} {few}"
+    assert said(edit, capsys)["counts"] == {"done": 3, "skipped": 0, "failed": 0}
+    found = pd.concat(map(pd.read_parquet, (folder / "out/_editmill/finish").glob("*.parquet")))
+    rows = {row.key: row for row in found.itertuples()}
+    assert {key: (row.editor, row.steps) for key, row in rows.items()} == {
+        "0.png": ("ip2p", 2),
+        "s/0.png": ("sdedit", 4),
+        "1.png": ("p2p", 2),
+    }
+    ours, by_sdedit, by_p2p = (rows[key] for key in ("0.png", "s/0.png", "1.png"))
+    assert (ours.seed, ours.text_guidance, ours.image_guidance) == (7, 2.5, 1.0)
+    assert (by_sdedit.strength, by_sdedit.target_caption) == (0.5, "a red star")
+    assert (by_p2p.text_guidance, by_p2p.source_caption) == (3.0, "a blue star")
+    assert all(
+        (row.width, row.height) == (row.image_width, row.image_height) for row in rows.values()
+    )
+
+
+def test_an_edit_may_stay_at_the_size_at_which_it_was_made(folder, capsys):
+    Image.open(folder / "in" / "0.png").resize((150, 100)).save(folder / "in" / "0.png")
+    sizes = {}
+    for size in ("input", "model"):
+        said(f"edit --out {size} {ASKED} --set recipe.output.size={size}", capsys)
+        sizes[size] = [Image.open(folder / size / f"{number}.png").size for number in range(2)]
+    assert sizes == {"input": [(150, 100), (64, 64)], "model": [(96, 64), (64, 64)]}
 
 
 def test_blank_words_are_refused_as_in_a_list(capsys):

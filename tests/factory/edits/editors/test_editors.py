@@ -54,7 +54,7 @@ def noise(purpose, shape=(1, 4, 16, 24)):
     return torch.from_numpy(seeds.noise(5, f"edit {purpose}", shape[1:]))[None]
 
 
-@pytest.mark.parametrize("solver", ["euler_ancestral", "ddim"])
+@pytest.mark.parametrize("solver", ["euler_ancestral", "ddim", "dpm_solver"])
 def test_ip2p_is_the_diffusers_pipeline(solver):
     ip2p = Ip2p(model={"source": "miniature/editor"}, solver=solver, steps=STEPS, text_guidance=3.0)
     ours = final_latents(studio(ip2p=ip2p), item(instruction=INSTRUCTION))
@@ -65,6 +65,11 @@ def test_ip2p_is_the_diffusers_pipeline(solver):
     if solver == "ddim":
         told = {"steps_offset": 1, "set_alpha_to_one": False, "timestep_spacing": "leading"}
         pipeline.scheduler = diffusers.DDIMScheduler.from_config(pipeline.scheduler.config, **told)
+    if solver == "dpm_solver":
+        told = {"algorithm_type": "dpmsolver++", "solver_order": 2, "timestep_spacing": "linspace"}
+        pipeline.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(
+            pipeline.scheduler.config, **told
+        )
     with patch(ANCESTRAL, side_effect=[noise(step) for step in range(STEPS)]):
         found = pipeline(
             INSTRUCTION, image=Image.fromarray(scene()), num_inference_steps=STEPS, guidance_scale=3.0,
