@@ -59,6 +59,16 @@ class Jittering(Plain):
         return super().__call__(moved, prompt, generator, output_type)
 
 
+class Referring(Plain):
+    """Takes a list of pictures for references of one edit, as FLUX.2 does."""
+
+    def __call__(self, image, prompt, generator=None, output_type="pil"):
+        images = image if isinstance(image, list) else [image]
+        mixed = np.mean([np.asarray(one, np.float32) for one in images], axis=0)
+        all_of_them = [Image.fromarray(mixed.astype(np.uint8))] * len(images)
+        return super().__call__(all_of_them, prompt, generator, output_type)
+
+
 class NoEditor(DiffusionPipeline):
     """Makes pictures of words alone."""
 

@@ -13,6 +13,7 @@ from editmill import app
 from factory.console.config import EVALUATION_PRESETS, PRESETS, preset_names, read_config
 from factory.engine.checkpoint.load import load_text_to_image
 from factory.errors import ConfigError
+from factory.miniature import world
 from schemas.config import Config
 from schemas.evaluation import Evaluation
 from schemas.recipe import ModelSource
@@ -96,6 +97,52 @@ def test_a_sweep_leaves_table_curve_report_and_sheet(judged):
     (made,) = json.loads((out / "environments.json").read_bytes())
     assert (made["units"], made["batch_images"]) == (4, 2)
     assert {"torch", "open_clip_torch", "editmill"} <= made["wheels"].keys()
+
+
+INVERTING = {"steps": 2, "inversion_steps": 2, "model": {"source": "miniature"}}
+ALL_KINDS = {
+    "ip2p": {"model": {"source": "miniature/editor"}, "steps": 2},
+    "sdedit": {"model": {"source": "miniature"}, "steps": 4},
+    "p2p": {**INVERTING, "self_scale": 2},
+    "pnp": {**INVERTING, "feature_layers": ["up.0.0"], "attention_layers": ["up"]},
+    "diffusers": {"model": {"source": "miniature/editor"}, "dtype": "float32", "steps": 2},
+}
+WORDS = {"source_caption": "a large red star on a white background",
+         "target_caption": "a large blue star on a white background",
+         "instruction": "make it blue"}  # fmt: skip
+
+
+@pytest.mark.long
+def test_editors_of_every_kind_are_measured_on_a_list_of_requests(tmp_path):
+    pictures = tmp_path / "in"
+    pictures.mkdir()
+    scene = world.render(world.parse_caption(WORDS["source_caption"]))
+    for name in ("a.png", "b.png"):
+        Image.fromarray(scene).save(pictures / name)
+    requests = tmp_path / "list.jsonl"
+    lines = [{"image": name, **WORDS} for name in ("a.png", "b.png")]
+    requests.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    sized = {"size_px": 64, "output": {"size": "model"}}
+    recipe = {
+        "entrants": [
+            {"name": f"by-{kind}", "edits": {"editor": kind, kind: settings, **sized}}
+            for kind, settings in ALL_KINDS.items()
+        ]
+    }
+    sweep = tmp_path / "sweep.yaml"
+    with sweep.open("w") as stream:
+        YAML().dump({"base": "miniature", "recipe": recipe}, stream)
+    of = ["--requests", requests, "--images", pictures, "--set", "compute.where=here"]
+    done = call("evaluate", "--sweep", sweep, *of, "--out", tmp_path / "out", "--json")
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [(one["entrant"], one["pictures"], one["failed"]) for one in report["points"]] == [
+        (f"by-{kind}", 2, 0) for kind in ALL_KINDS
+    ]
+    assert all(-1 <= one["clip_sim_dir"]["value"] <= 1 for one in report["points"])
+    assert all(0 < one["clip_sim_image"]["value"] <= 1 for one in report["points"])
+    # No oracle reads other people's pictures.
+    assert all(one["true"] is None for one in report["points"])
 
 
 @pytest.mark.parametrize("verb", ["status", "verify", "seal", "gc"])

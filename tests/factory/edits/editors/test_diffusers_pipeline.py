@@ -310,6 +310,28 @@ def test_a_pipeline_whose_pictures_depend_on_their_place_edits_one_by_one(plain)
     assert found == "one by one, since of 2 in a call what others are in it changes a picture"
 
 
+def test_a_pipeline_that_takes_a_list_for_references_of_one_edit_edits_one_by_one(plain):
+    shown = [(item(f"{n}.png", "keep it"), scene(n)) for n in range(2)]
+    ours = studio(plain, 2, lambda: shown, pipeline=f"{OURS}Referring", multiple_px=16)
+    assert ours.environment().batching.startswith(
+        "one by one, since of 2 in a call pictures come out "
+    )
+    for (_, picture), edited in zip(shown, made(ours, *shown), strict=True):
+        assert np.abs(edited.picture.astype(int) - picture).mean() < 16
+
+
+def test_pictures_of_several_sizes_come_to_calls_of_one_size_each():
+    """A call for several makes all as large as the first."""
+    sizes = [(96, 64), (64, 96), (96, 64), (64, 96), (64, 64)]
+    asked = [(item(f"{n}.png"), scene(n % 2, size)) for n, size in enumerate(sizes)]
+    together = studio(EDITOR, 2, lambda: asked[:2], steps=1, multiple_px=16)
+    assert together.environment().batching.startswith("2 in a call, ")
+    for one, edited in zip(asked, made(together, *asked), strict=True):
+        assert edited.picture.shape == one[1].shape
+        (alone,) = made(together, one)
+        assert (alone.picture == edited.picture).all()
+
+
 def test_a_first_picture_that_cannot_be_edited_stops_no_worker(plain):
     first = [(item(words="raise"), scene())]
     ours = studio(plain, 2, lambda: first, pipeline=f"{OURS}Plain")
