@@ -4,6 +4,7 @@ python benchmarks/edits.py                     (from the repository's root; Ceph
 python benchmarks/edits.py --only kills        (these figures alone; the others of the result stay)
 python benchmarks/edits.py --only mixed        (12 minutes; pictures of several sizes)
 python benchmarks/edits.py --only above --work DIR    (70 minutes; goes on in DIR where it was stopped)
+python benchmarks/edits.py --only places --work DIR   (an hour and a half of a core; the same)
 python benchmarks/edits.py --tiny --dry        (a small run on the emulator; writes nothing)
 
 Both edit the same pictures by the shipped editor at 64 px, two cores, against one S3 server, every request
@@ -350,34 +351,51 @@ FIRST = 300
 """Of the scenes: the settings of these curves were chosen with those before in sight."""
 
 
+def evaluated(work: str, editors: str, count: int) -> dict[str, Any]:
+    """The report of editors on scenes that no model has seen; goes on in `work` where it was stopped."""
+    told = ["--sweep", "miniature", "--editors", editors, "--edits", str(count), "--out", work]
+    first = ["--set", f"recipe.held_out.first={FIRST}"]
+    command = [sys.executable, "-m", "trainer", "evaluate", *told, *first]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    report: dict[str, Any] = json.loads(Path(work, "report.json").read_text())
+    return report
+
+
 def above(work: str, count: int) -> dict[str, Any]:
-    """The shipped editor's trade-off curve beside SDEdit's, on scenes that no model has seen."""
-    told = [
-        "evaluate",
-        "--sweep",
-        "miniature",
-        "--editors",
-        CURVES,
-        "--set",
-        f"recipe.held_out.first={FIRST}",
-        "--edits",
-        str(count),
-        "--out",
-        work,
-    ]
-    subprocess.run([sys.executable, "-m", "trainer", *told], check=True, stdout=sys.stderr)
-    report = json.loads(Path(work, "report.json").read_text())
+    """The shipped editor's trade-off curve beside SDEdit's."""
+    report = evaluated(work, CURVES, count)
     return {
         "above_sdedit": report["figures"]["above_sdedit"],
         "above_pictures": count,
         "above_first_picture": FIRST,
+        "above_comparison": compared(report, "above", CURVES.partition(",")[0]),
     }
+
+
+def places(work: str, count: int) -> dict[str, Any]:
+    """Whether `p2p` and `pnp` keep the rest, and the place of shapes, more often than SDEdit does where as
+    many edits are done.
+    """
+    report = evaluated(work, "sdedit,p2p,pnp", count)
+    found: dict[str, Any] = {"places_pictures": count, "places_first_picture": FIRST}
+    for editor in ("p2p", "pnp"):
+        for what in ("keeps_place", "keeps_more", "above"):
+            found[f"places_{editor}_{what}"] = compared(report, what, editor)
+    return found
+
+
+def compared(report: dict[str, Any], what: str, entrant: str) -> dict[str, Any]:
+    """One curve beside SDEdit's, and where both are."""
+    (one,) = [
+        each for each in report[what] if (each["entrant"], each["than"]) == (entrant, "sdedit")
+    ]
+    return {name: one[name] for name in ("above", "from", "to", "pictures", "least_margin")}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--server", default="ceph", help="ceph, swift or moto")
-    parser.add_argument("--only", choices=("speed", "mixed", "kills", "memory", "above"))
+    parser.add_argument("--only", choices=("speed", "mixed", "kills", "memory", "above", "places"))
     parser.add_argument(
         "--images", type=int, default=1000, help="of the run whose speed is measured"
     )
@@ -393,7 +411,11 @@ def main() -> None:
     where = machine()
     figures: dict[str, Any] = {}
     server = "moto" if given.tiny else given.server
-    with nullcontext("") if given.only in ("memory", "above") else s3_server(server) as endpoint:
+    with (
+        nullcontext("")
+        if given.only in ("memory", "above", "places")
+        else s3_server(server) as endpoint
+    ):
         if given.only in (None, "kills"):
             figures |= kills(*((16, 20, 1, 10.0) if given.tiny else (1900, 100, 20, 24.0)))
         if given.only in (None, "speed"):
@@ -406,6 +428,9 @@ def main() -> None:
     if given.only in (None, "above"):
         with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as work:
             figures |= above(work, 4 if given.tiny else 300)
+    if given.only in (None, "places"):
+        with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as work:
+            figures |= places(work, 4 if given.tiny else 300)
     print(json.dumps(figures, indent=1))
     if given.dry:
         return

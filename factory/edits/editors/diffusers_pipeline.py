@@ -1,11 +1,12 @@
 """Any editing pipeline of diffusers, ordinary or modular, or a third party's, called as its users call it.
 
 Needs an instruction, or, of a class that makes a picture by its caption, the caption as it should be
-(`prompt`). It goes past the engine: one call edits one picture, or `compute.pipeline_images` of
-one size where `batch_check` found that it may. A call for several is always for as many, filled up with
-copies, since the shape of a call decides the last bits. Where it fails: at sizes that the model was not
-trained at, and where a class has rules of its own that its call does not name. Licence: that of the model
-given, many of which forbid commercial use (FLUX.1 Kontext: FLUX.1 [dev] Non-Commercial).
+(`prompt`). It goes past the engine: one call edits one picture, or `compute.pipeline_images` of one
+size where `batch_check` found that it may. A call for several is always for as many, filled up with
+copies, since the shape of a call decides the last bits. Where it fails (docs/editors/diffusers.png): at
+sizes that the model was not trained at, and where a class has rules of its own that its call does not
+name. Licence: that of the model given, many of which forbid commercial use (FLUX.1 Kontext: FLUX.1
+[dev] Non-Commercial).
 """
 
 import warnings

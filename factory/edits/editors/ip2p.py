@@ -1,8 +1,8 @@
 """InstructPix2Pix: a network that is shown the picture, told the instruction, and guided towards both.
 
-Needs an instruction. `text_guidance` is the paper's s_T, `image_guidance` its s_I. Where it fails: what the
-pairs it was trained on do not show, such as moving things or counting them. Licence: that of the model
-given (the paper's weights: CreativeML OpenRAIL-M).
+Needs an instruction. `text_guidance` is the paper's s_T, `image_guidance` its s_I. Where it fails
+(docs/editors/ip2p.png): what the pairs it was trained on do not show, such as moving things or counting
+them. Licence: that of the model given (the paper's weights: CreativeML OpenRAIL-M).
 
 Source: Brooks et al. 2023 (arXiv:2211.09800).
 """

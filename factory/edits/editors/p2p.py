@@ -2,9 +2,10 @@
 maps.
 
 Needs what the picture shows and what it should show, in sentences as alike as they can be: words in the
-same places are taken for each other. `text_guidance` leads towards the second. Where it fails: inversion
-gives the picture's own row exactly here, but the edit drifts from it with guidance, more the further the
-captions are apart; what moves or changes shape fights `self_share`. Licence: that of the model given.
+same places are taken for each other. `text_guidance` leads towards the second. Where it fails
+(docs/editors/p2p.png): inversion gives the picture's own row exactly here, but the edit drifts from it
+with guidance, more the further the captions are apart; what moves or changes shape fights `self_share`.
+Licence: that of the model given.
 
 Source: Hertz et al. 2022 (arXiv:2208.01626), its controls as google/prompt-to-prompt codes them, in which
 the row with a caption alone is controlled. In place of null-text inversion, which trains an embedding for

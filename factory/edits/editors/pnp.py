@@ -1,8 +1,8 @@
 """Plug-and-Play: the picture's own features and self-attention, found on the way back from its inversion.
 
 Needs the caption as the picture should be. `text_guidance` leads towards it and away from
-`negative_prompt`. Where it fails: it keeps the layout, so what should move, grow or vanish stays where it
-was; textureless pictures lose their shapes. Licence: that of the model given.
+`negative_prompt`. Where it fails (docs/editors/pnp.png): it keeps the layout, so what should move, grow
+or vanish stays where it was; textureless pictures lose their shapes. Licence: that of the model given.
 
 Source: Tumanyan et al. 2023 (arXiv:2211.12572), section 4, and MichalGeyer/pnp-diffusers: one row of the
 picture under the empty prompt lends to both of the edit's. Nothing is stored between: its latents are kept

@@ -1,8 +1,9 @@
 """SDEdit: the picture with so much noise that only its rough shapes are left, sampled anew from there.
 
-Needs the caption as it should be. `text_guidance` is classifier-free guidance towards it, `strength` the
-share of the way from noise that is made again: little changes at 0.3, little stays at 0.9. Where it fails:
-whatever must change and whatever must stay are told apart by size alone. Licence: that of the model given.
+Needs the caption as it should be. `text_guidance` is classifier-free guidance towards it, `strength`
+the share of the way from noise that is made again: little changes at 0.3, little stays at 0.9. Where it
+fails (docs/editors/sdedit.png): whatever must change and whatever must stay are told apart by size
+alone. Licence: that of the model given.
 
 Source: Meng et al. 2022 (arXiv:2108.01073), algorithm 1 without its mask, in a latent space as Stable
 Diffusion's `img2img.py` does it; the first step is diffusers' `get_timesteps` for the same strength.
