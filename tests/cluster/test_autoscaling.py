@@ -43,7 +43,7 @@ def scaled(trial: Trial, commits: Path, nodes: int = NODES) -> None:
 
 
 def left_before_the_end(trial: Trial) -> None:
-    """Those that had nothing to do any more went while the driver, and all its objects, were still there."""
+    """Those that had nothing to do any more went while the driver and all its objects were still there."""
     last = max(at for at, count in trial.seen if count == trial.most)
     after = [(at, count) for at, count in trial.seen if at > last]
     assert any(at < trial.ended_at and count < trial.most for at, count in after), trial.seen

@@ -19,6 +19,7 @@ from factory.edits import opening
 from factory.edits.edit import edit_stage
 from factory.edits.listing import bad_key
 from factory.edits.opening import MOST_BYTES, Opened, Opener
+from factory.edits.prepare import check_places
 from factory.errors import InputError, ListError, RunMismatch, StorageRefused
 from factory.ledger.manifest import sealed_object_uris
 from factory.ledger.units.reopen import repair
@@ -448,6 +449,10 @@ def test_requests_say_each_what_is_wanted(tmp_path):
             "not lie below _editmill/",
         ),
         (
+            {"image": "a.png", "instruction": "x", "output_key": "../a.png"},
+            "no part that is empty or begins with a dot",
+        ),
+        (
             {"image": "a.png", "instruction": "x", "seed": -1},
             'field "seed": expected a number within 0',
         ),
@@ -501,6 +506,20 @@ def test_an_empty_place_is_refused(tmp_path):
         edited(tmp_path / "in", tmp_path / "out")
     with pytest.raises(InputError, match="must be a folder or s3://bucket/prefix, got none"):
         edited(tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_an_empty_prefix_is_refused(moto_bucket):
+    put(f"{moto_bucket}/other", {"a.png": file(picture())})
+    with pytest.raises(InputError, match=r"/in: must hold at least one object, got none"):
+        edited(f"{moto_bucket}/in", f"{moto_bucket}/out")
+    assert list(open_store(f"{moto_bucket}/out", USERS).list()) == []
+
+
+@pytest.mark.parametrize("out", ["s3://bucket/in", "s3://bucket/in/", "s3://bucket/in/edits"])
+def test_edits_of_a_prefix_do_not_come_to_it(out):
+    with pytest.raises(InputError, match="must not lie below --images s3://bucket/in/?, got edits"):
+        check_places("s3://bucket/in/", out)
+    check_places("s3://bucket/in", "s3://bucket/in-edits")
 
 
 def test_a_unit_that_is_given_up_leaves_failed_rows(tmp_path):
