@@ -6,6 +6,7 @@ python benchmarks/cluster.py --only scaled        (4 minutes; a real Ray that sc
 python benchmarks/cluster.py --only goodput       (20 minutes; a real Ray whose nodes are taken away)
 python benchmarks/cluster.py --only s3            (10 minutes; 5,000 units on a real S3 server)
 python benchmarks/cluster.py --only long_451990_captions --work DIR      (two hours; a run in DIR)
+python benchmarks/cluster.py --only edit_scaled   (a pool of four nodes that edits; some four minutes)
 python benchmarks/cluster.py --only forecast --run RUN    (of another run, of 80 triplets at least)
 python benchmarks/cluster.py --keep RUN           (writes the table of a run that `forecast` reads else)
 """

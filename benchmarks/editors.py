@@ -69,6 +69,7 @@ MORE = ("recipe.candidates=3", "recipe.unit_triplets=8")
 """Fewer candidates of each triplet than the preset's 8: more triplets for the same arithmetic."""
 FURTHER_PLAN: Plan = ("further-triplets.jsonl", 4800, 505)
 FURTHER_PAIRS = 2500
+"""Some 40 minutes of two cores with fast bfloat16."""
 FURTHER_LAW = ("law.steps=6000", "law.cool_down=0.7")
 SHARES = {"colour": 0.6, "shape": 0.6, "size": 1.0, "background": 0.8, "style": 0.35}
 """Of an edit kind's triplets, those that the further training takes. Of 100 triplets of three candidates
@@ -280,16 +281,22 @@ def run(command: list[str]) -> None:
         sys.exit(code)
 
 
-def further(work: Path, machine: Machine) -> None:
-    """The editor that stands here, trained on pairs of triplets that it has not seen."""
+def make_further_pairs(work: Path, machine: Machine) -> Path:
+    """Pairs of more triplets, each also the other way round; their folder."""
     triplets, count, seed = FURTHER_PLAN
     write_triplets(work / triplets, count, seed, SHARES)
     target = f"budget.target_pairs={FURTHER_PAIRS}"
     generate(work, FURTHER_PLAN, "further-pairs", machine, *MORE, target)
+    both_ways(work / "both-ways", work / "further-pairs")
+    return work / "both-ways"
+
+
+def further(work: Path, machine: Machine) -> None:
+    """The editor that stands here, trained on pairs of triplets that it has not seen."""
+    pairs = make_further_pairs(work, machine)
     with_unet(MINIATURE / "editor" / "unet", work / "shipped")
     source = f"law.model.source={work / 'shipped'}"
-    both_ways(work / "both-ways", work / "further-pairs")
-    train(work / "both-ways", work / "further", machine, *FURTHER_LAW, source)
+    train(pairs, work / "further", machine, *FURTHER_LAW, source)
     evaluate(work / "further", work / "editor", work / "judged", machine)
     found = {"pairs_further": counts(work, "further-pairs")["pairs"]}
     print(json.dumps(found | evaluation(work / "judged"), indent=1))

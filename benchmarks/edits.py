@@ -427,10 +427,10 @@ def main() -> None:
         figures |= memory((100, 1000) if given.tiny else FLAT)
     if given.only in (None, "above"):
         with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as work:
-            figures |= above(work, 4 if given.tiny else 300)
+            figures |= above(f"{work}/above", 4 if given.tiny else 300)
     if given.only in (None, "places"):
         with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as work:
-            figures |= places(work, 4 if given.tiny else 300)
+            figures |= places(f"{work}/places", 4 if given.tiny else 300)
     print(json.dumps(figures, indent=1))
     if given.dry:
         return

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from schemas.canonical import content_hash
 from schemas.record import Record
@@ -86,8 +86,9 @@ class WordMaps(Record):
     new_words: float = Field(1.0, ge=-10, le=10)
     """By what the maps of words are multiplied that only the new caption has."""
     weights: dict[str, Annotated[float, Field(ge=-10, le=10)]] = {}
-    """The same of single words of the new caption, by the word, as `{snowy: 2}` (reweight); words that it
-    does not have change nothing."""
+    """By what the map of a single word of the new caption is multiplied in place of `new_words`, as
+    `{snowy: 2}` (reweight). Words are in small letters, with the punctuation that follows them; one that a
+    caption does not have changes nothing."""
     blend: bool = False
     """Whether all stays as it was away from the words that change (local blend)."""
     blend_threshold: float = Field(0.3, ge=0, le=1)
@@ -95,6 +96,14 @@ class WordMaps(Record):
     blend_scale: int = Field(4, ge=1, le=64)
     """Of the layers whose maps count: latents to a side of one of their positions; 4 is 16 x 16 positions
     at 512 px."""
+
+    @field_validator("weights")
+    @classmethod
+    def _words(cls, weights: dict[str, float]) -> dict[str, float]:
+        for word in weights:
+            if word.split() != [word] or word != word.lower():
+                raise ValueError(f"a weight must be of one word in small letters, got {word!r}")
+        return weights
 
 
 class Recipe(Record):

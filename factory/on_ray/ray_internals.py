@@ -71,7 +71,7 @@ def ask_for_whole_workers() -> None:
 
     It shares a worker's resources among its calls, rounds to 5 digits, and counts how many whole workers
     the shares of all make: 3.99996 of four with three calls each. It drops what is over, so that the fourth
-    never comes. A twentieth of a worker is added before it counts.
+    never comes. A twentieth of a worker is added before it counts: enough for 10,000 calls of whole GPUs.
     """
     autoscaler: Any = importlib.import_module(
         "ray.data._internal.cluster_autoscaler.rate_based_cluster_autoscaler"

@@ -31,5 +31,7 @@ def test_the_small_run_gives_every_figure_and_writes_nothing():
     assert figures["over_plain_loop_mixed"] > 0
     assert 0 <= figures["waiting_share"] < 1
     assert figures["above_sdedit"] in (True, False)
+    for editor in ("p2p", "pnp"):
+        assert set(figures[f"places_{editor}_keeps_place"]) >= {"above", "least_margin", "pictures"}
     assert figures["planning_bytes_per_image"] < 100_000
     assert (results.read_bytes() if results.exists() else None) == before

@@ -31,7 +31,9 @@ def scaled(trial: Trial, commits: Path, nodes: int = NODES) -> None:
     assert trial.code == 0, trial.words
     # Work is done from the first ready worker on, not once all have come.
     first_commit = min(file.stat().st_mtime for file in commits.rglob("*.parquet"))
-    assert trial.came[1] < first_commit < trial.came[nodes], (first_commit, trial.came)
+    assert trial.came[1] < first_commit, trial.came
+    # Of two the second may be there before the first has loaded its models.
+    assert first_commit < trial.came[nodes] or nodes == 2, (first_commit, trial.came)
     assert trial.first == 0
     assert trial.most == nodes, trial.seen
     assert trial.killed == 1
@@ -57,7 +59,7 @@ def test_rays_own_check_takes_the_nodes():
 
 @pytest.mark.long
 def test_two_nodes_come_for_work_and_none_stays(tmp_path: Path):
-    """So few that CI has time for them; more, of each verb, below."""
+    """Two only, so that CI has time for it; four, with each verb, below."""
     trial = job(2, generating(tmp_path / "run", 24, 2), kill_at=2)
     scaled(trial, tmp_path / "run/commits", 2)
     assert trial.result["committed_units"] == 24

@@ -11,7 +11,7 @@ RUN = {"run": "s3://bucket/run/_editmill", "stage": "generate"}
 MINUTES = 120
 """Long enough for each alert's range and its patience."""
 Series = Mapping[str, str]
-"""Its values a minute apart by metric with own labels, as promtool writes them: `first+step x times`."""
+"""Values of each metric, one a minute, as promtool writes them: `first+step x times`."""
 
 CALM: Series = {
     "editmill_open_units": f"1000-5x{MINUTES}",
@@ -28,7 +28,7 @@ CALM: Series = {
 
 @dataclass(frozen=True)
 class Case:
-    """What goes wrong, and by when it is told."""
+    """What goes wrong."""
 
     bad: Series
     """In place of the calm run's; empty values are a series that is not there."""

@@ -29,6 +29,7 @@ class Prometheus:
     def __init__(self, programs: Path, port: int) -> None:
         self._bin = programs / "usr" / "bin"
         self.port = port
+        self.begun = time.time()
 
     def get(self, path: str, **asked: str) -> Any:
         """An answer of its API."""
@@ -41,10 +42,9 @@ class Prometheus:
         assert answer["status"] == "success", answer
         return list(answer["data"]["result"])
 
-    def query_range(self, query: str, seconds: int) -> list[dict[str, Any]]:
-        """What it found in each of the last seconds; gauges of what has ended are gone by now."""
-        now = time.time()
-        asked = {"query": query, "start": f"{now - seconds}", "end": f"{now}", "step": "1"}
+    def query_range(self, query: str) -> list[dict[str, Any]]:
+        """What it found in each second since it began; gauges of what has ended are gone by now."""
+        asked = {"query": query, "start": f"{self.begun}", "end": f"{time.time()}", "step": "1"}
         answer = self.get("/api/v1/query_range", **asked)
         assert answer["status"] == "success", answer
         return list(answer["data"]["result"])

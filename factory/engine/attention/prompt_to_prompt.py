@@ -1,6 +1,6 @@
 """Prompt-to-Prompt: InstructPix2Pix's shared self-attention, and the original's edits of word maps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from factory.engine.attention.cross import CrossAttention
@@ -37,11 +37,6 @@ class SharedAttention:
         return (0, 1, 0, 1) if shares_attention(self.p, step, steps) else (0, 1, 2, 3)
 
 
-def _lower(weights: Mapping[str, float]) -> dict[str, float]:
-    """As words are told to a tokenizer."""
-    return {word.lower(): weight for word, weight in weights.items()}
-
-
 def word_maps(
     asked: WordMaps, source_row: int, edited_row: int, source: str, target: str
 ) -> tuple[CrossAttention, LocalBlend | None]:
@@ -54,7 +49,7 @@ def word_maps(
         target,
         asked.words,
         asked.share,
-        weights={**dict.fromkeys(new, asked.new_words), **_lower(asked.weights)},
+        weights={**dict.fromkeys(new, asked.new_words), **asked.weights},
     )
     if not asked.blend:
         return cross, None

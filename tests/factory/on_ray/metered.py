@@ -65,7 +65,7 @@ class Slowly:
 
 
 class Unwell(PassingStore):
-    """Gives no clear answer when a process stores a commit for the first time; all others are its own."""
+    """Gives no clear answer when a process stores a commit for the first time; everything else works."""
 
     def __init__(self, inner: ObjectStore) -> None:
         super().__init__(inner)

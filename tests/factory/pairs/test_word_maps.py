@@ -69,7 +69,7 @@ def test_a_recipe_edits_word_maps_and_leaves_the_original_as_it_was(triplets, tm
     for line in LINES:
         of_each = [found[name][line["output"]] for name in maps]
         originals, edits = zip(*of_each, strict=True)
-        # To a level of 255: rows of another number are other sums.
+        # To a level of 255: another number of rows changes the last bits.
         assert all(np.abs(one - originals[0]).max() <= 1 for one in originals)
         plain, taken, blend, weighed = edits
         assert differ(taken, plain)

@@ -8,6 +8,7 @@ import torch
 from diffusers.models.attention_processor import Attention
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from factory.engine.attention import routing
 from factory.engine.attention.borrowed import Borrowed
@@ -145,7 +146,7 @@ def test_words_are_weighed_and_have_shares_of_their_own(kind, dtype):
 
 
 def test_a_recipe_weighs_single_words_of_those_captions_that_have_them():
-    maps = WordMaps(new_words=2.0, weights={"Red": -1.5, "absent": 9})
+    maps = WordMaps(new_words=2.0, weights={"red": -1.5, "absent": 9})
     cross, _ = word_maps(maps, 0, 1, "a red ball", "a red cube")
     assert cross.weights == {"cube": 2.0, "red": -1.5, "absent": 9}
     tokenizer = networks(torch.float64).text.tokenizer
@@ -155,6 +156,9 @@ def test_a_recipe_weighs_single_words_of_those_captions_that_have_them():
     changed = {place for place in range(len(usual)) if weighed[place] != usual[place]}
     assert changed == {*red, *cube}
     assert (weighed[red] == -1.5 * usual[red]).all()
+    for word in ("Red", "red ball", ""):
+        with pytest.raises(ValidationError, match="must be of one word in small letters"):
+            WordMaps(weights={word: 1})
     # What a release before had hashed without them keeps its hash.
     assert "weights" not in WordMaps().identity()
     assert WordMaps.filled({"share": 0.5}) == {"share": 0.5, "weights": {}}
