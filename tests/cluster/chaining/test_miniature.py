@@ -24,7 +24,7 @@ CHAINS = Path(__file__).parents[3] / "cluster" / "chains"
 LONGEST_S = 500.0
 SMALL = {
     "pairs": "--set recipe.candidates=2 --set recipe.steps=4 --set recipe.unit_triplets=1 "
-    "--set compute.calls_per_worker=1 --limit 24 "
+    "--set compute.calls_per_worker=1 --limit 12 "
     "--set 'recipe.thresholds={image: -1, text: -1, direction: -1}'",
     "latents": "--set compute.where=here",
     "editor": "--set compute.where=here --set law.steps=4 --set law.batch=2 --set compute.micro_batch=2 "
@@ -129,7 +129,7 @@ def test_a_rebuild_as_a_job_goes_on_where_it_was_killed(
     driver_of(head).kill()
     said, _ = process.communicate()
     assert process.returncode == 3, said
-    assert re.search("resuming: [0-9]+ of 24 units are committed", said), said
+    assert re.search("resuming: [0-9]+ of 12 units are committed", said), said
     assert unchanged(committed)
     assert "its driver was killed by signal 9; run it again" in said
     made = contents(root / "pairs", root / "latents")
@@ -153,7 +153,7 @@ def test_a_rebuild_as_a_job_goes_on_where_it_was_killed(
     assert unchanged(made)
     # One commit a unit, whoever made it.
     units = [path.stem for path in commits.rglob("*.parquet")]
-    assert len(units) == len(set(units)) == 24
+    assert len(units) == len(set(units)) == 12
     assert (root / "editor" / "editor" / "model_index.json").is_file()
     assert json.loads((root / "judged" / "evaluation.json").read_text())["edits"] == 4
     found = status(environment, tmp_path, root)
