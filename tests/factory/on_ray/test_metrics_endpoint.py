@@ -94,7 +94,7 @@ def assert_shown(scrapes, stage):
     # A unit of an export is one file.
     outcomes = scrapes.sum("ray_editmill_outcomes_total", **of)
     assert outcomes == UNITS if stage == "export" else outcomes > UNITS
-    items = UNITS * (1 if stage in ("generate", "encode") else OUTCOMES)
+    items = UNITS * (1 if stage in ("generate", "encode", "export") else OUTCOMES)
     assert scrapes.sum("ray_editmill_items_total", **of) == items
     assert scrapes.sum("ray_editmill_unit_seconds_count", **of) == UNITS
     # Each commit was stored at the second attempt.
