@@ -25,10 +25,9 @@ from benchmarks.editors import (  # noqa: E402
     counts,
     halve,
     make_further_pairs,
-    run,
     train,
 )
-from benchmarks.edits import FIRST  # noqa: E402
+from benchmarks.edits import compared, evaluated  # noqa: E402
 from benchmarks.record import machine, replace_results  # noqa: E402
 
 TENTH = 0.9
@@ -53,10 +52,7 @@ def curves(work: Path, count: int) -> dict[str, Any]:
     sweep = {"base": "miniature", "recipe": {"entrants": [entrant(work, name) for name in EDITORS]}}
     file = work / "ablation.yaml"
     file.write_text(json.dumps(sweep))
-    told = ["--set", f"recipe.held_out.first={FIRST}", "--edits", str(count)]
-    run(["evaluate", "--sweep", str(file), *told, "--out", str(work / "curves")])
-    report: dict[str, Any] = json.loads((work / "curves" / "report.json").read_text())
-    return report
+    return evaluated(str(work / "curves"), count, str(file))
 
 
 def entrant(work: Path, name: str) -> dict[str, Any]:
@@ -77,7 +73,7 @@ def entrant(work: Path, name: str) -> dict[str, Any]:
 
 def figures(work: Path, report: dict[str, Any]) -> dict[str, Any]:
     """For the results: how many pairs all are, and what each editor does at the preset's guidance."""
-    above = next(one for one in report["above"] if (one["entrant"], one["than"]) == tuple(EDITORS))
+    above = compared(report, "above", *EDITORS)
     found: dict[str, Any] = {
         "ablation_above_tenth": above["above"],
         "ablation_from": above["from"],

@@ -351,11 +351,10 @@ FIRST = 300
 """Of the scenes: the settings of these curves were chosen with those before in sight."""
 
 
-def evaluated(work: str, editors: str, count: int) -> dict[str, Any]:
-    """The report of editors on scenes that no model has seen; goes on in `work` where it was stopped."""
-    told = ["--sweep", "miniature", "--editors", editors, "--edits", str(count), "--out", work]
-    first = ["--set", f"recipe.held_out.first={FIRST}"]
-    command = [sys.executable, "-m", "trainer", "evaluate", *told, *first]
+def evaluated(work: str, count: int, *sweep: str) -> dict[str, Any]:
+    """The report of a sweep on scenes that no model has seen; goes on in `work` where it was stopped."""
+    told = ["--set", f"recipe.held_out.first={FIRST}", "--edits", str(count), "--out", work]
+    command = [sys.executable, "-m", "trainer", "evaluate", "--sweep", *sweep, *told]
     subprocess.run(command, check=True, stdout=sys.stderr)
     report: dict[str, Any] = json.loads(Path(work, "report.json").read_text())
     return report
@@ -363,7 +362,7 @@ def evaluated(work: str, editors: str, count: int) -> dict[str, Any]:
 
 def above(work: str, count: int) -> dict[str, Any]:
     """The shipped editor's trade-off curve beside SDEdit's."""
-    report = evaluated(work, CURVES, count)
+    report = evaluated(work, count, "miniature", "--editors", CURVES)
     return {
         "above_sdedit": report["figures"]["above_sdedit"],
         "above_pictures": count,
@@ -376,7 +375,7 @@ def places(work: str, count: int) -> dict[str, Any]:
     """Whether `p2p` and `pnp` keep the rest, and the place of shapes, more often than SDEdit does where as
     many edits are done.
     """
-    report = evaluated(work, "sdedit,p2p,pnp", count)
+    report = evaluated(work, count, "miniature", "--editors", "sdedit,p2p,pnp")
     found: dict[str, Any] = {"places_pictures": count, "places_first_picture": FIRST}
     for editor in ("p2p", "pnp"):
         for what in ("keeps_place", "keeps_more", "above"):
@@ -384,11 +383,11 @@ def places(work: str, count: int) -> dict[str, Any]:
     return found
 
 
-def compared(report: dict[str, Any], what: str, entrant: str) -> dict[str, Any]:
-    """One curve beside SDEdit's, and where both are."""
-    (one,) = [
-        each for each in report[what] if (each["entrant"], each["than"]) == (entrant, "sdedit")
-    ]
+def compared(
+    report: dict[str, Any], what: str, entrant: str, than: str = "sdedit"
+) -> dict[str, Any]:
+    """One curve beside another, and where both are."""
+    (one,) = [each for each in report[what] if (each["entrant"], each["than"]) == (entrant, than)]
     return {name: one[name] for name in ("above", "from", "to", "pictures", "least_margin")}
 
 

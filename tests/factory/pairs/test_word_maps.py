@@ -1,16 +1,17 @@
 """Prompt-to-Prompt's edits of cross-attention as a recipe's option of `generate`, on the miniature."""
 
+import io
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from editmill import app
 from factory.ledger.manifest import sealed_data_uris
 from factory.ledger.run import open_run
 from factory.storage.open import open_store
-from tests.factory.pairs.scenes import decoded
 
 LINES = [
     {"input": "a large red star on a white background",
@@ -44,6 +45,11 @@ def generate(triplets, out, *settings):
     with pytest.raises(SystemExit) as ended:
         app([*words, *sets])
     return ended.value.code
+
+
+def decoded(stored):
+    """Its pixels (height, width, 3), as whole numbers with a sign."""
+    return np.asarray(Image.open(io.BytesIO(stored["bytes"]))).astype(int)
 
 
 def pairs(out):
