@@ -122,11 +122,13 @@ class Nursery:
     def part(self) -> None:
         """Let go of those whose places were taken by children that have ended."""
         while self.children:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-            if not pid:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if not ended:
                 return
-            connection, place = self.children.pop(pid)
+            connection, place = self.children.pop(ended.si_pid)
+            # While it still has its id, so that nobody else is ever taken for it.
             place.unlink(missing_ok=True)
+            os.waitpid(ended.si_pid, 0)
             with suppress(KeyError):
                 self.eyes.unregister(connection)
             connection.close()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.cluster.queries import RULES, metrics_of, queries, rules, variables
-from tests.factory.on_ray.metered import runs_at
+from tests.factory.on_ray.metered import REPORT_MS, SEEN, UNITS, runs_at
 from tests.servers import alerts
 from tests.servers.alerts import CALM, CASES, alerts_file
 from tests.servers.processes import ServerFailed, free_ports
@@ -26,14 +26,24 @@ def server(tmp_path_factory):
     try:
         with (
             prometheus(folder, RULES, f"127.0.0.1:{port}") as found,
-            runs_at(folder, port, ["generate"]) as process,
+            runs_at(folder, port, ["generate"]),
         ):
-            process.stdout.readline()
-            # Of each counter two samples, so that there is a rate.
-            time.sleep(4)
+            # Of each counter two samples that differ, so that there is a rate.
+            until_made(found, 1)
+            (folder / SEEN).touch()
+            until_made(found, UNITS)
             yield found
     except ServerFailed as error:
         pytest.fail(f"Prometheus could not be started: {error}")
+
+
+def until_made(server, units):
+    """Until it has read that so many have been made, and whatever is told together with that."""
+    end = time.monotonic() + 120
+    while not server.query(f'sum(ray_editmill_units_total{{end="made"}}) >= {units}'):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    time.sleep(2 * REPORT_MS / 1000)
 
 
 def test_promtool_finds_nothing_wrong_with_the_rules(server):
@@ -76,7 +86,7 @@ def test_a_case_that_raises_nothing_is_told(server, tmp_path, monkeypatch):
 def test_counters_say_what_was_made(server):
     made = server.query('sum by (run, stage) (ray_editmill_units_total{end="made"})')
     ((labels, value),) = [(one["metric"], one["value"][1]) for one in made]
-    assert (labels["stage"], value) == ("generate", "6")
+    assert (labels["stage"], value) == ("generate", f"{UNITS}")
     assert labels["run"].endswith("/generate/out/_editmill")
 
 

@@ -2,8 +2,9 @@
 
     python -m tests.factory.on_ray.metered FOLDER PORT [STAGE ...]
 
-Prints a line for each stage that is done, and holds its Ray until stdin ends, so that what was counted
-can be read. The endpoint is http://127.0.0.1:PORT/metrics.
+Each worker makes its first unit; for further ones it waits until there is a file FOLDER/seen. Prints a line
+for each stage that is done, and holds its Ray until stdin ends, so that what was counted can be read. The
+endpoint is http://127.0.0.1:PORT/metrics.
 """
 
 import logging
@@ -39,6 +40,8 @@ UNITS, OUTCOMES = 6, 2
 """Of each run, and of a unit."""
 NUMBER, BORDERLINE = 1, 1
 """A run of the stub in which so many outcomes lie close to a gate."""
+SEEN = "seen"
+"""A file, by which a run learns that its first units have been counted."""
 REPORT_MS = 1000
 """Ray's least, in place of 10 s."""
 
@@ -49,13 +52,19 @@ class Slowly:
 
     load: Load
     seconds: float
+    seen: str
 
     def __call__(self, run: Any, pool: Any) -> Any:
-        maker, seconds = self.load(run, pool), self.seconds
+        maker, seconds, seen = self.load(run, pool), self.seconds, self.seen
 
         class Slow:
+            made = 0
+
             def make(self, unit, items):
                 time.sleep(seconds)
+                while self.made and not os.path.exists(seen):
+                    time.sleep(0.1)
+                self.made += 1
                 return maker.make(unit, items)
 
             def __getattr__(self, name):
@@ -124,7 +133,9 @@ def main() -> int:
         )
         result = subject_of(work).start(
             Unwell(open_store(f"{place}/out/_editmill")),
-            lambda stage: run_on_ray(replace(stage, load=Slowly(stage.load, 0.7))),
+            lambda stage: run_on_ray(
+                replace(stage, load=Slowly(stage.load, 0.7, f"{folder}/{SEEN}"))
+            ),
         )
         print(stage, result.exit_code, result.units_made, flush=True)
     sys.stdin.read()

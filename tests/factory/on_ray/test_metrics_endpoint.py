@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from factory.on_ray.metrics import ALL, METRICS
 from factory.storage.patience import UNCLEAR
 from tests.cluster.queries import OF_HISTOGRAMS, labels_of, metrics_of, queries
-from tests.factory.on_ray.metered import BORDERLINE, OUTCOMES, SUBJECTS, UNITS, runs_at
+from tests.factory.on_ray.metered import BORDERLINE, OUTCOMES, SEEN, SUBJECTS, UNITS, runs_at
 from tests.servers.processes import free_ports
 
 pytestmark = pytest.mark.long
@@ -63,6 +63,7 @@ def scrapes(tmp_path_factory):
 
 def scraped(folder, stages):
     (port,) = free_ports(1)
+    (folder / SEEN).touch()
     with runs_at(folder, port, stages) as process:
         found = Scrapes(port)
         try:
