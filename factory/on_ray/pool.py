@@ -14,6 +14,7 @@ from ray.data.exceptions import ExecutionTimeoutError
 from factory.on_ray.ray_internals import (
     READER,
     ask_for_whole_workers,
+    claim_nodes_briefly,
     tell_of_readers_at_the_end,
 )
 from factory.on_ray.words import quieten_loggers
@@ -59,6 +60,7 @@ def rows_of(
     quieten_loggers()
     tell_of_readers_at_the_end()
     ask_for_whole_workers()
+    claim_nodes_briefly()
     pool = ActorPoolStrategy(
         min_size=workers[0],
         max_size=workers[1],

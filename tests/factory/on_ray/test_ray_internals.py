@@ -1,6 +1,7 @@
 """Ray still has what we use of it without a public name."""
 
 import importlib
+import inspect
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,9 @@ import pytest
 from ray import cluster_utils
 from ray.actor import _modify_class
 from ray.data import ExecutionResources
+from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
+    _AutoscalingCoordinatorActor,
+)
 from ray.data._internal.cluster_autoscaler.rate_based_cluster_autoscaler import (
     RateBasedClusterAutoscaler,
 )
@@ -106,6 +110,56 @@ def test_the_autoscaler_asks_for_all_workers_of_a_pool(share, calls, workers):
     assert {round(each, 4) for bundle in asked for each in bundle.values()} == {
         round(each, 4) for each in share.values()
     }
+
+
+def test_what_a_killed_run_had_is_the_next_ones_within_a_minute(monkeypatch):
+    """Ray's own coordinator, in this process, with a clock that is set."""
+    monkeypatch.delenv(ray_internals.CLAIM, raising=False)
+    ray_internals.claim_nodes_briefly()
+    clock, total = [1000.0], {"CPU": 4.0, "GPU": 4.0, "memory": 8e9, "object_store_memory": 1e9}
+    coordinator = _AutoscalingCoordinatorActor(
+        lambda: clock[0],
+        lambda bundles: None,
+        lambda: [{"NodeID": "node", "Alive": True, "Resources": total}],
+    )
+    killed, alive = (execution(coordinator, name) for name in ("killed", "alive"))
+    killed.try_trigger_scaling()
+    alive.try_trigger_scaling()
+    assert killed.get_total_resources().gpu == 4
+    assert alive.get_total_resources().gpu == 0
+    for _ in range(6):
+        clock[0] += 10
+        alive.try_trigger_scaling()
+        coordinator._tick()
+    assert alive.get_total_resources().gpu == 4
+
+
+def test_a_user_says_how_long_nodes_are_kept(monkeypatch):
+    given = RateBasedClusterAutoscaler.__init__.__kwdefaults__
+    monkeypatch.setitem(given, "autoscaling_request_expire_time_s", 77)
+    monkeypatch.setenv(ray_internals.CLAIM, "77")
+    ray_internals.claim_nodes_briefly()
+    assert given["autoscaling_request_expire_time_s"] == 77
+    assert f'"{ray_internals.CLAIM}"' in inspect.getsource(RateBasedClusterAutoscaler)
+
+
+def execution(coordinator, name):
+    """What Ray Data has for one: it asks for all four GPUs of the only node."""
+
+    class Asked:
+        def request_resources(self, **asked):
+            coordinator.request_resources(name, **asked)
+
+        def get_reserved_resources(self):
+            return coordinator.get_reserved_resources(name)
+
+    return RateBasedClusterAutoscaler(
+        [MaximalPool(ExecutionResources(gpu=1.0), 1, 4)],
+        name,
+        utility_calculator=Busy(),
+        autoscaling_coordinator=Asked(),
+        min_gap_between_autoscaling_requests_s=0,
+    )
 
 
 class MaximalPool:
