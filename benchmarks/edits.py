@@ -42,13 +42,11 @@ import ray  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from benchmarks.memory import peak_mib  # noqa: E402
 from benchmarks.record import machine, replace_results, write_results  # noqa: E402
 from factory.console.config import EDIT_PRESETS, read_config  # noqa: E402
 from factory.edits.edit import EditMaker, edit_stage  # noqa: E402
 from factory.edits.editors.engine_editor import EngineEditor  # noqa: E402
-from factory.edits.items import distinct, on_disk  # noqa: E402
-from factory.edits.listing import Listed, canonical, item_of, read_requests  # noqa: E402
+from factory.edits.listing import canonical, read_requests  # noqa: E402
 from factory.edits.prepare import prepare  # noqa: E402
 from factory.edits.sizes import edit_size  # noqa: E402
 from factory.edits.studio import Studio  # noqa: E402
@@ -77,8 +75,9 @@ STEPS = 20
 MULTIPLE = 32
 """What sides are multiples of for the miniature's network."""
 WORKERS = 2
-FLAT = (100_000, 1_000_000)
-"""Pictures in two lists, by which the driver's memory is compared."""
+FLAT = {"plan": (100_000, 1_000_000), "run": (10_000, 100_000)}
+"""How many pictures, by which the driver's memory is compared."""
+TINY_FLAT = {"plan": (100, 1000), "run": (10, 100)}
 
 
 class SlowProxy(FaultProxy):
@@ -313,36 +312,30 @@ def kills(images: int, broken: int, wanted: int, every_s: float) -> dict[str, An
     }
 
 
-def listed(count: int, folder: Path) -> None:
-    """Plan so many pictures in this process, and print its peak memory in MiB."""
-    config = settings(str(folder), STEPS, 1, 1)
-    names = {"image": "", "instruction": "make it look like a photograph taken at night"}
-    items = on_disk(
-        item_of(config.recipe, names | {"image": f"some/folder/{number:09d}.jpg"})
-        for number in range(count)
-    )
-    found, duplicates = distinct(items)
-    prepare(config, str(folder / "out"), lambda: Listed(found, duplicates))
-    print(peak_mib())
+def memory(ways: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """The driver's peak memory of so many pictures and ten times as many, while it plans and in all."""
+    figures: dict[str, Any] = {}
+    for way, counts in ways.items():
+        # Without a disk: each picture's edit is a file.
+        peaks = [driver_mib(way, count, "/dev/shm") for count in counts]
+        each = (peaks[1] - peaks[0]) * 2**20 / (counts[1] - counts[0])
+        for count, peak in zip(counts, peaks, strict=True):
+            figures[f"memory_{way}_{count}_mib"] = round(peak, 1)
+        figures[f"memory_{way}_bytes_per_image"] = round(each, 1)
+    return figures
 
 
-def memory(counts: tuple[int, int]) -> dict[str, Any]:
-    """The driver's peak memory while it plans two lists, of which one is ten times as long."""
-    peaks = []
-    for count in counts:
-        with tempfile.TemporaryDirectory() as folder:
-            Path(folder, "in").mkdir()
-            told = [sys.executable, __file__, "--plan", str(count), folder]
-            found = subprocess.run(told, check=True, capture_output=True, text=True)
-            peaks.append(float(found.stdout.split()[-1]))
-    return {
-        f"planned_{count}_rss_mib": round(peak, 1)
-        for count, peak in zip(counts, peaks, strict=True)
-    } | {
-        "planning_bytes_per_image": round(
-            (peaks[1] - peaks[0]) * 2**20 / (counts[1] - counts[0]), 1
-        )
-    }
+def driver_mib(way: str, count: int, below: str) -> float:
+    with tempfile.TemporaryDirectory(dir=below) as folder:
+        told = [
+            sys.executable,
+            str(ROOT / "benchmarks" / "edits_memory.py"),
+            way,
+            folder,
+            str(count),
+        ]
+        found = subprocess.run(told, check=True, stdout=subprocess.PIPE, text=True)
+    return float(found.stdout.split()[-1])
 
 
 CURVES = "ip2p-text,ip2p,sdedit"
@@ -402,11 +395,7 @@ def main() -> None:
     parser.add_argument("--work", help="where curves are made, to go on after a stop")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--dry", action="store_true", help="write no result")
-    parser.add_argument("--plan", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.plan:
-        listed(int(given.plan[0]), Path(given.plan[1]))
-        return
     where = machine()
     figures: dict[str, Any] = {}
     server = "moto" if given.tiny else given.server
@@ -423,7 +412,7 @@ def main() -> None:
         if given.only in (None, "mixed"):
             figures |= mixed(endpoint, *((8, 4) if given.tiny else (280, 140)))
     if given.only in (None, "memory"):
-        figures |= memory((100, 1000) if given.tiny else FLAT)
+        figures |= memory(TINY_FLAT if given.tiny else FLAT)
     if given.only in (None, "above"):
         with nullcontext(given.work) if given.work else tempfile.TemporaryDirectory() as work:
             figures |= above(f"{work}/above", 4 if given.tiny else 300)
