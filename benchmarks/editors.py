@@ -23,7 +23,9 @@ python benchmarks/editors.py --work DIR --further      trains the editor that st
 DIR/further-triplets.jsonl  more of the kinds of which the gates let fewest pass
 DIR/further-pairs           what passed of those
 DIR/both-ways               a folder of them, and of each the other way round
-DIR/shipped, further, editor, judged    as above
+DIR/shipped, further        what it begins with, and comes to
+DIR/averaged                the mean of both
+DIR/editor, judged          as above
 """
 
 import argparse
@@ -46,6 +48,7 @@ sys.path.insert(0, str(ROOT))
 import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 import torch  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 from factory.dataset.dataset import Dataset  # noqa: E402
 from factory.engine.checkpoint.load import load_text_to_image  # noqa: E402
@@ -202,6 +205,7 @@ def join_pairs(folder: Path, *runs: Path) -> None:
     half.rename(folder)
 
 
+UNET = "diffusion_pytorch_model.safetensors"
 NAME = ["triplet_id", "index"]
 ROWS = 500
 """In a file: encoding has its costs for each."""
@@ -297,9 +301,20 @@ def further(work: Path, machine: Machine) -> None:
     with_unet(MINIATURE / "editor" / "unet", work / "shipped")
     source = f"law.model.source={work / 'shipped'}"
     train(pairs, work / "further", machine, *FURTHER_LAW, source)
-    evaluate(work / "further", work / "editor", work / "judged", machine)
+    average(work / "shipped", work / "further", work / "averaged")
+    evaluate(work / "averaged", work / "editor", work / "judged", machine)
     found = {"pairs_further": counts(work, "further-pairs")["pairs"]}
     print(json.dumps(found | evaluation(work / "judged"), indent=1))
+
+
+def average(start: Path, trained: Path, folder: Path) -> None:
+    """A training's result whose UNet is the mean of the one that it began with and the one that it came to,
+    which keeps what each knows (arXiv:2109.01903).
+    """
+    shutil.copytree(trained / "editor", folder / "editor", dirs_exist_ok=True)
+    first, second = (load_file(where / "unet" / UNET) for where in (start, trained / "editor"))
+    mean = {name: (first[name].float() + second[name].float()) / 2 for name in second}
+    save_file(mean, folder / "editor" / "unet" / UNET, metadata={"format": "pt"})
 
 
 def counts(work: Path, name: str) -> dict[str, int]:
