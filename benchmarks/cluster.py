@@ -211,7 +211,7 @@ def unit_seconds(preset: str, triplets: int | None = None) -> float:
 
 def scaled(work: Path) -> dict[str, Any]:
     """The main job on a cluster without a GPU node, one of those that come being killed."""
-    trial = autoscaling.job(NODES, autoscaling.generating(work / "run", 36, NODES), kill_at=3)
+    trial = autoscaling.job(NODES, autoscaling.generating(work / "run", 100, NODES), kill_at=3)
     return {"autoscaled_to": trial.most, "scaled_back": trial.left == 0} | watched(trial, "scaled")
 
 

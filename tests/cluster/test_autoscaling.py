@@ -60,18 +60,18 @@ def test_rays_own_check_takes_the_nodes():
 @pytest.mark.long
 def test_two_nodes_come_for_work_and_none_stays(tmp_path: Path):
     """Two only, so that CI has time for it; four, with each verb, below."""
-    trial = job(2, generating(tmp_path / "run", 24, 2), kill_at=2)
+    trial = job(2, generating(tmp_path / "run", 36, 2), kill_at=2)
     scaled(trial, tmp_path / "run/commits", 2)
-    assert trial.result["committed_units"] == 24
+    assert trial.result["committed_units"] == 36
 
 
 @pytest.mark.slow
 def test_generate_begins_without_a_node_and_leaves_none(tmp_path: Path):
-    trial = job(NODES, generating(tmp_path / "run", 36, NODES), kill_at=3)
+    trial = job(NODES, generating(tmp_path / "run", 100, NODES), kill_at=3)
     scaled(trial, tmp_path / "run/commits")
     left_before_the_end(trial)
-    assert trial.result["committed_units"] == 36
-    assert sum(trial.result["counts"].values()) == 36 * 4
+    assert trial.result["committed_units"] == 100
+    assert sum(trial.result["counts"].values()) == 100 * 4
 
 
 @pytest.mark.slow
