@@ -75,8 +75,10 @@ STEPS = 20
 MULTIPLE = 32
 """What sides are multiples of for the miniature's network."""
 WORKERS = 2
-FLAT = {"plan": (100_000, 1_000_000), "run": (10_000, 100_000)}
-"""How many pictures, by which the driver's memory is compared."""
+FLAT = {"plan": (100_000, 1_000_000), "run": (40_000, 100_000)}
+"""How many pictures, by which the driver's memory is compared. A seal holds a segment of 4,096 units, which
+are 32,768 pictures: the lesser of the runs has more than one.
+"""
 TINY_FLAT = {"plan": (100, 1000), "run": (10, 100)}
 
 
@@ -313,7 +315,7 @@ def kills(images: int, broken: int, wanted: int, every_s: float) -> dict[str, An
 
 
 def memory(ways: dict[str, tuple[int, int]]) -> dict[str, Any]:
-    """The driver's peak memory of so many pictures and ten times as many, while it plans and in all."""
+    """The driver's peak memory of fewer and more pictures, while it plans and in all."""
     figures: dict[str, Any] = {}
     for way, counts in ways.items():
         # Without a disk: each picture's edit is a file.
