@@ -33,7 +33,7 @@ WISH = "make it look like a photograph taken at night"
 
 
 def settings(folder: Path) -> Edits:
-    given = ["recipe.unit_images=50", "compute.threads=1", "compute.min_workers=2"]
+    given = ["recipe.unit_images=8", "compute.threads=1", "compute.min_workers=2"]
     config = read_config(
         Edits, EDIT_PRESETS, "miniature", settings=[*given, "compute.max_workers=2"]
     )
