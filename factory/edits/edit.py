@@ -244,7 +244,10 @@ def results(run: Run, commits: Iterator[Commit]) -> Iterator[tuple[str, bytes]]:
     rows = (row for commit in commits for row in commit.rows)
     number = 0
     while part := list(islice(rows, RESULT_ROWS)):
-        yield f"results_{number:06d}.parquet", write_rows(run.layout.outcomes, part)
+        data = write_rows(run.layout.outcomes, part)
+        # Else the rows of two files are in memory.
+        part.clear()
+        yield f"results_{number:06d}.parquet", data
         number += 1
 
 
