@@ -76,8 +76,8 @@ MULTIPLE = 32
 """What sides are multiples of for the miniature's network."""
 WORKERS = 2
 FLAT = {"plan": (100_000, 1_000_000), "run": (40_000, 100_000)}
-"""How many pictures, by which the driver's memory is compared. A seal holds a segment of 4,096 units, which
-are 32,768 pictures: the lesser of the runs has more than one.
+"""How many pictures, by which the driver's memory is compared. A seal holds the rows of one file of the
+table, up to `RESULT_ROWS` of factory/edits/edit.py: the lesser of the runs fills none, so it still grows.
 """
 TINY_FLAT = {"plan": (100, 1000), "run": (10, 100)}
 
@@ -318,8 +318,7 @@ def memory(ways: dict[str, tuple[int, int]]) -> dict[str, Any]:
     """The driver's peak memory of fewer and more pictures, while it plans and in all."""
     figures: dict[str, Any] = {}
     for way, counts in ways.items():
-        # Without a disk: each picture's edit is a file.
-        peaks = [driver_mib(way, count, "/dev/shm") for count in counts]
+        peaks = [driver_mib(way, count) for count in counts]
         each = (peaks[1] - peaks[0]) * 2**20 / (counts[1] - counts[0])
         for count, peak in zip(counts, peaks, strict=True):
             figures[f"memory_{way}_{count}_mib"] = round(peak, 1)
@@ -327,8 +326,9 @@ def memory(ways: dict[str, tuple[int, int]]) -> dict[str, Any]:
     return figures
 
 
-def driver_mib(way: str, count: int, below: str) -> float:
-    with tempfile.TemporaryDirectory(dir=below) as folder:
+def driver_mib(way: str, count: int) -> float:
+    # Without a disk: each picture's edit is a file.
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         told = [
             sys.executable,
             str(ROOT / "benchmarks" / "edits_memory.py"),
