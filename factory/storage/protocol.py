@@ -1,6 +1,6 @@
 """What the ledger asks of a store: five verbs on whole objects; what readers and `gc` ask besides."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -97,3 +97,11 @@ class PagedStore(Protocol):
 
     def names(self) -> Iterator[str]:
         """All names below the root, those included that are no keys and that `list` passes over."""
+
+
+@runtime_checkable
+class HoldingStore(Protocol):
+    """What a store offers besides to which an object travels as a request and then its bytes."""
+
+    def put_new_across(self, key: str, data: bytes, meanwhile: Callable[[], None]) -> bool:
+        """As `put_new`; `meanwhile` runs when the server has the request and not yet the bytes."""

@@ -143,7 +143,20 @@ class Cluster(Server):
         # Debian's Python, since Ceph's bindings are built for it; its own copy where it is absent.
         python = Path("/usr/bin/python3")
         interpreter = python if python.exists() else programs / "usr/bin/python3"
-        ceph = [str(interpreter), str(programs / "usr/bin/ceph"), "--connect-timeout", "60", "osd"]
+        program = [str(interpreter), str(programs / "usr/bin/ceph"), "--connect-timeout", "60"]
+
+        def monitor_takes_commands() -> bool:
+            try:
+                self.command([*program, "mon", "stat"], 90)
+            except ServerFailed as error:
+                # What one says that has let us in and is not yet done with its own start.
+                if "problem getting command descriptions" not in str(error):
+                    raise
+                return False
+            return True
+
+        self.wait(monitor_takes_commands, 120)
+        ceph = [*program, "osd"]
         self.command([*ceph, "new", identity, "0"], 90)
         self.command([*ceph, "crush", "add", "osd.0", "1.0", "root=default", "host=here"], 90)
         self.command(["ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", identity], 120)

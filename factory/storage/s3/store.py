@@ -22,6 +22,7 @@ from factory.storage.s3 import pages as s3_pages
 from factory.storage.s3.client import connect
 from factory.storage.s3.content_type import content_type
 from factory.storage.s3.errors import code_of, error_of, status_of
+from factory.storage.s3.held_body import HeldBody
 from factory.storage.s3.replies import (
     READ_ATTEMPTS,
     check_reply,
@@ -65,10 +66,18 @@ class S3Store:
 
         That happens where the first reply was lost, and so the caller compares what is stored.
         """
-        name = self._name(key)
+        return self._put_new(key, self._body(self._name(key), data))
+
+    def put_new_across(self, key: str, data: bytes, meanwhile: Callable[[], None]) -> bool:
+        """A server that looks whether the key is free before it has the bytes has done so by then."""
+        held = HeldBody(data, meanwhile)
+        with held.sent_by(self.client):
+            return self._put_new(key, self._body(self._name(key), data) | {"Body": held})
+
+    def _put_new(self, key: str, body: dict[str, Any]) -> bool:
         with self._translated("PutObject", key):
             try:
-                reply = self.client.put_object(**self._body(name, data), IfNoneMatch="*")
+                reply = self.client.put_object(**body, IfNoneMatch="*")
             except ClientError as error:
                 if status_of(error) == 412 or code_of(error) == "PreconditionFailed":
                     return False

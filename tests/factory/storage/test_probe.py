@@ -1,8 +1,9 @@
 """A probe against stores that break their promises."""
 
 import random
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -35,6 +36,49 @@ class Hasty(LocalStore):
         time.sleep(0.05)
         self.put(key, data)
         return True
+
+
+class Early(LocalStore):
+    """Looks before the bytes arrive, and is so quick then that nobody who races comes between."""
+
+    def put_new_across(self, key: str, data: bytes, meanwhile: Callable[[], None]) -> bool:
+        if self.find(key):
+            return False
+        meanwhile()
+        self.put(key, data)
+        return True
+
+
+class Late(LocalStore):
+    """Looks when it has all bytes."""
+
+    def put_new_across(self, key: str, data: bytes, meanwhile: Callable[[], None]) -> bool:
+        meanwhile()
+        return self.put_new(key, data)
+
+
+class Orderly(Late):
+    """Lets the second of two writers wait until the first is done."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.turn = threading.Lock()
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        with self.turn:
+            return super().put_new(key, data)
+
+    def put_new_across(self, key: str, data: bytes, meanwhile: Callable[[], None]) -> bool:
+        with self.turn:
+            meanwhile()
+            return LocalStore.put_new(self, key, data)
+
+
+class Hidden(Late):
+    """Behind a proxy that resets what waits before anything comes between."""
+
+    def put_new_across(self, key: str, data: bytes, meanwhile: Callable[[], None]) -> bool:
+        raise StorageUnavailable("reset")
 
 
 class Lying(LocalStore):
@@ -91,6 +135,7 @@ class Confused(LocalStore):
     [
         (Overwriting, 0, "second"),
         (Lying, 0, "second"),
+        (Early, 0, "2 of 2 simultaneous"),
         (Hasty, 1, "simultaneous"),
         (Confused, 1, "not the winner's"),
         (Broken, 1, "nothing is stored"),
@@ -102,6 +147,14 @@ def test_a_store_whose_condition_fails_is_called_weak(
     found = probe(kind(tmp_path))
     assert (found.commits, found.rounds) == ("weak", rounds)
     assert reason in found.reason
+
+
+@pytest.mark.parametrize("kind", [Late, Orderly, Hidden])
+def test_a_store_that_holds_one_of_two_writers_to_its_condition_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[LocalStore]
+) -> None:
+    monkeypatch.setattr("factory.storage.probe.OVERLAP_SECONDS", 0.05)
+    assert probe(kind(tmp_path)).commits == "conditional"
 
 
 class Spoilt(LocalStore):
