@@ -84,7 +84,7 @@ class _Trial:
         paged = self.store if isinstance(self.store, PagedStore) else None
         self._must_show(paged.list_by(key, 1) if paged else self.store.list(key))
         if isinstance(self.store, HoldingStore):
-            reason = reason or told(lambda: _overlap(self))
+            reason = reason or weakness(lambda: _overlap(self))
         rounds = 0
         racing_ends = time.monotonic() + RACING_SECONDS
         while (
@@ -92,7 +92,7 @@ class _Trial:
             and rounds < ROUNDS
             and (rounds < LEAST_ROUNDS or time.monotonic() < racing_ends)
         ):
-            reason = told(lambda: _race(self))
+            reason = weakness(lambda: _race(self))
             rounds += 1
         # Of a dozen: a server whose pages are short, and that calls the first one the last.
         self._must_show(self.store.list(PROBES))
@@ -172,7 +172,7 @@ Verdict = tuple[str, bool]
 """What was wrong, empty where nothing was; and whether no spoilt reply can have looked so."""
 
 
-def told(race: Callable[[], Verdict]) -> str:
+def weakness(race: Callable[[], Verdict]) -> str:
     """What was wrong with several writers of one key; empty where nothing was.
 
     A race that reads oddly is run again before the store is blamed, since that is for good: a run that is
