@@ -75,9 +75,9 @@ STEPS = 20
 MULTIPLE = 32
 """What sides are multiples of for the miniature's network."""
 WORKERS = 2
-FLAT = {"plan": (100_000, 1_000_000), "run": (40_000, 100_000)}
+FLAT = {"plan": (100_000, 1_000_000), "run": (100_000, 200_000)}
 """How many pictures, by which the driver's memory is compared. A seal holds the rows of one file of the
-table, up to `RESULT_ROWS` of factory/edits/edit.py: the lesser of the runs fills none, so it still grows.
+table, up to `RESULT_ROWS` of factory/edits/edit.py, which both of the runs fill.
 """
 TINY_FLAT = {"plan": (100, 1000), "run": (10, 100)}
 
