@@ -13,7 +13,7 @@ from factory.edits.codec import encoded
 from factory.edits.listing import bad_key, open_images
 from factory.edits.opening import Opened, Opener
 from factory.errors import EditmillError, StorageRefused, first_line
-from factory.ledger.named import ANOTHERS, hash_at, intents
+from factory.ledger.named import ANOTHERS, Intended, hash_at
 from factory.ledger.plan import Plan, Row
 from factory.ledger.run import Run
 from factory.ledger.units.attempts import find_commit
@@ -123,10 +123,10 @@ class EditMaker:
     def make(self, unit: int, items: Sequence[Row]) -> Outcomes:
         """The edits of these pictures; one that cannot be made is a failed outcome."""
         hands = [_Hand(EditItem.model_validate(row), {}) for row in items]
-        self._open_all(hands, self._ours(unit))
+        self._open_all(hands, Intended(self.run, unit))
         if any(hand.reason == ANOTHERS for hand in hands):
             # What another attempt at this unit left meanwhile is ours: its intent was stored before it.
-            ours = self._ours(unit)
+            ours = Intended(self.run, unit)
             late = [hand for hand in hands if hand.standing in ours]
             for hand in late:
                 hand.facts, hand.reason, hand.verdict = {}, None, Verdict.FAILED
@@ -150,13 +150,10 @@ class EditMaker:
         """What becomes of a picture at whose key something of another's stands."""
         return Verdict.SKIPPED if self.recipe.on_existing == "skip" else Verdict.FAILED
 
-    def _ours(self, unit: int) -> set[tuple[str, str]]:
-        return {(one.key, one.sha256) for one in intents(self.run, unit)}
-
-    def _open_all(self, hands: Sequence[_Hand], ours: set[tuple[str, str]]) -> None:
+    def _open_all(self, hands: Sequence[_Hand], ours: Intended) -> None:
         list(self._threads.map(lambda hand: self._open(hand, ours), hands))
 
-    def _open(self, hand: _Hand, ours: set[tuple[str, str]]) -> None:
+    def _open(self, hand: _Hand, ours: Intended) -> None:
         """Fetch and decode, unless nothing may lie at its key, or something else does."""
         item = hand.item
         why = bad_key(item.key)

@@ -9,9 +9,11 @@ ours if an intent of this run names its key and hash. What is another's is never
 
 import hashlib
 import json
+import threading
 from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from factory.errors import Damaged, KeyTaken, ObjectMissing, StorageUnavailable
@@ -93,7 +95,10 @@ def store_named(run: Run, unit: int, outcomes: Outcomes, intent: Data) -> Outcom
             lambda key: _stored(run, key, outcomes.objects[key], meant[key]), outcomes.objects
         )
         stands = dict(zip(outcomes.objects, hashes, strict=True))
-    ours = {(one.key, one.sha256): one.bytes for one in intents(run, unit)}
+    ours = {(key, sha256): len(outcomes.objects[key]) for key, sha256 in meant.items()}
+    if not stands.items() <= meant.items():
+        # Something else was first: whether another attempt at this unit left it.
+        ours |= {(one.key, one.sha256): one.bytes for one in intents(run, unit)}
     rows = []
     for row in outcomes.rows:
         key = getattr(row, "key", None)
@@ -109,6 +114,26 @@ def store_named(run: Run, unit: int, outcomes: Outcomes, intent: Data) -> Outcom
         rows.append(row)
     tally = count(run.layout, rows_to_json(rows))
     return replace(outcomes, rows=rows, tally=tally)
+
+
+class Intended:
+    """Key and hash of each object that any attempt at a unit meant to leave.
+
+    They are listed when they are first asked for, which a unit whose keys are all free never does: in a
+    folder a listing takes as long as there are units.
+    """
+
+    def __init__(self, run: Run, unit: int) -> None:
+        self._run, self._unit = run, unit
+        self._lock = threading.Lock()
+
+    def __contains__(self, named: object) -> bool:
+        with self._lock:
+            return named in self._listed
+
+    @cached_property
+    def _listed(self) -> set[tuple[str, str]]:
+        return {(one.key, one.sha256) for one in intents(self._run, self._unit)}
 
 
 def intents(run: Run, unit: int) -> Iterator[NamedObject]:

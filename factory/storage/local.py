@@ -106,12 +106,13 @@ class LocalStore:
                 return
             for entry in entries:
                 key = parent + entry.name
-                if not self.keys.is_key(key):
+                # Its beginning first: of very many names in a folder few may be asked for.
+                if not key.startswith(prefix) or not self.keys.is_key(key):
                     continue
                 if entry.is_dir():
                     # With its slash a folder sorts where its keys do: "a-b", "a/b", "a0".
                     found.append((key + "/", 0, 0.0))
-                elif key.startswith(prefix):
+                else:
                     try:
                         seen = entry.stat()
                     except FileNotFoundError:
@@ -120,7 +121,7 @@ class LocalStore:
         for name, size, modified in sorted(found):
             if not name.endswith("/"):
                 yield ObjectInfo(name, size, modified)
-            elif name.startswith(prefix):
+            else:
                 yield from self._walk(name, prefix)
 
     def names(self) -> Iterator[str]:
