@@ -230,6 +230,8 @@ def test_what_a_twin_leaves_while_a_unit_begins_is_ours(tmp_path, monkeypatch):
 
     def after_a_twin(run, key, ours):
         monkeypatch.setattr(edit_module, "hash_at", hash_at)
+        # As for another picture of the unit, so that what the twin leaves is not yet known.
+        assert (key, "") not in ours
         with monkeypatch.context() as until:
             until.setattr("factory.ledger.units.commits.CommitRecord", dies)
             with pytest.raises(Killed):
@@ -244,6 +246,17 @@ def test_what_a_twin_leaves_while_a_unit_begins_is_ours(tmp_path, monkeypatch):
     assert done.sealed.counts == {"done": 1, "skipped": 1, "failed": 0}
     assert (tmp_path / "out" / "b.png").read_bytes() == b"mine"
     assert not verify(run).damages
+
+
+def test_where_all_keys_are_free_no_attempt_is_looked_for(tmp_path, monkeypatch):
+    put(tmp_path / "in", {"a.png": file(picture()), "b.png": file(picture(1))})
+    asked = []
+    monkeypatch.setattr("factory.ledger.named.intents", lambda run, unit: asked.append(unit) or ())
+    edited(tmp_path / "in", tmp_path / "out")
+    assert not asked
+    put(tmp_path / "out2", {"a.png": b"mine"})
+    edited(tmp_path / "in", tmp_path / "out2")
+    assert asked
 
 
 class Archived(LocalStore):
