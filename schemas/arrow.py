@@ -4,7 +4,8 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -98,25 +99,52 @@ def to_parquet(
     return write_rows(columns_of(record), plain, metadata)
 
 
+GROUP_ROWS = 1024
+"""In a row group: they stay small so that readers can stream."""
+
+
 def write_rows(
     columns: Mapping[str, str],
-    rows: Sequence[Mapping[str, Any]],
+    rows: Iterable[Mapping[str, Any]],
     metadata: dict[str, str] | None = None,
 ) -> bytes:
-    """As `to_parquet`, of plain rows."""
-    schema = arrow_schema(columns)
+    """As `to_parquet`, of plain rows; of those that come one by one a row group's are held at a time."""
+    schema, coming = arrow_schema(columns), iter(rows)
+
+    def groups() -> Iterator[pa.Table]:
+        part = list(islice(coming, GROUP_ROWS))
+        # A file without rows has the columns all the same.
+        yield _table(schema, part)
+        while part := list(islice(coming, GROUP_ROWS)):
+            yield _table(schema, part)
+
+    return write_tables(schema, groups(), metadata, GROUP_ROWS)
+
+
+def _table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     arrays = [pa.array([row[field.name] for row in rows], field.type) for field in schema]
-    # Row groups stay small so that readers can stream.
-    return write_table(pa.Table.from_arrays(arrays, schema=schema), metadata, 1024)
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def write_table(
     table: pa.Table, metadata: dict[str, str] | None, row_group_rows: int, **encodings: Any
 ) -> bytes:
     """As `write_rows`, of columns; `encodings` are the Parquet writer's."""
+    return write_tables(table.schema, [table], metadata, row_group_rows, **encodings)
+
+
+def write_tables(
+    schema: pa.Schema,
+    tables: Iterable[pa.Table],
+    metadata: dict[str, str] | None,
+    row_group_rows: int,
+    **encodings: Any,
+) -> bytes:
+    """As `write_table`, of tables one after the other."""
     sink = io.BytesIO()
-    with pq.ParquetWriter(sink, table.schema, compression="zstd", **encodings) as writer:
-        writer.write_table(table, row_group_size=row_group_rows)
+    with pq.ParquetWriter(sink, schema, compression="zstd", **encodings) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=row_group_rows)
         writer.add_key_value_metadata({**(metadata or {}), "editmill.digest": _BLANK.decode()})
     data = sink.getvalue()
     return _with_digest(data, _digest_of(data))

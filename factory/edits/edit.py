@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Protocol
 
 from factory import seeds
@@ -239,13 +239,10 @@ def batching_of(run: Run, plan: Plan) -> str | None:
 def results(run: Run, commits: Iterator[Commit]) -> Iterator[tuple[str, bytes]]:
     """The table of every picture, in Parquet files of `RESULT_ROWS` in the plan's order."""
     rows = (row for commit in commits for row in commit.rows)
-    number = 0
-    while part := list(islice(rows, RESULT_ROWS)):
-        data = write_rows(run.layout.outcomes, part)
-        # Else the rows of two files are in memory.
-        part.clear()
-        yield f"results_{number:06d}.parquet", data
-        number += 1
+    for number, first in enumerate(rows):
+        # As they come: a file's rows, all at once, would be most of what a driver holds.
+        part = chain([first], islice(rows, RESULT_ROWS - 1))
+        yield f"results_{number:06d}.parquet", write_rows(run.layout.outcomes, part)
 
 
 SEALING = Sealing(finish=results)

@@ -1,13 +1,22 @@
 import io
 
 import datasets
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image as PillowImage
 
 from factory.pairs.selection import Selection
 from factory.pairs.source import draws
-from schemas.arrow import arrow_schema, columns_of, from_parquet, to_parquet
+from schemas.arrow import (
+    GROUP_ROWS,
+    arrow_schema,
+    columns_of,
+    from_parquet,
+    to_parquet,
+    write_rows,
+    write_table,
+)
 from schemas.candidate import Candidate
 from schemas.pair import Pair
 from schemas.triplet import Triplet
@@ -78,3 +87,27 @@ def test_any_changed_byte_is_noticed():
         damaged[place] ^= 4
         with pytest.raises((ValueError, OSError)):
             from_parquet(Candidate, bytes(damaged))
+
+
+class CountedRow(dict):
+    """Knows how many there are."""
+
+    alive = most = 0
+
+    def __init__(self, number):
+        super().__init__(number=number)
+        CountedRow.alive += 1
+        CountedRow.most = max(CountedRow.most, CountedRow.alive)
+
+    def __del__(self):
+        CountedRow.alive -= 1
+
+
+@pytest.mark.parametrize("count", [0, 1, GROUP_ROWS, GROUP_ROWS + 1, 3 * GROUP_ROWS + 7])
+def test_rows_that_come_one_by_one_give_the_same_bytes_and_are_let_go(count):
+    columns = {"number": "int"}
+    whole = pa.table({"number": pa.array(range(count), pa.int64())}, schema=arrow_schema(columns))
+    CountedRow.most = 0
+    written = write_rows(columns, map(CountedRow, range(count)), {"of": "a test"})
+    assert written == write_table(whole, {"of": "a test"}, GROUP_ROWS)
+    assert CountedRow.most <= 2 * GROUP_ROWS
