@@ -76,8 +76,8 @@ MULTIPLE = 32
 """What sides are multiples of for the miniature's network."""
 WORKERS = 2
 FLAT = {"plan": (100_000, 1_000_000), "run": (100_000, 200_000)}
-"""How many pictures, by which the driver's memory is compared. A seal holds the rows of one file of the
-table, up to `RESULT_ROWS` of factory/edits/edit.py, which both of the runs fill.
+"""How many pictures, by which the driver's memory is compared: more than one file of the table holds
+(`RESULT_ROWS` of factory/edits/edit.py), so that what grows with a file does not count.
 """
 TINY_FLAT = {"plan": (100, 1000), "run": (10, 100)}
 

@@ -82,9 +82,10 @@ def half_denoised(count: int = 96) -> float:
     return float(np.mean(rejected))
 
 
-def seldom_passing(triplets: Sequence[Triplet]) -> list[Triplet]:
+def with_more_sizes(triplets: Sequence[Triplet]) -> list[Triplet]:
     """All whose size changes and every second of each other kind: of sizes the fewest pass, so that a list
-    which is to leave enough of every kind asks for more of them.
+    which is to leave enough of every kind asks for more of them. What each kind's part comes to is this
+    list's doing as well as the gates'.
     """
     met: Counter[str | None] = Counter()
     chosen = []
@@ -99,7 +100,7 @@ def gates(count: int = 600) -> dict[str, Any]:
     """What the preset keeps of triplets that its gates were not chosen on."""
     config = load_config("miniature")
     engine = PromptToPrompt.for_compute(placed_models(pin(config.recipe)), config.compute)
-    triplets = seldom_passing(triplet_sets(count)[1])
+    triplets = with_more_sizes(triplet_sets(count)[1])
     judged = judge_all(engine, engine.recipe, triplets)
     most = engine.recipe.keep.most
     found = figures(judged, engine.recipe.thresholds, most)

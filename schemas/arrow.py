@@ -108,7 +108,7 @@ def write_rows(
     rows: Iterable[Mapping[str, Any]],
     metadata: dict[str, str] | None = None,
 ) -> bytes:
-    """As `to_parquet`, of plain rows; of those that come one by one a row group's are held at a time."""
+    """As `to_parquet`, of plain rows; of those that come one by one two row groups' are held at most."""
     schema, coming = arrow_schema(columns), iter(rows)
 
     def groups() -> Iterator[pa.Table]:

@@ -161,7 +161,7 @@ class EditMaker:
             hand.reason = f"key must {why}"
             return
         try:
-            standing = patiently(lambda: hash_at(self.run, item.key, ours))
+            standing = patiently(lambda: hash_at(self.run, item.key, ()))
         except StorageRefused as error:
             check_answers(self.run.place)
             hand.reason = f"what stands at its key cannot be read: {first_line(error)}"

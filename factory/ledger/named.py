@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from factory.errors import Damaged, KeyTaken, ObjectMissing, StorageUnavailable
+from factory.errors import Damaged, EditmillError, KeyTaken, ObjectMissing, StorageUnavailable
 from factory.ledger import keys
 from factory.ledger.run import Run
 from factory.ledger.units.outcomes import Data, Outcomes
@@ -119,17 +119,24 @@ def store_named(run: Run, unit: int, outcomes: Outcomes, intent: Data) -> Outcom
 class Intended:
     """Key and hash of each object that any attempt at a unit meant to leave.
 
-    They are listed when they are first asked for, which a unit whose keys are all free never does: in a
-    folder a listing takes as long as there are units.
+    They are listed when they are first asked for. A unit whose keys are all free never asks: in a folder a
+    listing reads the names of all units. A listing that failed fails for all who ask, and is not repeated.
     """
 
     def __init__(self, run: Run, unit: int) -> None:
         self._run, self._unit = run, unit
         self._lock = threading.Lock()
+        self._failure: EditmillError | None = None
 
     def __contains__(self, named: object) -> bool:
         with self._lock:
-            return named in self._listed
+            if self._failure is not None:
+                raise self._failure
+            try:
+                return named in self._listed
+            except EditmillError as failure:
+                self._failure = failure
+                raise
 
     @cached_property
     def _listed(self) -> set[tuple[str, str]]:

@@ -25,6 +25,8 @@ LEAST_ROUNDS = 8
 """However slow the store: a weak one may well be a slow one."""
 RACING_SECONDS = 4.0
 """No further round than these is begun after this, so that a distant store is probed in good time."""
+OVERLAPS = 3
+"""A request that failed and was sent again shows nothing, nor does a server that asks for bytes late."""
 OVERLAP_SECONDS = 3.0
 """How long the second of two writers is waited for: some servers let it wait for the first."""
 ODD_RACES = 3
@@ -48,7 +50,7 @@ class StoreProbe:
 
 
 def probe(store: ObjectStore) -> StoreProbe:
-    """Try a store: write, refuse a second write, list, read, race; then remove what was written.
+    """Try a store: write, refuse a second write, list, read, overlap, race; then remove what was written.
 
     Also what a start that died left, once it is old; where the right to delete is absent all stays.
     Raises `StorageRefused` or `StorageUnavailable` with a remedy where it cannot be used at all:
@@ -83,8 +85,8 @@ class _Trial:
         # Of two objects one a page: whether the server goes on from page to page.
         paged = self.store if isinstance(self.store, PagedStore) else None
         self._must_show(paged.list_by(key, 1) if paged else self.store.list(key))
-        if isinstance(self.store, HoldingStore):
-            reason = reason or weakness(lambda: _overlap(self))
+        if isinstance(self.store, HoldingStore) and not reason:
+            reason = overlap(self)
         rounds = 0
         racing_ends = time.monotonic() + RACING_SECONDS
         while (
@@ -201,25 +203,49 @@ def _race(store: Tried) -> Verdict:
     return judge(store, key, bodies, answers)
 
 
-def _overlap(trial: _Trial) -> Verdict:
-    """One writer begins before a second has begun and ends after it has ended.
+def overlap(trial: _Trial) -> str:
+    """What was wrong where one writer began before a second and ended after it; empty where nothing was.
 
-    So no luck decides. Where a proxy waits for all of a request before it passes any on, the second is
-    simply there first, which shows nothing.
+    So hardly any luck decides. Where a proxy waits for all of a request before it passes any on, the second
+    is simply there first, which shows nothing.
     """
-    key = new_key()
-    first, second = bodies = [b"writer who waits", b"writer who comes between"]
-    between: list[Future[bool | None]] = []
-    with ThreadPoolExecutor(1) as pool:
+    reason = ""
+    for _ in range(OVERLAPS):
+        one = _Overlap(trial)
+        reason = weakness(one.race)
+        if reason or one.second_waited:
+            break
+    return reason
 
-        def meanwhile() -> None:
-            write = partial(clear_answer, lambda: trial.put_new(key, second))
-            between.append(pool.submit(write))
-            wait(between, OVERLAP_SECONDS)
 
-        answer = clear_answer(lambda: trial.put_new_across(key, first, meanwhile))
-    answers = [answer, *(one.result() for one in between)]
-    return judge(trial, key, bodies, answers) if between else ("", False)
+@dataclass
+class _Overlap:
+    """Two writers of a key, of whom the second comes while the first one's bytes are kept back."""
+
+    trial: _Trial
+    second_waited: bool = False
+    """For the first: then the store lets one in at a time, and there is no more to be learnt."""
+
+    def race(self) -> Verdict:
+        key = new_key()
+        first, second = bodies = [b"writer who waits", b"writer who comes between"]
+        answers: list[bool | None] = [None, None]
+        came: list[Future[bool | None]] = []
+        with ThreadPoolExecutor(1) as pool:
+
+            def meanwhile() -> None:
+                write = partial(self.trial.put_new, key, second)
+                came.append(pool.submit(clear_answer, write))
+                self.second_waited = bool(wait(came, OVERLAP_SECONDS).not_done)
+
+            # A gateway may lose its patience with it: that such writes are taken was seen before.
+            with suppress(StorageRefused):
+                write = partial(self.trial.put_new_across, key, first, meanwhile)
+                answers[0] = clear_answer(write)
+        if not came:
+            return "", False
+        answers[1] = came[0].result()
+        return judge(self.trial, key, bodies, answers)
 
 
 def clear_answer(write: Callable[[], bool]) -> bool | None:

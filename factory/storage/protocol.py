@@ -101,7 +101,10 @@ class PagedStore(Protocol):
 
 @runtime_checkable
 class HoldingStore(Protocol):
-    """What a store offers besides to which an object travels as a request and then its bytes."""
+    """A store that gets an object as a request first and its bytes after it."""
 
     def put_new_across(self, key: str, data: bytes, meanwhile: Callable[[], None]) -> bool:
-        """As `put_new`; `meanwhile` runs when the server has the request and not yet the bytes."""
+        """As `put_new`; `meanwhile` runs once, when the server has the request and not yet the bytes.
+
+        As far as a client can know: of one that answers late, or not at all, it may not have the request.
+        """

@@ -130,7 +130,8 @@ class Chaos:
         (folder / "job.json").write_text(job.model_dump_json())
         store = direct_store(uri, self.upstream)
         subject.surround(store)
-        # The proxy waits for whole requests: drivers behind it may take a weak server for a strong one.
+        # A driver's proxy waits for whole requests and its store keeps none back, so that it may take a
+        # weak server for a strong one; what a start does then is tested elsewhere.
         if probe(store).commits == "weak":
             create_run(store, subject.recipe, "sealed", subject.layout)
         given = subject.answers

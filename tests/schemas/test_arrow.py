@@ -95,7 +95,9 @@ class CountedRow(dict):
     alive = most = 0
 
     def __init__(self, number):
-        super().__init__(number=number)
+        picture = {"bytes": bytes([number % 256]) * 9, "path": f"{number}.png"}
+        word = None if number % 3 == 0 else f"word {number % 7}"
+        super().__init__(number=number, word=word, picture=picture if number % 5 else None)
         CountedRow.alive += 1
         CountedRow.most = max(CountedRow.most, CountedRow.alive)
 
@@ -105,8 +107,9 @@ class CountedRow(dict):
 
 @pytest.mark.parametrize("count", [0, 1, GROUP_ROWS, GROUP_ROWS + 1, 3 * GROUP_ROWS + 7])
 def test_rows_that_come_one_by_one_give_the_same_bytes_and_are_let_go(count):
-    columns = {"number": "int"}
-    whole = pa.table({"number": pa.array(range(count), pa.int64())}, schema=arrow_schema(columns))
+    columns = {"number": "int", "word": "str", "picture": "image"}
+    rows = [dict(CountedRow(number)) for number in range(count)]
+    whole = pa.Table.from_pylist(rows, arrow_schema(columns))
     CountedRow.most = 0
     written = write_rows(columns, map(CountedRow, range(count)), {"of": "a test"})
     assert written == write_table(whole, {"of": "a test"}, GROUP_ROWS)

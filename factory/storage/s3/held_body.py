@@ -1,6 +1,7 @@
 """A body that is kept back while something else happens."""
 
 import io
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,16 +11,22 @@ BEFORE_SEND = "before-send.s3.PutObject"
 
 
 class HeldBody(io.BytesIO):
-    """The bytes of one request; the first reading after its head was sent waits for `meanwhile`.
+    """The bytes of one request; the first reading while it is sent waits for `meanwhile`.
 
-    botocore reads a body to sign it too, and to send it again after a lost reply: neither waits. The
-    head asks the server to say that it goes on (`Expect: 100-continue`), which is waited for a second.
+    botocore also reads a body to sign it, which does not wait, and begins anew where a request failed. Its
+    head asks the server for a word before the bytes (`Expect: 100-continue`), which is waited for a second.
     """
 
     def __init__(self, data: bytes, meanwhile: Callable[[], None]) -> None:
         super().__init__(data)
         self._meanwhile: Callable[[], None] | None = meanwhile
+        self._thread = threading.get_ident()
         self._is_sent = False
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        # Before each try, whose signing reads it again.
+        self._is_sent = False
+        return super().seek(offset, whence)
 
     def read(self, size: int | None = -1, /) -> bytes:
         if self._is_sent and self._meanwhile is not None:
@@ -29,13 +36,14 @@ class HeldBody(io.BytesIO):
 
     @contextmanager
     def sent_by(self, client: Any) -> Iterator[None]:
-        """While this client sends it."""
+        """While this client sends it, in the thread that made it."""
         client.meta.events.register(BEFORE_SEND, self._sending)
         try:
             yield
         finally:
             client.meta.events.unregister(BEFORE_SEND, self._sending)
 
-    def _sending(self, request: Any, **_: Any) -> None:
-        # Other threads' requests pass here as well.
-        self._is_sent |= request.body is self
+    def _sending(self, **_: Any) -> None:
+        # Other threads' requests pass here as well; this one's body may be wrapped.
+        if threading.get_ident() == self._thread:
+            self._is_sent = True

@@ -271,6 +271,27 @@ class Archived(LocalStore):
         return Archived(self.uri.removesuffix(f"/{name}"), USERS)
 
 
+def test_records_that_cannot_be_listed_end_the_start_and_fail_no_picture(tmp_path, monkeypatch):
+    put(tmp_path / "in", {"a.png": file(picture()), "b.png": file(picture(1))})
+    put(tmp_path / "out", {"a.png": b"mine", "b.png": b"mine"})
+    list_all, asked = LocalStore.list, []
+
+    def unlisted(store, prefix=""):
+        if prefix.startswith("data/"):
+            asked.append(prefix)
+            raise StorageRefused(f"{prefix}: out of order")
+        return list_all(store, prefix)
+
+    with monkeypatch.context() as until:
+        until.setattr(LocalStore, "list", unlisted)
+        with pytest.raises(StorageRefused, match="out of order"):
+            edited(tmp_path / "in", tmp_path / "out")
+    # For two pictures at once.
+    assert len(asked) == 1
+    _, done = edited(tmp_path / "in", tmp_path / "out")
+    assert done.sealed.counts == {"done": 0, "skipped": 2, "failed": 0}
+
+
 def test_what_stands_at_a_key_and_cannot_be_read_is_a_row(tmp_path, monkeypatch):
     put(tmp_path / "in", {"a.png": file(picture()), "b.png": file(picture(1))})
     monkeypatch.setattr(LocalStore, "around", Archived.around)

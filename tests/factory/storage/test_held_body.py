@@ -6,7 +6,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from factory.storage.s3.held_body import BEFORE_SEND, HeldBody
 from factory.storage.s3.store import S3Store
+from tests.servers.fixtures import S3Access
 
 from .crooked import answer
 
@@ -44,9 +46,7 @@ def early(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Store]:
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "none")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
+    S3Access(f"http://127.0.0.1:{server.server_port}", "none", "none").export(monkeypatch)
     yield S3Store("s3://bucket/run")
     server.shutdown()
     thread.join()
@@ -60,3 +60,30 @@ def test_another_writer_comes_between_the_request_and_its_bytes(early: S3Store) 
     # One after the other it keeps its word.
     assert not early.put_new("a", b"third")
     assert not early.put_new_across("a", b"fourth", lambda: None)
+
+
+def test_a_try_that_failed_before_its_bytes_were_read_does_not_let_the_next_one_wait(
+    early: S3Store,
+) -> None:
+    came: list[str] = []
+    body = HeldBody(b"bytes", lambda: came.append("another"))
+    with body.sent_by(early.client):
+        send = early.client.meta.events.emit
+        send(BEFORE_SEND, request=None)
+        body.seek(0)
+        assert body.read() == b"bytes"  # to be signed again
+        assert not came
+        body.seek(0)
+        send(BEFORE_SEND, request=None)
+        assert (body.read(), came) == (b"bytes", ["another"])
+
+
+def test_requests_of_other_threads_keep_nothing_back(early: S3Store) -> None:
+    body = HeldBody(b"bytes", lambda: pytest.fail("was sent"))
+    with body.sent_by(early.client):
+        other = threading.Thread(
+            target=early.client.meta.events.emit, args=(BEFORE_SEND,), kwargs={"request": None}
+        )
+        other.start()
+        other.join()
+        assert body.read() == b"bytes"

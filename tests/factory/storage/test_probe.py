@@ -13,7 +13,7 @@ import pytest
 from factory.deeds import PROBES
 from factory.errors import StorageRefused, StorageUnavailable
 from factory.storage.local import LocalStore
-from factory.storage.probe import ABANDONED_S, ODD_RACES, probe
+from factory.storage.probe import ABANDONED_S, ODD_RACES, OVERLAPS, probe
 from factory.storage.protocol import ObjectInfo
 from tests.chaos.stores.memory_store import MemoryStore
 from tests.factory.ledger.watched_store import KeepingStore
@@ -52,7 +52,10 @@ class Early(LocalStore):
 class Late(LocalStore):
     """Looks when it has all bytes."""
 
+    overlaps = 0
+
     def put_new_across(self, key: str, data: bytes, meanwhile: Callable[[], None]) -> bool:
+        self.overlaps += 1
         meanwhile()
         return self.put_new(key, data)
 
@@ -69,6 +72,7 @@ class Orderly(Late):
             return super().put_new(key, data)
 
     def put_new_across(self, key: str, data: bytes, meanwhile: Callable[[], None]) -> bool:
+        self.overlaps += 1
         with self.turn:
             meanwhile()
             return LocalStore.put_new(self, key, data)
@@ -79,6 +83,27 @@ class Hidden(Late):
 
     def put_new_across(self, key: str, data: bytes, meanwhile: Callable[[], None]) -> bool:
         raise StorageUnavailable("reset")
+
+
+class Interrupted(Early):
+    """Of whose first overlaps the request failed and was sent again, after the other had come."""
+
+    left = OVERLAPS - 1
+
+    def put_new_across(self, key: str, data: bytes, meanwhile: Callable[[], None]) -> bool:
+        if self.left:
+            self.left -= 1
+            meanwhile()
+            return self.put_new(key, data)
+        return super().put_new_across(key, data, meanwhile)
+
+
+class Impatient(Late):
+    """Its gateway refuses a request whose bytes do not come."""
+
+    def put_new_across(self, key: str, data: bytes, meanwhile: Callable[[], None]) -> bool:
+        meanwhile()
+        raise StorageRefused("400")
 
 
 class Lying(LocalStore):
@@ -136,6 +161,7 @@ class Confused(LocalStore):
         (Overwriting, 0, "second"),
         (Lying, 0, "second"),
         (Early, 0, "2 of 2 simultaneous"),
+        (Interrupted, 0, "2 of 2 simultaneous"),
         (Hasty, 1, "simultaneous"),
         (Confused, 1, "not the winner's"),
         (Broken, 1, "nothing is stored"),
@@ -149,12 +175,22 @@ def test_a_store_whose_condition_fails_is_called_weak(
     assert reason in found.reason
 
 
-@pytest.mark.parametrize("kind", [Late, Orderly, Hidden])
+@pytest.mark.parametrize("kind", [Late, Orderly, Hidden, Impatient])
 def test_a_store_that_holds_one_of_two_writers_to_its_condition_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[LocalStore]
 ) -> None:
     monkeypatch.setattr("factory.storage.probe.OVERLAP_SECONDS", 0.05)
     assert probe(kind(tmp_path)).commits == "conditional"
+
+
+def test_a_writer_who_waits_for_another_is_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("factory.storage.probe.OVERLAP_SECONDS", 0.05)
+    orderly, late = Orderly(tmp_path / "orderly"), Late(tmp_path / "late")
+    for store, overlaps in ((orderly, 1), (late, OVERLAPS)):
+        probe(store)
+        assert store.overlaps == overlaps
 
 
 class Spoilt(LocalStore):
