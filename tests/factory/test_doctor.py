@@ -332,7 +332,7 @@ def test_a_bucket_whose_listings_are_cut_without_a_token_is_found(
 
 
 def test_a_store_with_two_winners_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("factory.storage.probe.race", lambda _: "2 of 8 were accepted")
+    monkeypatch.setattr("factory.storage.probe.weakness", lambda _: "2 of 8 were accepted")
     findings = found(order())
     assert levels(findings)["store"] == Level.OK, "runs go on there, so it is no failure"
     (one,) = (finding for finding in findings if finding.check == "store")
