@@ -13,7 +13,6 @@ import threading
 from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 from factory.errors import Damaged, EditmillError, KeyTaken, ObjectMissing, StorageUnavailable
@@ -126,21 +125,22 @@ class Intended:
     def __init__(self, run: Run, unit: int) -> None:
         self._run, self._unit = run, unit
         self._lock = threading.Lock()
+        self._listed: set[tuple[str, str]] | None = None
         self._failure: EditmillError | None = None
 
     def __contains__(self, named: object) -> bool:
+        # Not a `cached_property`: until Python 3.12 one that is computed keeps those of all others waiting.
         with self._lock:
             if self._failure is not None:
                 raise self._failure
-            try:
-                return named in self._listed
-            except EditmillError as failure:
-                self._failure = failure
-                raise
-
-    @cached_property
-    def _listed(self) -> set[tuple[str, str]]:
-        return {(one.key, one.sha256) for one in intents(self._run, self._unit)}
+            if self._listed is None:
+                try:
+                    found = intents(self._run, self._unit)
+                    self._listed = {(one.key, one.sha256) for one in found}
+                except EditmillError as failure:
+                    self._failure = failure
+                    raise
+            return named in self._listed
 
 
 def intents(run: Run, unit: int) -> Iterator[NamedObject]:
