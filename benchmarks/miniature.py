@@ -1,6 +1,6 @@
 """The miniature by its oracle: the oracle itself, the models, the gates, and what Prompt-to-Prompt does.
 
-python benchmarks/miniature.py        (from the repository's root; half an hour of a core)
+python benchmarks/miniature.py        (from the repository's root; over half an hour of a core)
 """
 
 import os
